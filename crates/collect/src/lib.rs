@@ -1,0 +1,1 @@
+//! Everything known of a process at one instant: linux, hotspot, cpython and heaps joined into one snapshot.

@@ -1,0 +1,1 @@
+//! A CPython interpreter seen from outside.

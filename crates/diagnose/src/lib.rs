@@ -1,0 +1,1 @@
+//! Statistics and one file per rule: evidence in, findings out. No clock, no I/O.

@@ -1,0 +1,1 @@
+//! Foreign file formats in and out: bytes in, values out. No I/O.

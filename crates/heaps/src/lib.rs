@@ -1,0 +1,1 @@
+//! Memory allocators seen from outside: glibc's arenas first.

@@ -1,0 +1,1 @@
+//! HotSpot seen from outside: hsperfdata, vmStructs, NMT counters in memory.

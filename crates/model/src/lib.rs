@@ -1,0 +1,23 @@
+//! The words of offheap as plain data: domains, snapshots, profiles, findings.
+//!
+//! Everything here is a value: no I/O, no clock, no platform code. Every other crate speaks in these words, so a
+//! figure means the same on the screen, in JSON, in a recording and in a verdict.
+//!
+//! Units: bytes (`u64`) unless a name says otherwise; times are milliseconds since the Unix epoch.
+
+mod account;
+mod domain;
+mod finding;
+mod profile;
+mod snapshot;
+pub mod units;
+
+pub use account::{Detail, DomainFigure, Note};
+pub use domain::{Domain, UnknownDomain};
+pub use finding::{Evidence, Finding, Site, Status};
+pub use profile::{Age, Frame, FrameKind, Profile, ProfileSite, Sampling};
+pub use snapshot::{
+    Allocator, Arena, Cgroup, ContentHint, DirectBuffers, FileFigure, FileKind, HeapFigure, Jvm, Malloc,
+    MemoryTotals, NmtCategory, NmtCounters, Process, Python, SizeClass, Snapshot, SpaceFigure, ThreadKind,
+    ThreadPool,
+};

@@ -1,0 +1,2 @@
+//! The `offheap` binary: one file per verb, glue only.
+fn main() {}

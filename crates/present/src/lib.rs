@@ -1,0 +1,1 @@
+//! Views of the model: terminal, HTML, web.

@@ -1,0 +1,1 @@
+//! Recordings: snapshots over time in one SQLite file.

@@ -1,0 +1,1 @@
+//! Build ids, symbol tables, DWARF, perf maps and demangling.
