@@ -40,7 +40,7 @@ impl Snapshot {
 }
 
 /// Whose memory it is.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Process {
     /// The pid as this tool's pid namespace sees it.
     pub pid: i32,
