@@ -1,0 +1,98 @@
+//! Symbols of an ELF file (elf(5)), read through `object` with its reads cached, so that of a 20 MB libjvm only the tables
+//! that are looked at are read.
+
+use object::read::ReadCache;
+use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol};
+use std::collections::HashMap;
+use std::fs::File;
+
+/// A symbol's place in the file's own address space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Symbol {
+    /// Address before relocation.
+    pub address: u64,
+    /// Bytes; 0 where the file doesn't say.
+    pub size: u64,
+}
+
+/// What was read of an ELF file.
+#[derive(Debug, Clone, Default)]
+pub struct Elf {
+    symbols: HashMap<String, Symbol>,
+    build_id: Vec<u8>,
+    first_address: u64,
+    is_pie: bool,
+    /// Address and size of each section by name.
+    sections: HashMap<String, (u64, u64)>,
+}
+
+impl Elf {
+    /// Reads the symbols of `file`: `.dynsym` and, where it was not stripped, `.symtab`.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn parse(file: File) -> Result<Self, object::Error> {
+        Self::parse_wanted(file, |_| true)
+    }
+
+    /// As [`Elf::parse`], keeping only the symbols whose names `wanted` takes: libjvm has a hundred thousand.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn parse_wanted(file: File, wanted: impl Fn(&str) -> bool) -> Result<Self, object::Error> {
+        let cache = ReadCache::new(file);
+        let object = object::File::parse(&cache)?;
+        let mut symbols = HashMap::new();
+        for symbol in object.dynamic_symbols().chain(object.symbols()) {
+            if symbol.is_undefined() || symbol.address() == 0 {
+                continue;
+            }
+            if let Ok(name) = symbol.name()
+                && wanted(name)
+            {
+                symbols
+                    .entry(name.to_owned())
+                    .or_insert(Symbol { address: symbol.address(), size: symbol.size() });
+            }
+        }
+        let sections = object
+            .sections()
+            .filter_map(|section| {
+                Some((section.name().ok()?.to_owned(), (section.address(), section.size())))
+            })
+            .collect();
+        Ok(Elf {
+            symbols,
+            build_id: object.build_id().ok().flatten().unwrap_or_default().to_vec(),
+            first_address: object.segments().map(|segment| segment.address()).min().unwrap_or(0),
+            is_pie: matches!(object.kind(), object::ObjectKind::Dynamic),
+            sections,
+        })
+    }
+
+    /// The symbol `name` as it is mangled in the file.
+    pub fn symbol(&self, name: &str) -> Option<Symbol> {
+        self.symbols.get(name).copied()
+    }
+
+    /// Every symbol, in no particular order.
+    pub fn symbols(&self) -> impl Iterator<Item = (&str, Symbol)> {
+        self.symbols.iter().map(|(name, symbol)| (name.as_str(), *symbol))
+    }
+
+    /// The GNU build id; empty where there is none.
+    pub fn build_id(&self) -> &[u8] {
+        &self.build_id
+    }
+
+    /// Address and size of the section `name`.
+    pub fn section(&self, name: &str) -> Option<(u64, u64)> {
+        self.sections.get(name).copied()
+    }
+
+    /// What to add to a symbol's address, given where the file's first segment is mapped: 0 for an executable that is not
+    /// position independent.
+    pub fn load_bias(&self, first_mapped: u64) -> u64 {
+        if self.is_pie { first_mapped.wrapping_sub(self.first_address & !(crate::PAGE - 1)) } else { 0 }
+    }
+}
