@@ -1,2 +1,36 @@
-//! The project's own commands.
-fn main() {}
+//! The project's own commands: `cargo xtask demo`, `cargo xtask test`, and the parts they are made of.
+
+mod check;
+mod demo;
+mod run;
+mod setup;
+mod test;
+
+use anyhow::{Result, bail};
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  demo     sets everything up and shows the main job on a real leaking JVM
+  test     sets everything up and runs every test, JVMs included
+  setup    only installs what demo and test need (Debian packages, JREs)
+  check    only the edges between crates, formatting and lints
+  build    the release binary: target/release/offheap
+";
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    std::env::set_current_dir(run::root())?;
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["demo"] => demo::demo(),
+        ["test", rest @ ..] => test::test(rest),
+        ["setup"] => setup::setup(),
+        ["check"] => check::check(),
+        ["build"] => run::build_release(),
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        [other, ..] => bail!("no command is called {other:?}\n\n{HELP}"),
+    }
+}

@@ -1,0 +1,26 @@
+//! `cargo xtask test`: set-up, then every test.
+
+use crate::{check, run, setup};
+use anyhow::{Result, bail};
+use std::process::Command;
+
+/// Sets up, checks, and runs every test; `filter` goes to cargo test.
+pub fn test(filter: &[&str]) -> Result<()> {
+    setup::setup()?;
+    if filter.is_empty() {
+        check::check()?;
+    }
+    // Tests drive the real binary; the figures they check are those of the build that is shipped.
+    run::build_release()?;
+    let arguments = [&["test", "--workspace"], filter].concat();
+    eprintln!("+ cargo {}", arguments.join(" "));
+    let status = Command::new(run::cargo())
+        .args(&arguments)
+        .env("OFFHEAP_JRES", setup::jres())
+        .env("OFFHEAP_BIN", run::root().join("target/release/offheap"))
+        .status()?;
+    if !status.success() {
+        bail!("a test failed ({status})");
+    }
+    Ok(())
+}
