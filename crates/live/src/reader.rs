@@ -1,0 +1,481 @@
+//! Reads a live file, trusting nothing in it: every offset is checked, every loop bounded, and records whose
+//! checksum does not match (half written, or damaged) are left out.
+
+use core::fmt;
+use core::mem::offset_of;
+
+use crate::layout::*;
+
+/// Why a file can't be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LiveError {
+    /// Shorter than its header.
+    TooShort,
+    /// Not a live file, or one that its agent had not finished making.
+    NotALiveFile,
+    /// Made by another version of the agent.
+    Version(u32),
+    /// The header describes tables that the file can't hold.
+    BadLayout,
+}
+
+impl fmt::Display for LiveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LiveError::TooShort => {
+                write!(f, "the file is shorter than a live file's header; was it copied whole?")
+            }
+            LiveError::NotALiveFile => write!(f, "not a live file, or the agent had not finished making it"),
+            LiveError::Version(v) => {
+                write!(
+                    f,
+                    "live file of version {v}, this reader knows {VERSION}; use the offheap that made it"
+                )
+            }
+            LiveError::BadLayout => write!(f, "the live file's header is damaged"),
+        }
+    }
+}
+
+impl core::error::Error for LiveError {}
+
+/// A live file's bytes, opened for reading.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader<'a> {
+    bytes: &'a [u8],
+    layout: Layout,
+}
+
+/// The header's plain values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// Process id in the target's own pid namespace.
+    pub pid: u32,
+    /// What the agent was doing; `None` for a value this reader doesn't know.
+    pub state: Option<State>,
+    /// Mean bytes between samples.
+    pub interval: u64,
+    /// CLOCK_REALTIME at the file's making, nanoseconds.
+    pub start_realtime_ns: u64,
+    /// CLOCK_MONOTONIC at the same moment.
+    pub start_monotonic_ns: u64,
+    /// CLOCK_MONOTONIC of the latest start of sampling.
+    pub started_ns: u64,
+    /// Last control request that the agent followed.
+    pub done_seq: u32,
+}
+
+/// A live sampled heap block.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sample {
+    /// Address.
+    pub addr: u64,
+    /// Bytes asked for.
+    pub size: u64,
+    /// Allocations of this size that it stands for. `size * weight` estimates live bytes.
+    pub weight: f64,
+    /// CLOCK_MONOTONIC of the allocation, nanoseconds (a few milliseconds coarse).
+    pub time_ns: u64,
+    /// Key for [`Reader::stack`]; `None` if the stack could not be kept.
+    pub stack: Option<u32>,
+    /// Thread that allocated.
+    pub tid: u32,
+    /// Per thread sequence number.
+    pub seq: u32,
+}
+
+/// A live sampled mapping or thread stack.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Region {
+    /// First address (thread stacks: the pthread_t, near the top).
+    pub start: u64,
+    /// End; equals `start` + `size` unless parts were unmapped.
+    pub end: u64,
+    /// Bytes asked for at first.
+    pub size: u64,
+    /// Mappings of this size that it stands for.
+    pub weight: f64,
+    /// CLOCK_MONOTONIC, nanoseconds.
+    pub time_ns: u64,
+    /// Key for [`Reader::stack`].
+    pub stack: Option<u32>,
+    /// Thread that mapped it.
+    pub tid: u32,
+    /// What it is.
+    pub kind: RegionKind,
+}
+
+/// A stack, with the running totals of what was allocated there. Totals are estimates: sums of sample weights.
+#[derive(Clone, Copy, Debug)]
+pub struct Stack<'a> {
+    reader: Reader<'a>,
+    /// Its key, as in [`Sample::stack`].
+    pub id: u32,
+    /// Bits of [`stack_flags`].
+    pub flags: u16,
+    /// Bytes allocated since the file was made.
+    pub alloc_bytes: f64,
+    /// Allocations.
+    pub alloc_count: f64,
+    /// Bytes of them freed again.
+    pub free_bytes: f64,
+    /// Allocations freed again.
+    pub free_count: f64,
+    /// CLOCK_MONOTONIC when first seen.
+    pub first_ns: u64,
+    first: u32,
+    len: u16,
+}
+
+/// A frame. Strings are as the JVM or the loader spells them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// What it is.
+    pub kind: FrameKind,
+    /// Native, stub: return address. Java: bytecode index, `u64::MAX` if unknown.
+    pub pc: u64,
+    /// Native: index of its module for [`Reader::module`].
+    pub module: Option<u32>,
+    /// Java class with slashes (`java/lang/String`).
+    pub class: Option<&'a [u8]>,
+    /// Java method or stub's name. Native frames have none: symbolise `pc` against `module`.
+    pub name: Option<&'a [u8]>,
+    /// Java source file.
+    pub file: Option<&'a [u8]>,
+    /// Java source line.
+    pub line: Option<u32>,
+}
+
+/// A library or executable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Module<'a> {
+    /// Index, as in [`Frame::module`].
+    pub index: u32,
+    /// First address.
+    pub start: u64,
+    /// One past the last.
+    pub end: u64,
+    /// Run time address minus ELF virtual address.
+    pub bias: u64,
+    /// Path as the loader knows it, in the target's mount namespace.
+    pub path: &'a [u8],
+    /// GNU build id, possibly empty.
+    pub build_id: &'a [u8],
+    /// Unloaded since.
+    pub unloaded: bool,
+}
+
+impl<'a> Reader<'a> {
+    /// Opens a copy of a live file.
+    ///
+    /// # Errors
+    /// [`LiveError`] when the bytes are no complete live file of this version.
+    pub fn new(bytes: &'a [u8]) -> Result<Reader<'a>, LiveError> {
+        if bytes.len() < HEADER_BYTES {
+            return Err(LiveError::TooShort);
+        }
+        let mut r = Reader { bytes, layout: Layout::default() };
+        if r.u64(offset_of!(Header, magic)) != MAGIC {
+            return Err(LiveError::NotALiveFile);
+        }
+        let version = r.u32(offset_of!(Header, version));
+        if version != VERSION {
+            return Err(LiveError::Version(version));
+        }
+        let file_bytes = r.u64(offset_of!(Header, file_bytes));
+        let layout = Layout::new(file_bytes).ok_or(LiveError::BadLayout)?;
+        // The layout follows from the size: what the header says of it is only a check.
+        if (bytes.len() as u64) < file_bytes || r.u64(offset_of!(Header, layout)) != layout.modules.offset {
+            return Err(LiveError::BadLayout);
+        }
+        r.layout = layout;
+        Ok(r)
+    }
+
+    /// The header's values.
+    pub fn info(&self) -> Info {
+        Info {
+            pid: self.u32(offset_of!(Header, pid)),
+            state: match self.u32(offset_of!(Header, state)) {
+                0 => Some(State::Preparing),
+                1 => Some(State::Running),
+                2 => Some(State::Stopped),
+                _ => None,
+            },
+            interval: self.u64(offset_of!(Header, interval)),
+            start_realtime_ns: self.u64(offset_of!(Header, start_realtime_ns)),
+            start_monotonic_ns: self.u64(offset_of!(Header, start_monotonic_ns)),
+            started_ns: self.u64(offset_of!(Header, started_ns)),
+            done_seq: self.u32(offset_of!(Header, done_seq)),
+        }
+    }
+
+    /// One of the counters.
+    pub fn counter(&self, counter: Counter) -> u64 {
+        self.u64(offset_of!(Header, counters) + 8 * counter as usize)
+    }
+
+    /// Samples and regions that were taken but could not be kept, for any reason.
+    pub fn dropped(&self) -> u64 {
+        [
+            Counter::DropTableFull,
+            Counter::DropStacksFull,
+            Counter::DropRegionsFull,
+            Counter::DropReentrant,
+            Counter::DropThreads,
+        ]
+        .iter()
+        .fold(0, |n, &c| n.saturating_add(self.counter(c)))
+    }
+
+    /// Live sampled heap blocks.
+    pub fn samples(&self) -> impl Iterator<Item = Sample> + use<'a> {
+        let r = *self;
+        (0..r.layout.keys.count).filter_map(move |i| {
+            let key = r.u64(at(r.layout.keys, i, 8));
+            if key < 4096 {
+                return None;
+            }
+            let o = at(r.layout.samples, i, size_of::<SampleRec>());
+            let rec = SampleRec {
+                addr: r.u64(o + offset_of!(SampleRec, addr)),
+                size: r.u64(o + offset_of!(SampleRec, size)),
+                time_ns: r.u64(o + offset_of!(SampleRec, time_ns)),
+                weight: f64::from_bits(r.u64(o + offset_of!(SampleRec, weight))),
+                stack: r.u32(o + offset_of!(SampleRec, stack)),
+                tid: r.u32(o + offset_of!(SampleRec, tid)),
+                seq: r.u32(o + offset_of!(SampleRec, seq)),
+                check: r.u32(o + offset_of!(SampleRec, check)),
+            };
+            (rec.addr == key && rec.check == sample_check(&rec) && rec.weight.is_finite()).then(|| Sample {
+                addr: rec.addr,
+                size: rec.size,
+                weight: rec.weight,
+                time_ns: rec.time_ns,
+                stack: r.stack_key(rec.stack),
+                tid: rec.tid,
+                seq: rec.seq,
+            })
+        })
+    }
+
+    /// Live sampled mappings and thread stacks.
+    pub fn regions(&self) -> impl Iterator<Item = Region> + use<'a> {
+        let r = *self;
+        let used = r.u64(offset_of!(Header, regions_used)).min(r.layout.regions.count);
+        (0..used).filter_map(move |i| {
+            let o = at(r.layout.regions, i, size_of::<RegionRec>());
+            let rec = RegionRec {
+                start: r.u64(o + offset_of!(RegionRec, start)),
+                end: r.u64(o + offset_of!(RegionRec, end)),
+                size: r.u64(o + offset_of!(RegionRec, size)),
+                time_ns: r.u64(o + offset_of!(RegionRec, time_ns)),
+                weight: f64::from_bits(r.u64(o + offset_of!(RegionRec, weight))),
+                stack: r.u32(o + offset_of!(RegionRec, stack)),
+                tid: r.u32(o + offset_of!(RegionRec, tid)),
+                kind: r.u32(o + offset_of!(RegionRec, kind)),
+                check: r.u32(o + offset_of!(RegionRec, check)),
+            };
+            let kind = match rec.kind {
+                1 => RegionKind::Anonymous,
+                2 => RegionKind::File,
+                3 => RegionKind::ThreadStack,
+                _ => return None,
+            };
+            (rec.check == region_check(&rec) && rec.weight.is_finite()).then(|| Region {
+                start: rec.start,
+                end: rec.end,
+                size: rec.size,
+                weight: rec.weight,
+                time_ns: rec.time_ns,
+                stack: r.stack_key(rec.stack),
+                tid: rec.tid,
+                kind,
+            })
+        })
+    }
+
+    /// All stacks seen so far.
+    pub fn stacks(&self) -> impl Iterator<Item = Stack<'a>> + use<'a> {
+        let r = *self;
+        (0..r.layout.stacks.count as u32).filter_map(move |i| r.stack(i))
+    }
+
+    /// The stack with this key, unless it is half written.
+    pub fn stack(&self, id: u32) -> Option<Stack<'a>> {
+        if u64::from(id) >= self.layout.stacks.count {
+            return None;
+        }
+        let o = at(self.layout.stacks, u64::from(id), size_of::<StackRec>());
+        let key = self.u64(o + offset_of!(StackRec, key));
+        if key == 0 {
+            return None;
+        }
+        let first = self.u32(o + offset_of!(StackRec, first));
+        let len = self.u16(o + offset_of!(StackRec, len));
+        let flags = self.u16(o + offset_of!(StackRec, flags));
+        if self.u32(o + offset_of!(StackRec, check)) != stack_check(key, first, len, flags) {
+            return None;
+        }
+        let count = |field: usize| self.u64(o + field) as f64 / COUNT_UNIT as f64;
+        Some(Stack {
+            reader: *self,
+            id,
+            flags,
+            alloc_bytes: self.u64(o + offset_of!(StackRec, alloc_bytes)) as f64,
+            alloc_count: count(offset_of!(StackRec, alloc_count)),
+            free_bytes: self.u64(o + offset_of!(StackRec, free_bytes)) as f64,
+            free_count: count(offset_of!(StackRec, free_count)),
+            first_ns: self.u64(o + offset_of!(StackRec, first_ns)),
+            first,
+            len,
+        })
+    }
+
+    /// All modules seen so far.
+    pub fn modules(&self) -> impl Iterator<Item = Module<'a>> + use<'a> {
+        let r = *self;
+        let used = r.u64(offset_of!(Header, modules_used)).min(r.layout.modules.count);
+        (0..used as u32).filter_map(move |i| r.module(i))
+    }
+
+    /// The module with this index, unless it is half written.
+    pub fn module(&self, index: u32) -> Option<Module<'a>> {
+        if u64::from(index) >= self.layout.modules.count {
+            return None;
+        }
+        let o = at(self.layout.modules, u64::from(index), size_of::<ModuleRec>());
+        let start = self.u64(o + offset_of!(ModuleRec, start));
+        let end = self.u64(o + offset_of!(ModuleRec, end));
+        let bias = self.u64(o + offset_of!(ModuleRec, bias));
+        let path = self.u32(o + offset_of!(ModuleRec, path));
+        let id_len = self.u32(o + offset_of!(ModuleRec, build_id_len)).min(32) as usize;
+        let build_id = self.slice(o + offset_of!(ModuleRec, build_id), id_len)?;
+        if self.u32(o + offset_of!(ModuleRec, check)) != module_check(start, end, bias, path, build_id) {
+            return None;
+        }
+        Some(Module {
+            index,
+            start,
+            end,
+            bias,
+            path: self.string(path).unwrap_or_default(),
+            build_id,
+            unloaded: self.u32(o + offset_of!(ModuleRec, unloaded)) != 0,
+        })
+    }
+
+    fn frame(&self, index: u32) -> Option<(Frame<'a>, u32)> {
+        if u64::from(index) >= self.layout.frames.count {
+            return None;
+        }
+        let o = at(self.layout.frames, u64::from(index), size_of::<FrameRec>());
+        let key = self.u64(o + offset_of!(FrameRec, key));
+        let pc = self.u64(o + offset_of!(FrameRec, pc));
+        let word = |field: usize| self.u32(o + field);
+        let words = [
+            word(offset_of!(FrameRec, module)),
+            word(offset_of!(FrameRec, class)),
+            word(offset_of!(FrameRec, name)),
+            word(offset_of!(FrameRec, file)),
+            word(offset_of!(FrameRec, line)),
+            word(offset_of!(FrameRec, next)),
+        ];
+        let kind = self.bytes.get(o + offset_of!(FrameRec, kind)).copied().unwrap_or(0);
+        if word(offset_of!(FrameRec, check)) != frame_check(key, pc, words, kind) {
+            return None;
+        }
+        let [module, class, name, file, line, next] = words;
+        let kind = match kind {
+            1 => FrameKind::Native,
+            2 => FrameKind::Interpreted,
+            3 => FrameKind::C1,
+            4 => FrameKind::C2,
+            5 => FrameKind::Inlined,
+            6 => FrameKind::JavaNative,
+            7 => FrameKind::Stub,
+            8 => FrameKind::Compiling,
+            9 => FrameKind::Python,
+            _ => FrameKind::Unknown,
+        };
+        let frame = Frame {
+            kind,
+            pc,
+            module: module.checked_sub(1),
+            class: self.string(class),
+            name: self.string(name),
+            file: self.string(file),
+            line: (line != 0).then_some(line),
+        };
+        Some((frame, next))
+    }
+
+    fn string(&self, index_plus_one: u32) -> Option<&'a [u8]> {
+        let index = u64::from(index_plus_one.checked_sub(1)?);
+        if index >= self.layout.strings.count {
+            return None;
+        }
+        let o = at(self.layout.strings, index, size_of::<StrRec>());
+        let len = u64::from(self.u32(o + offset_of!(StrRec, len)));
+        let offset = u64::from(self.u32(o + offset_of!(StrRec, offset)));
+        if len == 0 || offset + len > self.layout.bytes.count {
+            return None;
+        }
+        let name = self.slice((self.layout.bytes.offset + offset) as usize, len as usize)?;
+        (hash_bytes(name) == self.u64(o + offset_of!(StrRec, key))).then_some(name)
+    }
+
+    fn stack_key(&self, stack: u32) -> Option<u32> {
+        (u64::from(stack) < self.layout.stacks.count).then_some(stack)
+    }
+
+    fn slice(&self, offset: usize, len: usize) -> Option<&'a [u8]> {
+        self.bytes.get(offset..offset.checked_add(len)?)
+    }
+
+    fn u64(&self, offset: usize) -> u64 {
+        self.slice(offset, 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_ne_bytes)
+    }
+
+    fn u32(&self, offset: usize) -> u32 {
+        self.slice(offset, 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_ne_bytes)
+    }
+
+    fn u16(&self, offset: usize) -> u16 {
+        self.slice(offset, 2).and_then(|b| b.try_into().ok()).map_or(0, u16::from_ne_bytes)
+    }
+}
+
+impl<'a> Stack<'a> {
+    /// The frames from the innermost outwards, inlined ones spelt out; half-written ones are left out.
+    pub fn frames(&self) -> impl Iterator<Item = Frame<'a>> + use<'a> {
+        let r = self.reader;
+        let (mut place, end) = (u64::from(self.first), u64::from(self.first) + u64::from(self.len));
+        let mut next = 0u32;
+        let mut budget = 16 * MAX_FRAMES;
+        core::iter::from_fn(move || {
+            loop {
+                budget = budget.checked_sub(1)?;
+                let index = match next.checked_sub(1) {
+                    Some(index) => index,
+                    None if place < end.min(r.layout.frame_ids.count) => {
+                        place += 1;
+                        r.u32(at(r.layout.frame_ids, place - 1, 4))
+                    }
+                    None => return None,
+                };
+                next = 0;
+                if let Some((frame, inlined_into)) = r.frame(index) {
+                    next = inlined_into;
+                    return Some(frame);
+                }
+            }
+        })
+    }
+}
+
+/// Offset of a record. Sections come from [`Layout::new`], so this can't overflow.
+fn at(section: Section, index: u64, record: usize) -> usize {
+    (section.offset + index * record as u64) as usize
+}
