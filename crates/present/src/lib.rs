@@ -1,1 +1,4 @@
-//! Views of the model: terminal, HTML, web.
+//! Views of the model: terminal and JSON (later HTML and web). Values in, text out; no I/O.
+
+pub mod json;
+pub mod terminal;
