@@ -24,7 +24,7 @@ pub struct Amount {
 }
 
 impl Amount {
-    fn add(&mut self, other: Amount) {
+    pub(crate) fn add(&mut self, other: Amount) {
         self.rss += other.rss;
         self.virtual_bytes += other.virtual_bytes;
         self.swap += other.swap;

@@ -15,6 +15,26 @@ pub struct Symbol {
     pub size: u64,
 }
 
+/// Where the image of the ELF file `file` ends in memory, counted from where its first byte is mapped: `.bss` included, of
+/// which the file holds nothing. `None` for a file that is no ELF file.
+pub(crate) fn image_bytes(file: &File) -> Option<u64> {
+    use object::read::elf::{FileHeader, ProgramHeader};
+    let cache = ReadCache::new(file);
+    let header = object::elf::FileHeader64::<object::Endianness>::parse(&cache).ok()?;
+    let endian = header.endian().ok()?;
+    let loads = header
+        .program_headers(endian, &cache)
+        .ok()?
+        .iter()
+        .filter(|segment| segment.p_type(endian) == object::elf::PT_LOAD);
+    let spans = loads.map(|load| {
+        let start: u64 = load.p_vaddr(endian);
+        (start & !(crate::PAGE - 1), start.saturating_add(load.p_memsz(endian)))
+    });
+    let (first, end) = spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))?;
+    Some(end.saturating_sub(first))
+}
+
 /// What was read of an ELF file.
 #[derive(Debug, Clone, Default)]
 pub struct Elf {

@@ -10,6 +10,7 @@ mod maps;
 mod memory;
 mod pagemap;
 mod process;
+mod signals;
 mod tasks;
 mod users;
 
@@ -20,6 +21,7 @@ pub use maps::{Vma, parse_smaps};
 pub use memory::{Memory, ReadError};
 pub use pagemap::{PageKind, Pagemap, Run};
 pub use process::{Process, Stat, Status};
+pub use signals::restore_sigpipe;
 pub use tasks::Task;
 pub use users::user_name;
 

@@ -192,6 +192,12 @@ impl Memory {
         Elf::parse_wanted(self.open_file(vma)?, wanted).ok()
     }
 
+    /// How many bytes of memory the image of the ELF file mapped at `address` takes from its first byte to the end of its
+    /// `.bss`. `None` where no ELF file is mapped there or it can't be opened.
+    pub fn image_bytes_at(&self, address: u64) -> Option<u64> {
+        crate::elf::image_bytes(&self.open_file(self.vma(address)?)?)
+    }
+
     fn with_page<T>(&self, page: u64, look: impl FnOnce(&[u8; PAGE as usize]) -> T) -> Result<T, ReadError> {
         let mut pages = self.pages.borrow_mut();
         if pages.len() >= CACHED_PAGES && !pages.contains_key(&page) {

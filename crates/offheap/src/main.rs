@@ -1,2 +1,47 @@
-//! The `offheap` binary: one file per verb, glue only.
-fn main() {}
+//! The `offheap` binary: one file a verb, glue only.
+
+mod output;
+mod verbs;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Names the cause when a JVM's resident memory grows while its heap stays flat.
+///
+/// Point it at a running process: no restart, no JVM flags, no JDK tools. TARGET is a pid or a part of exactly one command
+/// line.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, max_term_width = 100, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Ps(verbs::ps::Arguments),
+    Map(verbs::map::Arguments),
+}
+
+/// The exit code for "the tool could not do its work".
+const FAILED: u8 = 2;
+
+fn main() -> ExitCode {
+    // Rust ignores SIGPIPE, so that `offheap map PID | head` would end with an error message.
+    offheap_linux::restore_sigpipe();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { FAILED } else { 0 });
+        }
+    };
+    let result = match cli.verb {
+        Verb::Ps(arguments) => verbs::ps::run(&arguments),
+        Verb::Map(arguments) => verbs::map::run(&arguments),
+    };
+    result.unwrap_or_else(|error| {
+        output::complain(&error);
+        ExitCode::from(FAILED)
+    })
+}

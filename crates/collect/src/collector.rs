@@ -1,0 +1,368 @@
+//! Takes snapshots of one process.
+//!
+//! The order of reading is part of the truth: smaps first (its sum is the RSS), then threads, JVM and C heap, and last the
+//! pages. All that is found once (libjvm's tables, the allocator's layout) is kept between snapshots.
+
+use crate::account::{Account, account};
+use crate::claims::{Claim, Claims, Label};
+use crate::pools::{ThreadStack, pools};
+use crate::split::{HeapLabels, Owner, split};
+use crate::{files, jvm, malloc, native, notes, totals};
+use offheap_cpython::{Interpreter, Pymalloc};
+use offheap_heaps::{Heap, LabelKind, Walker};
+use offheap_hotspot::{HotSpot, View, ViewOptions};
+use offheap_linux::{Cgroup, Error, Memory, Process, Task, Vma};
+use offheap_model::{Detail, Domain, DomainFigure, Jvm, Python, Snapshot, ThreadKind};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::Rc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Bytes of the Java heap that are scanned for hidden direct buffers at the most; half a second's work.
+const HEAP_SCAN_BUDGET: u64 = 2 << 30;
+
+/// How much work a snapshot may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Effort {
+    /// Look into chunks for what they hold, and into the Java heap for hidden direct buffers.
+    pub deep: bool,
+    /// Bytes of malloc arenas that one snapshot may read.
+    pub heap_budget: u64,
+}
+
+impl Effort {
+    /// For one account that a person waits for.
+    pub const FULL: Effort = Effort { deep: true, heap_budget: u64::MAX };
+    /// For a snapshot a second.
+    pub const SERIES: Effort = Effort { deep: false, heap_budget: 1 << 30 };
+}
+
+/// Takes snapshots of one process.
+#[derive(Debug)]
+pub struct Collector {
+    process: Process,
+    hotspot: Option<HotSpot>,
+    walker: Option<Walker>,
+    interpreter: Option<Interpreter>,
+    images: native::ImageSizes,
+    /// Why there is a JVM but no view of it.
+    blind: Option<String>,
+    snapshots: u64,
+}
+
+impl Collector {
+    /// Takes hold of the process `pid` and finds out what is in it.
+    ///
+    /// # Errors
+    /// No such process, no rights (with the next command), or what the kernel said.
+    pub fn open(pid: i32) -> Result<Self, Error> {
+        let process = Process::open(pid)?;
+        let vmas = process.maps()?;
+        let memory = process.memory(&vmas)?;
+        let mut collector = Collector {
+            process,
+            hotspot: None,
+            walker: None,
+            interpreter: None,
+            images: native::ImageSizes::new(),
+            blind: None,
+            snapshots: 0,
+        };
+        collector.look_around(&memory);
+        Ok(collector)
+    }
+
+    /// The process.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Finds what was not there yet: a process that has just started may load its JVM or its allocator later.
+    fn look_around(&mut self, memory: &Memory) {
+        if self.hotspot.is_none() {
+            match HotSpot::open(&self.process, memory) {
+                Ok(hotspot) => {
+                    self.hotspot = Some(hotspot);
+                    self.blind = None;
+                }
+                Err(offheap_hotspot::Error::NotJvm { .. }) => {}
+                Err(error) => self.blind = Some(error.to_string()),
+            }
+        }
+        if self.walker.is_none() {
+            self.walker = Walker::open(&self.process, memory);
+        }
+        if self.interpreter.is_none() {
+            self.interpreter = Interpreter::open(&self.process, memory);
+        }
+    }
+
+    /// Everything known of the process now.
+    ///
+    /// # Errors
+    /// The process ended, or what the kernel said.
+    pub fn snapshot(&mut self, effort: Effort) -> Result<Snapshot, Error> {
+        let begun = Instant::now();
+        let time_ms =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+        let vmas = self.process.smaps()?;
+        if vmas.is_empty() {
+            // A zombie or a kernel thread: its files are there, and empty.
+            return Err(Error::Died { pid: self.process.pid(), doing: "its mappings were read".to_owned() });
+        }
+        let memory = self.process.memory(&vmas)?;
+        if self.snapshots > 0 {
+            self.look_around(&memory);
+        }
+        self.snapshots += 1;
+        let tasks = self.process.tasks()?;
+        let view = self.hotspot.as_ref().map(|hotspot| hotspot.view(&memory, &tasks, ViewOptions::default()));
+        let pymalloc = self.interpreter.as_ref().map(|interpreter| interpreter.view(&memory));
+        let heap = self.walk(&memory, view.as_ref(), effort);
+        let jvm = view.as_ref().map(jvm::jvm);
+
+        let stacks = Stacks::find(&vmas, &tasks, view.as_ref());
+        let labels = heap.as_ref().map(HeapLabels::new);
+        let claims = self.claims(
+            &vmas,
+            &memory,
+            view.as_ref(),
+            heap.as_ref().zip(labels.as_ref()),
+            &stacks,
+            pymalloc.as_ref(),
+        );
+        let defaults = native::Defaults::new(&vmas, self.rest(view.as_ref(), heap.as_ref()));
+        let mut account =
+            account(&vmas, memory.pagemap(), &Claims::settle(claims), |vma| defaults.label(vma));
+        let threads = stacks.take(&mut account);
+
+        let hidden = match (&self.hotspot, &view, &jvm) {
+            (Some(hotspot), Some(view), Some(jvm))
+                if effort.deep && view.direct.is_some_and(|d| d.hides_temporary) =>
+            {
+                hidden_direct(hotspot, &memory, jvm, heap.as_ref())
+            }
+            _ => None,
+        };
+        if let (Some(heap), Some(labels)) = (&heap, &labels) {
+            let owner = match &jvm {
+                None if self.blind.is_some() => Owner::Unknown(&EMPTY_JVM),
+                None => Owner::Program,
+                Some(jvm) => match &jvm.nmt {
+                    Some(nmt) => Owner::Counted(jvm, nmt),
+                    None => Owner::Unknown(jvm),
+                },
+            };
+            split(&mut account, heap, labels, owner, hidden.unwrap_or(0));
+        }
+
+        let mut snapshot = Snapshot {
+            time_ms,
+            took_us: 0,
+            process: totals::process(&self.process, &tasks)?,
+            memory: totals::memory(&self.process, &vmas),
+            cgroup: Cgroup::of(&self.process).map(totals::cgroup),
+            domains: figures(account),
+            jvm,
+            malloc: heap.as_ref().map(|heap| malloc::malloc(heap)),
+            threads,
+            files: files::files(&vmas),
+            python: self.interpreter.as_ref().zip(pymalloc.as_ref()).map(|(interpreter, view)| Python {
+                version: interpreter.version().to_owned(),
+                main: interpreter.is_main(),
+                arena_bytes: view.resident,
+                blocks: Some(view.blocks),
+            }),
+            notes: Vec::new(),
+        };
+        let heap_rss = snapshot.rss_of(Domain::JavaHeap);
+        if let Some(jvm) = &mut snapshot.jvm {
+            jvm.heap.resident_bytes = heap_rss / u64::from(jvm.heap.mapped_times.max(1));
+            if let Some(direct) = &mut jvm.direct {
+                direct.hidden_bytes = hidden;
+            }
+        }
+        snapshot.notes = notes::notes(&snapshot, view.as_ref(), self.blind.as_deref(), pymalloc.as_ref());
+        snapshot.took_us = begun.elapsed().as_micros() as u64;
+        Ok(snapshot)
+    }
+
+    fn walk(&self, memory: &Memory, view: Option<&View>, effort: Effort) -> Option<Heap> {
+        let walker = self.walker.as_ref()?;
+        let exclude: Vec<(u64, u64)> = view
+            .map_or_else(Vec::new, |view| view.labels.iter().map(|label| (label.start, label.end)).collect());
+        let options = offheap_heaps::Options {
+            size_classes: true,
+            hints: effort.deep,
+            budget_bytes: effort.heap_budget,
+            exclude: &exclude,
+        };
+        Some(walker.walk(memory, &options))
+    }
+
+    /// What may be said of anonymous memory that nobody claims.
+    fn rest(&self, view: Option<&View>, heap: Option<&Heap>) -> native::Rest {
+        let jvm_known = match view {
+            Some(view) => view.coverage.is_complete(),
+            None => self.blind.is_none(),
+        };
+        let malloc_known = heap.is_some_and(|heap| heap.walked);
+        if jvm_known && malloc_known { native::Rest::NativeMmap } else { native::Rest::Unattributed }
+    }
+
+    /// All claims, the most certain first: an earlier one keeps what a later one claims too.
+    fn claims(
+        &mut self,
+        vmas: &[Vma],
+        memory: &Memory,
+        view: Option<&View>,
+        heap: Option<(&Heap, &HeapLabels)>,
+        stacks: &Stacks,
+        pymalloc: Option<&Pymalloc>,
+    ) -> Vec<Claim> {
+        let mut claims = stacks.claims.clone();
+        claims.extend(view.map(jvm::claims).unwrap_or_default());
+        claims.extend(native::bss_claims(vmas, memory, &mut self.images));
+        if let Some(pymalloc) = pymalloc {
+            let label = Label::new(Domain::PythonHeap, "pymalloc arenas", "pool headers");
+            claims.extend(pymalloc.ranges.iter().map(|(start, end, _)| Claim {
+                start: *start,
+                end: *end,
+                label: Rc::clone(&label),
+            }));
+        }
+        if let Some((heap, labels)) = heap {
+            claims.extend(heap.labels.iter().map(|label| Claim {
+                start: label.start,
+                end: label.end,
+                label: Rc::clone(match label.kind {
+                    LabelKind::Arena { .. } | LabelKind::UnwalkedArena { .. } => &labels.arenas,
+                    LabelKind::MmappedChunk => &labels.mapped,
+                    LabelKind::UnwalkedHeap => &labels.unwalked,
+                }),
+            }));
+        }
+        claims
+    }
+}
+
+/// A JVM of which nothing is known, for the split.
+static EMPTY_JVM: std::sync::LazyLock<Jvm> = std::sync::LazyLock::new(Jvm::default);
+
+/// Direct buffers whose chunks were found but which Bits doesn't count: the buffers the Java heap refers to, as far as
+/// their memory is a live chunk, less what Bits counts.
+fn hidden_direct(hotspot: &HotSpot, memory: &Memory, jvm: &Jvm, heap: Option<&Heap>) -> Option<u64> {
+    let found = hotspot.direct_buffers(memory, HEAP_SCAN_BUDGET);
+    if found.incomplete.is_some() {
+        return None;
+    }
+    // Garbage in the heap still names memory that was freed; only an address inside the C heap's live maps counts.
+    let labels = &heap?.labels;
+    let is_malloc = |address: u64| {
+        let after = labels.partition_point(|label| label.end <= address);
+        labels.get(after).is_some_and(|label| label.start <= address)
+    };
+    let all: u64 =
+        found.buffers.iter().filter(|buffer| is_malloc(buffer.address)).map(|buffer| buffer.capacity).sum();
+    Some(all.saturating_sub(jvm.direct.as_ref().map_or(0, |direct| direct.reserved_bytes)))
+}
+
+/// The stacks of all threads: claims with a label each, so that the account tells each one's residency.
+struct Stacks {
+    claims: Vec<Claim>,
+    threads: HashMap<Rc<Label>, (String, ThreadKind)>,
+}
+
+impl Stacks {
+    fn find(vmas: &[Vma], tasks: &[Task], view: Option<&View>) -> Stacks {
+        let mut stacks = Stacks { claims: Vec::new(), threads: HashMap::new() };
+        let mut known = HashSet::new();
+        for thread in view.map_or(&[][..], |view| view.threads.as_slice()) {
+            if thread.stack.start < thread.stack.end {
+                known.insert(thread.tid);
+                let range = (thread.stack.start, thread.stack.end);
+                stacks.push(thread.tid, &thread.name, jvm::thread_kind(thread.kind), range, "vmStructs");
+            }
+        }
+        for found in native::stacks(vmas, tasks, &known) {
+            stacks.push(
+                found.inner_tid,
+                &found.name,
+                ThreadKind::Native,
+                (found.start, found.end),
+                "stack pointer",
+            );
+        }
+        stacks
+    }
+
+    fn push(
+        &mut self,
+        tid: i32,
+        name: &str,
+        kind: ThreadKind,
+        (start, end): (u64, u64),
+        source: &'static str,
+    ) {
+        // The id keeps the labels apart: threads may share a name.
+        let label = Label::new(Domain::ThreadStacks, format!("{tid} {name}"), source);
+        self.claims.push(Claim { start, end, label: Rc::clone(&label) });
+        self.threads.insert(label, (name.to_owned(), kind));
+    }
+
+    /// Takes the stacks out of `account`, puts one line a pool in, and gives the pools.
+    fn take(self, account: &mut Account) -> Vec<offheap_model::ThreadPool> {
+        let mut threads = Vec::with_capacity(self.threads.len());
+        for (label, (name, kind)) in self.threads {
+            let Some(amount) = account.remove(&label) else { continue };
+            let pool = Label::new(Domain::ThreadStacks, crate::pools::pool_name(&name), label.source);
+            account.entry(pool).or_default().add(amount);
+            threads.push(ThreadStack {
+                name,
+                kind,
+                reserved: amount.virtual_bytes,
+                resident: amount.rss,
+                huge: amount.huge,
+            });
+        }
+        pools(&threads)
+    }
+}
+
+/// One figure a domain, largest first, its lines largest first.
+fn figures(account: Account) -> Vec<DomainFigure> {
+    let mut domains: BTreeMap<Domain, DomainFigure> = BTreeMap::new();
+    for (label, amount) in account {
+        let figure = domains.entry(label.domain).or_insert_with(|| DomainFigure {
+            domain: label.domain,
+            rss_bytes: 0,
+            virtual_bytes: 0,
+            swap_bytes: 0,
+            huge_bytes: 0,
+            source: String::new(),
+            detail: Vec::new(),
+        });
+        figure.rss_bytes += amount.rss;
+        figure.virtual_bytes += amount.virtual_bytes;
+        figure.swap_bytes += amount.swap;
+        figure.huge_bytes += amount.huge;
+        figure.detail.push(Detail {
+            name: label.name.clone(),
+            rss_bytes: amount.rss,
+            virtual_bytes: amount.virtual_bytes,
+            source: label.source.to_owned(),
+        });
+    }
+    let mut figures: Vec<DomainFigure> = domains.into_values().collect();
+    for figure in &mut figures {
+        figure.detail.sort_by(|a, b| b.rss_bytes.cmp(&a.rss_bytes).then_with(|| a.name.cmp(&b.name)));
+        let mut sources: Vec<&str> = Vec::new();
+        for detail in figure.detail.iter().filter(|detail| detail.rss_bytes > 0) {
+            if !sources.contains(&detail.source.as_str()) {
+                sources.push(&detail.source);
+            }
+        }
+        figure.source = sources.join(", ");
+    }
+    figures.sort_by(|a, b| b.rss_bytes.cmp(&a.rss_bytes).then_with(|| a.domain.cmp(&b.domain)));
+    figures
+}

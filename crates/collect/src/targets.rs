@@ -1,0 +1,238 @@
+//! Which process is meant, and which there are.
+
+use offheap_linux::{Cgroup, Process, user_name};
+
+/// Why a target's name does not name one process.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TargetError {
+    /// Nothing fits.
+    #[error("no process has {0:?} in its command line; see: offheap ps")]
+    None(String),
+    /// Too much fits.
+    #[error("{count} processes have {text:?} in their command line; name one by its pid:\n{list}")]
+    Many {
+        /// What was asked for.
+        text: String,
+        /// How many fit.
+        count: usize,
+        /// One line a process.
+        list: String,
+    },
+    /// `/proc` can't be listed.
+    #[error("cannot list /proc: {0}")]
+    Proc(#[from] std::io::Error),
+}
+
+/// The pid of the process that `target` names: a pid, or a part of exactly one command line. JVMs and Pythons are preferred,
+/// so that the shell that started a JVM doesn't count.
+///
+/// # Errors
+/// None or several fit.
+pub fn resolve(target: &str) -> Result<i32, TargetError> {
+    if let Ok(pid) = target.parse() {
+        return Ok(pid);
+    }
+    let own = std::process::id() as i32;
+    let mut found: Vec<(i32, String, bool)> = Vec::new();
+    for pid in Process::list()? {
+        if pid == own {
+            continue;
+        }
+        let Ok(process) = Process::open(pid) else { continue };
+        let Ok(arguments) = process.arguments() else { continue };
+        let command = arguments.join(" ");
+        if command.contains(target) {
+            found.push((pid, command, kind(&process).is_some()));
+        }
+    }
+    if found.iter().any(|(.., runtime)| *runtime) {
+        found.retain(|(.., runtime)| *runtime);
+    }
+    match found.as_slice() {
+        [] => Err(TargetError::None(target.to_owned())),
+        [(pid, ..)] => Ok(*pid),
+        many => Err(TargetError::Many {
+            text: target.to_owned(),
+            count: many.len(),
+            list: many
+                .iter()
+                .take(20)
+                .map(|(pid, command, _)| {
+                    let printable: String =
+                        command.chars().map(|c| if c.is_control() { '·' } else { c }).take(90).collect();
+                    format!("  {pid:>8}  {printable}")
+                })
+                .collect::<Vec<_>>()
+                .join("\n"),
+        }),
+    }
+}
+
+/// The runtime in a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Runtime {
+    /// A JVM.
+    Jvm,
+    /// CPython, and no JVM.
+    Python,
+}
+
+/// The runtime in `process`; `None` where there is none, or its maps may not be read and its name tells nothing.
+pub fn kind(process: &Process) -> Option<Runtime> {
+    let exe = process.exe().unwrap_or_default();
+    let name = exe.rsplit('/').next().unwrap_or_default();
+    let status = process.status().ok()?;
+    if status.no_memory {
+        return None;
+    }
+    let Ok(maps) = process.bytes("maps") else {
+        return match status.name.as_str() {
+            "java" => Some(Runtime::Jvm),
+            name if name.starts_with("python") => Some(Runtime::Python),
+            _ => None,
+        };
+    };
+    let has = |needle: &[u8]| maps.windows(needle.len()).any(|window| window == needle);
+    if has(b"/libjvm.so") || has(b"/libj9vm") {
+        Some(Runtime::Jvm)
+    } else if name.starts_with("python") || has(b"/libpython") {
+        Some(Runtime::Python)
+    } else {
+        None
+    }
+}
+
+/// A JVM or a Python, as cheaply as it can be told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listed {
+    /// Pid as this tool sees it.
+    pub pid: i32,
+    /// Pid inside its own namespace.
+    pub inner_pid: i32,
+    /// User.
+    pub user: String,
+    /// What it is.
+    pub runtime: Runtime,
+    /// Version; empty where it can't be read.
+    pub version: String,
+    /// Main class, jar or script.
+    pub main: String,
+    /// Resident bytes.
+    pub rss: u64,
+    /// Heap in use.
+    pub heap_used: Option<u64>,
+    /// Heap committed.
+    pub heap_committed: Option<u64>,
+    /// Limit of its control group.
+    pub limit: Option<u64>,
+    /// Until the limit.
+    pub headroom: Option<u64>,
+    /// Why something is missing.
+    pub note: String,
+}
+
+/// Every JVM and every CPython of the host, the one with most resident bytes first.
+///
+/// # Errors
+/// `/proc` can't be listed.
+pub fn list() -> std::io::Result<Vec<Listed>> {
+    let mut list: Vec<Listed> = Process::list()?.into_iter().filter_map(listed).collect();
+    list.sort_by_key(|listed| (std::cmp::Reverse(listed.rss), listed.pid));
+    Ok(list)
+}
+
+fn listed(pid: i32) -> Option<Listed> {
+    let process = Process::open(pid).ok()?;
+    let runtime = kind(&process)?;
+    let status = process.status().ok()?;
+    let arguments = process.arguments().unwrap_or_default();
+    let cgroup = Cgroup::of(&process);
+    let mut listed = Listed {
+        pid,
+        inner_pid: status.inner_pid(),
+        user: user_name(status.euid),
+        runtime,
+        version: String::new(),
+        main: String::new(),
+        rss: process.rollup().map_or(status.rss_bytes, |(rss, _)| rss),
+        heap_used: None,
+        heap_committed: None,
+        limit: cgroup.as_ref().and_then(|group| group.limit),
+        headroom: cgroup.as_ref().and_then(Cgroup::headroom),
+        note: String::new(),
+    };
+    match runtime {
+        Runtime::Jvm => match offheap_hotspot::brief(&process) {
+            Some(brief) => {
+                listed.version = brief.version;
+                listed.main = brief.main;
+                listed.heap_used = brief.heap_used;
+                listed.heap_committed = brief.heap_committed;
+            }
+            None if process.file("mem").is_err() => {
+                listed.note = format!("no rights; run: sudo -u {} offheap ps", listed.user);
+            }
+            None => listed.note = "not a HotSpot JVM, or still starting".to_owned(),
+        },
+        Runtime::Python => {
+            listed.version = python_version(&process);
+            // The first argument that is no option is the script; "-m" names a module.
+            listed.main = script(&arguments);
+        }
+    }
+    if listed.main.is_empty() {
+        listed.main = arguments.join(" ");
+    }
+    Some(listed)
+}
+
+fn script(arguments: &[String]) -> String {
+    let mut rest = arguments.iter().skip(1);
+    while let Some(argument) = rest.next() {
+        match argument.as_str() {
+            "-c" => return "-c …".to_owned(),
+            "-m" => return rest.next().map_or_else(String::new, |module| format!("-m {module}")),
+            "-W" | "-X" => {
+                rest.next();
+            }
+            option if option.starts_with('-') => {}
+            script => return script.to_owned(),
+        }
+    }
+    String::new()
+}
+
+fn python_version(process: &Process) -> String {
+    let exe = process.exe().unwrap_or_default();
+    let name = exe.rsplit('/').next().unwrap_or_default();
+    name.strip_prefix("python").unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_script_is_found_behind_options() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(script(&words("python3 -X dev -u app.py --port 80")), "app.py");
+        assert_eq!(script(&words("python3 -m http.server")), "-m http.server");
+        assert_eq!(script(&words("python3")), "");
+    }
+
+    #[test]
+    fn a_name_must_be_of_exactly_one_process() {
+        assert_eq!(resolve("4711").unwrap(), 4711);
+        assert!(matches!(resolve("no process has this in it \u{1}"), Err(TargetError::None(_))));
+        let tag = format!("98765.4{}", std::process::id());
+        let mut children: Vec<_> =
+            (0..2).map(|_| std::process::Command::new("sleep").arg(&tag).spawn().unwrap()).collect();
+        assert!(matches!(resolve(&tag), Err(TargetError::Many { count: 2, .. })));
+        children[0].kill().unwrap();
+        children[0].wait().unwrap();
+        assert_eq!(resolve(&tag).unwrap(), children[1].id() as i32);
+        children[1].kill().unwrap();
+        children[1].wait().unwrap();
+    }
+}

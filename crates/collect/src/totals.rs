@@ -1,0 +1,73 @@
+//! The kernel's own figures in the model's words.
+
+use offheap_linux::{Error, Process, Task, Vma, user_name};
+use offheap_model as model;
+
+/// Whose memory it is.
+pub fn process(process: &Process, tasks: &[Task]) -> Result<model::Process, Error> {
+    let status = process.status()?;
+    let arguments = process.arguments().unwrap_or_default();
+    Ok(model::Process {
+        pid: process.pid(),
+        inner_pid: status.inner_pid(),
+        start_ticks: process.start_ticks(),
+        uid: status.euid,
+        user: user_name(status.euid),
+        name: status.name,
+        command: arguments.join(" "),
+        exe: process.exe().unwrap_or_default(),
+        uptime_s: process.uptime_s().unwrap_or(0.0),
+        threads: tasks.len() as u64,
+    })
+}
+
+/// The totals of `vmas`.
+pub fn memory(process: &Process, vmas: &[Vma]) -> model::MemoryTotals {
+    let sum = |figure: fn(&Vma) -> u64| vmas.iter().map(figure).sum::<u64>();
+    let is_shm = |vma: &&Vma| {
+        vma.is_file()
+            && (vma.path.starts_with("/memfd:")
+                || vma.path.starts_with("/dev/shm/")
+                || vma.path.starts_with("/SYSV")
+                || vma.path == "/dev/zero")
+    };
+    let rss_bytes = sum(|vma| vma.rss);
+    let anon_bytes = sum(|vma| vma.anonymous);
+    let shmem_bytes = vmas.iter().filter(is_shm).map(|vma| vma.rss.saturating_sub(vma.anonymous)).sum();
+    model::MemoryTotals {
+        rss_bytes,
+        pss_bytes: sum(|vma| vma.pss),
+        uss_bytes: sum(|vma| vma.private),
+        swap_bytes: sum(|vma| vma.swap),
+        anon_bytes,
+        file_bytes: rss_bytes.saturating_sub(anon_bytes).saturating_sub(shmem_bytes),
+        shmem_bytes,
+        anon_huge_bytes: sum(|vma| vma.anon_huge),
+        virtual_bytes: sum(Vma::len),
+        vma_count: vmas.len() as u64,
+        vma_limit: std::fs::read_to_string("/proc/sys/vm/max_map_count")
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or(0),
+        peak_rss_bytes: process.status().map_or(0, |status| status.peak_rss_bytes),
+    }
+}
+
+/// The control group.
+pub fn cgroup(group: offheap_linux::Cgroup) -> model::Cgroup {
+    model::Cgroup {
+        version: group.version,
+        headroom_bytes: group.headroom(),
+        limit_bytes: group.limit,
+        current_bytes: group.current,
+        anon_bytes: group.anon,
+        file_bytes: group.file,
+        inactive_file_bytes: group.inactive_file,
+        shmem_bytes: group.shmem,
+        kernel_bytes: group.kernel,
+        slab_bytes: group.slab,
+        oom_kills: group.oom_kills,
+        processes: group.processes,
+        path: group.path,
+    }
+}

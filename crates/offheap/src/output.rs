@@ -1,0 +1,33 @@
+//! What goes to the terminal: width, colour, errors.
+
+use offheap_present::terminal::{Style, Tone, clean};
+use std::io::{IsTerminal, Write};
+
+/// Narrower than this nothing can be shown; wider than this nothing gets clearer.
+const WIDTHS: std::ops::RangeInclusive<usize> = 60..=100;
+
+/// How to draw on standard output: its width, and colours unless NO_COLOR is set or it is a pipe.
+pub fn style(all: bool) -> Style {
+    let width = terminal_size::terminal_size().map_or(*WIDTHS.end(), |(width, _)| usize::from(width.0));
+    let colour = anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
+    Style { width: width.clamp(*WIDTHS.start(), *WIDTHS.end()), colour, all }
+}
+
+/// Writes `text` to standard output. A reader that has gone away is no error.
+pub fn print(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// Writes `value` to standard output, indented for a person, in one line for a pipe.
+pub fn print_json(value: &serde_json::Value) {
+    let text = if std::io::stdout().is_terminal() { format!("{value:#}\n") } else { format!("{value}\n") };
+    print(&text);
+}
+
+/// Writes an error to standard error: what failed, why, the next command.
+pub fn complain(error: &anyhow::Error) {
+    let colour = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    let style = Style { colour, ..Style::default() };
+    let lines: Vec<String> = format!("{error:#}").lines().map(clean).collect();
+    let _ = writeln!(std::io::stderr(), "{} {}", style.paint(Tone::Bad, "offheap:"), lines.join("\n"));
+}

@@ -1,0 +1,4 @@
+//! One file a verb: its arguments, and the way from them to the crates that do the work.
+
+pub mod map;
+pub mod ps;
