@@ -163,7 +163,7 @@ impl Collector {
             cgroup: Cgroup::of(&self.process).map(totals::cgroup),
             domains: figures(account),
             jvm,
-            malloc: heap.as_ref().map(|heap| malloc::malloc(heap)),
+            malloc: heap.as_ref().map(malloc::malloc),
             threads,
             files: files::files(&vmas),
             python: self.interpreter.as_ref().zip(pymalloc.as_ref()).map(|(interpreter, view)| Python {

@@ -41,6 +41,8 @@ const EDGES: &[(&str, &[&str])] = &[
             "offheap-present",
         ],
     ),
+    // Only for tests.
+    ("offheap-testkit", &[]),
     ("offheap-xtask", &["offheap-diagnose"]),
     ("offheap-scenarios", &[]),
 ];
