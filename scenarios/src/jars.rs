@@ -37,7 +37,10 @@ pub(crate) fn fetch(cache: &Path) -> Result<Vec<PathBuf>, Error> {
     for wanted in WANTED {
         jars.push(jar(&dir, wanted).ok_or_else(|| Error::Jars {
             version: PYSPARK,
-            reason: format!("no {wanted}*.jar in {}; remove that directory to fetch them again", dir.display()),
+            reason: format!(
+                "no {wanted}*.jar in {}; remove that directory to fetch them again",
+                dir.display()
+            ),
         })?);
     }
     Ok(jars)

@@ -39,7 +39,9 @@ impl Jdk {
     pub fn compiler() -> Result<Jdk, Error> {
         Jdk::installed()
             .into_iter()
-            .find(|jdk| jdk.feature >= 17 && jdk.tool("javac").is_file() && jdk.home.join("include/jni.h").is_file())
+            .find(|jdk| {
+                jdk.feature >= 17 && jdk.tool("javac").is_file() && jdk.home.join("include/jni.h").is_file()
+            })
             .ok_or_else(|| no_jdk("17 or later with javac and jni.h", &places()))
     }
 
@@ -85,7 +87,8 @@ fn below(dir: &Path) -> Vec<Jdk> {
 }
 
 fn jres() -> PathBuf {
-    env::var_os("OFFHEAP_JRES").map_or_else(|| workspace_root().join("target/offheap-tools/jres"), PathBuf::from)
+    env::var_os("OFFHEAP_JRES")
+        .map_or_else(|| workspace_root().join("target/offheap-tools/jres"), PathBuf::from)
 }
 
 fn places() -> String {

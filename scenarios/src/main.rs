@@ -10,8 +10,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use offheap_scenarios::{
-    Attempt, Error, Jdk, Language, Outcome, Plan, Scenario, StartOptions, Workshop, markdown, measure, parse_bytes,
-    parse_duration, run,
+    Attempt, Error, Jdk, Language, Outcome, Plan, Scenario, StartOptions, Workshop, markdown, measure,
+    parse_bytes, parse_duration, run,
 };
 
 /// Leaking and healthy programs with their ground truth, and the score of `offheap diagnose` on them.
@@ -193,7 +193,9 @@ fn start(name: &str, options: &StartOptions) -> Result<()> {
 fn measure_all(scenarios: &[Scenario], options: &StartOptions, window: Duration, jobs: usize) -> Result<()> {
     let workshop = Workshop::open()?;
     let queue = Mutex::new(scenarios.iter().collect::<VecDeque<_>>());
-    println!("KB/s over the whole window and its last half; MB of RSS at the start; then what NMT says grew (KB)");
+    println!(
+        "KB/s over the whole window and its last half; MB of RSS at the start; then what NMT says grew (KB)"
+    );
     thread::scope(|scope| {
         for _ in 0..jobs.max(1) {
             scope.spawn(|| {
@@ -206,13 +208,22 @@ fn measure_all(scenarios: &[Scenario], options: &StartOptions, window: Duration,
     Ok(())
 }
 
-fn measured_line(scenario: &Scenario, workshop: &Workshop, options: &StartOptions, window: Duration) -> String {
+fn measured_line(
+    scenario: &Scenario,
+    workshop: &Workshop,
+    options: &StartOptions,
+    window: Duration,
+) -> String {
     let measured = match measure(scenario, workshop, options, window) {
         Ok(measured) => measured,
         Err(error) => return format!("{:<28} {error}", scenario.name),
     };
     let kb = |bytes: f64| (bytes / 1024.0).round() as i64;
-    let rate = if scenario.leaking { format!("rate {}", options.rate.unwrap_or(scenario.rate) >> 10) } else { String::new() };
+    let rate = if scenario.leaking {
+        format!("rate {}", options.rate.unwrap_or(scenario.rate) >> 10)
+    } else {
+        String::new()
+    };
     let nmt: Vec<String> = measured
         .nmt
         .iter()

@@ -52,10 +52,10 @@ pub fn measure(
         _ => None,
     };
     let nmt = || match &jcmd {
-        Some(jcmd) => committed(&output_of(
-            Command::new(jcmd).args([&pid.to_string(), "VM.native_memory", "summary", "scale=b"]),
-        )
-        .unwrap_or_default()),
+        Some(jcmd) => committed(
+            &output_of(Command::new(jcmd).args([&pid.to_string(), "VM.native_memory", "summary", "scale=b"]))
+                .unwrap_or_default(),
+        ),
         None => BTreeMap::new(),
     };
     let (before, first) = (nmt(), status(pid)?);

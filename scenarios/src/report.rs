@@ -77,11 +77,18 @@ fn write_score(page: &mut String, results: &[(Attempt, Outcome)]) -> std::fmt::R
 }
 
 fn ratio(right: usize, all: usize) -> String {
-    if all == 0 { "–".into() } else { format!("{:.1} % ({right} of {all})", 100.0 * right as f64 / all as f64) }
+    if all == 0 {
+        "–".into()
+    } else {
+        format!("{:.1} % ({right} of {all})", 100.0 * right as f64 / all as f64)
+    }
 }
 
 fn write_status_confusion(page: &mut String, results: &[(Attempt, Outcome)]) -> std::fmt::Result {
-    writeln!(page, "## Status\n\nRows are the truth, columns the verdict. Where more than one answer is right the")?;
+    writeln!(
+        page,
+        "## Status\n\nRows are the truth, columns the verdict. Where more than one answer is right the"
+    )?;
     writeln!(page, "row is the best of them, so not every figure off the diagonal is a miss.\n")?;
     writeln!(page, "| truth | {} | none |", Status::ALL.map(|status| status.to_string()).join(" | "))?;
     writeln!(page, "|---|{}---|", "---|".repeat(Status::ALL.len()))?;
@@ -99,7 +106,9 @@ fn write_status_confusion(page: &mut String, results: &[(Attempt, Outcome)]) -> 
         for said in Status::ALL {
             let count = row
                 .iter()
-                .filter(|outcome| matches!(outcome, Outcome::Answered(answer) if answer.verdict.status == said))
+                .filter(
+                    |outcome| matches!(outcome, Outcome::Answered(answer) if answer.verdict.status == said),
+                )
                 .count();
             write!(page, " {count} |")?;
         }
@@ -161,7 +170,9 @@ fn write_misses(page: &mut String, results: &[(Attempt, Outcome)]) -> std::fmt::
                         one_line(&verdict.summary)
                     ));
                 }
-                lines.extend(answer.problems.iter().map(|problem| format!("- **{label}**: {}", one_line(problem))));
+                lines.extend(
+                    answer.problems.iter().map(|problem| format!("- **{label}**: {}", one_line(problem))),
+                );
             }
         }
     }
@@ -213,7 +224,10 @@ fn write_scenarios(page: &mut String, results: &[(Attempt, Outcome)]) -> std::fm
             rows.entry(name).or_default().push((attempt, answer));
         }
     }
-    writeln!(page, "## Every scenario\n\n| scenario | truth | status right | domain right | verdicts | seconds |")?;
+    writeln!(
+        page,
+        "## Every scenario\n\n| scenario | truth | status right | domain right | verdicts | seconds |"
+    )?;
     writeln!(page, "|---|---|---|---|---|---|")?;
     for name in names {
         let row = rows.get(name).map_or(&[][..], Vec::as_slice);
@@ -226,7 +240,9 @@ fn write_scenarios(page: &mut String, results: &[(Attempt, Outcome)]) -> std::fm
         };
         let verdicts: BTreeSet<String> = row
             .iter()
-            .map(|(_, answer)| format!("{}/{}/{}", answer.verdict.status, answer.verdict.domain, answer.verdict.cause))
+            .map(|(_, answer)| {
+                format!("{}/{}/{}", answer.verdict.status, answer.verdict.domain, answer.verdict.cause)
+            })
             .collect();
         let slowest = row.iter().map(|(_, answer)| answer.took.as_secs()).max().unwrap_or(0);
         writeln!(

@@ -119,7 +119,11 @@ pub enum Outcome {
 }
 
 /// Runs the plan, `jobs` attempts at a time, in the order of the table; calls `done` after each.
-pub fn run(plan: &Plan, workshop: &Workshop, done: impl Fn(&Attempt, &Outcome) + Sync) -> Vec<(Attempt, Outcome)> {
+pub fn run(
+    plan: &Plan,
+    workshop: &Workshop,
+    done: impl Fn(&Attempt, &Outcome) + Sync,
+) -> Vec<(Attempt, Outcome)> {
     let attempts = attempts(plan);
     let queue: Mutex<VecDeque<(usize, Attempt)>> = Mutex::new(attempts.into_iter().enumerate().collect());
     let finished = Mutex::new(Vec::new());
@@ -172,7 +176,9 @@ fn diagnose(plan: &Plan, workshop: &Workshop, attempt: &Attempt) -> Outcome {
     };
     let mut running = match attempt.scenario.start(workshop, &options) {
         Ok(running) => running,
-        Err(error @ (Error::JdkTooOld { .. } | Error::Build { .. })) => return Outcome::Skipped(error.to_string()),
+        Err(error @ (Error::JdkTooOld { .. } | Error::Build { .. })) => {
+            return Outcome::Skipped(error.to_string());
+        }
         Err(error) => return Outcome::Failed(error.to_string()),
     };
     let start = Instant::now();
@@ -214,7 +220,13 @@ fn exit_code(status: Status) -> Option<i32> {
     })
 }
 
-fn judge(scenario: &Scenario, verdict: Verdict, agent: bool, took: Duration, problems: Vec<String>) -> Answer {
+fn judge(
+    scenario: &Scenario,
+    verdict: Verdict,
+    agent: bool,
+    took: Duration,
+    problems: Vec<String>,
+) -> Answer {
     let status_right = scenario.status.contains(&verdict.status);
     // A healthy process has no domain to name; of retention the table names one where only one is right.
     let named = scenario.leaking || verdict.status == Status::Retention;
@@ -225,7 +237,9 @@ fn judge(scenario: &Scenario, verdict: Verdict, agent: bool, took: Duration, pro
             .then(|| status_right && scenario.domain.contains(&verdict.domain)),
         cause_right: (named && !scenario.cause.is_empty())
             .then(|| status_right && scenario.cause.iter().any(|hint| cause.contains(hint.as_str()))),
-        site_right: (agent && scenario.leaking).then(|| site_right(scenario, verdict.site.as_ref())).flatten(),
+        site_right: (agent && scenario.leaking)
+            .then(|| site_right(scenario, verdict.site.as_ref()))
+            .flatten(),
         verdict,
         took,
         problems,
@@ -277,7 +291,8 @@ fn finish(command: &mut Command, limit: Duration) -> Result<Finished, String> {
             }
         }
     };
-    let read = |pipe: Option<thread::JoinHandle<Vec<u8>>>| pipe.and_then(|p| p.join().ok()).unwrap_or_default();
+    let read =
+        |pipe: Option<thread::JoinHandle<Vec<u8>>>| pipe.and_then(|p| p.join().ok()).unwrap_or_default();
     Ok(Finished {
         code: status.code(),
         stdout: read(stdout),
@@ -346,7 +361,8 @@ mod tests {
 
     #[test]
     fn retention_that_is_named_must_be_named_rightly() {
-        let answer = judged("jni-burst-before", verdict(Status::Retention, "java-heap", "heap-committed", &[]));
+        let answer =
+            judged("jni-burst-before", verdict(Status::Retention, "java-heap", "heap-committed", &[]));
         assert!(answer.status_right);
         assert_eq!(answer.domain_right, Some(false));
         let answer = judged("jni-burst-before", verdict(Status::Healthy, "none", "none", &[]));

@@ -17,8 +17,8 @@ use crate::{Error, Jdk, Scenario, Workshop};
 /// How long a program may take until READY, on a machine that is busy with others.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
-/// The heap of every JVM whose flags in the table do not say otherwise.
-const DEFAULT_HEAP: &str = "-Xmx128m";
+/// The heap of every JVM whose flags in the table do not say otherwise: of fixed size, so that it can settle.
+const DEFAULT_HEAP: [&str; 2] = ["-Xms128m", "-Xmx128m"];
 
 /// How to start a scenario.
 #[derive(Debug, Clone)]
@@ -111,7 +111,7 @@ impl Scenario {
         let class_path =
             if self.needs(Need::Jars) { workshop.class_path_with_jars()? } else { workshop.class_path() };
         let mut command = Command::new(jdk.tool("java"));
-        command.arg(DEFAULT_HEAP).args(&self.flags).args(&options.flags);
+        command.args(DEFAULT_HEAP).args(&self.flags).args(&options.flags);
         if jdk.feature >= 22 {
             command.arg("--enable-native-access=ALL-UNNAMED");
         }

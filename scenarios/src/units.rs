@@ -6,18 +6,23 @@ use crate::Error;
 
 /// Bytes from `300KB`, `1.5MB`, `2GB` or a plain number; powers of 1024.
 pub fn parse_bytes(text: &str) -> Result<u64, Error> {
-    let (number, factor) = split_unit(text, &[("KB", 1 << 10), ("MB", 1 << 20), ("GB", 1 << 30), ("B", 1)], 1);
-    scaled(number, factor as f64)
-        .map(|bytes| bytes as u64)
-        .ok_or_else(|| Error::Unit { text: text.into(), what: "size", example: "300KB or 1.5MB" })
+    let (number, factor) =
+        split_unit(text, &[("KB", 1 << 10), ("MB", 1 << 20), ("GB", 1 << 30), ("B", 1)], 1);
+    scaled(number, factor as f64).map(|bytes| bytes as u64).ok_or_else(|| Error::Unit {
+        text: text.into(),
+        what: "size",
+        example: "300KB or 1.5MB",
+    })
 }
 
 /// A duration from `60s`, `3m`, `1h` or plain seconds.
 pub fn parse_duration(text: &str) -> Result<Duration, Error> {
     let (number, factor) = split_unit(text, &[("s", 1), ("m", 60), ("h", 3600)], 1);
-    scaled(number, factor as f64)
-        .map(Duration::from_secs_f64)
-        .ok_or_else(|| Error::Unit { text: text.into(), what: "duration", example: "60s or 3m" })
+    scaled(number, factor as f64).map(Duration::from_secs_f64).ok_or_else(|| Error::Unit {
+        text: text.into(),
+        what: "duration",
+        example: "60s or 3m",
+    })
 }
 
 fn split_unit<'a>(text: &'a str, units: &[(&str, u64)], plain: u64) -> (&'a str, u64) {

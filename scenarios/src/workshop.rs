@@ -5,10 +5,13 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{self, Command};
 use std::sync::OnceLock;
 
 use crate::{Error, Jdk, jars};
+
+/// How the names of scratch directories start.
+const SCRATCH: &str = "run-";
 
 /// The programs, built. What depends on the jars is built when it is first needed.
 #[derive(Debug)]
@@ -38,6 +41,7 @@ impl Workshop {
         fs::create_dir_all(&cache).map_err(Error::at(&cache))?;
         let compiler = Jdk::compiler()?;
         let build = cache.join(format!("build-{:016x}", fingerprint(&compiler)?));
+        remove_abandoned(&cache);
         let workshop = Workshop { cache, build, compiler, with_jars: OnceLock::new() };
         workshop.once("base", |dir| {
             workshop.compile_java("java/jdk", &OsString::new(), dir)?;
@@ -58,10 +62,9 @@ impl Workshop {
 
     /// The class path of the programs that need pyspark's jars; fetches those and builds the programs.
     pub(crate) fn class_path_with_jars(&self) -> Result<OsString, Error> {
-        self.with_jars
-            .get_or_init(|| self.build_with_jars().map_err(|e| e.to_string()))
-            .clone()
-            .map_err(|reason| Error::Build { tool: "the build".into(), what: "java/jars".into(), output: reason })
+        self.with_jars.get_or_init(|| self.build_with_jars().map_err(|e| e.to_string())).clone().map_err(
+            |reason| Error::Build { tool: "the build".into(), what: "java/jars".into(), output: reason },
+        )
     }
 
     /// The directory of the JNI libraries and the native programs.
@@ -69,9 +72,13 @@ impl Workshop {
         self.build.join("base")
     }
 
-    /// A new empty directory that is removed when it is dropped.
+    /// A new empty directory that is removed when it is dropped; its name carries the pid of this process, so that
+    /// [`Workshop::open`] can remove those whose process was killed.
     pub(crate) fn scratch(&self) -> Result<tempfile::TempDir, Error> {
-        tempfile::Builder::new().prefix("run-").tempdir_in(&self.cache).map_err(Error::at(&self.cache))
+        tempfile::Builder::new()
+            .prefix(&format!("{SCRATCH}{}-", process::id()))
+            .tempdir_in(&self.cache)
+            .map_err(Error::at(&self.cache))
     }
 
     fn build_with_jars(&self) -> Result<OsString, Error> {
@@ -121,7 +128,11 @@ impl Workshop {
                 let mut command = Command::new(compiler);
                 command.args([standard, "-O2", "-g", "-Wall", "-pthread"]).arg(&file);
                 if stem.starts_with("jni_") {
-                    command.args(["-shared", "-fPIC", "-I"]).arg(&include).arg("-I").arg(include.join("linux"));
+                    command
+                        .args(["-shared", "-fPIC", "-I"])
+                        .arg(&include)
+                        .arg("-I")
+                        .arg(include.join("linux"));
                     command.arg("-o").arg(out.join(format!("lib{stem}.so")));
                 } else {
                     command.arg("-o").arg(out.join(stem));
@@ -130,6 +141,17 @@ impl Workshop {
             }
         }
         Ok(())
+    }
+}
+
+/// Removes the scratch directories of processes that are gone. A failure leaves files behind and harms nothing.
+fn remove_abandoned(cache: &Path) {
+    for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name.strip_prefix(SCRATCH).and_then(|rest| rest.split('-').next());
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 
