@@ -6,6 +6,7 @@
 //! Units: bytes (`u64`) unless a name says otherwise; times are milliseconds since the Unix epoch.
 
 mod account;
+pub mod diff;
 mod domain;
 mod finding;
 mod profile;
