@@ -33,6 +33,8 @@ pub struct Identity {
 
 /// Finds out which allocator serves `malloc`.
 pub fn identify(vmas: &[Vma], memory: &Memory) -> Identity {
-    let _ = (vmas, memory);
-    Identity::default()
+    let _ = memory;
+    let libc = vmas.iter().find(|vma| vma.path.ends_with("libc.so.6") || vma.path.contains("/libc-2."));
+    libc.map(|vma| Identity { allocator: Allocator::Glibc, version: String::new(), path: vma.path.clone() })
+        .unwrap_or_default()
 }

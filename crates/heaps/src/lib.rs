@@ -3,6 +3,7 @@
 //! Nothing here stops, signals or writes to the target, and no page is read that is not present. The target allocates on
 //! while it is looked at, so every figure is gated by self-checks; what fails one is said in [`Heap::doubts`].
 
+mod glibc;
 mod heap;
 mod identify;
 mod walker;

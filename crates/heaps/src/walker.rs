@@ -1,6 +1,7 @@
 //! The way in: find the allocator once, walk it as often as wanted.
 
-use crate::{Heap, Identity, identify};
+use crate::glibc::{Glibc, Sizes};
+use crate::{Allocator, Heap, Identity, SizeClass, identify};
 use offheap_linux::{Memory, Process};
 
 /// How far a walk goes.
@@ -27,6 +28,7 @@ impl Default for Options<'_> {
 #[derive(Debug)]
 pub struct Walker {
     identity: Identity,
+    glibc: Option<Glibc>,
 }
 
 impl Walker {
@@ -34,7 +36,11 @@ impl Walker {
     pub fn open(process: &Process, memory: &Memory) -> Option<Walker> {
         let _ = process;
         let identity = identify(memory.vmas(), memory);
-        Some(Walker { identity })
+        let glibc = match identity.allocator {
+            Allocator::Glibc => Glibc::find(memory, &identity.path),
+            _ => None,
+        };
+        (identity.allocator != Allocator::Unknown).then_some(Walker { identity, glibc })
     }
 
     /// Which allocator it is.
@@ -44,7 +50,43 @@ impl Walker {
 
     /// Walks the heap as it is now. `memory` is fresh: opened, or told to forget, right before.
     pub fn walk(&self, memory: &Memory, options: &Options<'_>) -> Heap {
-        let _ = (memory, options);
-        Heap { allocator: self.identity.allocator, version: self.identity.version.clone(), ..Heap::default() }
+        let mut heap = match &self.glibc {
+            Some(glibc) => {
+                let (mut heap, sizes) = glibc.walk(memory, options);
+                heap.size_classes = size_classes(&sizes);
+                heap
+            }
+            None => Heap::default(),
+        };
+        heap.allocator = self.identity.allocator;
+        heap.version.clone_from(&self.identity.version);
+        heap
     }
+}
+
+/// At the most so many classes are listed.
+const MOST_CLASSES: usize = 512;
+
+/// The largest classes by bytes, and all others in one of size 0.
+fn size_classes(sizes: &Sizes) -> Vec<SizeClass> {
+    let mut classes: Vec<SizeClass> = sizes
+        .iter()
+        .map(|(chunk_bytes, class)| SizeClass {
+            chunk_bytes,
+            count: class.count,
+            total_bytes: chunk_bytes.saturating_mul(class.count),
+            hint: None,
+        })
+        .collect();
+    classes.sort_unstable_by_key(|class| (std::cmp::Reverse(class.total_bytes), class.chunk_bytes));
+    if classes.len() > MOST_CLASSES {
+        let rest = classes.split_off(MOST_CLASSES - 1);
+        classes.push(SizeClass {
+            chunk_bytes: 0,
+            count: rest.iter().map(|class| class.count).sum(),
+            total_bytes: rest.iter().map(|class| class.total_bytes).sum(),
+            hint: None,
+        });
+    }
+    classes
 }

@@ -1,0 +1,270 @@
+//! Where glibc's malloc keeps its state, found by shape: no symbols, no version numbers.
+//!
+//! Sources: `malloc_state`, `malloc_par` and `heap_info` in glibc's malloc/malloc.c and malloc/arena.c, releases 2.17 to
+//! 2.43; what differs between them is told by the memory itself.
+
+use offheap_linux::{Memory, PAGE, PageKind, Vma};
+
+/// Bins of a `malloc_state` (`NBINS - 1`), each a pair of list pointers.
+const BINS: usize = 127;
+/// From the first bin to `next`: the bins (0x7f0) and the bitmap of bins (0x10).
+const BINS_TO_NEXT: u64 = 0x800;
+/// Where the bins may start in `malloc_state`: from 2.27, up to 2.26, and without fastbins (after 2.42).
+const BINS_OFFSETS: [u64; 3] = [0x70, 0x68, 0x18];
+/// More arenas than this are no arenas: glibc limits them to eight a core.
+pub(super) const MAX_ARENAS: usize = 16_384;
+/// The most bytes of one module's data that are searched: libc has some 80 KB, a static executable may have more.
+const MAX_SEARCHED: u64 = 64 << 20;
+/// `n_mmaps_max` unless somebody set it (`DEFAULT_MMAP_MAX`).
+const DEFAULT_MMAP_MAX: u32 = 65_536;
+
+/// The layout of a process's `malloc_state` and where the main one is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// Address of `main_arena`.
+    pub main_arena: u64,
+    /// Offset of the bins in a `malloc_state`.
+    pub bins: u64,
+    /// True where `attached_threads` is there (from 2.23).
+    pub has_attached: bool,
+    /// Where `malloc_par` (`mp_`) is, if it was found.
+    pub parameters: Option<Parameters>,
+}
+
+/// Where the fields of `mp_` are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Parameters {
+    /// Address of `n_mmaps`, with `n_mmaps_max` and `max_n_mmaps` behind it, four bytes each.
+    n_mmaps: u64,
+    /// Address of `mmapped_mem`, with `max_mmapped_mem` and `sbrk_base` behind it, eight bytes each.
+    mmapped_mem: u64,
+    /// Address of `mmap_threshold`.
+    mmap_threshold: u64,
+}
+
+/// What `mp_` says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct MmapState {
+    /// Live mmapped chunks.
+    pub count: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// First address that `sbrk` handed out; 0 while the main arena is empty.
+    pub sbrk_base: u64,
+    /// Requests from this size on are mmapped.
+    pub threshold: u64,
+}
+
+impl Parameters {
+    /// Reads the fields as they are now, past the cache of `memory`.
+    pub fn read(&self, memory: &Memory) -> Option<MmapState> {
+        let [count, _, _, _] = halves(fresh::<16>(memory, self.n_mmaps)?);
+        let [bytes, _, sbrk_base] = words(fresh::<24>(memory, self.mmapped_mem)?);
+        let [threshold] = words(fresh::<8>(memory, self.mmap_threshold)?);
+        Some(MmapState { count: u64::from(count), bytes, sbrk_base, threshold })
+    }
+}
+
+impl Layout {
+    /// Finds the main arena in the writable data of the module at `path`.
+    pub fn find(memory: &Memory, path: &str) -> Option<Layout> {
+        let data = data_of(memory, path);
+        let mut layout = data.iter().find_map(|block| find_main_arena(memory, block))?;
+        layout.parameters = data.iter().find_map(|block| find_parameters(memory, block));
+        Some(layout)
+    }
+
+    /// Offset of `next`.
+    pub fn next(&self) -> u64 {
+        self.bins + BINS_TO_NEXT
+    }
+
+    /// Offset of `top`.
+    pub fn top(&self) -> u64 {
+        self.bins - 16
+    }
+
+    /// Offset of the first fastbin; `None` where there are none any more.
+    pub fn fastbins(&self) -> Option<u64> {
+        (self.bins > 0x60).then(|| self.bins - 0x60)
+    }
+
+    /// Offset of `system_mem`.
+    pub fn system_mem(&self) -> u64 {
+        self.next() + if self.has_attached { 24 } else { 16 }
+    }
+
+    /// Bytes of a `malloc_state`.
+    pub fn state_size(&self) -> u64 {
+        self.system_mem() + 16
+    }
+}
+
+/// Words that lie behind one another.
+struct Block {
+    start: u64,
+    words: Vec<u64>,
+}
+
+/// The present writable data of a module: its own private pages and the anonymous ones of its `.bss` right behind.
+fn data_of(memory: &Memory, path: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut end_of_module = None;
+    let mut left = MAX_SEARCHED;
+    for vma in memory.vmas() {
+        let of_module = vma.path == path && vma.is_file();
+        let bss = vma.path.is_empty() && end_of_module == Some(vma.start);
+        if of_module || bss {
+            end_of_module = Some(vma.end);
+            if vma.read && vma.write && !vma.shared {
+                present_words(memory, vma, &mut left, &mut blocks);
+            }
+        }
+    }
+    blocks
+}
+
+fn present_words(memory: &Memory, vma: &Vma, left: &mut u64, blocks: &mut Vec<Block>) {
+    for run in memory.pagemap().runs(vma.start, vma.end) {
+        let len = (run.end - run.start).min(*left);
+        if run.kind != PageKind::Present || len == 0 {
+            continue;
+        }
+        *left -= len;
+        let mut bytes = vec![0; len as usize];
+        let got = memory.read_bulk(run.start, &mut bytes);
+        let found = bytes[..got].chunks_exact(8).map(|word| word.try_into().map_or(0, u64::from_le_bytes));
+        match blocks.last_mut() {
+            // The .data and .bss of a module touch: a structure may lie across.
+            Some(last) if last.start + last.words.len() as u64 * 8 == run.start => last.words.extend(found),
+            _ => blocks.push(Block { start: run.start, words: found.collect() }),
+        }
+    }
+}
+
+/// An empty bin's two pointers point to the bin itself, seen as a chunk: sixteen bytes before them. No other data has 127
+/// such pairs in a row; in a busy heap some hold lists instead.
+fn find_main_arena(memory: &Memory, block: &Block) -> Option<Layout> {
+    let words = block.words.as_slice();
+    let is_empty = |at: usize, bin: usize| {
+        let header = (block.start + at as u64 * 8 + bin as u64 * 16).wrapping_sub(16);
+        words.get(at + bin * 2) == Some(&header) && words.get(at + bin * 2 + 1) == Some(&header)
+    };
+    for at in 2..words.len().saturating_sub(2 * BINS + 6) {
+        // A few bins far apart are looked at first: one of them is nearly always empty, even in a heap in pieces.
+        if ![126, 125, 120, 111, 64, 31, 1].into_iter().any(|bin| is_empty(at, bin)) {
+            continue;
+        }
+        let empty = (0..BINS).filter(|bin| is_empty(at, *bin)).count();
+        let listed = (0..BINS)
+            .filter(|bin| !is_empty(at, *bin))
+            .filter(|bin| {
+                words[at + bin * 2..at + bin * 2 + 2].iter().all(|word| *word != 0 && word % 16 == 0)
+            })
+            .count();
+        if empty < 16 || empty + listed < BINS {
+            continue;
+        }
+        let bins = block.start + at as u64 * 8;
+        if let Some(layout) = BINS_OFFSETS.into_iter().find_map(|offset| ring_closes(memory, bins, offset)) {
+            return Some(layout);
+        }
+    }
+    None
+}
+
+/// The arenas are a ring: following `next` from the main arena must lead back to it.
+fn ring_closes(memory: &Memory, bins: u64, offset: u64) -> Option<Layout> {
+    let main_arena = bins.checked_sub(offset)?;
+    let mut arena = main_arena;
+    for _ in 0..MAX_ARENAS {
+        arena = memory.u64(arena.checked_add(offset + BINS_TO_NEXT)?).ok()?;
+        if arena == main_arena {
+            // system_mem is a multiple of the page size, and 132 KB at least once there is any; threads are fewer.
+            let word = memory.u64(bins + BINS_TO_NEXT + 16).ok()?;
+            let has_attached = word < 0x1_0000;
+            return Some(Layout { main_arena, bins: offset, has_attached, parameters: None });
+        }
+        if arena == 0 || arena % 8 != 0 {
+            return None;
+        }
+    }
+    None
+}
+
+/// `n_mmaps`, `n_mmaps_max`, `max_n_mmaps`, `no_dyn_threshold`, then `mmapped_mem`, `max_mmapped_mem`, `sbrk_base`.
+fn find_parameters(memory: &Memory, block: &Block) -> Option<Parameters> {
+    let word = |at: usize| block.words.get(at).copied();
+    let half = |at: usize| Some((word(at / 2)? >> (at % 2 * 32)) as u32);
+    let mut best: Option<(u32, Parameters)> = None;
+    for at in 15..block.words.len() * 2 {
+        if half(at) != Some(DEFAULT_MMAP_MAX) {
+            continue;
+        }
+        let Some(candidate) = (|| {
+            let n_mmaps = at - 1;
+            let mmapped_mem = (n_mmaps + 4).div_ceil(2);
+            let (count, most) = (half(n_mmaps)?, half(n_mmaps + 2)?);
+            let (bytes, most_bytes, sbrk_base) =
+                (word(mmapped_mem)?, word(mmapped_mem + 1)?, word(mmapped_mem + 2)?);
+            let consistent = count <= most
+                && bytes <= most_bytes
+                && bytes % PAGE == 0
+                && most_bytes % PAGE == 0
+                && (bytes == 0) == (count == 0)
+                && half(n_mmaps + 3)? <= 1;
+            let sbrk_fits = sbrk_base == 0
+                || sbrk_base % 8 == 0
+                    && memory.vma(sbrk_base).is_some_and(|vma| vma.is_anonymous() && vma.write);
+            if !consistent || !sbrk_fits {
+                return None;
+            }
+            // Before n_mmaps, backwards: (2.35 on: hp_flags, hp_pagesize, thp_pagesize, after 2.42 thp_mode,)
+            // arena_max, arena_test, mmap_threshold.
+            let mmap_threshold = if n_mmaps % 2 == 0 {
+                (n_mmaps / 2).checked_sub(3)?
+            } else {
+                let with_mode = word((n_mmaps / 2).checked_sub(5)?) == Some(8)
+                    && word((n_mmaps / 2).checked_sub(4)?) != Some(8);
+                (n_mmaps / 2).checked_sub(if with_mode { 6 } else { 5 })?
+            };
+            let score =
+                u32::from(sbrk_base != 0) + u32::from(count > 0) + u32::from(word(mmap_threshold)? >= 1024);
+            let address = |index: usize, size: u64| block.start + index as u64 * size;
+            Some((
+                score,
+                Parameters {
+                    n_mmaps: address(n_mmaps, 4),
+                    mmapped_mem: address(mmapped_mem, 8),
+                    mmap_threshold: address(mmap_threshold, 8),
+                },
+            ))
+        })() else {
+            continue;
+        };
+        if best.as_ref().is_none_or(|(score, _)| candidate.0 > *score) {
+            best = Some(candidate);
+        }
+    }
+    best.map(|(_, parameters)| parameters)
+}
+
+/// Reads past the cache, but only what is present: for counters that change while the heap is walked.
+fn fresh<const N: usize>(memory: &Memory, address: u64) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    let last = address.checked_add(N as u64 - 1)?;
+    let present = memory.pagemap().is_present(address) && memory.pagemap().is_present(last);
+    (present && memory.read_bulk(address, &mut bytes) == N).then_some(bytes)
+}
+
+fn words<const B: usize, const N: usize>(bytes: [u8; B]) -> [u64; N] {
+    std::array::from_fn(|at| {
+        bytes.get(at * 8..at * 8 + 8).and_then(|word| word.try_into().ok()).map_or(0, u64::from_le_bytes)
+    })
+}
+
+fn halves<const B: usize, const N: usize>(bytes: [u8; B]) -> [u32; N] {
+    std::array::from_fn(|at| {
+        bytes.get(at * 4..at * 4 + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_le_bytes)
+    })
+}

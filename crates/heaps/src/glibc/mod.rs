@@ -1,0 +1,14 @@
+//! glibc's malloc: arenas, heaps, chunks, thread caches and large chunks in maps of their own.
+
+mod arenas;
+mod fastbins;
+mod layout;
+mod mapped;
+mod sizes;
+mod tally;
+mod tcache;
+mod walk;
+mod window;
+
+pub(crate) use sizes::Sizes;
+pub(crate) use walk::Glibc;

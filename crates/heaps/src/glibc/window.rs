@@ -1,0 +1,174 @@
+//! Memory seen through a window that slides upwards: a heap of gigabytes is read in bulk without being held.
+
+use offheap_linux::{Memory, PAGE, PageKind, Run};
+
+/// The window is at least this large…
+const LEAST: u64 = 4 * PAGE;
+/// …and at most this.
+const MOST: u64 = 1 << 20;
+/// Runs of present pages are looked up for so much at a time: at the worst 8192 of them.
+const SLICE: u64 = 64 << 20;
+
+/// The first words of a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Header {
+    /// Size of the chunk before this one, if that is free.
+    pub prev_size: u64,
+    /// Size of this one, with its flags.
+    pub size: u64,
+    /// The second word of the chunk's memory: a thread cache leaves its key there. 0 where it is not present.
+    pub key: u64,
+}
+
+/// Why there is no header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// The page is not present.
+    Absent,
+    /// The page is in swap.
+    Swapped,
+}
+
+/// A window on the target's present memory.
+pub(super) struct Window<'m> {
+    memory: &'m Memory,
+    bytes: Vec<u8>,
+    start: u64,
+    /// Bytes to read next time: doubles while the walk goes straight on, starts small after a jump.
+    reach: u64,
+    slice: (u64, u64),
+    runs: Vec<Run>,
+    /// The present run that was looked at last.
+    run: (u64, u64),
+}
+
+impl<'m> Window<'m> {
+    pub fn new(memory: &'m Memory) -> Self {
+        Window {
+            memory,
+            bytes: Vec::new(),
+            start: 0,
+            reach: LEAST,
+            slice: (0, 0),
+            runs: Vec::new(),
+            run: (0, 0),
+        }
+    }
+
+    /// The chunk header at `address`, which is a multiple of 16.
+    #[inline]
+    pub fn header(&mut self, address: u64) -> Result<Header, Missing> {
+        let inside = address.wrapping_sub(self.start);
+        if inside >= self.bytes.len() as u64
+            || inside + 32 > self.bytes.len() as u64 && !self.reaches_run_end()
+        {
+            self.slide(address)?;
+        }
+        let inside = (address - self.start) as usize;
+        let word = |at: usize| {
+            self.bytes
+                .get(inside + at..inside + at + 8)
+                .and_then(|word| word.try_into().ok())
+                .map(u64::from_le_bytes)
+        };
+        match (word(0), word(8)) {
+            (Some(prev_size), Some(size)) => Ok(Header { prev_size, size, key: word(24).unwrap_or(0) }),
+            _ => Err(Missing::Absent),
+        }
+    }
+
+    /// Up to `len` bytes at `address`, as far as they are present and fit in a window.
+    pub fn bytes(&mut self, address: u64, len: usize) -> &[u8] {
+        let inside = address.wrapping_sub(self.start);
+        let held = inside < self.bytes.len() as u64 && inside as usize + len <= self.bytes.len();
+        if !held && self.slide(address).is_err() {
+            return &[];
+        }
+        let inside = (address - self.start) as usize;
+        &self.bytes[inside..self.bytes.len().min(inside + len)]
+    }
+
+    /// Resident bytes of `[start, end)`.
+    #[inline]
+    pub fn resident(&mut self, start: u64, end: u64) -> u64 {
+        if start >= self.run.0 && end <= self.run.1 {
+            return end.saturating_sub(start);
+        }
+        self.resident_slowly(start, end)
+    }
+
+    /// The first present page at or behind `address`, before `end`.
+    pub fn next_present(&mut self, address: u64, end: u64) -> Option<u64> {
+        let mut at = address;
+        while at < end {
+            self.look_at(at);
+            let after = self.runs.partition_point(|run| run.end <= at);
+            let present = self.runs.iter().skip(after).find(|run| run.kind == PageKind::Present);
+            match present {
+                Some(run) if run.start < end => return Some(run.start.max(at)),
+                Some(_) => return None,
+                None => at = self.slice.1,
+            }
+        }
+        None
+    }
+
+    /// True where the window ends because the present pages end.
+    fn reaches_run_end(&self) -> bool {
+        self.start + self.bytes.len() as u64 == self.run.1
+    }
+
+    fn resident_slowly(&mut self, start: u64, end: u64) -> u64 {
+        let overlap = |run: &Run| run.end.min(end).saturating_sub(run.start.max(start));
+        let sum = |runs: &[Run]| -> u64 {
+            runs.iter().filter(|run| run.kind == PageKind::Present).map(overlap).sum()
+        };
+        if start >= end {
+            0
+        } else if start >= self.slice.0 && end <= self.slice.1 {
+            let from = self.runs.partition_point(|run| run.end <= start);
+            let to = self.runs.partition_point(|run| run.start < end);
+            sum(self.runs.get(from..to).unwrap_or_default())
+        } else {
+            let mut resident = 0;
+            let mut at = start;
+            while at < end {
+                let next = (at & !(PAGE - 1)).saturating_add(SLICE).min(end);
+                resident += sum(&self.memory.pagemap().runs(at & !(PAGE - 1), next.next_multiple_of(PAGE)))
+                    .min(next - at);
+                at = next;
+            }
+            resident
+        }
+    }
+
+    /// Makes sure that the runs around `address` are known.
+    fn look_at(&mut self, address: u64) {
+        if address < self.slice.0 || address >= self.slice.1 {
+            let start = address & !(PAGE - 1);
+            let end = start.saturating_add(SLICE);
+            self.runs = self.memory.pagemap().runs(start, end);
+            self.slice = (start, end);
+        }
+    }
+
+    fn slide(&mut self, address: u64) -> Result<(), Missing> {
+        let page = address & !(PAGE - 1);
+        let straight_on =
+            page.wrapping_sub(self.start + self.bytes.len() as u64).wrapping_add(PAGE) <= 2 * PAGE;
+        self.reach = if straight_on { (self.reach * 2).min(MOST) } else { LEAST };
+        self.bytes.clear();
+        self.look_at(page);
+        let run = self.runs.get(self.runs.partition_point(|run| run.end <= page));
+        let Some(run) = run.filter(|run| run.start <= page) else { return Err(Missing::Absent) };
+        if run.kind == PageKind::Swapped {
+            return Err(Missing::Swapped);
+        }
+        self.run = (run.start, run.end);
+        self.bytes.resize((run.end - page).min(self.reach) as usize, 0);
+        let got = self.memory.read_bulk(page, &mut self.bytes);
+        self.bytes.truncate(got);
+        self.start = page;
+        if address - page + 16 > got as u64 { Err(Missing::Absent) } else { Ok(()) }
+    }
+}
