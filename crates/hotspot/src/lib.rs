@@ -5,20 +5,67 @@
 //! [`HotSpot::open`] finds libjvm and reads its tables once; [`HotSpot::view`] then takes one instant after the other.
 //! [`brief`] is the cheap look for a list of processes.
 
+mod brief;
+mod buffers;
+mod cds;
+mod classes;
+mod code;
+mod counters;
+mod direct;
 mod error;
+mod flags;
+mod heap;
+pub mod hsperf;
+mod labels;
+mod libjvm;
+mod metaspace;
+mod nmt;
+mod oops;
+mod pthreads;
+mod tables;
+mod target;
+mod threads;
 mod view;
+mod vm;
 
+pub use brief::brief;
 pub use error::Error;
+pub use target::Target;
 pub use view::{
     Brief, Coverage, Direct, DirectBuffer, DirectBuffers, Heap, Label, NmtCategory, Space, Thread,
     ThreadKind, View, ViewOptions, What,
 };
 
+use classes::KnownClasses;
+use flags::Flags;
+use hsperf::Hsperf;
+use labels::Labels;
+use libjvm::{ARRAY_CLASSES, INSTANCE_CLASSES, Libjvm, POLLING_PAGE};
+use metaspace::Slots;
 use offheap_linux::{Memory, Process, Task};
+use oops::Oops;
+use std::cell::RefCell;
+use tables::Tables;
+use vm::Vm;
 
 /// A HotSpot JVM whose tables were read, so that views of it are cheap.
 #[derive(Debug)]
-pub struct HotSpot {}
+pub struct HotSpot {
+    libjvm: Libjvm,
+    tables: Tables,
+    flags: Flags,
+    oops: Oops,
+    gc: &'static str,
+    learnt: RefCell<Learnt>,
+}
+
+/// What stays true from one view to the next, or costs too much to find anew each time.
+#[derive(Debug, Default)]
+struct Learnt {
+    known: KnownClasses,
+    slots: Option<Slots>,
+    loaders: Option<u64>,
+}
 
 impl HotSpot {
     /// Finds libjvm in `process` and reads its tables through `memory`.
@@ -26,26 +73,185 @@ impl HotSpot {
     /// # Errors
     /// See [`Error`]: not a JVM, another kind of JVM, no permission.
     pub fn open(process: &Process, memory: &Memory) -> Result<HotSpot, Error> {
-        let _ = memory;
-        Err(Error::NotJvm { pid: process.pid() })
+        let libjvm = Libjvm::find(process, memory)?;
+        let refuse = |reason| Error::NoVmStructs { pid: process.pid(), path: libjvm.path.clone(), reason };
+        let exports = |name: &str| -> Option<u64> { (memory as &dyn Target).u64(libjvm.export(name)?) };
+        let tables = Tables::read(memory, &exports).map_err(refuse)?;
+        if tables.is_empty() {
+            return Err(refuse("they are empty".to_owned()));
+        }
+        let vm = Vm { target: memory, tables: &tables, libjvm: &libjvm };
+        let flags = Flags::find(&vm);
+        let oops = Oops::read(&vm, &flags);
+        let gc = flags.collector(memory);
+        Ok(HotSpot { libjvm, tables, flags, oops, gc, learnt: RefCell::default() })
+    }
+
+    /// Path of libjvm as the kernel shows it.
+    pub fn libjvm_path(&self) -> &str {
+        &self.libjvm.path
+    }
+
+    fn vm<'a>(&'a self, target: &'a dyn Target) -> Vm<'a> {
+        Vm { target, tables: &self.tables, libjvm: &self.libjvm }
     }
 
     /// What the JVM is now. `memory` is a fresh one or one that was told to forget; `tasks` are its threads.
-    pub fn view(&self, memory: &Memory, tasks: &[Task], options: ViewOptions) -> View {
-        let _ = (memory, tasks, options);
-        View::default()
+    pub fn view(&self, memory: &dyn Target, tasks: &[Task], options: ViewOptions) -> View {
+        let vm = self.vm(memory);
+        let learnt = &mut *self.learnt.borrow_mut();
+        let hsperf = counters::from_memory(&vm);
+        let mut view = self.identity(&vm, hsperf.as_ref());
+        let mut labels = Labels::default();
+        self.read_heap(&vm, hsperf.as_ref(), &mut labels, &mut view);
+        self.read_classes(&vm, hsperf.as_ref(), options, learnt, &mut labels, &mut view);
+        match code::read(&vm, &mut labels) {
+            Some(space) => {
+                view.code_cache = space;
+                view.coverage.code = true;
+            }
+            None => view.problems.push("the code cache could not be read".to_owned()),
+        }
+        let threads = threads::read(
+            &vm,
+            &self.oops,
+            &mut learnt.known,
+            options.thread_names,
+            view.feature,
+            tasks,
+            &mut labels,
+        );
+        view.coverage.threads = threads.java_known && threads.without_stack == 0;
+        if !threads.java_known {
+            view.problems.push("the list of Java threads could not be read".to_owned());
+        }
+        if threads.without_stack > 0 {
+            view.problems.push(format!("the stacks of {} threads were not found", threads.without_stack));
+        }
+        view.threads = threads.threads;
+        view.direct = direct::read(&vm, &self.oops, &mut learnt.known, view.feature);
+        view.nmt = nmt::categories(&vm);
+        self.label_rest(&vm, &mut labels);
+        view.labels = labels.finish();
+        view
     }
 
     /// Looks for direct buffers in the resident part of the Java heap, reading at most `budget` bytes.
-    pub fn direct_buffers(&self, memory: &Memory, budget: u64) -> DirectBuffers {
-        let _ = (memory, budget);
-        DirectBuffers::default()
+    pub fn direct_buffers(&self, memory: &dyn Target, budget: u64) -> DirectBuffers {
+        let vm = self.vm(memory);
+        let learnt = &mut *self.learnt.borrow_mut();
+        learnt.known.search(&vm, None);
+        match heap::read(&vm, &self.flags, self.gc, None, &mut Labels::default()) {
+            Some(read) => buffers::find(&vm, &self.oops, &mut learnt.known, &read.ranges, budget),
+            None => DirectBuffers {
+                incomplete: Some("the Java heap was not found".to_owned()),
+                ..DirectBuffers::default()
+            },
+        }
     }
-}
 
-/// The cheap look for a list of processes: from the hsperfdata file alone where it can be read, else from memory. `None` for
-/// a process that is not a HotSpot JVM or can't be looked at.
-pub fn brief(process: &Process) -> Option<Brief> {
-    let _ = process;
-    None
+    /// Version, main class, flags and the counters that are only copied.
+    fn identity(&self, vm: &Vm<'_>, hsperf: Option<&Hsperf>) -> View {
+        let text = |name: &str| hsperf.and_then(|hsperf| hsperf.text(name)).unwrap_or_default().to_owned();
+        let number = |name: &str| hsperf.and_then(|hsperf| hsperf.number(name));
+        let c_string = |class: &str, field: &str| {
+            vm.static_pointer(class, field).and_then(|at| vm.target.c_string(at, 4096)).unwrap_or_default()
+        };
+        let mut version = text("java.property.java.vm.version");
+        if version.is_empty() {
+            version = c_string("Abstract_VM_Version", "_s_vm_release");
+        }
+        let mut main = text("sun.rt.javaCommand");
+        if main.is_empty() {
+            main = c_string("Arguments", "_java_command");
+        }
+        let specification = text("java.property.java.vm.specification.version");
+        let (gc_young_count, gc_old_count) = hsperf.map_or((None, None), counters::collections);
+        let level = nmt::level(vm).map(str::to_owned);
+        View {
+            vendor: text("java.property.java.vm.vendor"),
+            feature: counters::feature_of_specification(&specification)
+                .or_else(|| counters::feature_of_release(&version))
+                .unwrap_or(0),
+            version,
+            gc: self.gc.to_owned(),
+            main,
+            flags: self.flags.shown(vm.target),
+            nmt_level: level
+                .or_else(|| self.flags.text(vm.target, "NativeMemoryTracking"))
+                .unwrap_or_default(),
+            gc_young_count,
+            gc_old_count,
+            java_threads: number("java.threads.live"),
+            java_threads_started: number("java.threads.started"),
+            classes_unloaded: number("java.cls.unloadedClasses")
+                .zip(number("java.cls.sharedUnloadedClasses"))
+                .map(|(own, shared)| own + shared),
+            ..View::default()
+        }
+    }
+
+    fn read_heap(&self, vm: &Vm<'_>, hsperf: Option<&Hsperf>, labels: &mut Labels, view: &mut View) {
+        match heap::read(vm, &self.flags, self.gc, hsperf, labels) {
+            Some(read) => {
+                view.coverage.heap = view.heap.reserved > 0 || read.heap.reserved > 0;
+                view.coverage.gc = read.gc_complete;
+                view.heap = read.heap;
+            }
+            None => view.problems.push("the Java heap was not found".to_owned()),
+        }
+        if !view.coverage.gc {
+            view.problems.push(format!(
+                "not all structures of the collector {} were found, so some of them may be counted as the program's",
+                view.gc
+            ));
+        }
+    }
+
+    fn read_classes(
+        &self,
+        vm: &Vm<'_>,
+        hsperf: Option<&Hsperf>,
+        options: ViewOptions,
+        learnt: &mut Learnt,
+        labels: &mut Labels,
+        view: &mut View,
+    ) {
+        let number = |name: &str| hsperf.and_then(|hsperf| hsperf.number(name));
+        let loaded = number("java.cls.loadedClasses").zip(number("java.cls.sharedLoadedClasses"));
+        let loaded = loaded.map(|(own, shared)| own + shared);
+        learnt.known.search(vm, loaded);
+        view.classes = vm
+            .variable(INSTANCE_CLASSES)
+            .zip(vm.variable(ARRAY_CLASSES))
+            .map(|(instances, arrays)| instances.saturating_add(arrays))
+            .or_else(|| Some(loaded?.saturating_sub(view.classes_unloaded?)));
+        if options.walk_classes {
+            learnt.slots = None;
+            learnt.loaders = classes::loader_count(vm);
+        }
+        view.class_loaders = learnt.loaders;
+        cds::label(vm, &self.flags, labels);
+        let earlier = learnt.slots.take();
+        let read = metaspace::read(vm, &self.flags, hsperf, view.feature, earlier, labels);
+        view.metaspace = read.metaspace;
+        view.class_space = read.class_space;
+        view.coverage.classes = read.complete;
+        if !read.complete {
+            view.problems.push("metaspace was not found".to_owned());
+        }
+        learnt.slots = Some(read.slots);
+    }
+
+    /// What the VM has besides: the memory of the counters and the page that safepoints are polled at.
+    fn label_rest(&self, vm: &Vm<'_>, labels: &mut Labels) {
+        if let Some(start) = vm.static_pointer("PerfMemory", "_start")
+            && let Some(vma) = vm.target.vma(start)
+        {
+            labels.add(vma.start, vma.end, What::JvmInternal, "hsperfdata", "vmStructs");
+        }
+        if let Some(page) = vm.variable(POLLING_PAGE).filter(|page| *page != 0 && page % 4096 == 0) {
+            labels.add(page, page + 4096, What::JvmInternal, "safepoint polling page", "symbols");
+        }
+    }
 }

@@ -5,8 +5,8 @@ use std::ops::Range;
 /// How much work a view may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ViewOptions {
-    /// Walk class loaders and their metaspace and sort every class's address into it. Without it the classes found last
-    /// time are labelled again, which is right as long as nothing was loaded or unloaded.
+    /// Count the class loaders and, where libjvm has no symbols, find metaspace by walking every class. Without it what
+    /// was found last time is labelled again.
     pub walk_classes: bool,
     /// Read the names of Java threads from the heap.
     pub thread_names: bool,
@@ -53,15 +53,15 @@ pub struct View {
     pub direct: Option<Direct>,
     /// NMT's counters, where it is on and libjvm still has its symbols; one entry for each category, also the empty ones.
     pub nmt: Option<Vec<NmtCategory>>,
-    /// Young collections since the start.
+    /// Young collections since the start. Z and Shenandoah count pauses, a few for each collection.
     pub gc_young_count: Option<u64>,
-    /// Old or full collections since the start.
+    /// Old or full collections since the start; with Z and Shenandoah pauses as well.
     pub gc_old_count: Option<u64>,
     /// Live Java threads.
     pub java_threads: Option<u64>,
     /// Java threads started since the start.
     pub java_threads_started: Option<u64>,
-    /// Every thread of the VM: Java, compiler, collector and VM threads. Native threads that are not attached are absent.
+    /// Every thread of the process.
     pub threads: Vec<Thread>,
     /// What address ranges are used for; ascending, not overlapping.
     pub labels: Vec<Label>,
@@ -173,6 +173,8 @@ pub enum ThreadKind {
     Gc,
     /// Another thread of the VM.
     Vm,
+    /// Not the VM's: the launcher's first thread, or one of native code that is not attached.
+    Native,
 }
 
 /// One thread.

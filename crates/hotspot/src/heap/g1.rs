@@ -1,0 +1,109 @@
+//! G1 (gc/g1): a table of regions, and beside the heap a card table, a block offset table, card counts and mark bitmaps, each
+//! committed region by region through a `G1RegionToSpaceMapper`.
+
+use super::{Found, shape};
+use crate::What;
+use crate::labels::Labels;
+use crate::vm::Vm;
+use std::ops::Range;
+
+/// More regions than a heap has: 2,048 are aimed at, and a region is 32 MB (512 MB from 18) at the most.
+const MAX_REGIONS: u64 = 1 << 20;
+/// Words of a mapper that are searched for its range.
+const MAPPER_WORDS: usize = 16;
+
+pub(super) fn read(vm: &Vm<'_>, heap: u64, reserved: &Range<u64>, labels: &mut Labels) -> Option<Found> {
+    let manager = vm.place(heap, "G1CollectedHeap", "_hrm")?;
+    let mut found = regions(vm, manager).unwrap_or_default();
+    found.committed = committed(vm, heap);
+    found.gc_complete = tables(vm, manager, reserved, labels);
+    Some(found)
+}
+
+/// The classes' names: they were given the prefix G1 in 23.
+fn class<'a>(vm: &Vm<'_>, new: &'a str, old: &'a str) -> &'a str {
+    if vm.tables.size_of(new).is_some() { new } else { old }
+}
+
+fn regions(vm: &Vm<'_>, manager: u64) -> Option<Found> {
+    let manager_class = class(vm, "G1HeapRegionManager", "HeapRegionManager");
+    let region_class = class(vm, "G1HeapRegion", "HeapRegion");
+    let type_class = class(vm, "G1HeapRegionType", "HeapRegionType");
+    let table = vm.place(manager, manager_class, "_regions")?;
+    let count = vm.u64(table, "G1HeapRegionTable", "_length")?.min(MAX_REGIONS);
+    let base = vm.pointer(table, "G1HeapRegionTable", "_base")?;
+    let young = vm.tables.constant(&format!("{type_class}::YoungMask"))? as u32;
+    let free = vm.tables.constant(&format!("{type_class}::FreeTag"))? as u32;
+    let tag_at = vm.tables.offset(region_class, "_type")? + vm.tables.offset(type_class, "_tag").unwrap_or(0);
+    let bottom_class =
+        if vm.tables.offset(region_class, "_bottom").is_some() { region_class } else { "Space" };
+    let (mut used, mut old_used) = (0u64, 0u64);
+    // The pointer of a region that was never committed is null.
+    for region in vm.target.words(base, count as usize)?.into_iter().filter(|region| *region != 0) {
+        let bottom = vm.u64(region, bottom_class, "_bottom");
+        let top = vm.u64(region, region_class, "_top");
+        let tag = region.checked_add(tag_at).and_then(|at| vm.target.u32(at));
+        let Some(((bottom, top), tag)) = bottom.zip(top).zip(tag) else { continue };
+        let bytes = top.saturating_sub(bottom);
+        used = used.saturating_add(bytes);
+        if tag != free && tag & young == 0 {
+            old_used = old_used.saturating_add(bytes);
+        }
+    }
+    Some(Found { used: Some(used), old_used: Some(old_used), ..Found::default() })
+}
+
+/// Committed bytes, as G1 tells its own counters after each collection and expansion.
+fn committed(vm: &Vm<'_>, heap: u64) -> Option<u64> {
+    let support = ["_monitoring_support", "_g1mm"]
+        .into_iter()
+        .find_map(|field| vm.pointer(heap, "G1CollectedHeap", field))?;
+    [
+        ("_eden_space_committed", "_eden_committed"),
+        ("_survivor_space_committed", "_survivor_committed"),
+        ("_old_gen_committed", "_old_committed"),
+    ]
+    .into_iter()
+    .map(|(new, old)| {
+        vm.u64(support, "G1MonitoringSupport", new).or_else(|| vm.u64(support, "G1MonitoringSupport", old))
+    })
+    .try_fold(0u64, |sum, committed| sum.checked_add(committed?))
+}
+
+/// Labels the tables beside the heap; true where they were all found. The region manager holds a pointer to the mapper of the
+/// heap itself, which proves that the shape is right, and to those of the tables.
+fn tables(vm: &Vm<'_>, manager: u64, reserved: &Range<u64>, labels: &mut Labels) -> bool {
+    let manager_class = class(vm, "G1HeapRegionManager", "HeapRegionManager");
+    let size = vm.tables.size_of(manager_class).unwrap_or(256).min(1024);
+    let mut heap_found = false;
+    let mut tables = 0;
+    for mapper in vm.target.words_while_readable(manager, (size / 8) as usize) {
+        if mapper == 0 || mapper % 8 != 0 || !vm.has_vtable(mapper) {
+            continue;
+        }
+        let words = vm.target.words_while_readable(mapper, MAPPER_WORDS);
+        heap_found |= words.windows(2).any(|pair| pair[0] == reserved.start && pair[1] == reserved.end);
+        let heap_bytes = reserved.end - reserved.start;
+        let fits = |bytes: u64| kind(bytes, heap_bytes).is_some();
+        for range in shape::ranges_in(vm, &words, reserved, fits) {
+            let name = kind(range.end - range.start, heap_bytes).unwrap_or_default();
+            labels.add(range.start, range.end, What::Gc, name, "shape");
+            tables += 1;
+        }
+    }
+    // Card table, block offset table and a bitmap at the least.
+    heap_found && tables >= 3
+}
+
+/// What a table of that size is for: one byte for each card of 512 bytes (256 or 1024 by flag from 17), or one bit for each
+/// word, or two.
+fn kind(bytes: u64, heap: u64) -> Option<&'static str> {
+    let about = |expected: u64| bytes >= expected && bytes <= expected.next_multiple_of(1 << 21) + 8192;
+    if about(heap / 64) {
+        return Some("mark bitmap");
+    }
+    [512, 1024, 256]
+        .into_iter()
+        .any(|card| about(heap / card))
+        .then_some("card table, block offsets, card counts")
+}

@@ -1,0 +1,127 @@
+//! The Java heap and the collector's own structures, collector by collector.
+
+mod g1;
+mod generations;
+mod parallel;
+mod pools;
+mod shape;
+mod shenandoah;
+mod z;
+
+use crate::flags::Flags;
+use crate::hsperf::Hsperf;
+use crate::labels::Labels;
+use crate::vm::Vm;
+use crate::{Heap, What};
+use std::ops::Range;
+
+/// What a collector's reader found.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) committed: Option<u64>,
+    pub(crate) used: Option<u64>,
+    pub(crate) old_used: Option<u64>,
+    /// True where every structure of the collector that has its own mapping was found.
+    pub(crate) gc_complete: bool,
+}
+
+/// The heap as read, and what is sure of it.
+pub(crate) struct Read {
+    pub(crate) heap: Heap,
+    /// The ranges the heap lies in.
+    pub(crate) ranges: Vec<Range<u64>>,
+    pub(crate) gc_complete: bool,
+}
+
+/// Reads the heap and labels it and the collector's structures.
+pub(crate) fn read(
+    vm: &Vm<'_>,
+    flags: &Flags,
+    gc: &str,
+    hsperf: Option<&Hsperf>,
+    labels: &mut Labels,
+) -> Option<Read> {
+    let object = vm.static_pointer("Universe", "_collectedHeap")?;
+    let reserved = vm.region(vm.place(object, "CollectedHeap", "_reserved")?)?;
+    // Z keeps its heap in a file without a name and maps that.
+    let views = if gc == "Z" { z::views(vm.target) } else { Vec::new() };
+    let mapped_times = z::mapped_times(&views);
+    let ranges: Vec<Range<u64>> = if views.is_empty() {
+        vec![reserved.clone()]
+    } else {
+        views.iter().map(|view| view.range.clone()).collect()
+    };
+    let source = if views.is_empty() { "vmStructs" } else { "maps" };
+    for range in &ranges {
+        labels.add(range.start, range.end, What::JavaHeap, "Java heap", source);
+    }
+    let max = flags.number(vm.target, "MaxHeapSize").unwrap_or(reserved.end - reserved.start);
+    let mut found = match gc {
+        "G1" => g1::read(vm, object, &reserved, labels),
+        "Parallel" => parallel::read(vm, &reserved, labels),
+        "Serial" | "ConcMarkSweep" => generations::read(vm, object, gc, labels),
+        "Epsilon" => generations::read_epsilon(vm, object),
+        "Z" => z::read(vm, object, labels),
+        "Shenandoah" => shenandoah::read(vm, object, &reserved, labels),
+        _ => None,
+    }
+    .unwrap_or_default();
+    card_table(vm, max, labels);
+    let mut source = "vmStructs";
+    if found.used.is_none() || found.committed.is_none() {
+        let (committed, used, old_used) = hsperf.map_or((None, None, None), from_hsperf);
+        source = "hsperfdata";
+        found.committed = found.committed.or(committed);
+        found.used = found.used.or(used);
+        found.old_used = found.old_used.or(old_used);
+    }
+    let heap = Heap {
+        // What Z sets aside is many times what it may use, for address space only.
+        reserved: if views.is_empty() { reserved.end - reserved.start } else { max },
+        max,
+        min: flags
+            .number(vm.target, "MinHeapSize")
+            .or_else(|| flags.number(vm.target, "InitialHeapSize"))
+            .unwrap_or(0),
+        committed: found.committed,
+        used: found.used,
+        old_used: found.old_used,
+        old_after_gc: pools::old_after_gc(vm, max),
+        mapped_times,
+        source,
+    };
+    Some(Read { heap, ranges, gc_complete: found.gc_complete })
+}
+
+/// The card table of the collectors that have one (gc/shared/cardTable.hpp).
+fn card_table(vm: &Vm<'_>, heap: u64, labels: &mut Labels) -> Option<()> {
+    let barrier_set = vm.static_pointer("BarrierSet", "_barrier_set")?;
+    let table = vm.pointer(barrier_set, "CardTableBarrierSet", "_card_table")?;
+    let start = vm.pointer(table, "CardTable", "_byte_map")?;
+    let size = vm.u64(table, "CardTable", "_byte_map_size")?;
+    // A collector whose barrier set has no card table has something else in that place.
+    let end = start.checked_add(size)?;
+    if size == 0 || size > heap / 256 + (1 << 20) || !vm.target.is_mapped(start, end) {
+        return None;
+    }
+    labels.add(start & !4095, end.next_multiple_of(4096), What::Gc, "card table", "vmStructs");
+    Some(())
+}
+
+/// Committed, used, and used in the old generation, as the collector last published them.
+pub(crate) fn from_hsperf(hsperf: &Hsperf) -> (Option<u64>, Option<u64>, Option<u64>) {
+    let number = |name: String| hsperf.number(&name);
+    let generation = |index: u32, what: &str| {
+        let spaces: Vec<u64> = (0..3)
+            .map_while(|space| number(format!("sun.gc.generation.{index}.space.{space}.{what}")))
+            .collect();
+        (!spaces.is_empty()).then(|| spaces.iter().sum::<u64>())
+    };
+    let sum = |young: Option<u64>, old: Option<u64>| match (young, old) {
+        (None, None) => None,
+        (young, old) => Some(young.unwrap_or(0).saturating_add(old.unwrap_or(0))),
+    };
+    let capacity = |index: u32| number(format!("sun.gc.generation.{index}.capacity"));
+    let old_used = generation(1, "used");
+    (sum(capacity(0), capacity(1)), sum(generation(0, "used"), old_used), old_used)
+}

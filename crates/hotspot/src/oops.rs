@@ -1,0 +1,173 @@
+//! Pointers to Java objects as the heap and libjvm keep them: compressed, coloured by ZGC, or plain; and object headers.
+
+use crate::flags::Flags;
+use crate::vm::Vm;
+
+/// Bits to shift a mark word by to get the class with `-XX:+UseCompactObjectHeaders` (`markWord::klass_shift`, 64-bit).
+const KLASS_SHIFT: u32 = 42;
+/// Longest Java string that is read, in characters.
+const MAX_STRING: u32 = 512;
+
+/// How object pointers and object headers are coded in this JVM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Oops {
+    /// Base and shift of compressed pointers; `None` where they are 64 bits wide.
+    narrow: Option<(u64, u32)>,
+    /// By how much a coloured pointer of generational ZGC is shifted (`ZPointerLoadShift`); the older ZGC maps the heap once
+    /// for each colour, so that its pointers are addresses as they are.
+    colour_shift: u32,
+    pub(crate) header: Header,
+}
+
+/// Where an object's class stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Header {
+    /// The upper 22 bits of the mark word.
+    Compact { base: u64, shift: u32 },
+    /// 32 bits after the mark word.
+    Narrow { base: u64, shift: u32 },
+    /// 64 bits after the mark word.
+    Wide,
+}
+
+impl Oops {
+    pub(crate) fn read(vm: &Vm<'_>, flags: &Flags) -> Oops {
+        let set = |name| flags.is_set(vm.target, name);
+        let narrow = set("UseCompressedOops").then(|| coding(vm, "oop", "CompressedOops")).flatten();
+        let klass = coding(vm, "klass", "CompressedKlassPointers").unwrap_or((0, 0));
+        let (base, shift) = klass;
+        let header = if set("UseCompactObjectHeaders") {
+            Header::Compact { base, shift }
+        } else if set("UseCompressedClassPointers") || !flags.exists("UseCompressedClassPointers") {
+            // The flag went when uncompressed class pointers did.
+            Header::Narrow { base, shift }
+        } else {
+            Header::Wide
+        };
+        let colour_shift = set("UseZGC").then(|| colour_shift(vm)).flatten().unwrap_or(0);
+        Oops { narrow, colour_shift, header }
+    }
+
+    /// The object that the reference in a Java object's field at `address` points to.
+    pub(crate) fn field(&self, vm: &Vm<'_>, address: u64) -> Option<u64> {
+        match self.narrow {
+            Some((base, shift)) => {
+                let narrow = vm.target.u32(address).filter(|narrow| *narrow != 0)?;
+                base.checked_add(u64::from(narrow) << shift)
+            }
+            None => self.wide(vm, address),
+        }
+    }
+
+    /// The object that the 64-bit reference at `address`, outside the heap, points to.
+    pub(crate) fn wide(&self, vm: &Vm<'_>, address: u64) -> Option<u64> {
+        vm.target.pointer(address).map(|pointer| pointer >> self.colour_shift).filter(|object| *object != 0)
+    }
+
+    /// True where the eight bytes at a reference field of an object hold a reference that is not null.
+    pub(crate) fn has_reference(&self, word: u64) -> bool {
+        match self.narrow {
+            Some(_) => word as u32 != 0,
+            // A coloured null still has its colour.
+            None => word >> self.colour_shift != 0,
+        }
+    }
+
+    /// The object held by a field of a VM object: an `OopHandle` (a pointer to the reference) or the reference itself.
+    pub(crate) fn held(&self, vm: &Vm<'_>, object: u64, owner: &str, field: &str) -> Option<u64> {
+        let place = vm.place(object, owner, field)?;
+        if vm.tables.type_of(owner, field) == Some("OopHandle") {
+            self.wide(vm, vm.target.pointer(place)?)
+        } else {
+            self.wide(vm, place)
+        }
+    }
+
+    /// Offset of an array's length.
+    fn array_length(&self) -> u64 {
+        match self.header {
+            Header::Compact { .. } => 8,
+            Header::Narrow { .. } => 12,
+            Header::Wide => 16,
+        }
+    }
+
+    /// Offset of the first byte of a byte or char array: right after the length, up to JDK 22 aligned to a word.
+    fn array_data(&self, feature: u32) -> u64 {
+        let after = self.array_length() + 4;
+        if feature < 23 { after.next_multiple_of(8) } else { after }
+    }
+
+    /// The text of a `java.lang.String`.
+    pub(crate) fn string(
+        &self,
+        vm: &Vm<'_>,
+        string: u64,
+        layout: &StringLayout,
+        feature: u32,
+    ) -> Option<String> {
+        let array = self.field(vm, string.checked_add(layout.value)?)?;
+        let length = vm.target.u32(array.checked_add(self.array_length())?)?;
+        let data = array.checked_add(self.array_data(feature))?;
+        // From JDK 9 an array of bytes in Latin-1 (0) or UTF-16 (1), before that an array of chars.
+        let (wide, bytes) = match layout.coder {
+            Some(coder) => (vm.target.u8(string.checked_add(coder)?)? != 0, length),
+            None => (true, length.checked_mul(2)?),
+        };
+        if bytes > MAX_STRING * 2 {
+            return None;
+        }
+        let bytes = vm.target.bytes(data, bytes as usize)?;
+        Some(if wide {
+            let units: Vec<u16> =
+                bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
+            String::from_utf16_lossy(&units)
+        } else {
+            bytes.into_iter().map(char::from).collect()
+        })
+    }
+}
+
+/// Offsets of the fields of `java.lang.String`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StringLayout {
+    pub(crate) value: u64,
+    /// Absent before JDK 9.
+    pub(crate) coder: Option<u64>,
+}
+
+/// Base and shift of compressed pointers to `what`: in a class of their own from 22, in a struct inside it from 13, in
+/// Universe before.
+fn coding(vm: &Vm<'_>, what: &str, class: &str) -> Option<(u64, u32)> {
+    let old = (format!("_narrow_{what}._base"), format!("_narrow_{what}._shift"));
+    [(class, "_base", "_shift"), (class, &*old.0, &*old.1), ("Universe", &*old.0, &*old.1)]
+        .into_iter()
+        .find_map(|(class, base, shift)| {
+            let base = vm.static_u64(class, base)?;
+            let shift = vm.target.u32(vm.tables.address(class, shift)?)?;
+            (shift < 32).then_some((base, shift))
+        })
+}
+
+fn colour_shift(vm: &Vm<'_>) -> Option<u32> {
+    let globals = vm.static_pointer("ZGlobalsForVMStructs", "_instance_p")?;
+    let shift = vm.target.u64(vm.pointer(globals, "ZGlobalsForVMStructs", "_ZPointerLoadShift")?)?;
+    (shift < 64).then_some(shift as u32)
+}
+
+impl Header {
+    /// How the class at `klass` looks in an object's header: offset, mask and value of the eight bytes to compare.
+    pub(crate) fn pattern(self, klass: u64) -> Option<(u64, u64, u64)> {
+        match self {
+            Header::Compact { base, shift } => {
+                let narrow = klass.checked_sub(base)? >> shift;
+                Some((0, u64::MAX << KLASS_SHIFT, narrow.checked_mul(1 << KLASS_SHIFT)?))
+            }
+            Header::Narrow { base, shift } => {
+                let narrow = klass.checked_sub(base)? >> shift;
+                (narrow <= u64::from(u32::MAX)).then_some((8, u64::from(u32::MAX), narrow))
+            }
+            Header::Wide => Some((8, u64::MAX, klass)),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Threads: the VM's list of Java threads (runtime/threadSMR.hpp), and of the others what the kernel and the C library know.
+
+use crate::classes::{KnownClasses, THREAD};
+use crate::labels::Labels;
+use crate::oops::Oops;
+use crate::pthreads::{self, Known};
+use crate::vm::Vm;
+use crate::{Thread, ThreadKind, What};
+use offheap_linux::Task;
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// More threads than Linux runs in a process by default: `kernel.threads-max`.
+const MAX_THREADS: usize = 100_000;
+
+/// A thread of the VM's list.
+struct JavaThread {
+    tid: i32,
+    name: Option<String>,
+    stack: Range<u64>,
+    pthread: u64,
+}
+
+/// What was read of the threads.
+pub(crate) struct Threads {
+    pub(crate) threads: Vec<Thread>,
+    /// False where the list of Java threads could not be read.
+    pub(crate) java_known: bool,
+    /// VM threads whose stack was not found.
+    pub(crate) without_stack: usize,
+}
+
+/// Reads every thread of the process and labels the stacks.
+pub(crate) fn read(
+    vm: &Vm<'_>,
+    oops: &Oops,
+    known: &mut KnownClasses,
+    names: bool,
+    feature: u32,
+    tasks: &[Task],
+    labels: &mut Labels,
+) -> Threads {
+    let java = java_threads(vm, oops, known, names, feature);
+    let java_known = java.is_some();
+    let java = java.unwrap_or_default();
+    let samples: Vec<Known> = java
+        .iter()
+        .map(|thread| Known { pthread: thread.pthread, tid: thread.tid, stack: thread.stack.clone() })
+        .collect();
+    let inner: HashMap<i32, &Task> = tasks.iter().map(|task| (task.inner_tid, task)).collect();
+    let stacks = pthreads::stacks(vm.target, &samples, |tid| inner.contains_key(&tid));
+    let mut threads: Vec<Thread> = Vec::with_capacity(tasks.len());
+    let mut listed: HashMap<i32, JavaThread> = java.into_iter().map(|thread| (thread.tid, thread)).collect();
+    let mut without_stack = 0;
+    for task in tasks {
+        let java = listed.remove(&task.inner_tid);
+        let kind = if java.is_some() { java_kind(&task.name) } else { other_kind(&task.name) };
+        let stack =
+            stacks.of.get(&task.inner_tid).cloned().or_else(|| java.as_ref().map(|java| java.stack.clone()));
+        let stack = stack.or_else(|| by_stack_pointer(vm, task)).unwrap_or_default();
+        if stack.is_empty() && kind != ThreadKind::Native {
+            without_stack += 1;
+        }
+        let name = java.and_then(|java| java.name).unwrap_or_else(|| task.name.clone());
+        labels.add(stack.start, stack.end, What::ThreadStack, &name, "threads");
+        threads.push(Thread { tid: task.inner_tid, name, kind, stack });
+    }
+    for stack in stacks.cached {
+        labels.add(stack.start, stack.end, What::ThreadStack, CACHED_STACK, "C library");
+    }
+    Threads { threads, java_known, without_stack }
+}
+
+/// The name of a stack that the C library keeps after its thread ended (allocatestack.c, `stack_cache`).
+const CACHED_STACK: &str = "(stacks kept for new threads)";
+
+fn java_threads(
+    vm: &Vm<'_>,
+    oops: &Oops,
+    known: &mut KnownClasses,
+    names: bool,
+    feature: u32,
+) -> Option<Vec<JavaThread>> {
+    let layout = if names { known.string_layout(vm) } else { None };
+    let name_field = if names { known.field(vm, THREAD, "name") } else { None };
+    let name = |thread: u64| {
+        let object = oops.held(vm, thread, "JavaThread", "_threadObj")?;
+        let string = oops.field(vm, object.checked_add(name_field.as_ref()?.offset)?)?;
+        oops.string(vm, string, layout.as_ref()?, feature)
+    };
+    let threads = addresses(vm)?
+        .into_iter()
+        .filter_map(|thread| {
+            let os_thread = vm.pointer(thread, "JavaThread", "_osthread")?;
+            let tid = vm.u32(os_thread, "OSThread", "_thread_id")? as i32;
+            let base = vm.u64(thread, "JavaThread", "_stack_base")?;
+            let size = vm.u64(thread, "JavaThread", "_stack_size")?;
+            let start = base.checked_sub(size).filter(|start| *start != 0 && size < 1 << 40)?;
+            let pthread = vm.u64(os_thread, "OSThread", "_pthread_id").unwrap_or(0);
+            Some(JavaThread { tid, name: name(thread), stack: start..base, pthread })
+        })
+        .collect();
+    Some(threads)
+}
+
+/// Addresses of the `JavaThread` objects.
+fn addresses(vm: &Vm<'_>) -> Option<Vec<u64>> {
+    if let Some(list) = vm.static_pointer("ThreadsSMRSupport", "_java_thread_list") {
+        let length = vm.u32(list, "ThreadsList", "_length")? as usize;
+        return vm.target.words(vm.pointer(list, "ThreadsList", "_threads")?, length.min(MAX_THREADS));
+    }
+    // JDK 8 to 11 link the threads.
+    let mut threads = Vec::new();
+    let mut thread = vm.static_u64("Threads", "_thread_list")?;
+    while thread != 0 && threads.len() < MAX_THREADS {
+        threads.push(thread);
+        thread = vm.u64(thread, "JavaThread", "_next").unwrap_or(0);
+    }
+    Some(threads)
+}
+
+/// The kind of a thread of the VM's list, by its kernel name (15 bytes).
+fn java_kind(name: &str) -> ThreadKind {
+    let compiler = ["C1 CompilerThre", "C2 CompilerThre", "JVMCI-native", "JVMCI Compiler"];
+    if compiler.iter().any(|prefix| name.starts_with(prefix)) {
+        ThreadKind::Compiler
+    } else {
+        ThreadKind::Java
+    }
+}
+
+/// The kind of a thread that is not in the VM's list, by the name HotSpot gives it (NamedThread; 15 bytes of it are kept).
+fn other_kind(name: &str) -> ThreadKind {
+    const GC: [&str; 14] = [
+        "GC Thread#",
+        "ParGC Thread#",
+        "G1 ",
+        "ZDirector",
+        "ZDriver",
+        "ZWorker",
+        "ZStat",
+        "ZUncommitter",
+        "ZUnmapper",
+        "XDirector",
+        "XDriver",
+        "XWorker",
+        "Shenandoah",
+        "CMS ",
+    ];
+    const MORE_GC: [&str; 8] = [
+        "Concurrent Mark",
+        "XStat",
+        "XUncommitter",
+        "XUnmapper",
+        "StringDedup",
+        "Z#",
+        "Safepoint Clean",
+        "ParallelGC",
+    ];
+    const VM: [&str; 8] =
+        ["VM Thread", "VM Periodic", "Watcher", "JFR ", "VM JFR", "AsyncLog", "NMT ", "Native Heap Tri"];
+    let is = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
+    if is(&GC) || is(&MORE_GC) {
+        ThreadKind::Gc
+    } else if is(&VM) {
+        ThreadKind::Vm
+    } else {
+        ThreadKind::Native
+    }
+}
+
+/// The mapping that holds a waiting thread's stack pointer. Below a stack lies a guard page, so the mapping starts where the
+/// stack does; above, the kernel may have joined it with another one, so no more is taken than the usual limit of a stack.
+fn by_stack_pointer(vm: &Vm<'_>, task: &Task) -> Option<Range<u64>> {
+    const USUAL_LIMIT: u64 = 8 << 20;
+    let vma = vm.target.vma(task.stack_pointer?)?;
+    if vma.path == "[stack]" {
+        return Some(vma.start..vma.end);
+    }
+    vma.path.is_empty().then(|| vma.start..vma.end.min(vma.start + USUAL_LIMIT))
+}
