@@ -105,5 +105,6 @@ pub fn thread_kind(kind: HotSpotThreadKind) -> ThreadKind {
         HotSpotThreadKind::Compiler => ThreadKind::Compiler,
         HotSpotThreadKind::Gc => ThreadKind::Gc,
         HotSpotThreadKind::Vm => ThreadKind::Vm,
+        HotSpotThreadKind::Native => ThreadKind::Native,
     }
 }

@@ -21,6 +21,8 @@ struct Cli {
 enum Verb {
     Ps(verbs::ps::Arguments),
     Map(verbs::map::Arguments),
+    Jcmd(verbs::jcmd::Arguments),
+    Nmt(verbs::nmt::Arguments),
 }
 
 /// The exit code for "the tool could not do its work".
@@ -39,6 +41,8 @@ fn main() -> ExitCode {
     let result = match cli.verb {
         Verb::Ps(arguments) => verbs::ps::run(&arguments),
         Verb::Map(arguments) => verbs::map::run(&arguments),
+        Verb::Jcmd(arguments) => verbs::jcmd::run(&arguments),
+        Verb::Nmt(arguments) => verbs::nmt::run(&arguments),
     };
     result.unwrap_or_else(|error| {
         output::complain(&error);
