@@ -276,8 +276,13 @@ impl Stacks {
     fn find(vmas: &[Vma], tasks: &[Task], view: Option<&View>) -> Stacks {
         let mut stacks = Stacks { claims: Vec::new(), threads: HashMap::new() };
         let mut known = HashSet::new();
+        // The first thread's stack is of the kernel's making and has its own domain.
+        let kernel_made = |address: u64| {
+            let after = vmas.partition_point(|vma| vma.end <= address);
+            vmas.get(after).is_some_and(|vma| vma.path == "[stack]")
+        };
         for thread in view.map_or(&[][..], |view| view.threads.as_slice()) {
-            if thread.stack.start < thread.stack.end {
+            if thread.stack.start < thread.stack.end && !kernel_made(thread.stack.start) {
                 known.insert(thread.tid);
                 let range = (thread.stack.start, thread.stack.end);
                 stacks.push(thread.tid, &thread.name, jvm::thread_kind(thread.kind), range, "vmStructs");

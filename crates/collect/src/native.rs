@@ -13,7 +13,7 @@ pub type ImageSizes = HashMap<Identity, Option<u64>>;
 /// The `.bss` of each library: anonymous memory behind its last mapping, as far as its program headers say. The kernel may
 /// have merged it with a neighbour, so the mapping's own end says nothing.
 pub fn bss_claims(vmas: &[Vma], memory: &Memory, sizes: &mut ImageSizes) -> Vec<Claim> {
-    let label = Label::new(Domain::Libraries, "data of libraries (.bss)", "ELF program headers");
+    let label = Label::new(Domain::Libraries, "data of libraries, .bss", "ELF program headers");
     let mut claims = Vec::new();
     let mut image: Option<(Identity, u64)> = None;
     for pair in vmas.windows(2) {
@@ -106,7 +106,7 @@ impl Defaults {
         let maps = "smaps";
         Defaults {
             with_text: files::with_text(vmas),
-            library_text: Label::new(Domain::Libraries, "code and constants of libraries", maps),
+            library_text: Label::new(Domain::Libraries, "text of libraries", maps),
             library_data: Label::new(Domain::Libraries, "data of libraries", maps),
             cds: Label::new(Domain::Cds, "CDS archive", maps),
             data: Label::new(Domain::MappedFiles, "files", maps),
@@ -116,7 +116,7 @@ impl Defaults {
             device: Label::new(Domain::MappedFiles, "devices", maps),
             perf: Label::new(Domain::JvmInternal, "hsperfdata", maps),
             kernel: Label::new(Domain::Kernel, "vdso and vvar", maps),
-            main_stack: Label::new(Domain::Kernel, "the stack the kernel made for the main thread", maps),
+            main_stack: Label::new(Domain::Kernel, "stack made by the kernel for main", maps),
             brk: Label::new(Domain::Malloc, "brk heap", maps),
             rest: match rest {
                 Rest::NativeMmap => Label::new(

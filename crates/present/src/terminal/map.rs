@@ -166,11 +166,12 @@ fn malloc(snapshot: &Snapshot, style: Style) -> String {
     let Some(malloc) = &snapshot.malloc else { return String::new() };
     let mut out = style.paint(Tone::Strong, "malloc");
     if !malloc.walked {
-        out.push_str(&format!("  {:?}: named, not walked\n", malloc.allocator));
+        let name = format!("{:?}", malloc.allocator).to_lowercase();
+        out.push_str(&format!("  {name} {}: named, not walked\n", malloc.allocator_version));
         return out;
     }
-    out.push_str(&format!(
-        "  {} in use in {} chunks · {} in {} mapped chunks · {} free, of which {} resident · {} trimmable\n",
+    let sentence = format!(
+        "  {} in use in {} chunks · {} in {} mapped chunks · {} free, of which {} resident · {} trimmable",
         bytes(malloc.in_use_bytes),
         malloc.in_use_count,
         bytes(malloc.mmapped_bytes),
@@ -178,9 +179,16 @@ fn malloc(snapshot: &Snapshot, style: Style) -> String {
         bytes(malloc.free_bytes + malloc.top_bytes + malloc.tcache_bytes),
         bytes(malloc.free_resident_bytes),
         bytes(malloc.trimmable_bytes),
-    ));
+    );
+    out.push_str(&format!("  {}\n", wrap(&sentence, style.width.saturating_sub(8), 8)));
     if !malloc.exact {
-        out.push_str(&style.paint(Tone::Warn, &format!("  approximate: {}\n", malloc.doubts.join("; "))));
+        out.push_str(&style.paint(
+            Tone::Warn,
+            &format!(
+                "  approximate: {}\n",
+                wrap(&malloc.doubts.join("; "), style.width.saturating_sub(15), 8)
+            ),
+        ));
     }
     out.push_str(&arenas(malloc, style));
     out
@@ -351,9 +359,8 @@ fn nmt(snapshot: &Snapshot, style: Style) -> String {
 
 fn cgroup(snapshot: &Snapshot, style: Style) -> String {
     let Some(cgroup) = &snapshot.cgroup else { return String::new() };
-    let mut out = format!(
-        "{}  v{} {}: charged {} = anon {} + page cache {} (of which {} can be dropped) + kernel {} and other\n",
-        style.paint(Tone::Strong, "cgroup"),
+    let sentence = format!(
+        "v{} {}: charged {} = anon {} + page cache {} (of which {} can be dropped) + kernel {} and other",
         cgroup.version,
         fit(&cgroup.path, 40),
         bytes(cgroup.current_bytes),
@@ -362,6 +369,8 @@ fn cgroup(snapshot: &Snapshot, style: Style) -> String {
         bytes(cgroup.inactive_file_bytes),
         bytes(cgroup.kernel_bytes),
     );
+    let head = style.paint(Tone::Strong, "cgroup");
+    let mut out = format!("{head}  {}\n", wrap(&sentence, style.width.saturating_sub(8), 8));
     if style.all {
         let others = cgroup.processes.saturating_sub(1);
         out.push_str(&wrap(
