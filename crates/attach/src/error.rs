@@ -71,7 +71,7 @@ pub enum AttachError {
     /// SIGQUIT would kill it.
     #[error(
         "JVM {pid} has no handler for SIGQUIT, which would kill it, so it was not sent: \
-         if the JVM is just starting, try again in a moment; if it runs with -Xrs, its socket {socket} is gone and \
+         if the JVM is still starting, try again in a moment; if it runs with -Xrs, its socket {socket} is gone and \
          only a restart brings it back; `offheap map` still works"
     )]
     SignalUnhandled {

@@ -15,6 +15,9 @@ use crate::identity::Identity;
 use crate::process::Process;
 use crate::socket::{Deadline, Rendezvous};
 
+/// How long a JVM that has no handler for SIGQUIT is given to install one: it may just be starting.
+const START: Duration = Duration::from_secs(1);
+
 /// How long another attacher is given to finish what it began.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -25,11 +28,19 @@ pub fn listen(
     stale: Option<(u64, u64)>,
     deadline: Deadline,
 ) -> Result<(), AttachError> {
-    check_handler(process, rendezvous)?;
-    check_tmp(process, rendezvous)?;
     let is_up = || -> Result<bool, AttachError> {
         Ok(rendezvous.find(process)?.is_some_and(|socket| Some(socket.inode) != stale))
     };
+    let starting = Deadline::after(START.min(deadline.remaining().unwrap_or_default()));
+    if wait_for(process, starting, &|| {
+        Ok(is_up()?
+            || !matches!(check_handler(process, rendezvous), Err(AttachError::SignalUnhandled { .. })))
+    })? && is_up()?
+    {
+        return Ok(());
+    }
+    check_handler(process, rendezvous)?;
+    check_tmp(process, rendezvous)?;
     // Keeps the file until the end of this function, however it ends.
     let _file = match TriggerFile::create(process, rendezvous)? {
         Created::New(file) => file,

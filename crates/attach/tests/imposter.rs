@@ -25,7 +25,10 @@ impl Imposter {
         let directory = tempfile::tempdir_in("/var/tmp").expect("a directory");
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
         let program = directory.path().join("imposter");
-        fs::copy(std::env::current_exe().expect("a program"), &program).expect("a copy");
+        // By another process: one that is forked here while a copy is written could not run it ("text file busy").
+        let copied =
+            Command::new("cp").arg(std::env::current_exe().expect("a program")).arg(&program).status();
+        assert!(copied.expect("cp").success());
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("permissions");
         fs::write(directory.path().join("libjvm.so"), "no library at all").expect("a file");
         let mut command = Command::new(program);

@@ -41,6 +41,24 @@ fn commands() {
 }
 
 #[test]
+fn a_jvm_that_is_just_starting() {
+    for java in javas() {
+        let mut starting = Command::new(&java)
+            .args(["-Xmx32m", "-XX:+UseSerialGC", "-XshowSettings:all", "-version"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("java");
+        // As early as can be, and all the time until it ends by itself: it must not be killed by a signal.
+        while starting.try_wait().expect("a child").is_none() {
+            let _ = jcmd(starting.id(), "VM.version");
+        }
+        let status = starting.wait().expect("a child");
+        assert!(status.success(), "{java:?}: {status}");
+    }
+}
+
+#[test]
 fn nmt_that_is_off() {
     for java in javas() {
         let mut jvm = Jvm::start(&java, &[]);
@@ -413,20 +431,25 @@ fn somebody_without_rights() {
     let program =
         tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().expect("one");
     let copy = program.path().join("jvms");
-    fs::copy(std::env::current_exe().expect("a program"), &copy).expect("a copy");
+    // By another process: one that is forked here while a copy is written could not run it ("text file busy").
+    let copied = Command::new("cp").arg(std::env::current_exe().expect("a program")).arg(&copy).status();
+    assert!(copied.expect("cp").success());
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("permissions");
-    let output = Command::new(&copy)
-        .args(["--exact", "as_nobody", "--ignored", "--nocapture"])
-        .env("OFFHEAP_TEST_PID", jvm.pid.to_string())
-        .current_dir("/")
-        .uid(NOBODY)
-        .gid(NOBODY)
-        .stderr(Stdio::inherit())
-        .output()
-        .expect("it runs");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}");
+    let ask = |program: &mut Command| {
+        program.args(["--exact", "as_nobody", "--ignored", "--nocapture"]);
+        program.env("OFFHEAP_TEST_PID", jvm.pid.to_string()).current_dir("/");
+        let output = program.stderr(Stdio::inherit()).output().expect("it runs");
+        assert!(output.status.success());
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let said = ask(Command::new(&copy).uid(NOBODY).gid(NOBODY));
     assert!(said.contains("no permission to") && said.contains("sudo -u '#0'"), "{said}");
+    if namespaces() {
+        let hide = "mount -t proc -o hidepid=2 proc /proc\n\
+                    exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$0\" \"$@\"";
+        let said = ask(Command::new("unshare").args(["-m", "sh", "-c", hide]).arg(&copy));
+        assert!(said.contains("/proc hides it (hidepid)"), "{said}");
+    }
     jvm.assert_unharmed();
 }
 
@@ -434,10 +457,7 @@ fn somebody_without_rights() {
 #[ignore = "run by somebody_without_rights"]
 fn as_nobody() {
     let pid = std::env::var("OFFHEAP_TEST_PID").expect("a pid").parse().expect("a pid");
-    match jcmd(pid, "VM.version") {
-        Err(error @ AttachError::NoPermission { .. }) => println!("{error}"),
-        other => panic!("{other:?}"),
-    }
+    println!("{}", jcmd(pid, "VM.version").expect_err("nobody may not"));
 }
 
 #[test]

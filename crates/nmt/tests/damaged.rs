@@ -114,6 +114,29 @@ fn exercise(text: &[u8]) {
     }
 }
 
+#[test]
+fn memory_is_bounded_by_the_size() {
+    // Each of these tries to make little text into much: the report's JSON is a measure of what it holds.
+    let heading = format!("{}:\n", "h".repeat(100_000));
+    let hostile: [(&str, String); 6] = [
+        ("statistics", format!("Native Memory Tracking Statistics:\n{heading}{}", "a\n".repeat(50_000))),
+        ("categories", format!("Native Memory Tracking:\n{}", "-a (reserved=1, committed=1)\n".repeat(5000))),
+        (
+            "frames",
+            format!("Virtual memory map:\n[0x0 - 0x1] reserved 1 for a from\n{}", "[0x1]\n".repeat(20_000)),
+        ),
+        ("loose frames", "[0x1]\n".repeat(20_000)),
+        ("sites", format!("Details:\n{}", "(malloc=1)\n".repeat(10_000))),
+        ("rubbish", "x\n".repeat(100_000)),
+    ];
+    for (what, text) in hostile {
+        let json = serde_json::to_string(&parse(text.as_bytes())).expect("JSON");
+        assert!(json.len() < 100 * text.len(), "{what}: {} of {}", json.len(), text.len());
+        let shown = render(&parse(text.as_bytes()), &RenderOptions::default());
+        assert!(shown.len() < 100 * text.len(), "{what}: {} of {}", shown.len(), text.len());
+    }
+}
+
 const MUTATED: [&str; 6] = [
     "8-summary.txt",
     "17-summary.diff.txt",

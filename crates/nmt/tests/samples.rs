@@ -27,7 +27,7 @@ fn samples() -> Vec<(String, Vec<u8>)> {
         .map(|name| (name.clone(), text(&name)))
         .collect();
     samples.sort();
-    assert!(samples.len() >= 53, "only {} samples", samples.len());
+    assert!(samples.len() >= 54, "only {} samples", samples.len());
     samples
 }
 
@@ -204,6 +204,17 @@ fn regions_have_exact_sizes_and_stacks() {
         let stacks = report.category("Thread").and_then(|c| c.stack).expect("stacks");
         assert_eq!(of("Thread Stack"), stacks.reserved_bytes, "{name}");
     }
+}
+
+#[test]
+fn files_that_back_a_heap() {
+    let report = read("25-zgc-detail.txt");
+    let [file] = &report.memory_files[..] else { panic!("{:?}", report.memory_files) };
+    assert_eq!(file.name, "ZGC heap backing file");
+    let [part] = &file.regions[..] else { panic!("{:?}", file.regions) };
+    assert_eq!((part.start, part.committed_bytes, part.frames.len()), (0, 64 << 20, 4));
+    assert_eq!(part.category, "Java Heap");
+    assert!(report.regions.len() > 30 && report.sites.len() > 200);
 }
 
 #[test]

@@ -112,7 +112,7 @@ impl Parser {
     pub(super) fn memory_file(&mut self, text: &str) -> Result<(), Bad> {
         self.section = Section::MemoryFiles;
         self.open = Open::Nothing;
-        let name = text.trim_start_matches("Memory map of ").to_owned();
+        let name = text.strip_prefix("Memory map of ").unwrap_or(text).to_owned();
         self.report.memory_files.push(MemoryFile { name, regions: Vec::new() });
         Ok(())
     }

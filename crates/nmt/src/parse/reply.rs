@@ -48,8 +48,10 @@ impl Parser {
     /// A line of mode `statistics`: those are for the tuning of the tracker and change with every JDK, so they are
     /// kept as they are.
     pub(super) fn statistic(&mut self, text: &str) {
+        // A heading is repeated with each line below it, so it must be short for memory to be bounded.
+        const HEADING_MAX: usize = 100;
         match text.split_once(':') {
-            Some((heading, "")) => self.heading = heading.to_owned(),
+            Some((heading, "")) if heading.len() <= HEADING_MAX => self.heading = heading.to_owned(),
             Some((name, value)) => self.push_statistic(name, value.trim()),
             None => self.push_statistic(text, ""),
         }
