@@ -55,12 +55,14 @@ pub struct Maps {
 impl Process {
     pub fn open(pid: u32) -> Result<Process, AttachError> {
         let id = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(AttachError::NoSuchProcess { pid })?;
+        let absent = |_: Errno| match test_kill_process(id) {
+            Ok(()) | Err(Errno::PERM) => AttachError::Hidden { pid },
+            Err(_) => AttachError::NoSuchProcess { pid },
+        };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory =
-            open(format!("/proc/{pid}"), flags, Mode::empty()).map_err(|_| match test_kill_process(id) {
-                Ok(()) | Err(Errno::PERM) => AttachError::Hidden { pid },
-                Err(_) => AttachError::NoSuchProcess { pid },
-            })?;
+        let directory = open(format!("/proc/{pid}"), flags, Mode::empty()).map_err(absent)?;
+        // With hidepid the directory can be had this way, but nothing in it.
+        openat(&directory, "status", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(absent)?;
         Ok(Process { pid, id, directory, pidfd: pidfd_open(id, PidfdFlags::empty()).ok() })
     }
 
