@@ -168,7 +168,8 @@ fn listed(pid: i32) -> Option<Listed> {
                 listed.version = brief.version;
                 listed.main = brief.main;
                 listed.heap_used = brief.heap_used;
-                listed.heap_committed = brief.heap_committed;
+                // G1 adds a few bytes to each counter so that no space is empty (pad_capacity in g1MonitoringSupport.hpp).
+                listed.heap_committed = brief.heap_committed.map(|bytes| bytes & !(offheap_linux::PAGE - 1));
             }
             None if process.file("mem").is_err() => {
                 listed.note = format!("no rights; run: sudo -u {} offheap ps", listed.user);
