@@ -1,0 +1,50 @@
+//! The agent inside the target: hooks → sampler → live table, and the stack walkers.
+//!
+//! It obeys "the agent's law" (DESIGN.md): never harm the target; in a hook no allocation by the hooked allocator,
+//! no blocking lock, no JNI, no `dl_*` call, no formatting, no panic; everything bounded; stopping leaves the hooks
+//! as pass-throughs. When in doubt a sample is dropped and counted.
+//!
+//! - [`hooks`]: what the target calls instead of malloc, mmap, dlopen… The fast path is a few instructions.
+//! - [`patch`]: redirects the import slots of every loaded library to the hooks.
+//! - [`sample`]: decides which allocations are recorded (Poisson by bytes) and records them.
+//! - [`table`], [`regions`]: the agent's side of the live file (layout: crate `offheap-live`).
+//! - [`walk`]: native, HotSpot frames; names.
+//! - [`control`]: the ways in (attach, -agentpath, LD_PRELOAD) and the commands.
+//!
+//! Options, comma-separated, as given to `Agent_OnAttach`, `-agentpath:…=` and [`control::command`]:
+//!
+//! | option | meaning |
+//! |---|---|
+//! | `file=PATH` | the live file to make; `%p` stands for the pid. Needed for the first start |
+//! | `size=BYTES` | its size (default 32 MiB) |
+//! | `interval=BYTES` | mean bytes between samples (default 524288; 1 = every allocation) |
+//! | `cmd=start` | start sampling (default), or change the interval |
+//! | `cmd=stop` | stop sampling; frees of known samples are still followed |
+//! | `cmd=status` | change nothing; succeeds if the agent is running or stopped |
+//!
+//! Return codes: 0 done · 100 unreadable options · 101 no `file` · 102 the file could not be made · 103 nothing to
+//! stop or ask · 104 no allocator found · 105 another agent is busy starting.
+//!
+//! Under LD_PRELOAD the same options come from the environment: `OFFHEAP_FILE`, `OFFHEAP_SIZE`,
+//! `OFFHEAP_INTERVAL`; without `OFFHEAP_FILE` the library stays asleep.
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64")))]
+compile_error!(
+    "the agent knows Linux on x86-64 only; other targets need their own arch.rs, walk/ and patch.rs"
+);
+
+mod arch;
+mod control;
+mod elf;
+mod guard;
+mod heap;
+mod hooks;
+mod math;
+mod modules;
+mod patch;
+mod real;
+mod regions;
+mod sample;
+mod sys;
+mod table;
+mod walk;

@@ -1,0 +1,262 @@
+//! Decides which allocations are recorded, and records them.
+//!
+//! Every thread counts allocated bytes down from an exponentially distributed number with the interval as its mean;
+//! the allocation that uses it up is a sample. So an allocation of `size` bytes is sampled with probability
+//! 1 - exp(-size/interval), whatever came before, and stands for the reciprocal of that many: sizes and counts are
+//! unbiased. With an interval of 1 everything is a sample of weight 1.
+
+use core::sync::atomic::Ordering::{AcqRel, Relaxed};
+use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
+
+use offheap_live::{Counter, SampleRec, State};
+
+use crate::arch::{self, Thread};
+use crate::math;
+use crate::sys;
+use crate::table;
+use crate::walk;
+
+/// Raised by every start, stop and change of interval; a thread whose epoch differs draws anew. 0: never started.
+pub static EPOCH: AtomicU32 = AtomicU32::new(0);
+/// Mean bytes between samples; 0: not sampling.
+static INTERVAL: AtomicU64 = AtomicU64::new(0);
+
+/// Bytes after which a thread looks for control words again while nothing is sampled.
+const IDLE_BYTES: i64 = 16 << 20;
+
+/// A byte that is 1 in this process and 0 in a child made by fork, by any means (MADV_WIPEONFORK).
+static ALIVE: AtomicPtr<AtomicU8> = AtomicPtr::new(core::ptr::null_mut());
+/// The process that was started; used where the kernel is too old for that (before 4.14).
+static PID: AtomicU32 = AtomicU32::new(0);
+static WIPED: AtomicU32 = AtomicU32::new(0);
+
+/// Prepares the recognition of forked children.
+pub fn init() {
+    const MADV_WIPEONFORK: usize = 18;
+    PID.store(sys::getpid(), Relaxed);
+    if ALIVE.load(Relaxed).is_null()
+        && let Some(page) = sys::map_anonymous(4096)
+    {
+        // SAFETY: the page was just mapped, nobody else has it.
+        let r = unsafe { sys::syscall(libc::SYS_madvise, [page as usize, 4096, MADV_WIPEONFORK, 0, 0, 0]) };
+        if r == 0 {
+            // SAFETY: as above.
+            unsafe { page.write(1) };
+            ALIVE.store(page.cast(), Relaxed);
+        } else {
+            // SAFETY: as above.
+            unsafe { sys::unmap(page, 4096) };
+        }
+    }
+}
+
+/// Whether this is a forked child, which shares the live file with its parent and must leave it alone. (A vfork
+/// child shares all memory and is part of the parent as far as that goes.)
+pub fn is_forked_child() -> bool {
+    let alive = ALIVE.load(Relaxed);
+    let forked = if alive.is_null() {
+        PID.load(Relaxed) != sys::getpid()
+    } else {
+        // SAFETY: mapped for ever.
+        unsafe { (*alive).load(Relaxed) == 0 }
+    };
+    if forked && WIPED.swap(1, Relaxed) == 0 {
+        INTERVAL.store(0, Relaxed);
+        table::clear_filter();
+    }
+    forked
+}
+
+/// Sampling as it is now: the interval, 0 while stopped.
+pub fn interval() -> u64 {
+    INTERVAL.load(Relaxed)
+}
+
+/// Starts, stops (0) or changes the interval. Every thread notices at its next allocation.
+pub fn set_interval(interval: u64) {
+    INTERVAL.store(interval, Relaxed);
+    let next = EPOCH.load(Relaxed).wrapping_add(1).max(1);
+    EPOCH.store(next, Relaxed);
+    if let Some(file) = table::file() {
+        let h = file.header();
+        if interval == 0 {
+            h.state.store(State::Stopped as u32, Relaxed);
+        } else {
+            h.interval.store(interval, Relaxed);
+            h.started_ns.store(sys::clock_ns(libc::CLOCK_MONOTONIC), Relaxed);
+            h.state.store(State::Running as u32, Relaxed);
+        }
+        table::count(Counter::Changes);
+    }
+}
+
+/// Follows the control words in the live file's header.
+fn follow_control() {
+    let Some(file) = table::file() else { return };
+    let h = file.header();
+    let want = h.want_seq.load(Relaxed);
+    let done = h.done_seq.load(Relaxed);
+    if want == done || h.done_seq.compare_exchange(done, want, AcqRel, Relaxed).is_err() {
+        return;
+    }
+    let interval = match h.want_interval.load(Relaxed) {
+        0 => h.interval.load(Relaxed),
+        n => n,
+    };
+    match h.want_state.load(Relaxed) {
+        s if s == State::Running as u32 => set_interval(interval.max(1)),
+        s if s == State::Stopped as u32 => set_interval(0),
+        _ => {}
+    }
+}
+
+/// Draws the next distance.
+fn rearm(t: &Thread, interval: u64) {
+    t.countdown.set(match interval {
+        0 => IDLE_BYTES,
+        1 => -1,
+        n => math::exponential(t, n),
+    });
+}
+
+/// What a sample consists of besides its address.
+pub struct Taken {
+    pub time_ns: u64,
+    pub weight: f64,
+    pub stack: u32,
+    pub tid: u32,
+    seq: u32,
+}
+
+/// The slow path's first half: is this allocation really a sample? Returns the interval it is one of.
+#[inline]
+fn due(t: &Thread, size: u64) -> Option<u64> {
+    if is_forked_child() {
+        t.epoch.set(EPOCH.load(Relaxed));
+        t.countdown.set(i64::MAX / 2);
+        return None;
+    }
+    follow_control();
+    let epoch = EPOCH.load(Relaxed);
+    let interval = INTERVAL.load(Relaxed);
+    if t.epoch.get() != epoch {
+        // The thread's distance was drawn for something else: draw, and count this allocation against it.
+        t.epoch.set(epoch);
+        rearm(t, interval);
+        if interval != 1 {
+            let left = t.countdown.get().wrapping_sub(size as i64);
+            t.countdown.set(left);
+            if left >= 0 {
+                return None;
+            }
+        }
+    }
+    rearm(t, interval);
+    if interval == 0 {
+        return None;
+    }
+    if t.busy.get() != 0 {
+        table::count(Counter::DropReentrant);
+        return None;
+    }
+    Some(interval)
+}
+
+/// Walks the stack and fills in the rest; `None` if this is a call inside another allocator call.
+#[inline]
+fn record(t: &Thread, size: u64, interval: u64, flags: u16) -> Option<Taken> {
+    let file = table::file()?;
+    if t.tid.get() == 0 {
+        t.tid.set(sys::gettid());
+    }
+    table::count(Counter::Samples);
+    let time_ns = sys::clock_ns(libc::CLOCK_MONOTONIC_COARSE);
+    let stack = match walk::current(file, t, flags, time_ns) {
+        walk::Outcome::Stack(stack) => stack,
+        walk::Outcome::Nested => {
+            table::count(Counter::Nested);
+            return None;
+        }
+    };
+    let weight =
+        if interval == 1 { 1.0 } else { 1.0 / math::one_minus_exp_neg(size.max(1) as f64 / interval as f64) };
+    let seq = t.seq.get().wrapping_add(1);
+    t.seq.set(seq);
+    Some(Taken { time_ns, weight, stack, tid: t.tid.get(), seq })
+}
+
+/// The slow path of an allocation. Keeps errno: nothing in it touches errno.
+#[cold]
+#[inline(never)]
+pub fn allocated(addr: u64, size: u64) {
+    let t = arch::thread();
+    let Some(interval) = due(t, size) else { return };
+    if addr < 4096 {
+        return;
+    }
+    let Some(file) = table::file() else { return };
+    t.busy.set(t.busy.get() + 1);
+    if let Some(s) = record(t, size, interval, 0) {
+        file.add_allocated(s.stack, size, s.weight);
+        file.insert(&SampleRec {
+            addr,
+            size,
+            time_ns: s.time_ns,
+            weight: s.weight,
+            stack: s.stack,
+            tid: s.tid,
+            seq: s.seq,
+            check: 0,
+        });
+    }
+    t.busy.set(t.busy.get() - 1);
+}
+
+/// Counts a mapping's bytes down like any other allocation's; `None` if it is no sample.
+pub fn region(size: u64) -> Option<Taken> {
+    let t = arch::thread();
+    let left = t.countdown.get().wrapping_sub(size as i64);
+    t.countdown.set(left);
+    if left >= 0 && t.epoch.get() == EPOCH.load(Relaxed) {
+        return None;
+    }
+    let interval = due(t, size)?;
+    t.busy.set(t.busy.get() + 1);
+    let taken = record(t, size, interval, offheap_live::stack_flags::REGION);
+    t.busy.set(t.busy.get() - 1);
+    taken
+}
+
+/// Takes a block that is about to be freed out of the live table, if it is a sample.
+#[cold]
+#[inline(never)]
+pub fn take(addr: u64) -> Option<SampleRec> {
+    if addr < 4096 || is_forked_child() {
+        return None;
+    }
+    table::file()?.remove(addr)
+}
+
+/// The slow path of a free: the filter says that the address may be a sample.
+#[cold]
+#[inline(never)]
+pub fn freed(addr: u64) {
+    if let Some(record) = take(addr) {
+        account_free(&record);
+    }
+}
+
+/// Adds a freed sample to the totals.
+pub fn account_free(record: &SampleRec) {
+    if let Some(file) = table::file() {
+        table::count(Counter::Frees);
+        file.add_freed(record.stack, record.size, record.weight);
+    }
+}
+
+/// Puts a sample back whose realloc failed.
+pub fn put_back(record: &SampleRec) {
+    if let Some(file) = table::file() {
+        file.insert(record);
+    }
+}

@@ -1,0 +1,107 @@
+//! System calls without libc: no errno to save, and none of the agent's own hooks in the way.
+
+use core::arch::asm;
+
+/// Issues a system call; the result is the kernel's, `-errno` on failure.
+///
+/// # Safety
+/// As the call itself.
+#[inline]
+pub unsafe fn syscall(nr: i64, a: [usize; 6]) -> isize {
+    let result;
+    // SAFETY: the x86-64 calling convention of the kernel; rcx and r11 are lost.
+    unsafe {
+        asm!("syscall", inlateout("rax") nr as isize => result,
+            in("rdi") a[0], in("rsi") a[1], in("rdx") a[2], in("r10") a[3], in("r8") a[4], in("r9") a[5],
+            lateout("rcx") _, lateout("r11") _, options(nostack));
+    }
+    result
+}
+
+/// Private anonymous memory, zeroed.
+pub fn map_anonymous(bytes: usize) -> Option<*mut u8> {
+    map(bytes, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
+}
+
+/// mmap at an address of the kernel's choice.
+pub fn map(bytes: usize, protection: i32, flags: i32, fd: i32, offset: usize) -> Option<*mut u8> {
+    // SAFETY: no fixed address, so nothing existing is replaced.
+    let p = unsafe {
+        syscall(libc::SYS_mmap, [0, bytes, protection as usize, flags as usize, fd as usize, offset])
+    };
+    (p > 0).then_some(p as *mut u8)
+}
+
+/// munmap.
+///
+/// # Safety
+/// Nobody may use the range any more.
+pub unsafe fn unmap(p: *const u8, bytes: usize) {
+    // SAFETY: by the caller.
+    unsafe { syscall(libc::SYS_munmap, [p as usize, bytes, 0, 0, 0, 0]) };
+}
+
+/// Opens a NUL-terminated path.
+pub fn open(path: *const u8, flags: i32, mode: u32) -> Option<i32> {
+    let flags = flags | libc::O_CLOEXEC;
+    // SAFETY: the kernel checks the pointer.
+    let fd = unsafe {
+        syscall(
+            libc::SYS_openat,
+            [libc::AT_FDCWD as usize, path as usize, flags as usize, mode as usize, 0, 0],
+        )
+    };
+    (fd >= 0).then_some(fd as i32)
+}
+
+/// Closes a descriptor.
+pub fn close(fd: i32) {
+    // SAFETY: the agent closes only what it opened.
+    unsafe { syscall(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]) };
+}
+
+/// Reads at an offset; bytes read, 0 on failure.
+pub fn read_at(fd: i32, buffer: &mut [u8], offset: u64) -> usize {
+    let args = [fd as usize, buffer.as_mut_ptr() as usize, buffer.len(), offset as usize, 0, 0];
+    // SAFETY: the buffer is ours.
+    unsafe { syscall(libc::SYS_pread64, args) }.max(0) as usize
+}
+
+/// Size of an open file.
+pub fn file_size(fd: i32) -> Option<u64> {
+    // SAFETY: lseek has no memory operands.
+    let n = unsafe { syscall(libc::SYS_lseek, [fd as usize, 0, libc::SEEK_END as usize, 0, 0, 0]) };
+    (n >= 0).then_some(n as u64)
+}
+
+/// Thread id.
+pub fn gettid() -> u32 {
+    // SAFETY: no operands.
+    unsafe { syscall(libc::SYS_gettid, [0; 6]) as u32 }
+}
+
+/// Process id.
+pub fn getpid() -> u32 {
+    // SAFETY: no operands.
+    unsafe { syscall(libc::SYS_getpid, [0; 6]) as u32 }
+}
+
+/// A clock, in nanoseconds.
+pub fn clock_ns(clock: libc::clockid_t) -> u64 {
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: libc's function goes through the vdso, takes no lock and, for these clocks, cannot fail.
+    unsafe { libc::clock_gettime(clock, &mut t) };
+    (t.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(t.tv_nsec as u64)
+}
+
+/// Runs `f` and restores errno.
+pub fn keeping_errno<T>(f: impl FnOnce() -> T) -> T {
+    // SAFETY: errno's address is valid for the calling thread.
+    unsafe {
+        let errno = libc::__errno_location();
+        let saved = *errno;
+        let result = f();
+        *errno = saved;
+        result
+    }
+}

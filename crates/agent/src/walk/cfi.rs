@@ -1,0 +1,635 @@
+//! Call frame information: from .eh_frame to "where is the caller's stack pointer, rbp and return address".
+//!
+//! Bytes in, values out; sources: the DWARF 4 standard (6.4), the LSB's description of .eh_frame and .eh_frame_hdr,
+//! the x86-64 psABI's register numbers. Only what unwinding x86-64 needs is followed: rsp, rbp and the return
+//! address. Input is trusted with nothing: every read is bounded by the section, every loop by a budget.
+
+/// DWARF register numbers.
+const RBP: u64 = 6;
+const RSP: u64 = 7;
+const RA: u64 = 16;
+
+/// Bytes of one library's unwind sections, addressed as they are at run time.
+#[derive(Clone, Copy)]
+pub struct Section<'a> {
+    /// Run time address of the first byte.
+    pub start: u64,
+    /// The bytes: a copy or a private mapping of the file, so that they outlive the library.
+    pub bytes: &'a [u8],
+}
+
+impl Section<'_> {
+    fn at(&self, addr: u64, end: u64) -> Cursor<'_> {
+        let offset = addr.wrapping_sub(self.start).min(self.bytes.len() as u64) as usize;
+        let end = end.wrapping_sub(self.start).min(self.bytes.len() as u64) as usize;
+        Cursor { bytes: self.bytes.get(..end).unwrap_or(&[]), pos: offset, start: self.start }
+    }
+
+    fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+}
+
+/// Where the caller's registers are, packed so that it can be cached in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// How to find the CFA, the caller's stack pointer.
+    pub cfa: Cfa,
+    /// How to find the caller's rbp.
+    pub fp: Fp,
+}
+
+/// The canonical frame address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cfa {
+    /// rsp + n.
+    Sp(i32),
+    /// rbp + n.
+    Fp(i32),
+    /// The word at rbp + n (functions that realign their stack).
+    AtFp(i32),
+    /// A signal frame: the kernel's saved registers lie at rsp.
+    Signal,
+    /// The thread's first frame: nobody called it.
+    End,
+}
+
+/// The caller's rbp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fp {
+    /// Untouched.
+    Same,
+    /// Saved at CFA + n.
+    AtCfa(i16),
+    /// Saved at rbp + n.
+    AtFp(i16),
+}
+
+impl Rule {
+    /// As one word; never 0.
+    pub fn pack(self) -> u64 {
+        let (kind, offset) = match self.cfa {
+            Cfa::Sp(n) => (1u64, n),
+            Cfa::Fp(n) => (2, n),
+            Cfa::AtFp(n) => (3, n),
+            Cfa::Signal => (4, 0),
+            Cfa::End => (5, 0),
+        };
+        let (fp, fp_offset) = match self.fp {
+            Fp::Same => (0u64, 0),
+            Fp::AtCfa(n) => (1, n),
+            Fp::AtFp(n) => (2, n),
+        };
+        u64::from(offset as u32) | u64::from(fp_offset as u16) << 32 | fp << 48 | kind << 56
+    }
+
+    /// From [`Rule::pack`].
+    #[inline]
+    pub fn unpack(word: u64) -> Option<Rule> {
+        let offset = word as u32 as i32;
+        let cfa = match word >> 56 {
+            1 => Cfa::Sp(offset),
+            2 => Cfa::Fp(offset),
+            3 => Cfa::AtFp(offset),
+            4 => Cfa::Signal,
+            5 => Cfa::End,
+            _ => return None,
+        };
+        let fp_offset = (word >> 32) as u16 as i16;
+        let fp = match word >> 48 & 0xff {
+            0 => Fp::Same,
+            1 => Fp::AtCfa(fp_offset),
+            _ => Fp::AtFp(fp_offset),
+        };
+        Some(Rule { cfa, fp })
+    }
+}
+
+/// The rule at `pc`, looked up through .eh_frame_hdr's table; `None` if nothing covers it or it isn't understood.
+pub fn rule_at(section: Section, hdr: u64, pc: u64) -> Option<Rule> {
+    let fde = find_fde(section, hdr, pc)?;
+    let mut c = section.at(fde, section.end());
+    let len = u64::from(c.u32()?);
+    if len == 0 || len >= 0xffff_fff0 {
+        return None;
+    }
+    let body = c.addr();
+    let cie = body.wrapping_sub(u64::from(c.u32()?));
+    let cie = Cie::parse(section, cie)?;
+    let mut c = section.at(body + 4, body + len);
+    let start = c.pointer(cie.encoding)?;
+    // The range has the pointer's format, but is never relative.
+    let range = c.pointer(cie.encoding & 0x0f)?;
+    if pc.wrapping_sub(start) >= range {
+        return None;
+    }
+    if cie.signal {
+        return Some(Rule { cfa: Cfa::Signal, fp: Fp::Same });
+    }
+    if cie.augmented {
+        let n = c.uleb()?;
+        c.skip(n)?;
+    }
+    let mut state = State::default();
+    let mut run = Run { saved: [State::default(); 8], depth: 0, initial: State::default(), budget: 4096 };
+    let mut initial = section.at(cie.instructions, cie.end);
+    run.execute(&mut initial, &cie, &mut state, start, u64::MAX)?;
+    run.initial = state;
+    run.execute(&mut c, &cie, &mut state, start, pc)?;
+    state.rule()
+}
+
+fn find_fde(section: Section, hdr: u64, pc: u64) -> Option<u64> {
+    let mut c = section.at(hdr, section.end());
+    let [version, frame_enc, count_enc, table_enc] = [c.u8()?, c.u8()?, c.u8()?, c.u8()?];
+    // 0x3b: signed 4-byte values relative to the header: the only sorted form that linkers write.
+    if version != 1 || table_enc != 0x3b {
+        return None;
+    }
+    c.pointer(frame_enc)?;
+    let count = c.pointer(count_enc)?;
+    let table = c.addr();
+    let entry = |i: u64| {
+        let mut c = section.at(table.wrapping_add(i.wrapping_mul(8)), section.end());
+        let start = hdr.wrapping_add_signed(i64::from(c.u32()? as i32));
+        Some((start, hdr.wrapping_add_signed(i64::from(c.u32()? as i32))))
+    };
+    let (mut lo, mut hi) = (0, count.min(section.bytes.len() as u64 / 8));
+    while lo < hi {
+        let mid = (lo + hi) / 2;
+        if entry(mid)?.0 <= pc {
+            lo = mid + 1;
+        } else {
+            hi = mid;
+        }
+    }
+    Some(entry(lo.checked_sub(1)?)?.1)
+}
+
+struct Cie {
+    code_align: u64,
+    data_align: i64,
+    encoding: u8,
+    augmented: bool,
+    signal: bool,
+    instructions: u64,
+    end: u64,
+}
+
+impl Cie {
+    fn parse(section: Section, at: u64) -> Option<Cie> {
+        let mut c = section.at(at, section.end());
+        let len = u64::from(c.u32()?);
+        if len == 0 || len >= 0xffff_fff0 {
+            return None;
+        }
+        let end = c.addr() + len;
+        let mut c = section.at(c.addr(), end);
+        if c.u32()? != 0 {
+            return None;
+        }
+        let version = c.u8()?;
+        let mut augmentation = [0u8; 8];
+        let mut n = 0;
+        loop {
+            match c.u8()? {
+                0 => break,
+                b => *augmentation.get_mut(n)? = b,
+            }
+            n += 1;
+        }
+        let code_align = c.uleb()?;
+        let data_align = c.sleb()?;
+        let ra = if version == 1 { u64::from(c.u8()?) } else { c.uleb()? };
+        if ra != RA {
+            return None;
+        }
+        let mut cie = Cie {
+            code_align,
+            data_align,
+            encoding: 0,
+            augmented: augmentation[0] == b'z',
+            signal: false,
+            instructions: 0,
+            end,
+        };
+        if cie.augmented {
+            let n = c.uleb()?;
+            let data_end = c.addr().wrapping_add(n);
+            for &a in &augmentation[1..] {
+                match a {
+                    0 => break,
+                    b'R' => cie.encoding = c.u8()?,
+                    b'L' => c.skip(1)?,
+                    b'P' => {
+                        let encoding = c.u8()?;
+                        c.pointer(encoding)?;
+                    }
+                    b'S' => cie.signal = true,
+                    b'B' => {}
+                    _ => return None,
+                }
+            }
+            cie.instructions = data_end;
+        } else if n == 0 {
+            cie.instructions = c.addr();
+        } else {
+            return None;
+        }
+        Some(cie)
+    }
+}
+
+/// A row of the unwind table, as far as it is followed.
+#[derive(Clone, Copy)]
+struct State {
+    cfa: Place,
+    fp: Place,
+    ra: Place,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    Same,
+    Undefined,
+    /// Register + offset (the CFA itself).
+    Reg(u64, i64),
+    /// Memory at CFA + offset.
+    AtCfa(i64),
+    /// Memory at register + offset, from an expression.
+    AtReg(u64, i64),
+    Unknown,
+}
+
+impl Default for State {
+    fn default() -> State {
+        State { cfa: Place::Unknown, fp: Place::Same, ra: Place::Unknown }
+    }
+}
+
+impl State {
+    fn rule(&self) -> Option<Rule> {
+        if self.ra == Place::Undefined {
+            return Some(Rule { cfa: Cfa::End, fp: Fp::Same });
+        }
+        if self.ra != Place::AtCfa(-8) {
+            return None;
+        }
+        let cfa = match self.cfa {
+            Place::Reg(RSP, n) => Cfa::Sp(n.try_into().ok()?),
+            Place::Reg(RBP, n) => Cfa::Fp(n.try_into().ok()?),
+            Place::AtReg(RBP, n) => Cfa::AtFp(n.try_into().ok()?),
+            _ => return None,
+        };
+        let fp = match self.fp {
+            Place::Same | Place::Undefined => Fp::Same,
+            Place::AtCfa(n) => Fp::AtCfa(n.try_into().ok()?),
+            Place::AtReg(RBP, n) => Fp::AtFp(n.try_into().ok()?),
+            _ => return None,
+        };
+        Some(Rule { cfa, fp })
+    }
+
+    fn place(&mut self, register: u64) -> Option<&mut Place> {
+        match register {
+            RBP => Some(&mut self.fp),
+            RA => Some(&mut self.ra),
+            _ => None,
+        }
+    }
+}
+
+struct Run {
+    saved: [State; 8],
+    depth: usize,
+    initial: State,
+    budget: u32,
+}
+
+impl Run {
+    /// Executes instructions until the row for `pc` is complete.
+    fn execute(&mut self, c: &mut Cursor, cie: &Cie, s: &mut State, start: u64, pc: u64) -> Option<()> {
+        let mut at = start;
+        while !c.done() {
+            self.budget = self.budget.checked_sub(1)?;
+            let op = c.u8()?;
+            let low = u64::from(op & 0x3f);
+            let set = |s: &mut State, register: u64, place: Place| {
+                if let Some(p) = s.place(register) {
+                    *p = place;
+                }
+            };
+            let mut advance = None;
+            match op {
+                0x40..=0x7f => advance = Some(low),
+                0x80..=0xbf => {
+                    let n = c.uleb()? as i64;
+                    set(s, low, Place::AtCfa(n.wrapping_mul(cie.data_align)));
+                }
+                0xc0..=0xff => {
+                    let mut first = self.initial;
+                    let place = first.place(low).map_or(Place::Same, |p| *p);
+                    set(s, low, place);
+                }
+                0x00 => {}
+                0x01 => {
+                    let target = c.pointer(cie.encoding)?;
+                    if target > pc {
+                        return Some(());
+                    }
+                    at = target;
+                }
+                0x02 => advance = Some(u64::from(c.u8()?)),
+                0x03 => advance = Some(u64::from(c.u16()?)),
+                0x04 => advance = Some(u64::from(c.u32()?)),
+                // offset_extended, offset_extended_sf
+                0x05 | 0x11 => {
+                    let register = c.uleb()?;
+                    let n = if op == 0x05 { c.uleb()? as i64 } else { c.sleb()? };
+                    set(s, register, Place::AtCfa(n.wrapping_mul(cie.data_align)));
+                }
+                0x06 => {
+                    let register = c.uleb()?;
+                    let mut first = self.initial;
+                    let place = first.place(register).map_or(Place::Same, |p| *p);
+                    set(s, register, place);
+                }
+                0x07 => set(s, c.uleb()?, Place::Undefined),
+                0x08 => set(s, c.uleb()?, Place::Same),
+                0x09 => {
+                    let register = c.uleb()?;
+                    c.uleb()?;
+                    set(s, register, Place::Unknown);
+                }
+                0x0a => {
+                    *self.saved.get_mut(self.depth)? = *s;
+                    self.depth += 1;
+                }
+                0x0b => {
+                    self.depth = self.depth.checked_sub(1)?;
+                    *s = *self.saved.get(self.depth)?;
+                }
+                // def_cfa, def_cfa_sf
+                0x0c | 0x12 => {
+                    let register = c.uleb()?;
+                    let n =
+                        if op == 0x0c { c.uleb()? as i64 } else { c.sleb()?.wrapping_mul(cie.data_align) };
+                    s.cfa = Place::Reg(register, n);
+                }
+                0x0d => {
+                    let register = c.uleb()?;
+                    s.cfa = match s.cfa {
+                        Place::Reg(_, n) => Place::Reg(register, n),
+                        _ => Place::Unknown,
+                    };
+                }
+                // def_cfa_offset, def_cfa_offset_sf
+                0x0e | 0x13 => {
+                    let n =
+                        if op == 0x0e { c.uleb()? as i64 } else { c.sleb()?.wrapping_mul(cie.data_align) };
+                    s.cfa = match s.cfa {
+                        Place::Reg(register, _) => Place::Reg(register, n),
+                        _ => Place::Unknown,
+                    };
+                }
+                0x0f => {
+                    let len = c.uleb()?;
+                    s.cfa = c.expression(len, true)?;
+                }
+                // expression, val_expression
+                0x10 | 0x16 => {
+                    let register = c.uleb()?;
+                    let len = c.uleb()?;
+                    let place = c.expression(len, false)?;
+                    set(s, register, if op == 0x10 { place } else { Place::Unknown });
+                }
+                // val_offset, val_offset_sf
+                0x14 | 0x15 => {
+                    let register = c.uleb()?;
+                    c.uleb()?;
+                    set(s, register, Place::Unknown);
+                }
+                0x2e => {
+                    c.uleb()?;
+                }
+                _ => return None,
+            }
+            if let Some(n) = advance {
+                at = at.wrapping_add(n.wrapping_mul(cie.code_align));
+                if at > pc {
+                    return Some(());
+                }
+            }
+        }
+        Some(())
+    }
+}
+
+struct Cursor<'a> {
+    bytes: &'a [u8],
+    pos: usize,
+    start: u64,
+}
+
+impl Cursor<'_> {
+    fn done(&self) -> bool {
+        self.pos >= self.bytes.len()
+    }
+
+    fn addr(&self) -> u64 {
+        self.start + self.pos as u64
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let end = self.pos.checked_add(N)?;
+        let a = self.bytes.get(self.pos..end)?.try_into().ok()?;
+        self.pos = end;
+        Some(a)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.array::<1>().map(|[b]| b)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn skip(&mut self, n: u64) -> Option<()> {
+        let n = usize::try_from(n).ok()?;
+        self.pos = self.pos.checked_add(n).filter(|&p| p <= self.bytes.len())?;
+        Some(())
+    }
+
+    fn uleb(&mut self) -> Option<u64> {
+        let mut value = 0;
+        for shift in (0..63).step_by(7) {
+            let b = self.u8()?;
+            value |= u64::from(b & 0x7f) << shift;
+            if b & 0x80 == 0 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    fn sleb(&mut self) -> Option<i64> {
+        let mut value = 0i64;
+        for shift in (0..63).step_by(7) {
+            let b = self.u8()?;
+            value |= i64::from(b & 0x7f) << shift;
+            if b & 0x80 == 0 {
+                let bits = shift + 7;
+                return Some(if b & 0x40 != 0 && bits < 64 { value | -1i64 << bits } else { value });
+            }
+        }
+        None
+    }
+
+    /// A DW_EH_PE-encoded value: absolute or relative to its own place.
+    fn pointer(&mut self, encoding: u8) -> Option<u64> {
+        let here = self.addr();
+        let value = match encoding & 0x0f {
+            0x00 | 0x04 | 0x0c => self.u64()?,
+            0x01 => self.uleb()?,
+            0x02 => u64::from(self.u16()?),
+            0x03 => u64::from(self.u32()?),
+            0x0a => self.u16()? as i16 as u64,
+            0x0b => self.u32()? as i32 as u64,
+            _ => return None,
+        };
+        match encoding & 0x70 {
+            0x00 => Some(value),
+            0x10 => Some(here.wrapping_add(value)),
+            _ => None,
+        }
+    }
+
+    /// A DWARF expression of the two forms that compilers write for realigned stacks: `breg r n` and
+    /// `breg r n; deref`. Anything else (PLT stubs) is `Unknown`: no call is made from there.
+    fn expression(&mut self, len: u64, is_cfa: bool) -> Option<Place> {
+        let end = self.pos.checked_add(usize::try_from(len).ok()?)?;
+        if end > self.bytes.len() {
+            return None;
+        }
+        let place = self.simple_expression(end, is_cfa).unwrap_or(Place::Unknown);
+        self.pos = end;
+        Some(place)
+    }
+
+    fn simple_expression(&mut self, end: usize, is_cfa: bool) -> Option<Place> {
+        let op = self.u8()?;
+        if !(0x70..=0x8f).contains(&op) {
+            return None;
+        }
+        let register = u64::from(op - 0x70);
+        let n = self.sleb()?;
+        let deref = self.pos < end && self.u8()? == 0x06;
+        if self.pos != end {
+            return None;
+        }
+        match (is_cfa, deref) {
+            (true, true) => Some(Place::AtReg(register, n)),
+            (true, false) => Some(Place::Reg(register, n)),
+            // For other registers the expression gives the place of the saved value.
+            (false, false) => Some(Place::AtReg(register, n)),
+            (false, true) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_survive_packing() {
+        for cfa in [Cfa::Sp(8), Cfa::Sp(-8), Cfa::Fp(16), Cfa::AtFp(-8), Cfa::Signal, Cfa::End] {
+            for fp in [Fp::Same, Fp::AtCfa(-16), Fp::AtFp(0), Fp::AtFp(-32768)] {
+                let rule = Rule { cfa, fp };
+                assert_eq!(Rule::unpack(rule.pack()), Some(rule));
+            }
+        }
+        assert_eq!(Rule::unpack(0), None);
+    }
+
+    /// Unwinds this very stack with the test binary's own tables, and compares with frames known to be there.
+    #[test]
+    fn finds_the_callers_of_this_test() {
+        #[inline(never)]
+        fn outer(depth: u32) -> usize {
+            if depth == 0 {
+                return std::hint::black_box(walk());
+            }
+            std::hint::black_box(outer(depth - 1)) + usize::from(depth == 200)
+        }
+        #[inline(never)]
+        fn walk() -> usize {
+            let mut found = None;
+            crate::elf::for_each(|o| {
+                let (lo, hi) = o.range();
+                let here = walk as *const () as u64;
+                if here >= lo && here < hi {
+                    let (hdr, _) = o.eh_frame_hdr().unwrap();
+                    let (start, len, _) = o.segment_of(hdr).unwrap();
+                    found = Some((hdr, start, len));
+                }
+            });
+            let (hdr, start, len) = found.unwrap();
+            // SAFETY: the segment of this binary stays mapped.
+            let bytes = unsafe { std::slice::from_raw_parts(start as *const u8, len as usize) };
+            let section = Section { start, bytes };
+            let mut regs = crate::arch::registers();
+            let outer = outer as *const () as u64;
+            let mut calls = 0;
+            for i in 0..200 {
+                let Some(rule) = rule_at(section, hdr, regs.pc - u64::from(i > 0)) else { break };
+                let stack = crate::guard::Stack::current(regs.sp);
+                let Some(next) = crate::walk::step(regs, rule, &stack) else { break };
+                regs = next;
+                calls += usize::from(regs.pc > outer && regs.pc < outer + 200);
+            }
+            calls
+        }
+        crate::guard::init();
+        assert_eq!(outer(20), 21);
+    }
+
+    #[test]
+    fn never_panics_on_garbage() {
+        let mut x = 99u64;
+        let mut bytes = vec![0u8; 4096];
+        for round in 0..3000 {
+            for b in &mut bytes {
+                x ^= x << 13;
+                x ^= x >> 7;
+                x ^= x << 17;
+                *b = x as u8;
+            }
+            bytes[..4].copy_from_slice(&[1, 0x1b, 0x03, 0x3b]);
+            bytes[8..12].copy_from_slice(&300u32.to_le_bytes());
+            for i in 0..300u32 {
+                let at = 12 + 8 * i as usize;
+                bytes[at..at + 4].copy_from_slice(&(i * 64).to_le_bytes());
+                bytes[at + 4..at + 8].copy_from_slice(&(2500 + (i % 40) * 16).to_le_bytes());
+            }
+            for i in 0..40 {
+                let at = 2500 + i * 16;
+                bytes[at..at + 4].copy_from_slice(&40u32.to_le_bytes());
+                bytes[at + 4..at + 8].copy_from_slice(&((at as u32 + 4) - 2420).to_le_bytes());
+            }
+            bytes[2420..2429].copy_from_slice(&[60, 0, 0, 0, 0, 0, 0, 0, 1]);
+            bytes[2429..2436].copy_from_slice(&[b'z', b'R', 0, 1, 0x78, 16, 1]);
+            let section = Section { start: 1 << 40, bytes: &bytes };
+            let _ = rule_at(section, 1 << 40, (1 << 40) + round * 7);
+        }
+    }
+}

@@ -1,0 +1,583 @@
+//! Walks the Java frames of the current thread, in process, by what vmStructs says.
+//!
+//! The hooks run synchronously: the thread has called out of Java, so HotSpot has left an anchor
+//! (`JavaThread::_anchor`) that says exactly where its Java frames begin, and every frame is at a call. Sources for
+//! the shapes: hotspot runtime/frame.hpp and cpu/x86/frame_x86.hpp, code/codeBlob.hpp, nmethod.hpp, pcDesc.hpp,
+//! scopeDesc.cpp, runtime/javaCalls.hpp.
+//!
+//! Code heap memory is never given back, and what belongs to a method on the stack is alive; the rest is peeked at.
+
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize};
+
+use offheap_live::{FrameKind, combine, mix, stack_flags};
+
+use super::names;
+use super::vmstructs::{self, Field, get};
+use super::{Cached, Walk, cache_get, cache_put};
+use crate::arch::{Regs, Thread};
+use crate::elf::{Dynamic, Object};
+use crate::guard::peek;
+use crate::sys;
+use crate::table::NewFrame;
+
+/// Most code heaps that a code cache has: non-nmethods, profiled, non-profiled, hot (JDK 26), and room.
+const MAX_HEAPS: usize = 8;
+/// Most inlining levels followed in one compiled frame.
+const MAX_INLINED: usize = 64;
+/// Largest frame of the interpreter or of compiled code that is believed.
+const MAX_FRAME: u64 = 1 << 20;
+
+static PRESENT: AtomicBool = AtomicBool::new(false);
+/// Addresses of the code heaps, once the VM has made them.
+static HEAPS: [AtomicU64; MAX_HEAPS] = [const { AtomicU64::new(0) }; MAX_HEAPS];
+static HEAP_COUNT: AtomicUsize = AtomicUsize::new(0);
+/// The thread-specific slot that holds the VM's Thread*; -1: not found yet.
+static KEY: AtomicI32 = AtomicI32::new(-1);
+static KEY_TRIES: AtomicU32 = AtomicU32::new(0);
+
+/// Looks at a library that has just been loaded: is it a HotSpot?
+pub fn discover(o: &Object, d: &Dynamic) {
+    if !PRESENT.load(Relaxed) && vmstructs::read(o, d) {
+        PRESENT.store(true, Release);
+    }
+}
+
+/// Reads a word of memory that the VM never gives back (code heap, static data) .
+///
+/// # Safety
+/// `at` lies there.
+#[inline]
+unsafe fn load<T: Copy>(at: u64) -> T {
+    // SAFETY: by the caller.
+    unsafe { (at as *const T).read_unaligned() }
+}
+
+fn heaps() -> usize {
+    let n = HEAP_COUNT.load(Acquire);
+    if n != 0 || !PRESENT.load(Acquire) {
+        return n;
+    }
+    find_heaps().unwrap_or(0)
+}
+
+#[cold]
+fn find_heaps() -> Option<usize> {
+    let mut n = 0;
+    let mut add = |heap: u64| -> Option<()> {
+        // Only heaps whose memory is there: `_high` moves up as it is committed.
+        let low: u64 = peek(heap.wrapping_add_signed(get(Field::HeapMemory)? + get(Field::SpaceLow)?))?;
+        if low != 0 {
+            HEAPS.get(n)?.store(heap, Relaxed);
+            n += 1;
+        }
+        Some(())
+    };
+    if let Some(at) = get(Field::CodeHeaps) {
+        let array: u64 = peek(at as u64)?;
+        let len: i32 = peek(array.wrapping_add_signed(get(Field::ArrayLength)?))?;
+        let data: u64 = peek(array.wrapping_add_signed(get(Field::ArrayData)?))?;
+        // The interpreter is in the last one to be made; an incomplete list would be kept for ever.
+        peek::<u64>(peek(get(Field::CallStubReturn)? as u64)?)?;
+        for i in 0..(len.max(0) as u64).min(MAX_HEAPS as u64) {
+            add(peek(data + 8 * i)?)?;
+        }
+    } else {
+        add(peek(get(Field::CodeHeapSingle)? as u64)?)?;
+    }
+    HEAP_COUNT.store(n, Release);
+    Some(n)
+}
+
+/// The bounds of a code heap's committed memory.
+#[inline]
+fn bounds(heap: u64) -> Option<(u64, u64)> {
+    let memory = heap.wrapping_add_signed(get(Field::HeapMemory)?);
+    // SAFETY: CodeHeap objects are made once and never freed.
+    unsafe {
+        Some((
+            load(memory.wrapping_add_signed(get(Field::SpaceLow)?)),
+            load(memory.wrapping_add_signed(get(Field::SpaceHigh)?)),
+        ))
+    }
+}
+
+fn heap_of(pc: u64) -> Option<(u64, u64)> {
+    HEAPS.get(..heaps())?.iter().find_map(|h| {
+        let heap = h.load(Relaxed);
+        bounds(heap).filter(|&(lo, hi)| pc >= lo && pc < hi).map(|(lo, _)| (heap, lo))
+    })
+}
+
+/// Whether an address is in HotSpot's generated code.
+#[inline]
+pub fn in_code(pc: u64) -> bool {
+    heaps() != 0 && heap_of(pc).is_some()
+}
+
+/// The code blob that an address lies in, by the heap's segment map (hotspot memory/heap.cpp).
+fn blob_of(pc: u64) -> Option<u64> {
+    let (heap, low) = heap_of(pc)?;
+    // SAFETY: the heap, its segment map and its committed memory stay.
+    unsafe {
+        let shift: i32 = load(heap.wrapping_add_signed(get(Field::HeapShift)?));
+        let map: u64 = load(
+            heap.wrapping_add_signed(get(Field::HeapSegmap)?).wrapping_add_signed(get(Field::SpaceLow)?),
+        );
+        let mut i = (pc - low) >> (shift as u32 & 31);
+        for _ in 0..1 << 16 {
+            match load::<u8>(map + i) {
+                0 => break,
+                0xff => return None,
+                back => i = i.checked_sub(u64::from(back))?,
+            }
+        }
+        let block = low + (i << (shift as u32 & 31));
+        let used: u8 = load(block.wrapping_add_signed(get(Field::BlockUsed)?));
+        (used == 1).then_some(block + get(Field::SizeOfHeapBlock)? as u64)
+    }
+}
+
+/// A field of a code blob.
+#[inline]
+fn blob<T: Copy>(blob: u64, f: Field) -> Option<T> {
+    let offset = get(f)?;
+    // SAFETY: blobs lie in committed code heap memory, headers whole.
+    Some(unsafe { load(blob.wrapping_add_signed(offset)) })
+}
+
+/// Where Java frames begin, as the VM left it.
+#[derive(Clone, Copy, Debug)]
+pub struct Anchor {
+    sp: u64,
+    fp: u64,
+    pc: u64,
+}
+
+/// The current thread's JavaThread; 0 if it is none.
+#[inline]
+pub fn current_thread(t: &Thread) -> u64 {
+    if !PRESENT.load(Relaxed) {
+        return 0;
+    }
+    let key = KEY.load(Relaxed);
+    if key < 0 {
+        return find_key(t);
+    }
+    // SAFETY: reads a slot of the calling thread; takes no lock and allocates nothing.
+    let v = unsafe { libc::pthread_getspecific(key as libc::pthread_key_t) } as u64;
+    if v == 0 {
+        return 0;
+    }
+    let known = t.vm_thread.get();
+    if known == v | 1 {
+        return v;
+    }
+    // A VM thread that runs no Java, or one that is only just being attached: ask again now and then.
+    if known == v && t.seq.get() % 16 != 0 {
+        return 0;
+    }
+    let java = is_java_thread(v, t.tid.get());
+    t.vm_thread.set(v | u64::from(java));
+    if java { v } else { 0 }
+}
+
+/// Finds the slot by trying them: the one that holds a thread of the VM with this thread's id.
+#[cold]
+fn find_key(t: &Thread) -> u64 {
+    if KEY_TRIES.fetch_add(1, Relaxed) > 100_000 {
+        return 0;
+    }
+    for key in 0..256 {
+        // SAFETY: as above; a slot that was never made reads as null.
+        let v = unsafe { libc::pthread_getspecific(key) } as u64;
+        if v > 4096 && v & 7 == 0 && is_java_thread(v, t.tid.get()) {
+            KEY.store(key as i32, Relaxed);
+            t.vm_thread.set(v | 1);
+            return v;
+        }
+    }
+    0
+}
+
+/// Whether `v` is in the VM's list of Java threads, with this thread id.
+#[cold]
+fn is_java_thread(v: u64, tid: u32) -> bool {
+    let check = || -> Option<bool> {
+        let os: u64 = peek(v.wrapping_add_signed(get(Field::OsThread)?))?;
+        if peek::<u32>(os.wrapping_add_signed(get(Field::ThreadId)?))? != tid {
+            return Some(false);
+        }
+        if let Some(list) = get(Field::ThreadsList) {
+            let list: u64 = peek(list as u64)?;
+            let len = peek::<u32>(list.wrapping_add_signed(get(Field::ListLength)?))?;
+            let array: u64 = peek(list.wrapping_add_signed(get(Field::ListThreads)?))?;
+            return Some(contains(array, u64::from(len).min(100_000), v));
+        }
+        let mut at: u64 = peek(get(Field::ThreadsHead)? as u64)?;
+        for _ in 0..20_000 {
+            if at == v || at == 0 {
+                break;
+            }
+            at = peek(at.wrapping_add_signed(get(Field::NextThread)?))?;
+        }
+        Some(at == v)
+    };
+    check().unwrap_or(false)
+}
+
+/// Whether an array of words contains `v`. The VM may free the array at any time, so it is copied by the kernel,
+/// which fails where a load would fault.
+fn contains(array: u64, len: u64, v: u64) -> bool {
+    let mut chunk = [0u64; 64];
+    let mut at = 0;
+    while at < len {
+        let n = (len - at).min(64);
+        let local = libc::iovec { iov_base: chunk.as_mut_ptr().cast(), iov_len: n as usize * 8 };
+        let remote = libc::iovec { iov_base: (array + at * 8) as *mut _, iov_len: n as usize * 8 };
+        let args = [sys::getpid() as usize, &raw const local as usize, 1, &raw const remote as usize, 1, 0];
+        // SAFETY: the local buffer is as long as said.
+        let got = unsafe { sys::syscall(libc::SYS_process_vm_readv, args) };
+        if got == n as isize * 8 {
+            if chunk.iter().take(n as usize).any(|&w| w == v) {
+                return true;
+            }
+        } else if (0..n).any(|i| peek::<u64>(array + (at + i) * 8) == Some(v)) {
+            return true;
+        }
+        at += n;
+    }
+    false
+}
+
+/// The thread's anchor, if it has left Java.
+#[inline]
+pub fn anchor(java_thread: u64) -> Option<Anchor> {
+    // SAFETY: the calling thread's own JavaThread lives as long as its slot holds it.
+    let read = |at: u64| unsafe { load::<u64>(at) };
+    anchor_at(java_thread.wrapping_add_signed(get(Field::Anchor)?), &mut |at| Some(read(at)))
+}
+
+fn anchor_at(at: u64, read: &mut dyn FnMut(u64) -> Option<u64>) -> Option<Anchor> {
+    let sp = read(at.wrapping_add_signed(get(Field::LastSp)?))?;
+    if sp == 0 {
+        return None;
+    }
+    let fp = get(Field::LastFp).and_then(|o| read(at.wrapping_add_signed(o))).unwrap_or(0);
+    Some(Anchor { sp, fp, pc: read(at.wrapping_add_signed(get(Field::LastPc)?))? })
+}
+
+/// How to get from a frame in generated code to its caller.
+mod step {
+    pub const SIZED: u64 = 1;
+    pub const INTERPRETER: u64 = 2;
+    pub const ENTRY: u64 = 3;
+    pub const FRAME_POINTER: u64 = 4;
+    pub const STOP: u64 = 5;
+}
+
+/// Why the Java part of a walk ended.
+pub enum End {
+    /// At native code again, with the anchor of the next older Java frames, if there are any.
+    Native(Option<Anchor>),
+    /// It can't go on.
+    Stop,
+}
+
+/// Walks from `w.regs`, which are in generated code, to the next native frame.
+pub fn walk(w: &mut Walk, start: Option<Anchor>) -> End {
+    let trusted = start.is_some();
+    if let Some(a) = start {
+        // Younger stubs between the native frames and the anchor are of no interest.
+        if a.sp < w.regs.sp.saturating_sub(64) {
+            return broken(w);
+        }
+        let pc = if a.pc != 0 { Some(a.pc) } else { w.stack.read(a.sp.wrapping_sub(8)) };
+        let Some(pc) = pc.filter(|&pc| in_code(pc)) else { return broken(w) };
+        w.regs = Regs { pc, sp: a.sp, fp: if a.fp != 0 { a.fp } else { w.regs.fp } };
+    }
+    let mut next = None;
+    while !w.full() {
+        let Regs { pc, sp, fp } = w.regs;
+        if !in_code(pc) {
+            return End::Native(next);
+        }
+        let Some(b) = blob_of(pc) else { return broken(w) };
+        let Some(entry) = frame(w, b, pc) else { return broken(w) };
+        let caller = match entry.rule >> 56 {
+            step::SIZED => {
+                w.push(entry.frame);
+                let size = (entry.rule & 0xff_ffff) * 8;
+                let top = sp.wrapping_add(size);
+                w.stack
+                    .read(top.wrapping_sub(8))
+                    .zip(w.stack.read(top.wrapping_sub(16)))
+                    .map(|(pc, fp)| Regs { pc, sp: top, fp })
+            }
+            step::INTERPRETER => interpreted(w, trusted),
+            step::ENTRY => {
+                next = get(Field::EntryFrameWrapper).zip(get(Field::WrapperAnchor)).and_then(
+                    |(slot, offset)| {
+                        let wrapper = w.stack.read(fp.wrapping_add_signed(slot * 8))?;
+                        anchor_at(wrapper.wrapping_add_signed(offset), &mut |at| w.stack.read(at))
+                    },
+                );
+                by_frame_pointer(w)
+            }
+            step::FRAME_POINTER => {
+                w.push(entry.frame);
+                by_frame_pointer(w)
+            }
+            _ => {
+                w.flags |= stack_flags::VIRTUAL;
+                return End::Stop;
+            }
+        };
+        match caller {
+            Some(regs) if regs.sp > sp && regs.sp - sp <= MAX_FRAME && regs.pc > 4096 => w.regs = regs,
+            _ => return broken(w),
+        }
+    }
+    End::Stop
+}
+
+fn broken(w: &mut Walk) -> End {
+    w.flags |= stack_flags::JAVA_BROKEN;
+    End::Stop
+}
+
+/// The caller of a frame that has saved rbp in the usual place.
+fn by_frame_pointer(w: &Walk) -> Option<Regs> {
+    let Regs { sp, fp, .. } = w.regs;
+    if fp < sp || fp - sp > MAX_FRAME {
+        return None;
+    }
+    Some(Regs { pc: w.stack.read(fp + 8)?, sp: fp + 16, fp: w.stack.read(fp)? })
+}
+
+/// An interpreted frame: rbp is its base; sender sp at −1, method at −3, bcp at −8 (JDK 8: −7) words.
+fn interpreted(w: &mut Walk, trusted: bool) -> Option<Regs> {
+    let Regs { sp, fp, .. } = w.regs;
+    if fp < sp || fp - sp > MAX_FRAME {
+        return None;
+    }
+    let slot = |i: i64| w.stack.read(fp.wrapping_add_signed(8 * i));
+    let method = slot(-3)?;
+    let bcp = slot(if get(Field::CodeHeaps).is_some() { -8 } else { -7 })?;
+    // SAFETY: with an anchor the frame is real, and then so is the method in it.
+    let identity = unsafe { names::identity(method, trusted) }?;
+    let key = combine(combine(identity, method), bcp);
+    let frame = match cache_get(key) {
+        Some(c) => c.frame,
+        None => {
+            let bci = get(Field::ConstMethod)
+                .and_then(|o| peek::<u64>(method.wrapping_add_signed(o)))
+                .and_then(names::code_base)
+                .filter(|&base| bcp >= base && bcp - base < 65536)
+                .map_or(-1, |base| (bcp - base) as i32);
+            let file = w.file;
+            let id =
+                file.frame(mix(key ^ 0x1217), || java_frame(file, method, bci, FrameKind::Interpreted, 0))?;
+            cache_put(key, Cached { rule: step::INTERPRETER << 56, frame: id });
+            id
+        }
+    };
+    let caller = Regs { pc: slot(1)?, sp: slot(-1)?, fp: slot(0)? };
+    w.push(frame);
+    Some(caller)
+}
+
+fn java_frame(file: crate::table::File, method: u64, bci: i32, kind: FrameKind, next: u32) -> NewFrame {
+    let n = names::of_method(file, method, bci).unwrap_or_else(|| {
+        crate::table::count(offheap_live::Counter::NamesLost);
+        names::Names::default()
+    });
+    let kind = if n.native && matches!(kind, FrameKind::Interpreted) { FrameKind::JavaNative } else { kind };
+    let pc = if bci < 0 || n.native { u64::MAX } else { bci as u64 };
+    NewFrame { pc, class: n.class, name: n.name, file: n.file, line: n.line, next, kind, module: 0 }
+}
+
+/// What is known of a return address in generated code; worked out when first seen.
+fn frame(w: &Walk, b: u64, pc: u64) -> Option<Cached> {
+    // A blob is recognised by its place, and a compiled method by its compile id, which is never given twice.
+    let size: i32 = blob(b, Field::BlobSize)?;
+    // Blobs that are no compiled methods may end before that field.
+    let id = if i64::from(size) > get(Field::CompileId)? + 4 { blob(b, Field::CompileId)? } else { 0u32 };
+    let key = combine(combine(pc, b), u64::from(id) << 32 | u64::from(size as u32));
+    // A frame that is marked for deoptimisation returns to the deoptimisation handler; where it was, is on its stack.
+    match cache_get(key) {
+        Some(c) if c.rule >> 48 & 1 == 0 => Some(c),
+        _ => make_frame(w, b, pc, key),
+    }
+}
+
+#[cold]
+fn make_frame(w: &Walk, b: u64, pc: u64, key: u64) -> Option<Cached> {
+    let name: u64 = blob(b, Field::BlobName)?;
+    let mut text = [0u8; 64];
+    for (i, place) in text.iter_mut().enumerate() {
+        match peek::<u8>(name + i as u64)? {
+            0 => break,
+            c => *place = c,
+        }
+    }
+    let len = text.iter().position(|&c| c == 0).unwrap_or(text.len());
+    let name = text.get(..len)?;
+    let words: i32 = blob(b, Field::BlobFrameSize)?;
+    let file = w.file;
+    let nmethod = name == b"nmethod" || name == b"native nmethod";
+    let cached = if name == b"Interpreter" {
+        Cached { rule: step::INTERPRETER << 56, frame: 0 }
+    } else if nmethod && words > 0 {
+        let (real_pc, deoptimised) = undeoptimised(w, b, pc);
+        let frame = compiled(w, b, real_pc, key, name == b"native nmethod")?;
+        Cached { rule: step::SIZED << 56 | u64::from(deoptimised) << 48 | words as u64 & 0xff_ffff, frame }
+    } else if Some(pc) == get(Field::CallStubReturn).and_then(|at| peek::<u64>(at as u64)) {
+        Cached { rule: step::ENTRY << 56, frame: 0 }
+    } else if name.starts_with(b"StubRoutines (cont") || name.starts_with(b"cont") {
+        // The frames below live in a heap object until the virtual thread returns to them.
+        Cached { rule: step::STOP << 56, frame: 0 }
+    } else {
+        let id = file.frame(mix(key ^ 0x5708), || NewFrame {
+            name: file.string(name),
+            ..NewFrame::at(FrameKind::Stub, pc)
+        })?;
+        let rule =
+            if words > 0 { step::SIZED << 56 | words as u64 & 0xff_ffff } else { step::FRAME_POINTER << 56 };
+        Cached { rule, frame: id }
+    };
+    cache_put(key, cached);
+    Some(cached)
+}
+
+/// The address that a frame was at before it was marked for deoptimisation, and whether it was.
+fn undeoptimised(w: &Walk, b: u64, pc: u64) -> (u64, bool) {
+    let handlers = [
+        blob::<u64>(b, Field::DeoptBegin),
+        blob::<u64>(b, Field::DeoptMhBegin),
+        blob::<i32>(b, Field::DeoptOffset).map(|o| b.wrapping_add_signed(o.into())),
+        blob::<i32>(b, Field::DeoptMhOffset).map(|o| b.wrapping_add_signed(o.into())),
+    ];
+    if !handlers.contains(&Some(pc)) {
+        return (pc, false);
+    }
+    let original = blob::<i32>(b, Field::OrigPcOffset)
+        .and_then(|o| w.stack.read(w.regs.sp.wrapping_add_signed(o.into())))
+        .filter(|&p| p >= b && p - b < 64 << 20);
+    (original.unwrap_or(pc), true)
+}
+
+/// Interns a compiled frame with everything inlined into it; the index of the innermost.
+fn compiled(w: &Walk, b: u64, pc: u64, key: u64, native: bool) -> Option<u32> {
+    let file = w.file;
+    let method: u64 = blob(b, Field::CompiledMethod)?;
+    let level: u8 = blob(b, Field::CompileLevel).unwrap_or(0);
+    let kind = match (native, level) {
+        (true, _) => FrameKind::JavaNative,
+        (false, 1..=3) => FrameKind::C1,
+        (false, _) => FrameKind::C2,
+    };
+    let mut scopes = [(0u64, 0i32); MAX_INLINED];
+    let n = if native { None } else { read_scopes(b, pc, &mut scopes) }.unwrap_or(0);
+    if n == 0 {
+        return file.frame(mix(combine(key, pc)), || java_frame(file, method, -1, kind, 0));
+    }
+    let mut next = 0;
+    let mut id = None;
+    for (depth, &(method, bci)) in scopes.get(..n)?.iter().enumerate().rev() {
+        let kind = if depth + 1 == n { kind } else { FrameKind::Inlined };
+        let frame_key = mix(combine(combine(key, pc), depth as u64 + 1));
+        id = file.frame(frame_key, || java_frame(file, method, bci, kind, next));
+        next = id? + 1;
+    }
+    id
+}
+
+/// The methods at a return address, innermost first: PcDesc → ScopeDesc and its senders.
+fn read_scopes(b: u64, pc: u64, out: &mut [(u64, i32); MAX_INLINED]) -> Option<usize> {
+    let code = match blob::<u64>(b, Field::BlobCodeBegin) {
+        Some(code) => code,
+        None => b.wrapping_add_signed(blob::<i32>(b, Field::BlobCodeOffset)?.into()),
+    };
+    let at = |base: u64, f: Field| Some(base.wrapping_add_signed(blob::<i32>(b, f)?.into()));
+    // From JDK 23 debug information is in a block of its own, and metadata (25) in a third.
+    let (pcs, pcs_end, data, metadata) = match blob::<u64>(b, Field::ImmutableData) {
+        Some(immutable) => {
+            let data = at(immutable, Field::ScopesDataOffset)?;
+            let metadata = match blob::<u64>(b, Field::BlobMutableData) {
+                Some(mutable) => at(mutable, Field::BlobRelocationSize)?,
+                None => {
+                    let offset = u64::from(blob::<u16>(b, Field::MetadataOffset)?);
+                    at(b, Field::BlobDataOffset)? + offset
+                }
+            };
+            (at(immutable, Field::ScopesPcsOffset)?, data, data, metadata)
+        }
+        None => {
+            let data = match blob::<u64>(b, Field::ScopesDataBegin) {
+                Some(data) => data,
+                None => at(b, Field::ScopesDataOffset)?,
+            };
+            (
+                at(b, Field::ScopesPcsOffset)?,
+                at(b, Field::DependenciesOffset)?,
+                data,
+                at(b, Field::MetadataOffset)?,
+            )
+        }
+    };
+    // PcDesc: pc offset, scope offset, object offset, flags; four ints, sorted by the first.
+    let (mut lo, mut hi) = (0, pcs_end.checked_sub(pcs)? / 16);
+    let wanted = i32::try_from(pc.checked_sub(code)?).ok()?;
+    if hi > 1 << 20 {
+        return None;
+    }
+    while lo < hi {
+        let mid = (lo + hi) / 2;
+        if peek::<i32>(pcs + 16 * mid)? < wanted {
+            lo = mid + 1;
+        } else {
+            hi = mid;
+        }
+    }
+    let [_, mut scope] = peek::<[i32; 2]>(pcs + 16 * lo)?;
+    let mut n = 0;
+    while scope > 0 {
+        let mut place = data + scope as u64;
+        let mut byte = || -> Option<u32> {
+            let v: u8 = peek(place)?;
+            place += 1;
+            Some(v.into())
+        };
+        let sender = names::unsigned5(&mut byte)? as i32;
+        let method = names::unsigned5(&mut byte)?;
+        // Stored plus one: -1 stands for the method's entry.
+        let bci = names::unsigned5(&mut byte)? as i32 - 1;
+        let method = if method == 0 { 0 } else { peek::<u64>(metadata + 8 * (u64::from(method) - 1))? };
+        match out.get_mut(n) {
+            Some(place) => *place = (method, bci),
+            None => break,
+        }
+        n += 1;
+        // Senders are written before their callees, so this can't go in circles.
+        scope = if sender < scope { sender } else { 0 };
+    }
+    Some(n)
+}
+
+/// The method that a compiler thread is compiling: `CompilerThread::_env`, which lies on that thread's own stack.
+pub fn compiling(w: &Walk, java_thread: u64) -> Option<u32> {
+    let env: u64 = peek(java_thread.wrapping_add_signed(get(Field::CompilerEnv)?))?;
+    let base: u64 = peek(java_thread.wrapping_add_signed(get(Field::StackBase)?))?;
+    if env < w.regs.sp.saturating_sub(MAX_FRAME * 64) || env >= base {
+        return None;
+    }
+    let task: u64 = peek(env.wrapping_add_signed(get(Field::EnvTask)?))?;
+    let method: u64 = peek(task.wrapping_add_signed(get(Field::TaskMethod)?))?;
+    // SAFETY: untrusted: everything is peeked at.
+    let identity = unsafe { names::identity(method, false) }?;
+    let file = w.file;
+    file.frame(mix(combine(identity, method) ^ 0xc0de), || {
+        java_frame(file, method, -1, FrameKind::Compiling, 0)
+    })
+}

@@ -1,0 +1,268 @@
+//! Walks the current thread's stack: native frames by unwind tables, Java frames by HotSpot's own structures, until
+//! the thread's first frame. The result is an interned stack; frames and their names are interned when first seen.
+
+pub mod cfi;
+pub mod hotspot;
+mod names;
+mod vmstructs;
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use offheap_live::{Counter, FrameKind, MAX_FRAMES, combine, mix, stack_flags};
+
+use crate::arch::{self, Regs, Thread};
+use crate::guard::Stack;
+use crate::hooks;
+use crate::modules::{self, Guard};
+use crate::table::{self, File, NewFrame};
+use cfi::{Cfa, Fp, Rule};
+
+/// What came of a walk.
+pub enum Outcome {
+    /// A stack's index in the live file, or `NO_STACK`.
+    Stack(u32),
+    /// This is a call inside another allocator call, which will be counted itself.
+    Nested,
+}
+
+/// A walk under way.
+pub struct Walk {
+    regs: Regs,
+    stack: Stack,
+    file: File,
+    flags: u16,
+    len: usize,
+    frames: [u32; MAX_FRAMES],
+}
+
+impl Walk {
+    fn full(&self) -> bool {
+        self.len >= MAX_FRAMES
+    }
+
+    fn push(&mut self, frame: u32) {
+        if let Some(place) = self.frames.get_mut(self.len) {
+            *place = frame;
+            self.len += 1;
+        }
+    }
+}
+
+/// What is known of a code address: how to find its caller, and its frame's index.
+#[derive(Clone, Copy)]
+struct Cached {
+    rule: u64,
+    frame: u32,
+}
+
+/// One entry of the cache of code addresses. Written and read without a lock: the first word is the key combined
+/// with the others, so that a mixture of two writes matches no key.
+struct Entry([AtomicU64; 3]);
+const CACHE_SLOTS: usize = 8192;
+static CACHE: [Entry; CACHE_SLOTS] =
+    [const { Entry([AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0)]) }; CACHE_SLOTS];
+
+fn seal(key: u64, rule: u64, frame: u64) -> u64 {
+    key ^ rule.rotate_left(17) ^ frame.rotate_left(40)
+}
+
+#[inline]
+fn cache_get(key: u64) -> Option<Cached> {
+    let Entry([check, rule, frame]) = CACHE.get((key >> 40) as usize % CACHE_SLOTS)?;
+    let (rule, frame) = (rule.load(Relaxed), frame.load(Relaxed));
+    let sealed = check.load(Relaxed);
+    // A frame index is stored plus one: an entry of zeroes is an empty one.
+    (frame != 0 && sealed == seal(key, rule, frame)).then(|| Cached { rule, frame: frame as u32 - 1 })
+}
+
+fn cache_put(key: u64, c: Cached) {
+    if let Some(Entry([check, rule, frame])) = CACHE.get((key >> 40) as usize % CACHE_SLOTS) {
+        let index = u64::from(c.frame) + 1;
+        rule.store(c.rule, Relaxed);
+        frame.store(index, Relaxed);
+        check.store(seal(key, c.rule, index), Relaxed);
+    }
+}
+
+/// The caller's registers.
+#[inline]
+pub fn step(regs: Regs, rule: Rule, stack: &Stack) -> Option<Regs> {
+    let cfa = match rule.cfa {
+        Cfa::Sp(n) => regs.sp.wrapping_add_signed(n.into()),
+        Cfa::Fp(n) => regs.fp.wrapping_add_signed(n.into()),
+        Cfa::AtFp(n) => stack.read(regs.fp.wrapping_add_signed(n.into()))?,
+        Cfa::Signal => {
+            // The kernel's rt_sigframe: ucontext at sp, with rbp, rsp and rip at these offsets
+            // (arch/x86/include/uapi/asm/sigcontext.h).
+            return Some(Regs {
+                fp: stack.read(regs.sp.wrapping_add(120))?,
+                sp: stack.read(regs.sp.wrapping_add(160))?,
+                pc: stack.read(regs.sp.wrapping_add(168))?,
+            });
+        }
+        Cfa::End => return None,
+    };
+    if cfa <= regs.sp {
+        return None;
+    }
+    let fp = match rule.fp {
+        Fp::Same => regs.fp,
+        Fp::AtCfa(n) => stack.read(cfa.wrapping_add_signed(n.into()))?,
+        Fp::AtFp(n) => stack.read(regs.fp.wrapping_add_signed(n.into()))?,
+    };
+    Some(Regs { pc: stack.read(cfa - 8)?, sp: cfa, fp })
+}
+
+/// Walks from here; the agent's own frames are left out.
+#[inline(never)]
+pub fn current(file: File, t: &Thread, flags: u16, now: u64) -> Outcome {
+    let regs = arch::registers();
+    let mut w = Walk { regs, stack: Stack::current(regs.sp), file, flags, len: 0, frames: [0; MAX_FRAMES] };
+    let outcome = match Guard::new(t.tid.get()) {
+        Some(modules) => walk(&mut w, t, &modules),
+        None => {
+            w.flags |= stack_flags::TRUNCATED;
+            Some(())
+        }
+    };
+    w.stack.remember();
+    if outcome.is_none() {
+        return Outcome::Nested;
+    }
+    if w.full() {
+        w.flags |= stack_flags::DEEP;
+    }
+    if w.flags & (stack_flags::TRUNCATED | stack_flags::DEEP) != 0 {
+        table::count(Counter::Truncated);
+    }
+    if w.flags & stack_flags::JAVA_BROKEN != 0 {
+        table::count(Counter::JavaBroken);
+    }
+    Outcome::Stack(file.stack(w.frames.get(..w.len).unwrap_or(&[]), w.flags, now))
+}
+
+/// `None`: nested in another hook.
+fn walk(w: &mut Walk, t: &Thread, modules: &Guard) -> Option<()> {
+    let java_thread = hotspot::current_thread(t);
+    let mut anchor = None;
+    if java_thread != 0 {
+        w.flags |= stack_flags::JAVA_THREAD;
+        anchor = hotspot::anchor(java_thread);
+    }
+    let had_anchor = anchor.is_some();
+    let mut exact = true; // the first address, and one interrupted by a signal, is no return address
+    let mut own = true;
+    let mut java_seen = false;
+    while !w.full() {
+        let pc = w.regs.pc;
+        if pc < 4096 {
+            break; // some runtimes end their stacks with a null return address
+        }
+        if hotspot::in_code(pc) {
+            java_seen = true;
+            match hotspot::walk(w, anchor.take()) {
+                hotspot::End::Native(next) => anchor = next,
+                hotspot::End::Stop => break,
+            }
+            exact = false;
+            continue;
+        }
+        let at = if exact { pc } else { pc - 1 };
+        exact = false;
+        let entry = native(w, modules, at, pc);
+        if modules::is_own(pc) {
+            if !own && hooks::in_allocator_hook(pc) {
+                return None;
+            }
+        } else {
+            own = false;
+            if let Some(c) = entry {
+                w.push(c.frame);
+            }
+        }
+        let rule = entry.and_then(|c| Rule::unpack(c.rule));
+        let end = rule.is_some_and(|r| r.cfa == Cfa::End);
+        let signal = rule.is_some_and(|r| r.cfa == Cfa::Signal);
+        let sp = w.regs.sp;
+        match rule.and_then(|r| step(w.regs, r, &w.stack)) {
+            Some(next) => {
+                w.regs = next;
+                if signal {
+                    exact = true;
+                    w.stack = Stack::current(next.sp);
+                }
+            }
+            None if end => break,
+            // Code without tables. The anchor says where Java goes on; or there may be frame pointers.
+            None => match anchor {
+                Some(_) => {
+                    w.flags |= stack_flags::NATIVE_GAP;
+                    java_seen = true;
+                    match hotspot::walk(w, anchor.take()) {
+                        hotspot::End::Native(next) => anchor = next,
+                        hotspot::End::Stop => break,
+                    }
+                }
+                None => match by_frame_pointer(w, modules) {
+                    Some(next) if next.sp > sp => {
+                        w.flags |= stack_flags::NATIVE_GAP;
+                        w.regs = next;
+                    }
+                    _ => {
+                        w.flags |= stack_flags::TRUNCATED;
+                        break;
+                    }
+                },
+            },
+        }
+    }
+    if java_thread != 0
+        && !had_anchor
+        && !java_seen
+        && !w.full()
+        && let Some(frame) = hotspot::compiling(w, java_thread)
+    {
+        w.push(frame);
+    }
+    Some(())
+}
+
+/// What is known of a native code address.
+#[inline]
+fn native(w: &Walk, modules: &Guard, at: u64, pc: u64) -> Option<Cached> {
+    let key = combine(at, u64::from(modules.generation()));
+    match cache_get(key) {
+        Some(c) => Some(c),
+        None => resolve_native(w, modules, at, pc, key),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn resolve_native(w: &Walk, modules: &Guard, at: u64, pc: u64, key: u64) -> Option<Cached> {
+    let module = modules.find(at);
+    let (kind, record) = match module {
+        Some(m) => (FrameKind::Native, m.record),
+        None => (FrameKind::Unknown, 0),
+    };
+    let rule = module.and_then(|m| m.rule_at(at)).map_or(0, Rule::pack);
+    let frame_key = mix(combine(combine(0x6e61, pc), u64::from(record)));
+    let frame = w.file.frame(frame_key, || NewFrame { module: record, ..NewFrame::at(kind, pc) });
+    let Some(frame) = frame else {
+        table::count(Counter::FramesFull);
+        return None;
+    };
+    let cached = Cached { rule, frame };
+    cache_put(key, cached);
+    Some(cached)
+}
+
+/// The caller if this frame keeps the old conventions: believed only if it leads into known code.
+fn by_frame_pointer(w: &Walk, modules: &Guard) -> Option<Regs> {
+    let Regs { sp, fp, .. } = w.regs;
+    if fp < sp || fp - sp > 1 << 20 {
+        return None;
+    }
+    let next = Regs { pc: w.stack.read(fp + 8)?, sp: fp + 16, fp: w.stack.read(fp)? };
+    (modules.find(next.pc).is_some() || hotspot::in_code(next.pc)).then_some(next)
+}

@@ -1,0 +1,168 @@
+//! HotSpot's own description of its data structures (`gHotSpotVMStructs` and friends, hotspot
+//! runtime/vmStructs.cpp), read once when libjvm has been loaded.
+
+use core::ffi::{CStr, c_char};
+use core::sync::atomic::{AtomicI64, Ordering::Relaxed};
+
+use crate::elf::{Dynamic, Object};
+
+macro_rules! fields {
+    ($($id:ident = $($type:literal . $field:literal)|+;)*) => {
+        /// Fields that the walker uses: an offset, or for static fields an address.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(missing_docs, clippy::upper_case_acronyms, reason = "the table below says what each one is")]
+        pub enum Field { $($id),* }
+        const FIELDS: &[(Field, &[(&str, &str)])] = &[$((Field::$id, &[$(($type, $field)),+])),*];
+    };
+}
+
+fields! {
+    Anchor = "JavaThread"."_anchor";
+    StackBase = "JavaThread"."_stack_base";
+    OsThread = "JavaThread"."_osthread" | "Thread"."_osthread";
+    NextThread = "JavaThread"."_next";
+    ThreadId = "OSThread"."_thread_id";
+    LastSp = "JavaFrameAnchor"."_last_Java_sp";
+    LastFp = "JavaFrameAnchor"."_last_Java_fp";
+    LastPc = "JavaFrameAnchor"."_last_Java_pc";
+    WrapperAnchor = "JavaCallWrapper"."_anchor";
+    ThreadsList = "ThreadsSMRSupport"."_java_thread_list";
+    ThreadsHead = "Threads"."_thread_list";
+    ListLength = "ThreadsList"."_length";
+    ListThreads = "ThreadsList"."_threads";
+    CallStubReturn = "StubRoutines"."_call_stub_return_address";
+    CodeHeaps = "CodeCache"."_heaps";
+    CodeHeapSingle = "CodeCache"."_heap";
+    ArrayLength = "GrowableArrayBase"."_len" | "GenericGrowableArray"."_len";
+    ArrayData = "GrowableArray<int>"."_data";
+    HeapMemory = "CodeHeap"."_memory";
+    HeapSegmap = "CodeHeap"."_segmap";
+    HeapShift = "CodeHeap"."_log2_segment_size";
+    SpaceLow = "VirtualSpace"."_low";
+    SpaceHigh = "VirtualSpace"."_high";
+    BlockUsed = "HeapBlock::Header"."_used";
+    BlobName = "CodeBlob"."_name";
+    BlobSize = "CodeBlob"."_size";
+    BlobFrameSize = "CodeBlob"."_frame_size";
+    BlobCodeBegin = "CodeBlob"."_code_begin";
+    BlobCodeOffset = "CodeBlob"."_code_offset";
+    BlobDataOffset = "CodeBlob"."_data_offset";
+    BlobMutableData = "CodeBlob"."_mutable_data";
+    BlobRelocationSize = "CodeBlob"."_relocation_size";
+    CompiledMethod = "nmethod"."_method" | "CompiledMethod"."_method";
+    CompileId = "nmethod"."_compile_id";
+    CompileLevel = "nmethod"."_comp_level";
+    ScopesDataBegin = "CompiledMethod"."_scopes_data_begin" | "nmethod"."_scopes_data_begin";
+    ScopesDataOffset = "nmethod"."_scopes_data_offset";
+    ScopesPcsOffset = "nmethod"."_scopes_pcs_offset";
+    DependenciesOffset = "nmethod"."_dependencies_offset";
+    MetadataOffset = "nmethod"."_metadata_offset";
+    ImmutableData = "nmethod"."_immutable_data";
+    DeoptBegin = "CompiledMethod"."_deopt_handler_begin" | "nmethod"."_deopt_handler_begin";
+    DeoptMhBegin = "CompiledMethod"."_deopt_mh_handler_begin" | "nmethod"."_deopt_mh_handler_begin";
+    DeoptOffset = "nmethod"."_deopt_handler_offset" | "nmethod"."_deopt_handler_entry_offset";
+    DeoptMhOffset = "nmethod"."_deopt_mh_handler_offset";
+    OrigPcOffset = "nmethod"."_orig_pc_offset";
+    ConstMethod = "Method"."_constMethod";
+    MethodAccess = "Method"."_access_flags";
+    Constants = "ConstMethod"."_constants";
+    NameIndex = "ConstMethod"."_name_index";
+    CodeSize = "ConstMethod"."_code_size";
+    ConstMethodFlags = "ConstMethod"."_flags" | "ConstMethod"."_flags._flags";
+    PoolHolder = "ConstantPool"."_pool_holder";
+    PoolSource = "ConstantPool"."_source_file_name_index";
+    KlassSource = "InstanceKlass"."_source_file_name_index";
+    KlassName = "Klass"."_name";
+    SymbolLength = "Symbol"."_length";
+    SymbolLengthAndRefcount = "Symbol"."_length_and_refcount";
+    SymbolBody = "Symbol"."_body" | "Symbol"."_body[0]";
+    CompilerEnv = "CompilerThread"."_env";
+    EnvTask = "ciEnv"."_task";
+    TaskMethod = "CompileTask"."_method";
+    MajorVersion = "Abstract_VM_Version"."_vm_major_version";
+    // Sizes of types, and constants; they come from other tables.
+    SizeOfConstMethod = "ConstMethod"."sizeof";
+    SizeOfConstantPool = "ConstantPool"."sizeof";
+    SizeOfHeapBlock = "HeapBlock"."sizeof";
+    EntryFrameWrapper = ""."frame::entry_frame_call_wrapper_offset";
+}
+
+const ABSENT: i64 = i64::MIN;
+static VALUES: [AtomicI64; FIELDS.len()] = [const { AtomicI64::new(ABSENT) }; FIELDS.len()];
+
+/// A field's offset (or a static field's address, a type's size, a constant's value), if this JVM has it.
+#[inline]
+pub fn get(field: Field) -> Option<i64> {
+    let value = VALUES.get(field as usize)?.load(Relaxed);
+    (value != ABSENT).then_some(value)
+}
+
+fn set(type_name: &CStr, field_name: &CStr, value: i64) {
+    let (t, f) = (type_name.to_bytes(), field_name.to_bytes());
+    for (id, names) in FIELDS {
+        if names.iter().any(|(a, b)| a.as_bytes() == t && b.as_bytes() == f)
+            && let Some(v) = VALUES.get(*id as usize)
+        {
+            v.store(value, Relaxed);
+        }
+    }
+}
+
+/// Reads the tables of a libjvm that has just been loaded. False if this is not one.
+pub fn read(o: &Object, d: &Dynamic) -> bool {
+    if o.lookup(d, c"gHotSpotVMStructs").is_none() {
+        return false;
+    }
+    // SAFETY: HotSpot exports these as data for debuggers; they are constants of the loaded, relocated library.
+    let word = |name: &CStr| o.lookup(d, name).map(|a| unsafe { *(a as *const u64) });
+    // SAFETY: entries hold null or pointers to literals.
+    let text = |at: u64| unsafe {
+        let p = *(at as *const *const c_char);
+        (!p.is_null()).then(|| CStr::from_ptr(p))
+    };
+    for field in &VALUES {
+        field.store(ABSENT, Relaxed);
+    }
+    let structs = || -> Option<()> {
+        let (table, stride) = (word(c"gHotSpotVMStructs")?, word(c"gHotSpotVMStructEntryArrayStride")?);
+        let type_name = word(c"gHotSpotVMStructEntryTypeNameOffset")?;
+        let field_name = word(c"gHotSpotVMStructEntryFieldNameOffset")?;
+        let is_static = word(c"gHotSpotVMStructEntryIsStaticOffset")?;
+        let offset = word(c"gHotSpotVMStructEntryOffsetOffset")?;
+        let address = word(c"gHotSpotVMStructEntryAddressOffset")?;
+        for i in 0..20_000 {
+            let entry = table + i * stride;
+            let (Some(t), Some(f)) = (text(entry + type_name), text(entry + field_name)) else { break };
+            // SAFETY: fields of the same entry.
+            let value = unsafe {
+                if *((entry + is_static) as *const i32) != 0 {
+                    *((entry + address) as *const i64)
+                } else {
+                    *((entry + offset) as *const i64)
+                }
+            };
+            set(t, f, value);
+        }
+        let (table, stride) = (word(c"gHotSpotVMTypes")?, word(c"gHotSpotVMTypeEntryArrayStride")?);
+        let (name, size) =
+            (word(c"gHotSpotVMTypeEntryTypeNameOffset")?, word(c"gHotSpotVMTypeEntrySizeOffset")?);
+        for i in 0..20_000 {
+            let entry = table + i * stride;
+            let Some(t) = text(entry + name) else { break };
+            // SAFETY: a field of the same entry.
+            set(t, c"sizeof", unsafe { *((entry + size) as *const i64) });
+        }
+        let (table, stride) =
+            (word(c"gHotSpotVMIntConstants")?, word(c"gHotSpotVMIntConstantEntryArrayStride")?);
+        let name = word(c"gHotSpotVMIntConstantEntryNameOffset")?;
+        let value = word(c"gHotSpotVMIntConstantEntryValueOffset")?;
+        for i in 0..20_000 {
+            let entry = table + i * stride;
+            let Some(n) = text(entry + name) else { break };
+            // SAFETY: a field of the same entry.
+            set(c"", n, i64::from(unsafe { *((entry + value) as *const i32) }));
+        }
+        Some(())
+    };
+    structs().is_some()
+}
