@@ -42,7 +42,7 @@ pub struct Report {
     /// How many sites the JVM left out because they weigh less than one unit of the scale.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub omitted_sites: u64,
-    /// The tracker's own statistics (mode `statistics` only).
+    /// The tracker's own statistics: mode `statistics`, and what follows the summary in hs_err logs and VM.info.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub statistics: Vec<Statistic>,
     /// Lines that could not be read. At most [`Report::MAX_PROBLEMS`] are kept.

@@ -207,6 +207,18 @@ fn regions_have_exact_sizes_and_stacks() {
 }
 
 #[test]
+fn as_hs_err_logs_have_it() {
+    let text = String::from_utf8(text("25-summary.txt")).expect("text");
+    let summary = text.trim_start_matches("0\n");
+    let tail = "Preinit state:entries: 389 (primary: 389, empties: 7802), sum bytes: 21609, longest chain length: 1\n\
+                pre-init mallocs: 435, pre-init reallocs: 2, pre-init frees: 46\nMallocLimit: unset\n\n";
+    let report = parse([summary, tail].concat().as_bytes());
+    assert_eq!((report.problems, report.kind), (vec![], Kind::Summary));
+    assert_eq!(report.categories, parse(summary.as_bytes()).categories);
+    assert_eq!(report.statistics.len(), 3);
+}
+
+#[test]
 fn files_that_back_a_heap() {
     let report = read("25-zgc-detail.txt");
     let [file] = &report.memory_files[..] else { panic!("{:?}", report.memory_files) };

@@ -155,6 +155,12 @@ impl Parser {
                 Ok(())
             }
             _ if text.ends_with("each omitted.)") => self.omitted_sites(text),
+            _ if reply::is_tail(text) => {
+                self.open = Open::Nothing;
+                self.heading.clear();
+                self.statistic(text);
+                Ok(())
+            }
             _ if self.section == Section::Sites || !self.frames.is_empty() => self.site(text),
             _ => self.summary(text),
         }

@@ -20,6 +20,13 @@ const REPLIES: &[(&str, ReplyKind)] = &[
     ("java.lang.IllegalArgumentException", ReplyKind::BadArgument),
 ];
 
+/// Whether a line belongs to what follows the summary in hs_err logs, in VM.info and at exit (JDK 17 and later).
+pub fn is_tail(text: &str) -> bool {
+    ["Preinit state:", "entries:", "pre-init mallocs:", "MallocLimit:"]
+        .iter()
+        .any(|start| text.starts_with(start))
+}
+
 /// `java.io.IOException: …`.
 fn is_exception(text: &str) -> bool {
     let class = text.split([':', ' ']).next().unwrap_or_default();
