@@ -150,10 +150,7 @@ impl Parser {
             "Details:" => self.enter(Section::Sites),
             "Memory file details" => self.enter(Section::MemoryFiles),
             _ if text.starts_with("Memory map of ") => self.memory_file(text),
-            _ if text.starts_with("(Omitting categories") => {
-                self.omitting(text)?;
-                Ok(())
-            }
+            _ if text.starts_with("(Omitting categories") => self.omitting(text),
             _ if text.ends_with("each omitted.)") => self.omitted_sites(text),
             _ if reply::is_tail(text) => {
                 self.open = Open::Nothing;
