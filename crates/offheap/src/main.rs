@@ -21,6 +21,7 @@ struct Cli {
 enum Verb {
     Ps(verbs::ps::Arguments),
     Map(verbs::map::Arguments),
+    Diff(verbs::diff::Arguments),
     Jcmd(verbs::jcmd::Arguments),
     Nmt(verbs::nmt::Arguments),
 }
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
     let result = match cli.verb {
         Verb::Ps(arguments) => verbs::ps::run(&arguments),
         Verb::Map(arguments) => verbs::map::run(&arguments),
+        Verb::Diff(arguments) => verbs::diff::run(&arguments),
         Verb::Jcmd(arguments) => verbs::jcmd::run(&arguments),
         Verb::Nmt(arguments) => verbs::nmt::run(&arguments),
     };

@@ -1,7 +1,25 @@
 //! The JSON contracts of DESIGN.md, one function a verb.
 
+use offheap_model::diff::SnapshotDiff;
 use offheap_model::{Domain, Snapshot};
 use serde_json::{Value, json};
+
+/// `offheap diff --json`: every figure before, after, and the difference, whose sign is that of growth.
+pub fn diff(diff: &SnapshotDiff) -> Value {
+    json!({
+        "schema": "offheap/diff/v1",
+        "before_ms": diff.before_ms,
+        "after_ms": diff.after_ms,
+        "same_process": diff.same_process,
+        "rss": diff.rss,
+        "domains": diff.domains,
+        "arenas": diff.arenas,
+        "threads": diff.threads,
+        "files": diff.files,
+        "size_classes": diff.size_classes,
+        "nmt": diff.nmt,
+    })
+}
 
 /// `offheap map --json`: the account, and beside it all that was learnt.
 pub fn map(snapshot: &Snapshot) -> Value {

@@ -1,5 +1,6 @@
 //! One file a verb: its arguments, and the way from them to the crates that do the work.
 
+pub mod diff;
 pub mod jcmd;
 pub mod map;
 pub mod nmt;
