@@ -9,15 +9,20 @@ use super::{Point, median};
 /// AR(1) figure of the first lag where that is larger, after Kendall's correction of its small-sample bias
 /// ((1 + 4ρ) / n): short windows make slow noise look faster than it is.
 pub fn correlation_time(points: &[Point], slope_per_s: f64) -> f64 {
-    let n = points.len();
-    if n < 6 {
-        return 1.0;
-    }
     let mut residuals: Vec<f64> = points.iter().map(|p| p.v - slope_per_s * p.t).collect();
     let centre = median(&mut residuals.clone());
     residuals.iter_mut().for_each(|r| *r -= centre);
+    correlation_time_of_residuals(&residuals, points)
+}
+
+/// As [`correlation_time`], of residuals that are already there; `points` give the scale below which all is rounding.
+pub(super) fn correlation_time_of_residuals(residuals: &[f64], points: &[Point]) -> f64 {
+    let n = residuals.len();
+    if n < 6 {
+        return 1.0;
+    }
     let mean = residuals.iter().sum::<f64>() / n as f64;
-    residuals.iter_mut().for_each(|r| *r -= mean);
+    let residuals: Vec<f64> = residuals.iter().map(|r| r - mean).collect();
     let energy: f64 = residuals.iter().map(|r| r * r).sum();
     // Rounding alone (a straight line in doubles) is not noise whose correlation means anything.
     let scale = points.iter().fold(0.0f64, |m, p| m.max(p.v.abs()));

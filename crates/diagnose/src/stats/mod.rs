@@ -6,19 +6,22 @@
 
 mod autocorrelation;
 mod blocks;
+mod curvature;
 mod mann_kendall;
 mod normal;
 mod sawtooth;
 mod theil_sen;
 mod trend;
 
+use autocorrelation::correlation_time_of_residuals;
 pub use autocorrelation::correlation_time;
 pub use blocks::Blocks;
+pub use curvature::Curvature;
 pub use mann_kendall::{MannKendall, mann_kendall};
 pub use normal::normal_tail;
 pub use sawtooth::{drawdown, troughs};
 pub use theil_sen::{Slope, theil_sen};
-pub use trend::{Trend, time_needed};
+pub use trend::{Shape, Trend, time_needed};
 
 /// One measurement.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -11,12 +11,26 @@ pub struct Slope {
     pub ci95: [f64; 2],
 }
 
+impl Slope {
+    /// Its standard error, as the interval implies.
+    pub fn error(&self) -> f64 {
+        (self.ci95[1] - self.ci95[0]) / 3.92
+    }
+
+    /// How many standard errors it is above 0.
+    pub fn z(&self) -> f64 {
+        let error = self.error();
+        if error > 0.0 { self.per_s / error } else if self.per_s == 0.0 { 0.0 } else { f64::INFINITY.copysign(self.per_s) }
+    }
+}
+
 /// The Theil–Sen slope of `points` with Sen's interval (Sen 1968, "Estimates of the regression coefficient based on
-/// Kendall's tau"), the variance of Kendall's S multiplied by `correlation_time` (Hamed & Rao 1998): with correlated noise
-/// n points count as n / correlation_time.
+/// Kendall's tau"), stretched by the square root of `correlation_time`: with correlated noise n points count as
+/// n / correlation_time. (Multiplying the variance of Kendall's S instead, as Hamed & Rao 1998 do for the test, would say
+/// nothing of a slope that is far above its noise: ranks cannot show by how much.)
 ///
-/// Fewer than two points have the slope 0 and an unbounded interval is never given: with too few points to exclude
-/// anything it spans the slopes that were seen. Costs n²: thin first.
+/// Fewer than two points have the slope 0; the interval never goes beyond what was seen, times the stretch. Costs n²: thin
+/// first.
 pub fn theil_sen(points: &[Point], correlation_time: f64) -> Slope {
     let n = points.len();
     let mut slopes = Vec::with_capacity(n * n.saturating_sub(1) / 2);
@@ -33,7 +47,7 @@ pub fn theil_sen(points: &[Point], correlation_time: f64) -> Slope {
     }
     let per_s = median(&mut slopes);
     let n = n as f64;
-    let variance = n * (n - 1.0) * (2.0 * n + 5.0) / 18.0 * correlation_time.max(1.0);
+    let variance = n * (n - 1.0) * (2.0 * n + 5.0) / 18.0;
     let reach = 1.96 * variance.sqrt();
     let count = slopes.len() as f64;
     let last = slopes.len() - 1;
@@ -41,7 +55,8 @@ pub fn theil_sen(points: &[Point], correlation_time: f64) -> Slope {
     let high = (((count + reach) / 2.0).ceil().max(0.0) as usize).min(last);
     let low = *slopes.select_nth_unstable_by(low, f64::total_cmp).1;
     let high = *slopes.select_nth_unstable_by(high, f64::total_cmp).1;
-    Slope { per_s, ci95: [low.min(per_s), high.max(per_s)] }
+    let stretch = correlation_time.max(1.0).sqrt();
+    Slope { per_s, ci95: [per_s - (per_s - low).max(0.0) * stretch, per_s + (high - per_s).max(0.0) * stretch] }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What one series does over the window: its slope, and the shape of its growth.
 
 use super::{
-    Blocks, Point, Slope, correlation_time, drawdown, mann_kendall, robust_deviation, theil_sen, thin, troughs,
+    Blocks, Curvature, Point, Slope, correlation_time, drawdown, mann_kendall, robust_deviation, theil_sen, thin, troughs,
 };
 
 /// The shape of a series' growth over the window.
@@ -57,18 +57,21 @@ pub struct Trend {
 /// Fewer points or seconds than these say nothing.
 pub(crate) const MIN_POINTS: usize = 10;
 pub(crate) const MIN_SECONDS: f64 = 14.0;
-/// Below this chance a trend is taken for real. About thirty series are tested in a run, and all of them must be quiet in
-/// ninety-nine healthy runs of a hundred.
-const P_REAL: f64 = 1e-3;
-/// Growth between blocks must be this many standard errors above nothing (Student's t; one-sided chance 1 % with 7 rates
-/// for a random walk, the hardest noise there is; together with the other conditions see tests/calibration.rs).
+/// A slope this many standard errors above nothing is real. About thirty series are tested in a run, and all of them must
+/// be quiet in ninety-nine healthy runs of a hundred.
+const Z_REAL: f64 = 4.0;
+/// Kendall's tau of growth that a person would call steady.
+const TAU_REAL: f64 = 0.4;
+/// Growth between blocks must be this many standard errors above nothing (Student's t). A random walk, the hardest noise
+/// there is, reaches it in 1 % of windows…
 const T_REAL: f64 = 3.0;
-/// Growth of the last third against that of the first two: below this it is slowing if that is certain…
-const SLOWING: f64 = 0.8;
-/// …and below this in any case.
-const SLOWING_SURELY: f64 = 0.5;
+/// …and where neighbouring snapshots are nearly independent, so that there is no walk, less is enough.
+const T_INDEPENDENT: f64 = 2.0;
+/// Growth is slowing when the slope at the window's end is below this share of that at its start, and the difference is at
+/// least that many standard errors: the more certain, the smaller a bend counts.
+const SLOWING: [(f64, f64); 3] = [(0.3, 1.0), (0.65, 2.0), (0.8, 4.0)];
 /// A tail must be as straight as this to count as a phase of its own.
-const STRAIGHT: f64 = 0.75;
+const STRAIGHT: f64 = 0.6;
 /// What came before such a tail grew faster or slower than it by this factor. Without this a slowly saturating curve would
 /// be cut until what is left looks straight.
 const REGIME: f64 = 2.5;
@@ -135,7 +138,7 @@ impl Trend {
             self.consistency = consistency;
             return Shape::RisingFloor;
         }
-        let grew = whole.p_up < P_REAL && whole.slope.ci95[0] > 0.0
+        let grew = whole.slope.z() > Z_REAL && whole.tau > TAU_REAL
             || whole.growth() > 5.0 * whole.noise.max(f64::EPSILON) && whole.growth() > 2.0 * self.drawdown;
         if !grew {
             return Shape::Flat;
@@ -158,12 +161,11 @@ struct Part {
     to: f64,
     slope: Slope,
     p_up: f64,
+    tau: f64,
     blocks: Blocks,
     correlation_time: f64,
     noise: f64,
-    /// Slopes of the three thirds, and the standard error of each.
-    thirds: [f64; 3],
-    third_error: f64,
+    curvature: Option<Curvature>,
     /// Slope of the last eighth, and its standard error.
     ending: f64,
     ending_error: f64,
@@ -180,10 +182,9 @@ impl Part {
         let n = points.len();
         let start = points.first().map_or(0.0, |p| p.t);
         let seconds = points.last().map_or(0.0, |p| p.t) - start;
-        let third = |i: usize| theil_sen(points.get(n * i / 3..n * (i + 1) / 3).unwrap_or_default(), 1.0).per_s;
         let ending_count = (n / 8).max(4).min(n);
         let ending = theil_sen(points.get(n - ending_count..).unwrap_or_default(), 1.0).per_s;
-        let thirds = [third(0), third(1), third(2)];
+        let kendall = mann_kendall(points, correlation_time);
         // Noise around the local line, not around the one line: curvature is what is being asked about.
         let local = local_noise(points);
         Part {
@@ -193,12 +194,12 @@ impl Part {
             from: blocks.medians.first().or(points.first()).map_or(0.0, |p| p.v),
             to: blocks.medians.last().or(points.last()).map_or(0.0, |p| p.v),
             slope,
-            p_up: mann_kendall(points, correlation_time).p_up,
+            p_up: kendall.p_up,
+            tau: kendall.tau,
             blocks,
             correlation_time,
             noise,
-            thirds,
-            third_error: slope_error(local, n / 3, seconds / 3.0),
+            curvature: Curvature::of(points),
             ending,
             ending_error: slope_error(local, ending_count, seconds * ending_count as f64 / n.max(1) as f64),
         }
@@ -212,9 +213,10 @@ impl Part {
         self.to - self.from
     }
 
-    /// The growth is real: a trend, an interval above nothing, and nearly every block higher than the one before.
+    /// The growth is real: a slope above nothing, values that mostly rise, and nearly every block above the one before.
     fn grows(&self) -> bool {
-        self.slope.ci95[0] > 0.0 && self.p_up < P_REAL && self.blocks.t() >= T_REAL
+        let consistent = if self.correlation_time < 2.0 { T_INDEPENDENT } else { T_REAL };
+        self.slope.z() > Z_REAL && self.tau > TAU_REAL && self.blocks.t() >= consistent
     }
 
     /// The growth goes on at the end.
@@ -226,18 +228,16 @@ impl Part {
         !stopped && !(ending_known && self.ending < 0.2 * self.slope.per_s)
     }
 
-    /// Growth of the last third against that of the first two.
+    /// The slope at the end as a share of that at the start; 1 where neither is known.
     fn straightness(&self) -> f64 {
-        let [a, b, c] = self.thirds;
-        let before = (a + b) / 2.0;
-        if before > 0.0 { c / before } else if c > 0.0 { f64::INFINITY } else { 0.0 }
+        let Some(c) = self.curvature else { return 1.0 };
+        if c.start_per_s > 0.0 { c.end_per_s / c.start_per_s } else if c.end_per_s > 0.0 { f64::INFINITY } else { 1.0 }
     }
 
     fn slows(&self) -> bool {
-        let [a, b, c] = self.thirds;
+        let z = self.curvature.map_or(0.0, |c| c.slowing_z());
         let ratio = self.straightness();
-        let certain = (a + b) / 2.0 - c > 2.0 * 1.5f64.sqrt() * self.third_error;
-        ratio < SLOWING_SURELY && (a + b) / 2.0 - c > self.third_error || ratio < SLOWING && certain
+        SLOWING.iter().any(|(share, errors)| ratio < *share && z > *errors)
     }
 }
 
@@ -275,26 +275,39 @@ fn own_phase(points: &[Point], share: f64) -> Option<Part> {
     (straight && another_regime && !fell).then_some(tail)
 }
 
-/// The floors of the teeth, where they rise from each to the next.
+/// The floors of the teeth, where they rise from each to the next, by more than they vary and as fast at the end.
 fn rising_floor(points: &[Point]) -> Option<(Slope, f64)> {
     let floors = troughs(points);
-    let rates: Vec<f64> = floors.windows(2).map(|w| (w[1].v - w[0].v) / (w[1].t - w[0].t).max(1e-9)).collect();
+    let rates: Vec<f64> = floors
+        .iter()
+        .zip(floors.iter().skip(1))
+        .map(|(a, b)| (b.v - a.v) / (b.t - a.t).max(1e-9))
+        .collect();
+    let rise = floors.last()?.v - floors.first()?.v;
     let blocks = Blocks { medians: floors.clone(), rates };
-    let rising = floors.len() >= 4 && blocks.rising_share() == 1.0 && blocks.t() >= T_REAL;
-    let last = blocks.last_rate(1);
-    if !rising || last < LASTS * blocks.mean_rate() {
-        return None;
-    }
+    let needed = if floors.len() < 6 { T_REAL + 1.0 } else { T_REAL };
+    let half = blocks.rates.len() / 2;
+    let rising = floors.len() >= 4
+        && blocks.rising_share() == 1.0
+        && blocks.t() >= needed
+        && rise >= 0.5 * drawdown(points)
+        && blocks.last_rate(half) >= STRAIGHT * blocks.mean_rate();
     let slope = theil_sen(&floors, 1.0);
-    (slope.ci95[0] > 0.0).then(|| (slope, blocks.t()))
+    (rising && slope.ci95[0] > 0.0).then(|| (slope, blocks.t()))
 }
 
-/// The end of the window where growth has stopped: the last quarter grows at less than a sixth of the mean rate.
+/// The end of the window where growth has stopped: the last quarter, or eighth, grows at less than a sixth of the mean rate,
+/// and that is known well enough.
 fn flat_end(points: &[Point], whole: &Part) -> Option<Part> {
-    let cut = points.len() - (points.len() / 4).max(4).min(points.len());
-    let end = Part::of(points.get(cut..)?);
     let mean = whole.growth() / whole.seconds.max(1e-9);
-    (mean > 0.0 && end.slope.per_s < mean / 6.0).then_some(end)
+    // Teeth are no noise from point to point, but they hide the end just as well.
+    let noise = local_noise(points).max(drawdown(points) / 4.0);
+    [4, 8].into_iter().find_map(|share| {
+        let count = (points.len() / share).max(4).min(points.len());
+        let end = Part::of(points.get(points.len() - count..)?);
+        let error = slope_error(noise, count, end.seconds);
+        (mean > 0.0 && end.slope.per_s < mean / 6.0 && error < mean / 4.0).then_some(end)
+    })
 }
 
 /// How many seconds a window must have for the 95 % interval of a slope of `per_s` to be clear of 0, with this noise, one

@@ -1,0 +1,242 @@
+//! Whether a series grows, in the sense that matters: for certain, to the end of the window, by an amount worth a word, and
+//! not because a collector has not come by yet.
+
+use crate::collections::Outlived;
+use crate::evidence::Evidence;
+use crate::series::{Key, Series};
+use crate::stats::{Shape, Trend, time_needed};
+use offheap_model::Status;
+use offheap_model::units;
+
+/// Who gives the memory back when it is no longer needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freed {
+    /// The program's own code, at once.
+    ByProgram,
+    /// A Cleaner or finalizer, after any collection that finds the owner dead.
+    ByCollector,
+    /// Only after an old or full collection: classes, the old generation itself.
+    ByOldCollection,
+}
+
+/// What kind of growth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// None that could be told from noise, or too little to matter.
+    None,
+    /// It grew and stopped.
+    Ended,
+    /// It grew and stopped when the load did: a cache or a leak, more load would tell.
+    EndedWithLoad,
+    /// It grows ever more slowly.
+    Slowing,
+    /// It grows, but no collection has come that could have freed it.
+    Uncollected,
+    /// It seems to grow.
+    Unclear,
+    /// It grows to the end of the window.
+    Lasting,
+}
+
+/// The growth of one series.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Growth {
+    /// What kind.
+    pub kind: Kind,
+    /// Per second, of what lasts.
+    pub per_s: f64,
+    /// Its 95 % interval.
+    pub ci95: [f64; 2],
+    /// At the window's begin.
+    pub from: f64,
+    /// At its end.
+    pub to: f64,
+    /// How sure the kind is, were the series alone in the world: see [`certainty`].
+    pub certainty: f64,
+    /// Why it is that kind, as a sentence without its full stop; empty for plain growth and none.
+    pub why: String,
+    /// What to do to be sure, with the length of window it takes; empty where nothing is open.
+    pub next: String,
+}
+
+impl Growth {
+    /// The status a finding of this growth has; `None` where there is nothing to find.
+    pub fn status(&self) -> Option<Status> {
+        match self.kind {
+            Kind::Lasting => Some(Status::Leak),
+            Kind::Slowing | Kind::Uncollected | Kind::Unclear | Kind::EndedWithLoad => Some(Status::Inconclusive),
+            Kind::None | Kind::Ended => None,
+        }
+    }
+
+    /// It grew in whatever way within the window.
+    pub fn grew(&self) -> bool {
+        self.kind != Kind::None
+    }
+}
+
+/// Of what is gained before collections this share may be freed by them and the rest still be called growth that outlived
+/// them.
+const FREED_AT_MOST: f64 = 0.4;
+/// What was gained before the collections must be this share of all growth for them to say anything about it.
+const TESTED_AT_LEAST: f64 = 0.15;
+
+impl Evidence<'_> {
+    /// The growth of `key`, at least `least` over the window; `None` without such a series.
+    pub fn growth(&self, key: &Key, freed: Freed, least: f64) -> Option<Growth> {
+        Some(self.growth_of(self.series(key)?, freed, least))
+    }
+
+    /// As [`Evidence::growth`], of a series that is not among the named ones.
+    pub fn growth_of(&self, series: &Series, freed: Freed, least: f64) -> Growth {
+        let trend = series.trend();
+        let mut growth = Growth {
+            kind: Kind::None,
+            per_s: trend.lasting.per_s,
+            ci95: trend.lasting.ci95,
+            from: trend.from,
+            to: trend.to,
+            certainty: 0.0,
+            why: String::new(),
+            next: String::new(),
+        };
+        if trend.growth().max(growth.per_s * (trend.seconds - trend.tail_start)) < least {
+            return growth;
+        }
+        growth.kind = match trend.shape {
+            Shape::TooShort | Shape::Flat => Kind::None,
+            Shape::Ended => Kind::Ended,
+            Shape::Slowing => Kind::Slowing,
+            Shape::Unclear => Kind::Unclear,
+            Shape::Steady | Shape::RisingFloor => Kind::Lasting,
+        };
+        growth.certainty = certainty(trend);
+        self.explain(&mut growth, trend);
+        if growth.kind == Kind::Lasting && self.is_jvm() && freed != Freed::ByProgram {
+            self.ask_the_collector(&mut growth, series, freed);
+        }
+        growth
+    }
+
+    fn explain(&self, growth: &mut Growth, trend: &Trend) {
+        match growth.kind {
+            Kind::Ended => {
+                growth.certainty = 0.9;
+                growth.why = format!("it stopped growing {} into the window", units::duration(trend.tail_start));
+                let idle = self.idle_since().is_some_and(|idle| {
+                    (idle - trend.tail_start).abs() < 0.15 * trend.seconds && trend.tail_start > 0.0
+                });
+                if idle {
+                    growth.kind = Kind::EndedWithLoad;
+                    growth.why = "it grew under load and has been flat only since the load stopped".to_owned();
+                    growth.next = "apply the same load again: a leak goes on from where it stopped, a cache is \
+                                   used again"
+                        .to_owned();
+                }
+            }
+            Kind::Slowing => {
+                growth.certainty = 0.6;
+                growth.why = "growth is slowing down within the window, as a cache that fills or a warm-up does"
+                    .to_owned();
+                growth.next = format!(
+                    "watch for {} more: what fills stops, what leaks does not",
+                    units::duration((2.0 * trend.seconds).max(60.0))
+                );
+            }
+            Kind::Unclear => {
+                growth.certainty = 0.5;
+                let interval = trend.seconds / trend.points.max(2) as f64;
+                let needed =
+                    time_needed(trend.noise, trend.correlation_time, trend.slope.per_s, interval);
+                let needed = needed.clamp(2.0 * trend.seconds, 20.0 * trend.seconds.max(60.0));
+                growth.why = "growth is not the same in all parts of the window".to_owned();
+                growth.next = format!("a window of about {} would tell", units::duration(needed));
+            }
+            Kind::None | Kind::Uncollected | Kind::Lasting | Kind::EndedWithLoad => {}
+        }
+    }
+
+    /// Growth of memory that a collector frees counts as far as it outlived collections.
+    fn ask_the_collector(&self, growth: &mut Growth, series: &Series, freed: Freed) {
+        let points = series.points();
+        let only_old = freed == Freed::ByOldCollection;
+        let outlived = self.collections().outlived(points, only_old);
+        if outlived_them(&outlived, series.trend()) {
+            if outlived.old == 0 {
+                growth.certainty *= 0.92;
+                growth.why = format!(
+                    "it outlived {} collection{} of the young generation, none of the old",
+                    outlived.collections,
+                    plural(outlived.collections)
+                );
+            } else {
+                growth.why =
+                    format!("it outlived {} collection{}", outlived.collections, plural(outlived.collections));
+            }
+            return;
+        }
+        let max = self.last().and_then(|s| s.jvm.as_ref()).map_or(0, |jvm| jvm.heap.max_bytes) as f64;
+        if !only_old && growth.to - growth.from > max.max(256e6) {
+            growth.certainty *= 0.7;
+            growth.why = "no collection came that could free it, but by now it is more than the whole Java heap"
+                .to_owned();
+            return;
+        }
+        let kind_of = if only_old { "old or full collection" } else { "collection" };
+        growth.kind = Kind::Uncollected;
+        growth.certainty = 0.5;
+        growth.why = if !self.collections().known {
+            "the JVM does not say when it collects, so this may be garbage that is not collected yet".to_owned()
+        } else if outlived.collections == 0 {
+            format!("no {kind_of} ran in the window, so this may be garbage that is not collected yet")
+        } else {
+            format!(
+                "the {} {kind_of}{} of the window freed some of it or came too early to tell",
+                outlived.collections,
+                plural(outlived.collections)
+            )
+        };
+        growth.next = format!(
+            "run `jcmd {} GC.run` and look again: what is still there after it is in use",
+            self.pid()
+        );
+    }
+}
+
+/// Whether the growth outlived collections: it goes on across several of them, or the few there were took little of what
+/// had been gained before them.
+fn outlived_them(outlived: &Outlived, trend: &Trend) -> bool {
+    let across = outlived.collections >= 3 && outlived.span_s >= trend.seconds / 3.0;
+    let kept = outlived.gained >= TESTED_AT_LEAST * trend.growth()
+        && outlived.gained >= 2.0 * trend.noise
+        && outlived.freed <= FREED_AT_MOST * outlived.gained;
+    outlived.collections > 0 && (across || kept)
+}
+
+/// How sure it is that growth is real and lasts, from the series alone.
+///
+/// Begins at 0.70 (synthetic series just over every threshold: about seven in ten of those called growth were), and gains
+/// with the slope's distance from 0, the consistency of the blocks and the length of the window; less for a floor of
+/// teeth, a tail, and below half a minute, where a saw-tooth or a filling cache can look straight. Measured in
+/// `tests/calibration.rs`; to be checked against the scenarios' confusion table.
+pub fn certainty(trend: &Trend) -> f64 {
+    let mut sure: f64 = 0.70;
+    sure += 0.10 * (trend.lasting.z() / 10.0).clamp(0.0, 1.0);
+    sure += 0.08 * (trend.consistency / 10.0).clamp(0.0, 1.0);
+    sure += 0.09 * (trend.seconds / 60.0).clamp(0.0, 1.0);
+    sure += 0.03 * (trend.seconds / 600.0).clamp(0.0, 1.0);
+    if trend.shape == Shape::RisingFloor {
+        sure -= 0.10;
+    }
+    if trend.tail_start > 0.0 {
+        sure -= 0.06;
+    }
+    if trend.seconds < 30.0 {
+        sure -= 0.08;
+    }
+    sure.clamp(0.3, 0.98)
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
