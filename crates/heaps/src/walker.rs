@@ -64,10 +64,12 @@ impl Walker {
     }
 }
 
-/// At the most so many classes are listed.
+/// At the most so many classes are listed…
 const MOST_CLASSES: usize = 512;
+/// …and always those up to this size, so that a small one that grows is seen from its beginning.
+const SMALL_CLASS: u64 = 1040;
 
-/// The largest classes by bytes, and all others in one of size 0.
+/// Every small class, the largest others by bytes, and the rest in one of size 0.
 fn size_classes(sizes: &Sizes) -> Vec<SizeClass> {
     let mut classes: Vec<SizeClass> = sizes
         .iter()
@@ -78,7 +80,8 @@ fn size_classes(sizes: &Sizes) -> Vec<SizeClass> {
             hint: None,
         })
         .collect();
-    classes.sort_unstable_by_key(|class| (std::cmp::Reverse(class.total_bytes), class.chunk_bytes));
+    let by_bytes = |class: &SizeClass| (std::cmp::Reverse(class.total_bytes), class.chunk_bytes);
+    classes.sort_unstable_by_key(|class| (class.chunk_bytes > SMALL_CLASS, by_bytes(class)));
     if classes.len() > MOST_CLASSES {
         let rest = classes.split_off(MOST_CLASSES - 1);
         classes.push(SizeClass {
@@ -88,5 +91,6 @@ fn size_classes(sizes: &Sizes) -> Vec<SizeClass> {
             hint: None,
         });
     }
+    classes.sort_unstable_by_key(by_bytes);
     classes
 }

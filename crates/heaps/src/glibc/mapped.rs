@@ -38,10 +38,12 @@ impl Depth {
 pub(super) struct Search {
     /// Ranges that are known to be something, by start.
     taken: BTreeMap<u64, u64>,
-    /// Gaps in which nothing was found on an earlier walk.
-    pub barren: HashSet<(u64, u64)>,
+    /// Gaps in which nothing was found on an earlier walk, looking at every page.
+    barren: HashSet<(u64, u64)>,
     /// Pages that may still be looked at.
-    pub probes: u64,
+    probes: u64,
+    /// Set to end a sweep: all that was looked for is found.
+    pub done: bool,
 }
 
 impl Search {
@@ -57,86 +59,66 @@ impl Search {
         *known = end.max(*known);
     }
 
-    /// Looks through every gap. `found` is told of each head and gives where to go on, or `None` where it was a mistake;
-    /// `enough` ends the search. Returns true if it did.
+    /// Looks through every gap. `look` is given a present page and where its gap ends, and gives where to go on behind
+    /// what starts there, or `None` where nothing does.
     pub fn sweep(
         &mut self,
         memory: &Memory,
         depth: Depth,
-        accepts: impl Fn(u64, u64) -> Option<Head>,
-        mut found: impl FnMut(u64, Head) -> Option<u64>,
-        mut enough: impl FnMut() -> bool,
-    ) -> bool {
+        mut look: impl FnMut(&mut Search, u64, u64) -> Option<u64>,
+    ) {
+        self.done = false;
         for vma in memory.vmas().iter().filter(|vma| may_hold(vma)) {
             for (start, end) in self.gaps(vma) {
-                if enough() {
-                    return true;
+                if self.probes == 0 || self.done {
+                    return;
                 }
                 if self.barren.contains(&(start, end)) {
                     continue;
                 }
-                let before = self.taken.len();
-                self.sweep_gap(memory, depth, start, end, &accepts, &mut found);
-                if depth == Depth::Pages && self.taken.len() == before && self.probes > 0 {
+                let known = self.taken.len();
+                let mut found = |search: &mut Search, page: u64| -> Option<u64> {
+                    search.probes = search.probes.checked_sub(1)?;
+                    let next = look(search, page, end).filter(|next| *next > page)?;
+                    search.take(page, next);
+                    Some(next)
+                };
+                if depth == Depth::Starts {
+                    let mut at = start;
+                    while at < end && !self.done && memory.pagemap().is_present(at) {
+                        let Some(next) = found(self, at) else { break };
+                        at = next;
+                    }
+                    continue;
+                }
+                let mut at = start;
+                for run in memory.pagemap().runs(start, end) {
+                    at = at.max(run.start);
+                    while at < run.end && run.kind == PageKind::Present && self.probes > 0 && !self.done {
+                        match found(self, at) {
+                            Some(next) => at = next,
+                            None if depth == Depth::Pages => at += PAGE,
+                            None => break,
+                        }
+                    }
+                }
+                if depth == Depth::Pages && self.probes > 0 && !self.done && self.taken.len() == known {
                     self.barren.insert((start, end));
                 }
             }
-        }
-        enough()
-    }
-
-    fn sweep_gap(
-        &mut self,
-        memory: &Memory,
-        depth: Depth,
-        start: u64,
-        end: u64,
-        accepts: &impl Fn(u64, u64) -> Option<Head>,
-        found: &mut impl FnMut(u64, Head) -> Option<u64>,
-    ) {
-        let mut look = |search: &mut Search, page: u64| -> Option<u64> {
-            search.probes = search.probes.checked_sub(1)?;
-            let next = accepts(page, end).and_then(|head| found(page, head)).filter(|next| *next > page)?;
-            search.take(page, next);
-            Some(next)
-        };
-        if depth == Depth::Starts {
-            let mut at = start;
-            while at < end && memory.pagemap().is_present(at) {
-                let Some(next) = look(self, at) else { return };
-                at = next;
-            }
-            return;
-        }
-        let mut behind = start;
-        for run in memory.pagemap().runs(start, end) {
-            let mut at = run.start.max(behind).next_multiple_of(PAGE);
-            while at < run.end && run.kind == PageKind::Present && self.probes > 0 {
-                match look(self, at) {
-                    Some(next) => at = next,
-                    None if depth == Depth::Pages => at += PAGE,
-                    None => break,
-                }
-            }
-            behind = behind.max(at);
         }
     }
 
     /// The parts of a mapping that are not taken.
     fn gaps(&self, vma: &Vma) -> Vec<(u64, u64)> {
         let mut gaps = Vec::new();
-        let mut at = vma.start;
         let before = self.taken.range(..vma.start).next_back().map_or(0, |(_, end)| *end);
-        at = at.max(before);
+        let mut at = vma.start.max(before);
         for (start, end) in self.taken.range(vma.start..vma.end) {
-            if *start > at {
-                gaps.push((at, *start));
-            }
+            gaps.push((at, *start));
             at = at.max(*end);
         }
-        if at < vma.end {
-            gaps.push((at.next_multiple_of(PAGE), vma.end));
-        }
+        gaps.push((at, vma.end));
         gaps.retain(|(start, end)| start < end);
         gaps
     }
@@ -152,18 +134,52 @@ fn may_hold(vma: &Vma) -> bool {
         && (vma.path.is_empty() || vma.path.starts_with("[anon: glibc: malloc"))
 }
 
-/// A mmapped chunk's header at the start of its map. Up to 2.42 the size is the map's, a multiple of pages; from 2.43 it
-/// is 16 bytes less, and bit 0 of the first word marks huge pages. What `memalign` hands out of it has a second header
-/// further up; the first stays.
+/// What starts at `page`, in a gap that ends at `end`; `top` is the main arena's top chunk.
+pub(super) fn head_at(memory: &Memory, page: u64, end: u64, top: u64) -> Option<Head> {
+    match chunk_at(memory, page, end) {
+        Some(bytes) => Some(Head::Chunk(bytes)),
+        None => region_at(memory, page, top).then_some(Head::Region),
+    }
+}
+
+/// The bytes of the map of the mmapped chunk whose map starts at `page`.
+///
+/// Up to 2.42 a chunk's size is the map's, a multiple of pages; from 2.43 it is 16 bytes less, and bit 0 of the word before
+/// marks huge pages. What `memalign` hands out has its header further up, with its distance from the map's start in the
+/// word before the size; the header at the start stays there, right unless the chunk was resized since.
 pub(super) fn chunk_at(memory: &Memory, page: u64, end: u64) -> Option<u64> {
-    let (before, word) = first_words(memory, page)?;
-    let size = word & !FLAGS;
-    let bytes = if size.is_multiple_of(PAGE) { size } else { size.checked_add(16)? };
+    let mut bytes = [0; PAGE as usize];
+    // Most pages are no such thing: two words tell.
+    let (head, rest) = bytes.split_at_mut(16);
+    if memory.read_bulk(page, head) != head.len() {
+        return None;
+    }
+    let room = end.checked_sub(page)?;
+    let at_start = map_bytes(0, head)?;
+    let rest_len = rest.len();
+    if memory.read_bulk(page + 16, rest) != rest_len {
+        return None;
+    }
+    let aligned = bytes
+        .chunks_exact(16)
+        .enumerate()
+        .skip(1)
+        .find_map(|(index, header)| map_bytes(index as u64 * 16, header));
+    Some(aligned.unwrap_or(at_start)).filter(|bytes| *bytes <= room)
+}
+
+/// The bytes of the map with a mmapped chunk's header `offset` bytes behind its start.
+fn map_bytes(offset: u64, header: &[u8]) -> Option<u64> {
+    let (before, word) = header.split_at_checked(8)?;
+    let before = u64::from_le_bytes(before.try_into().ok()?);
+    let word = u64::from_le_bytes(word.try_into().ok()?);
+    let up_to_2_42 = (word & !FLAGS).checked_add(offset)?;
+    let bytes = if up_to_2_42.is_multiple_of(PAGE) { up_to_2_42 } else { up_to_2_42.checked_add(16)? };
+    let is_new = bytes != up_to_2_42;
     let fits = word & FLAGS == IS_MMAPPED
-        && before <= u64::from(!size.is_multiple_of(PAGE))
+        && (before == offset || is_new && before == offset | 1)
         && bytes.is_multiple_of(PAGE)
-        && bytes >= PAGE
-        && bytes <= end - page;
+        && bytes > offset;
     fits.then_some(bytes)
 }
 
@@ -171,7 +187,9 @@ pub(super) fn chunk_at(memory: &Memory, page: u64, end: u64) -> Option<u64> {
 /// to fence posts, to the top chunk, or for a good while.
 pub(super) fn region_at(memory: &Memory, page: u64, top: u64) -> bool {
     let Some(limit) = end_of_mapped(memory, page) else { return false };
-    let Some((0, _)) = first_words(memory, page) else { return false };
+    if memory.u64(page) != Ok(0) {
+        return false;
+    }
     let mut chunk = page;
     for step in 0..64 {
         if chunk == top {
@@ -195,13 +213,4 @@ pub(super) fn region_at(memory: &Memory, page: u64, top: u64) -> bool {
         chunk += size;
     }
     true
-}
-
-fn first_words(memory: &Memory, page: u64) -> Option<(u64, u64)> {
-    let mut bytes = [0; 16];
-    if memory.read_bulk(page, &mut bytes) != bytes.len() {
-        return None;
-    }
-    let (before, word) = bytes.split_at(8);
-    Some((u64::from_le_bytes(before.try_into().ok()?), u64::from_le_bytes(word.try_into().ok()?)))
 }

@@ -1,7 +1,9 @@
 //! glibc's malloc: arenas, heaps, chunks, thread caches and large chunks in maps of their own.
 
 mod arenas;
+mod caches;
 mod fastbins;
+mod large;
 mod layout;
 mod mapped;
 mod sizes;

@@ -143,11 +143,12 @@ impl Walk<'_, '_, '_> {
             }
             if size < MIN_CHUNK && self.is_fence(at, size) {
                 if self.segment.main && at < self.segment.top && self.segment.top < self.segment.end {
-                    // Somebody else called sbrk in between; the arena goes on behind his memory.
-                    match self.resync(at + 2 * 16) {
-                        Some(next) => at = next,
-                        None => return self.give_up(at),
-                    }
+                    // Somebody else called sbrk in between; the arena goes on behind his memory, which malloc counts as
+                    // its own.
+                    let (resyncs, lost) = (self.tally.resyncs, self.tally.lost);
+                    let Some(next) = self.resync(at + 2 * 16) else { return self.give_up(at) };
+                    (self.tally.resyncs, self.tally.lost) = (resyncs, lost);
+                    at = next;
                     continue;
                 }
                 self.end_free_run();

@@ -115,8 +115,12 @@ impl Tcache {
 
     /// The key that marks chunks in a thread cache (from 2.29), read at the first entry.
     pub fn key(&self, memory: &Memory) -> Option<u64> {
-        let entry = self.entries.iter().take(SMALL_BINS).find(|entry| **entry != 0)?;
-        // Up to 2.33 it is the structure's own address, one for each thread; from 2.34 a random number for all.
+        // Before 2.29 there is none; then it is the structure's own address, and from 2.34 a random number for all.
+        let entry = self
+            .entries
+            .iter()
+            .take(SMALL_BINS)
+            .find(|entry| **entry != 0 && self.format != Format::Bytes)?;
         memory.u64(entry + 8).ok().filter(|key| *key != 0 && *key != self.address)
     }
 

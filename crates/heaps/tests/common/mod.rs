@@ -36,7 +36,8 @@ pub struct Target {
 
 impl Target {
     pub fn start(command: &mut Command) -> Target {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program starts");
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program starts");
         let stdin = child.stdin.take().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         Target { child, stdin, stdout }
