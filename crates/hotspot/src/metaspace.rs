@@ -110,14 +110,16 @@ struct List {
 
 /// The list behind one of the two contexts, or up to JDK 15 behind the pointer to the list itself.
 fn list(vm: &Vm<'_>, context: &str, list_11: &str) -> Option<List> {
-    if let Some(context) = vm.variable(context).filter(|context| *context != 0) {
-        // MetaspaceContext: name, list, chunk manager. VirtualSpaceList: name, first node, ...
-        let list = vm.target.pointer(context.checked_add(8)?)?;
-        return read_list(vm, list, vm.target.u64(list.checked_add(8)?)?);
-    }
-    let list = vm.variable(list_11).filter(|list| *list != 0)?;
-    // VirtualSpaceList: first node, current node, ...
-    read_list(vm, list, vm.target.u64(list)?)
+    let list = match vm.variable(context).filter(|context| *context != 0) {
+        // MetaspaceContext: name, list, chunk manager.
+        Some(context) => vm.target.pointer(context.checked_add(8)?)?,
+        None => vm.variable(list_11).filter(|list| *list != 0)?,
+    };
+    // VirtualSpaceList: first node; from 16 a vtable and a name before it.
+    let first = vm.target.words_while_readable(list, 3).into_iter().find(|node| {
+        *node != 0 && node_range(vm, &vm.target.words_while_readable(*node, OBJECT_WORDS)).is_some()
+    })?;
+    read_list(vm, list, first)
 }
 
 fn read_list(vm: &Vm<'_>, list: u64, first: u64) -> Option<List> {
@@ -151,9 +153,9 @@ fn node_range(vm: &Vm<'_>, words: &[u64]) -> Option<Range<u64>> {
 
 /// Bytes in use of the class space and the rest, where libjvm has symbols for the counters (11 to 21; kept in words).
 fn used(vm: &Vm<'_>) -> [Option<u64>; 2] {
-    // MetaspaceUtils::_used_words is indexed by MetadataType: ClassType = 0, NonClassType = 1... the other way round up to 15.
+    // MetaspaceUtils::_used_words is indexed by MetadataType: ClassType is 0, NonClassType 1.
     if let Some(both) = vm.libjvm.variable(METASPACE_USED_11) {
-        return [8, 0].map(|offset| vm.target.u64(both.address + offset)?.checked_mul(8));
+        return [0, 8].map(|offset| vm.target.u64(both.address + offset)?.checked_mul(8));
     }
     [METASPACE_USED_CLASS, METASPACE_USED_NONCLASS].map(|symbol| vm.variable(symbol)?.checked_mul(8))
 }

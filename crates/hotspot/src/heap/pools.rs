@@ -6,9 +6,9 @@ use crate::vm::Vm;
 
 /// More pools than there are.
 const MAX_POOLS: u32 = 32;
-/// Words of a `MemoryPool`: vtable, name, type and flag, five managers, their number, peak usage (4), two thresholds, then the
-/// usage after collection: initial, used, committed, maximum.
-const AFTER_COLLECTION: u64 = 15 * 8;
+/// Words of a `MemoryPool`: vtable, name, type, initial and maximal size, availability, five managers, their number (word 11),
+/// peak usage (12 to 15) and usage after collection (16 to 19); a usage is initial, used, committed, maximum.
+const POOL_WORDS: usize = 20;
 
 /// Bytes the old generation (or a heap without generations) had in use after its last collection; `None` before the first or
 /// where libjvm has no symbols.
@@ -26,9 +26,11 @@ pub(super) fn old_after_gc(vm: &Vm<'_>, max: u64) -> Option<u64> {
             .and_then(|at| vm.target.c_string(at, 64));
         name.is_some_and(|name| is_old(&name)) && vm.has_vtable(*pool)
     })?;
-    let usage = vm.target.words(pool.checked_add(AFTER_COLLECTION)?, 4)?;
-    let [_, used, committed, _] = *usage.first_chunk::<4>()?;
-    (used <= committed && committed <= max && committed != 0).then_some(used)
+    let words = vm.target.words(pool, POOL_WORDS)?;
+    let (managers, peak_max) = (*words.get(11)? as u32, *words.get(15)?);
+    let [_, used, committed, after_max] = *words.get(16..)?.first_chunk::<4>()?;
+    let believable = (1..=5).contains(&managers) && peak_max == after_max && used <= committed && committed <= max;
+    (believable && committed != 0).then_some(used)
 }
 
 fn is_old(pool: &str) -> bool {
