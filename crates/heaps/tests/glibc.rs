@@ -66,3 +66,89 @@ fn where_brk_is_blocked_the_main_arena_is_still_walked_whole() {
 fn somebody_elses_sbrk_in_between_is_passed_over() {
     compare(&["4", "20000", "mixed", "foreign"]);
 }
+
+#[test]
+fn eight_threads_that_allocate_on_make_it_approximate_but_never_absurd() {
+    let mut target = zoo(&["8", "20000", "mixed"]);
+    let memory = target.memory();
+    let walker = Walker::open(&target.process(), &memory).unwrap();
+    assert_eq!(target.ask("churn"), "churning");
+    for round in 0..16 {
+        let memory = target.memory();
+        let budget_bytes = if round % 4 == 3 { 10 << 20 } else { u64::MAX };
+        let heap = walker.walk(&memory, &Options { budget_bytes, hints: true, ..Options::default() });
+        assert!(heap.walked);
+        let told = heap.in_use + heap.tcache + heap.free + heap.top;
+        assert!(told <= heap.system + heap.system / 10, "{told} of {}: {:?}", heap.system, heap.doubts);
+        // Boundary tags hold while threads go on: nearly all is told.
+        assert!(told >= heap.system - heap.system / 10, "{told} of {}: {:?}", heap.system, heap.doubts);
+        assert!(heap.mmapped_count >= 11 && heap.in_use_count > 1000);
+        let labelled: u64 = heap.labels.iter().map(|label| label.resident).sum();
+        let account = heap.page_account;
+        assert_eq!(labelled, account.in_use_resident + account.free_resident + account.unwalked_resident);
+        assert!(heap.labels.is_sorted_by(|a, b| a.end <= b.start));
+    }
+    assert_eq!(target.ask("rest"), "resting");
+    let heap = walker.walk(&target.memory(), &Options::default());
+    assert_eq!(as_mallinfo(&heap), target.numbers("info")[..8], "{:?}", heap.doubts);
+    assert_eq!(heap.doubts, Vec::<String>::new());
+}
+
+#[test]
+fn walking_changes_nothing_in_the_target() {
+    let mut target = zoo(&["8", "20000", "mixed"]);
+    let process = target.process();
+    // What the program itself still has to touch, it touches now.
+    target.ask("info");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let look = || -> Vec<(u64, u64, u64, u64)> {
+        let vmas = process.smaps().unwrap();
+        vmas.iter().map(|vma| (vma.start, vma.end, vma.rss, vma.anonymous)).collect()
+    };
+    let before = look();
+    for _ in 0..5 {
+        assert!(walk(&target).exact);
+    }
+    let after = look();
+    assert_eq!(before.len(), after.len());
+    for (before, after) in before.iter().zip(&after) {
+        assert_eq!(before, after);
+    }
+}
+
+#[test]
+fn labels_hold_what_is_resident_page_by_page() {
+    let target = zoo(&["8", "20000", "mixed"]);
+    let heap = walk(&target);
+    let memory = target.memory();
+    for label in &heap.labels {
+        let resident: u64 =
+            memory.pagemap().runs(label.start, label.end).iter().map(|run| run.end - run.start).sum();
+        assert_eq!(label.resident, resident, "{label:x?}");
+        assert!(label.free_resident <= label.resident);
+    }
+    for arena in &heap.arenas {
+        let split = arena.split;
+        assert_eq!(arena.resident, split.in_use + split.tcache + split.free + split.top);
+        assert_eq!(arena.system, arena.in_use + arena.tcache + arena.free + arena.top + arena.overhead);
+        assert!(arena.trimmable <= split.free + split.top);
+    }
+    assert!(heap.trimmable <= heap.page_account.free_resident + (4096 * heap.arenas.len() as u64));
+}
+
+#[test]
+fn on_a_budget_each_segment_gets_its_turn() {
+    let target = zoo(&["8", "20000", "mixed"]);
+    let memory = target.memory();
+    let walker = Walker::open(&target.process(), &memory).unwrap();
+    let whole = walker.walk(&memory, &Options::default());
+    let options = Options { budget_bytes: whole.system / 4, ..Options::default() };
+    let first = walker.walk(&target.memory(), &options);
+    assert_eq!((first.stale, first.in_use), (0, whole.in_use));
+    for _ in 0..6 {
+        let later = walker.walk(&target.memory(), &options);
+        assert!(later.stale > 0 && !later.exact);
+        assert_eq!((later.in_use, later.free, later.tcache), (whole.in_use, whole.free, whole.tcache));
+        assert_eq!((later.trimmable, &later.size_classes), (whole.trimmable, &whole.size_classes));
+    }
+}
