@@ -55,17 +55,6 @@ pub fn thread() -> &'static Thread {
     }
 }
 
-/// glibc's thread control block: pthread_self(). For threads of pthread_create it lies at the top of their stack.
-#[inline(always)]
-pub fn thread_pointer() -> u64 {
-    let p;
-    // SAFETY: fs:0 holds the thread pointer by the x86-64 TLS ABI.
-    unsafe {
-        asm!("mov {0}, qword ptr fs:[0]", out(reg) p, options(pure, readonly, nostack, preserves_flags))
-    };
-    p
-}
-
 /// The registers that unwinding follows.
 #[derive(Clone, Copy, Debug)]
 pub struct Regs {

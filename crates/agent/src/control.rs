@@ -14,6 +14,7 @@ use crate::real;
 use crate::sample;
 use crate::sys;
 use crate::table;
+use crate::threads;
 
 /// Return codes of [`command`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +119,7 @@ fn follow(o: &Options) -> Code {
                 }
                 guard::init();
                 sample::init();
+                threads::init();
                 if let Err(code) = make_file(path, o.size) {
                     return code;
                 }
@@ -266,6 +268,7 @@ fn dead_live_file(path: &CStr) -> bool {
 /// # Safety
 /// `text` points to `len` bytes.
 #[cfg_attr(not(test), unsafe(no_mangle))]
+#[cfg_attr(test, allow(dead_code, reason = "called from outside"))]
 pub unsafe extern "C" fn offheap_agent_command(text: *const u8, len: usize) -> c_int {
     // SAFETY: by the caller.
     command(unsafe { core::slice::from_raw_parts(text, len) }) as c_int
@@ -309,14 +312,14 @@ fn from_jvm(options: *const c_char) -> c_int {
 
 /// Attach (`JVMTI.agent_load`, `load instrument` protocol): the JVM calls this with the options.
 #[cfg_attr(not(test), unsafe(no_mangle))]
-#[allow(non_snake_case, reason = "the name that the JVM looks for")]
+#[allow(non_snake_case, dead_code, reason = "the JVM looks for this name")]
 pub extern "C" fn Agent_OnAttach(_vm: *mut c_void, options: *const c_char, _: *mut c_void) -> c_int {
     from_jvm(options)
 }
 
 /// `-agentpath`. A failure would keep the JVM from starting, so there is none: the application comes first.
 #[cfg_attr(not(test), unsafe(no_mangle))]
-#[allow(non_snake_case, reason = "the name that the JVM looks for")]
+#[allow(non_snake_case, dead_code, reason = "the JVM looks for this name")]
 pub extern "C" fn Agent_OnLoad(_vm: *mut c_void, options: *const c_char, _: *mut c_void) -> c_int {
     from_jvm(options);
     0

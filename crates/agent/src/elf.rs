@@ -129,8 +129,8 @@ impl Object<'_> {
                 let note = self.bias.wrapping_add(p.p_vaddr).wrapping_add(at) as *const u32;
                 // SAFETY: within a note segment of a loaded object; notes are 4-byte aligned.
                 let (name_len, len, kind) = unsafe { (*note, *note.add(1), *note.add(2)) };
-                let name_end = 12 + (u64::from(name_len) + 3 & !3);
-                let next = name_end + (u64::from(len) + 3 & !3);
+                let name_end = 12 + ((u64::from(name_len) + 3) & !3);
+                let next = name_end + ((u64::from(len) + 3) & !3);
                 if at + next > end {
                     break;
                 }
@@ -249,7 +249,8 @@ impl Dynamic {
                 return None;
             }
             let chain = table.add(buckets as usize);
-            for _ in 0..100_000 {
+            let end = i.saturating_add(100_000);
+            while i < end {
                 let h = *chain.add((i - first) as usize);
                 if (h | 1) == (hash | 1) && self.matches(i, name) {
                     return Some(i);

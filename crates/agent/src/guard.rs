@@ -87,11 +87,6 @@ impl Stack {
         t.stack_epoch.set(UNMAPS.load(Relaxed));
     }
 
-    /// Whether an address is on the known part of the stack.
-    pub fn holds(&self, addr: u64) -> bool {
-        addr >= self.lo.get() && addr < self.hi.get()
-    }
-
     /// Reads an aligned word of the stack.
     #[inline]
     pub fn read(&self, addr: u64) -> Option<u64> {

@@ -13,10 +13,11 @@ use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 use crate::arch;
 use crate::modules;
 use crate::patch;
-use crate::real::{FAMILIES, FUNCTIONS, Function, REAL, family_of, index_of, real, real_of};
+use crate::real::{FAMILIES, FUNCTIONS, Function, OPERATORS, REAL, family_of, index_of, real, real_of};
 use crate::regions;
 use crate::sample;
 use crate::table;
+use crate::threads;
 
 type Ptr = *mut c_void;
 
@@ -33,9 +34,9 @@ fn account(p: Ptr, size: usize) {
 
 macro_rules! call {
     ($f:expr, $function:ident, fn($($t:ty),*) -> $r:ty, $($a:expr),*) => {{
+        type Real = unsafe extern "C" fn($($t),*) -> $r;
         // SAFETY: the address of the real function of that name, or of its boot stand-in.
-        let f: unsafe extern "C" fn($($t),*) -> $r =
-            unsafe { core::mem::transmute::<usize, _>(real::<$f>(Function::$function)) };
+        let f = unsafe { core::mem::transmute::<usize, Real>(real::<$f>(Function::$function)) };
         // SAFETY: the caller's arguments, handed on.
         unsafe { f($($a),*) }
     }};
@@ -266,24 +267,66 @@ unsafe extern "C" fn dlsym_from_here(handle: Ptr, name: *const c_char) -> Ptr {
 unsafe extern "C" fn pthread_create_hook(
     thread: *mut libc::pthread_t,
     attr: *const libc::pthread_attr_t,
-    start: extern "C" fn(Ptr) -> Ptr,
+    start: threads::Start,
     arg: Ptr,
 ) -> c_int {
-    type Start = extern "C" fn(Ptr) -> Ptr;
-    let result = call!(
-        0,
-        PthreadCreate,
-        fn(*mut libc::pthread_t, *const libc::pthread_attr_t, Start, Ptr) -> c_int,
-        thread,
-        attr,
-        start,
-        arg
-    );
-    if result == 0 {
-        // SAFETY: set by the real function; the caller may only pass an attribute that is valid.
-        unsafe { regions::thread_created(*thread as u64, attr) };
+    // SAFETY: the caller's arguments.
+    unsafe { threads::create(thread, attr, start, arg) }
+}
+
+/// Operator new, after the real one has returned.
+unsafe extern "C" fn account_new(p: Ptr, size: usize) -> Ptr {
+    account(p, size);
+    p
+}
+
+// Operator new may throw through its hook, which a Rust function must not be party to.
+macro_rules! operators_new {
+    ($($name:ident = $i:literal),*) => {
+        unsafe extern "C" { $(fn $name();)* }
+        $(core::arch::global_asm!(
+            ".pushsection offheap_hooks,\"ax\",@progbits",
+            concat!(".globl ", stringify!($name)),
+            concat!(".hidden ", stringify!($name)),
+            concat!(".type ", stringify!($name), ", @function"),
+            concat!(stringify!($name), ":"),
+            ".cfi_startproc",
+            "push rdi",
+            ".cfi_def_cfa_offset 16",
+            "call qword ptr [rip + {real} + {at}]",
+            "pop rsi",
+            ".cfi_def_cfa_offset 8",
+            "mov rdi, rax",
+            "jmp {account}",
+            ".cfi_endproc",
+            ".popsection",
+            real = sym REAL,
+            at = const 8 * (Function::OperatorNew as usize + $i),
+            account = sym account_new,
+        );)*
+        const NEW_HOOKS: [*const (); OPERATORS] = [$($name as *const ()),*];
+    };
+}
+operators_new!(
+    offheap_new_0 = 0,
+    offheap_new_1 = 1,
+    offheap_new_2 = 2,
+    offheap_new_3 = 3,
+    offheap_new_4 = 4,
+    offheap_new_5 = 5,
+    offheap_new_6 = 6,
+    offheap_new_7 = 7
+);
+
+/// Operator delete; size and alignment, where a form has them, are handed on.
+#[unsafe(link_section = "offheap_hooks")]
+unsafe extern "C" fn delete_hook<const I: usize>(p: Ptr, a: usize, b: usize) {
+    if table::maybe_sampled(p as u64) {
+        sample::freed(p as u64);
     }
-    result
+    let f = real_of(0, Function::OperatorNew as usize + OPERATORS + I);
+    // SAFETY: the real function; argument registers that it doesn't use don't matter.
+    unsafe { core::mem::transmute::<usize, unsafe extern "C" fn(Ptr, usize, usize)>(f)(p, a, b) }
 }
 
 /// Address of the hook of a function, 0 if it has none in that family.
@@ -309,6 +352,22 @@ pub fn hook_of(family: usize, index: usize) -> usize {
             dlclose_hook as *const (),
             dlsym_hook as *const (),
             pthread_create_hook as *const (),
+            NEW_HOOKS[0],
+            NEW_HOOKS[1],
+            NEW_HOOKS[2],
+            NEW_HOOKS[3],
+            NEW_HOOKS[4],
+            NEW_HOOKS[5],
+            NEW_HOOKS[6],
+            NEW_HOOKS[7],
+            delete_hook::<0> as *const (),
+            delete_hook::<1> as *const (),
+            delete_hook::<2> as *const (),
+            delete_hook::<3> as *const (),
+            delete_hook::<4> as *const (),
+            delete_hook::<5> as *const (),
+            delete_hook::<6> as *const (),
+            delete_hook::<7> as *const (),
         ]
     }
     const HOOKS: [[*const (); FUNCTIONS]; FAMILIES] = [family_hooks::<0>(), family_hooks::<1>()];
@@ -318,6 +377,9 @@ pub fn hook_of(family: usize, index: usize) -> usize {
     }
     HOOKS.get(family).and_then(|f| f.get(index)).map_or(0, |&p| p as usize)
 }
+
+// The linker makes these symbols global; another copy of the agent must not see them.
+core::arch::global_asm!(".hidden __start_offheap_hooks", ".hidden __stop_offheap_hooks");
 
 unsafe extern "C" {
     // Made by the linker: the ends of the section.
@@ -369,30 +431,20 @@ pub mod boot {
         AtomicPtr::new(f.cast_mut())
     }
 
+    #[allow(clippy::declare_interior_mutable_const, reason = "the initialiser of a static")]
     /// The first family's functions at the start, in the order of [`Function`].
     pub const STAND_INS: [AtomicPtr<()>; FUNCTIONS] = {
-        const NONE: *const () = core::ptr::null();
-        [
-            slot(malloc as *const ()),
-            slot(calloc as *const ()),
-            slot(realloc as *const ()),
-            slot(free as *const ()),
-            slot(posix_memalign as *const ()),
-            slot(aligned_alloc as *const ()),
-            slot(memalign as *const ()),
-            slot(valloc as *const ()),
-            slot(pvalloc as *const ()),
-            slot(NONE),
-            slot(NONE),
-            slot(NONE),
-            slot(NONE),
-            slot(NONE),
-            slot(NONE),
-            slot(NONE),
-            slot(NONE),
-            slot(NONE),
-            slot(NONE),
-        ]
+        let mut all = [const { slot(core::ptr::null()) }; FUNCTIONS];
+        all[Function::Malloc as usize] = slot(malloc as *const ());
+        all[Function::Calloc as usize] = slot(calloc as *const ());
+        all[Function::Realloc as usize] = slot(realloc as *const ());
+        all[Function::Free as usize] = slot(free as *const ());
+        all[Function::PosixMemalign as usize] = slot(posix_memalign as *const ());
+        all[Function::AlignedAlloc as usize] = slot(aligned_alloc as *const ());
+        all[Function::Memalign as usize] = slot(memalign as *const ());
+        all[Function::Valloc as usize] = slot(valloc as *const ());
+        all[Function::Pvalloc as usize] = slot(pvalloc as *const ());
+        all
     };
 }
 

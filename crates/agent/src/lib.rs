@@ -7,7 +7,7 @@
 //! - [`hooks`]: what the target calls instead of malloc, mmap, dlopen… The fast path is a few instructions.
 //! - [`patch`]: redirects the import slots of every loaded library to the hooks.
 //! - [`sample`]: decides which allocations are recorded (Poisson by bytes) and records them.
-//! - [`table`], [`regions`]: the agent's side of the live file (layout: crate `offheap-live`).
+//! - [`table`], [`regions`], [`threads`]: the agent's side of the live file (layout: crate `offheap-live`).
 //! - [`walk`]: native, HotSpot frames; names.
 //! - [`control`]: the ways in (attach, -agentpath, LD_PRELOAD) and the commands.
 //!
@@ -28,6 +28,10 @@
 //! Under LD_PRELOAD the same options come from the environment: `OFFHEAP_FILE`, `OFFHEAP_SIZE`,
 //! `OFFHEAP_INTERVAL`; without `OFFHEAP_FILE` the library stays asleep.
 
+// The product is built with panic=abort and without std: no panic machinery in the target, no symbol newer than
+// glibc 2.17. Tests and everyday builds keep std, which the test harness needs.
+#![cfg_attr(panic = "abort", no_std)]
+
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64")))]
 compile_error!(
     "the agent knows Linux on x86-64 only; other targets need their own arch.rs, walk/ and patch.rs"
@@ -37,6 +41,7 @@ mod arch;
 mod control;
 mod elf;
 mod guard;
+#[cfg(not(panic = "abort"))]
 mod heap;
 mod hooks;
 mod math;
@@ -47,4 +52,27 @@ mod regions;
 mod sample;
 mod sys;
 mod table;
+mod threads;
 mod walk;
+
+/// Nothing in the agent panics; if it does after all, the process ends here as it would by abort().
+#[cfg(panic = "abort")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    loop {
+        // SAFETY: ends the process.
+        unsafe { core::arch::asm!("ud2") };
+    }
+}
+
+// The precompiled core library names the personality of unwinding code, which nothing here ever runs. Hidden, so
+// that it can't stand in for another library's under LD_PRELOAD.
+#[cfg(panic = "abort")]
+core::arch::global_asm!(
+    ".pushsection .text.rust_eh_personality,\"ax\",@progbits",
+    ".globl rust_eh_personality",
+    ".hidden rust_eh_personality",
+    ".type rust_eh_personality, @function",
+    "rust_eh_personality: ud2",
+    ".popsection",
+);

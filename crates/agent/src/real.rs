@@ -17,7 +17,7 @@ pub const FAMILIES: usize = 2;
 /// Functions that are hooked, as indices into the tables of this module.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(usize)]
-#[allow(missing_docs, reason = "named like the functions")]
+#[allow(missing_docs, dead_code, reason = "named like the functions; two are only ever indices")]
 pub enum Function {
     Malloc = 0,
     Calloc,
@@ -39,10 +39,15 @@ pub enum Function {
     Dlclose,
     Dlsym,
     PthreadCreate,
+    /// The first of [`OPERATORS`] forms of operator new, then as many of operator delete. Hooked only where the
+    /// allocator brings its own (jemalloc, tcmalloc): libstdc++'s go through malloc and free.
+    OperatorNew,
 }
 
+/// Forms of operator new: with and without array, nothrow, alignment. And of delete, with size instead of nothrow.
+pub const OPERATORS: usize = 8;
 /// Number of functions.
-pub const FUNCTIONS: usize = 19;
+pub const FUNCTIONS: usize = Function::OperatorNew as usize + 2 * OPERATORS;
 /// Those that belong to an allocator come first.
 pub const ALLOCATOR_FUNCTIONS: usize = Function::Mmap as usize;
 
@@ -67,6 +72,22 @@ pub const NAMES: [&CStr; FUNCTIONS] = [
     c"dlclose",
     c"dlsym",
     c"pthread_create",
+    c"_Znwm",
+    c"_Znam",
+    c"_ZnwmRKSt9nothrow_t",
+    c"_ZnamRKSt9nothrow_t",
+    c"_ZnwmSt11align_val_t",
+    c"_ZnamSt11align_val_t",
+    c"_ZnwmSt11align_val_tRKSt9nothrow_t",
+    c"_ZnamSt11align_val_tRKSt9nothrow_t",
+    c"_ZdlPv",
+    c"_ZdaPv",
+    c"_ZdlPvm",
+    c"_ZdaPvm",
+    c"_ZdlPvSt11align_val_t",
+    c"_ZdaPvSt11align_val_t",
+    c"_ZdlPvmSt11align_val_t",
+    c"_ZdaPvmSt11align_val_t",
 ];
 
 /// Addresses of the real functions. The first family's begin as [`hooks::boot`] stand-ins, which resolve on first use.
@@ -93,7 +114,7 @@ pub fn real_of(family: usize, index: usize) -> usize {
 pub fn index_of(name: &CStr) -> Option<usize> {
     let bytes = name.to_bytes();
     if bytes.len() < 4
-        || !matches!(bytes.first(), Some(b'm' | b'c' | b'r' | b'f' | b'p' | b'a' | b'v' | b'd'))
+        || !matches!(bytes.first(), Some(b'm' | b'c' | b'r' | b'f' | b'p' | b'a' | b'v' | b'd' | b'_'))
     {
         return None;
     }
@@ -134,7 +155,18 @@ pub fn resolve() -> bool {
     let [process, libc] = &REAL.0;
     let mut complete = true;
     for (i, name) in NAMES.iter().enumerate() {
-        let found = first(name, &mut |_, _| true);
+        let found = if i >= Function::OperatorNew as usize {
+            // Only the allocator's own, which don't go through its malloc.
+            let malloc = real::<0>(Function::Malloc) as u64;
+            let all = first(name, &mut |_, _| true);
+            let own = first(name, &mut |o, _| {
+                let (start, end) = o.range();
+                malloc >= start && malloc < end
+            });
+            if all == own { own } else { 0 }
+        } else {
+            first(name, &mut |_, _| true)
+        };
         let of_libc = if i < ALLOCATOR_FUNCTIONS { first(name, &mut |o, d| is_libc(o, d)) } else { found };
         if let (Some(a), Some(b)) = (process.get(i), libc.get(i)) {
             // The stand-ins stay only where nothing was found; then nobody can have a reason to call them.
@@ -145,7 +177,52 @@ pub fn resolve() -> bool {
         }
         complete &= found != 0 || i > Function::Free as usize;
     }
+    for (name, place) in HELPERS.iter().zip(&HELPER) {
+        place.store(first(name, &mut |_, _| true) as *mut (), Relaxed);
+    }
     complete
+}
+
+/// Functions of libpthread that the agent calls itself. Looked up rather than linked: glibc 2.34 moved them into
+/// libc under a new symbol version, which a library linked there could not do without.
+#[derive(Clone, Copy)]
+#[repr(usize)]
+#[allow(missing_docs, reason = "named like the functions")]
+pub enum Helper {
+    Getspecific = 0,
+    AttrInit,
+    AttrGetstacksize,
+    AttrDestroy,
+    KeyCreate,
+    Setspecific,
+}
+
+const HELPERS: [&CStr; 6] = [
+    c"pthread_getspecific",
+    c"pthread_attr_init",
+    c"pthread_attr_getstacksize",
+    c"pthread_attr_destroy",
+    c"pthread_key_create",
+    c"pthread_setspecific",
+];
+static HELPER: [AtomicPtr<()>; HELPERS.len()] =
+    [const { AtomicPtr::new(core::ptr::null_mut()) }; HELPERS.len()];
+
+/// The address of a helper, 0 if the process has no such function.
+#[inline]
+pub fn helper(h: Helper) -> usize {
+    HELPER.get(h as usize).map_or(0, |p| p.load(Relaxed) as usize)
+}
+
+/// pthread_getspecific, which reads a slot of the calling thread and neither locks nor allocates.
+#[inline]
+pub fn thread_specific(key: u32) -> u64 {
+    let f = helper(Helper::Getspecific);
+    if f == 0 {
+        return 0;
+    }
+    // SAFETY: the address of that function; keys that were never made read as null.
+    unsafe { core::mem::transmute::<usize, unsafe extern "C" fn(u32) -> u64>(f)(key) }
 }
 
 /// Which family's function `index` this address is.

@@ -1,4 +1,4 @@
-//! Sampled mappings and thread stacks.
+//! The table of sampled mappings and thread stacks.
 //!
 //! Mappings can be cut and overlaid, so they are kept as ranges under a small spin lock whose holder does no more
 //! than scan a table. Nobody waits for it long: a sample that doesn't get it is dropped, an unmapping is put into a
@@ -93,20 +93,26 @@ impl Held {
         LIVE.fetch_sub(1, Relaxed);
     }
 
-    fn tick(&self, i: usize) -> Option<&mut u64> {
-        // SAFETY: under the lock, one reference at a time.
-        unsafe { (*TICKS.0.get()).get_mut(i) }
+    fn tick(&self, i: usize) -> Option<u64> {
+        // SAFETY: under the lock.
+        unsafe { (*TICKS.0.get()).get(i).copied() }
+    }
+
+    /// Stamps a region as made now; false if there is no such place.
+    fn stamp(&self, i: usize) -> bool {
+        // SAFETY: under the lock.
+        let place = unsafe { (*TICKS.0.get()).get_mut(i) };
+        place.map(|t| *t = TICK.fetch_add(1, Relaxed)).is_some()
     }
 
     fn add(&self, record: RegionRec) -> bool {
         let used = self.used();
         let free = (0..used).find(|&i| self.get(i).is_none());
         let i = free.unwrap_or(used);
-        let Some(tick) = self.tick(i) else {
+        if !self.stamp(i) {
             table::count(Counter::DropRegionsFull);
             return false;
-        };
-        *tick = TICK.fetch_add(1, Relaxed);
+        }
         self.set(i, record);
         LIVE.fetch_add(1, Relaxed);
         if i == used {
@@ -126,7 +132,7 @@ impl Held {
         for i in 0..self.used() {
             let Some(r) = self.get(i) else { continue };
             let mapping = matches!(kind_of(&r), Some(RegionKind::Anonymous | RegionKind::File));
-            if !mapping || r.end <= start || r.start >= end || self.tick(i).is_none_or(|t| *t >= tick) {
+            if !mapping || r.end <= start || r.start >= end || self.tick(i).is_none_or(|t| t >= tick) {
                 continue;
             }
             let (lo, hi) = (start.max(r.start), end.min(r.end));
@@ -140,6 +146,17 @@ impl Held {
                 if hi != r.end {
                     self.add(RegionRec { start: hi, ..r });
                 }
+            }
+        }
+    }
+
+    fn forget_thread(&self, pthread: u64) {
+        for i in 0..self.used() {
+            if let Some(r) =
+                self.get(i).filter(|r| r.start == pthread && r.kind == RegionKind::ThreadStack as u32)
+            {
+                self.account_free(&r, r.size);
+                self.clear(i);
             }
         }
     }
@@ -252,31 +269,28 @@ pub fn put_back(record: &RegionRec, start: u64, len: u64) {
     }
 }
 
-/// Samples the stack of a thread that was just made. The C library maps it, and keeps it for reuse, behind the hooks.
-///
-/// # Safety
-/// `attr` is null or what pthread_create was given.
-pub unsafe fn thread_created(pthread: u64, attr: *const libc::pthread_attr_t) {
-    let mut size = 0usize;
-    // SAFETY: reads the attribute; a null one stands for the defaults, which a fresh attribute has.
-    unsafe {
-        if attr.is_null() {
-            let mut defaults = core::mem::MaybeUninit::<libc::pthread_attr_t>::zeroed();
-            if libc::pthread_attr_init(defaults.as_mut_ptr()) == 0 {
-                libc::pthread_attr_getstacksize(defaults.as_ptr(), &mut size);
-                libc::pthread_attr_destroy(defaults.as_mut_ptr());
-            }
-        } else {
-            libc::pthread_attr_getstacksize(attr, &mut size);
-        }
+/// Adds a thread's stack; false if there is no room.
+pub fn add(record: RegionRec) -> bool {
+    let Some(held) = Held::new() else {
+        table::count(Counter::DropReentrant);
+        return false;
+    };
+    // The same stack again, from the C library's cache: its last thread's end went unseen.
+    held.forget_thread(record.start);
+    let added = held.add(record);
+    if added {
+        held.file.add_allocated(record.stack, record.size, record.weight);
     }
-    if size == 0 || size > 1 << 40 {
+    added
+}
+
+/// Forgets the stack of a thread that ends.
+pub fn thread_ended(pthread: u64) {
+    if sample::is_forked_child() {
         return;
     }
-    sample_region(
-        pthread,
-        pthread.saturating_add(page_up(size as u64)),
-        size as u64,
-        RegionKind::ThreadStack,
-    );
+    match Held::new() {
+        Some(held) => held.forget_thread(pthread),
+        None => table::count(Counter::LostFrees),
+    }
 }

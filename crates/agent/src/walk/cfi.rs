@@ -62,23 +62,36 @@ pub enum Fp {
     /// Saved at CFA + n.
     AtCfa(i16),
     /// Saved at rbp + n.
-    AtFp(i16),
+    AtRbp(i16),
 }
 
 impl Rule {
-    /// As one word; never 0.
+    /// Kinds of CFA in the top byte of a packed rule: [`Cfa::Sp`].
+    pub const SP: u64 = 1;
+    /// [`Cfa::Fp`].
+    pub const FP: u64 = 2;
+    const AT_FP: u64 = 3;
+    /// [`Cfa::Signal`].
+    pub const SIGNAL: u64 = 4;
+    /// [`Cfa::End`].
+    pub const END: u64 = 5;
+    /// [`Fp::AtCfa`] in the byte below; [`Fp::Same`] is 0.
+    pub const FP_AT_CFA: u64 = 1;
+    const FP_AT_FP: u64 = 2;
+
+    /// As one word; never 0. The offsets of the CFA and of rbp are in the lower half and the 16 bits above it.
     pub fn pack(self) -> u64 {
         let (kind, offset) = match self.cfa {
-            Cfa::Sp(n) => (1u64, n),
-            Cfa::Fp(n) => (2, n),
-            Cfa::AtFp(n) => (3, n),
-            Cfa::Signal => (4, 0),
-            Cfa::End => (5, 0),
+            Cfa::Sp(n) => (Self::SP, n),
+            Cfa::Fp(n) => (Self::FP, n),
+            Cfa::AtFp(n) => (Self::AT_FP, n),
+            Cfa::Signal => (Self::SIGNAL, 0),
+            Cfa::End => (Self::END, 0),
         };
         let (fp, fp_offset) = match self.fp {
-            Fp::Same => (0u64, 0),
-            Fp::AtCfa(n) => (1, n),
-            Fp::AtFp(n) => (2, n),
+            Fp::Same => (0, 0),
+            Fp::AtCfa(n) => (Self::FP_AT_CFA, n),
+            Fp::AtRbp(n) => (Self::FP_AT_FP, n),
         };
         u64::from(offset as u32) | u64::from(fp_offset as u16) << 32 | fp << 48 | kind << 56
     }
@@ -88,18 +101,18 @@ impl Rule {
     pub fn unpack(word: u64) -> Option<Rule> {
         let offset = word as u32 as i32;
         let cfa = match word >> 56 {
-            1 => Cfa::Sp(offset),
-            2 => Cfa::Fp(offset),
-            3 => Cfa::AtFp(offset),
-            4 => Cfa::Signal,
-            5 => Cfa::End,
+            Self::SP => Cfa::Sp(offset),
+            Self::FP => Cfa::Fp(offset),
+            Self::AT_FP => Cfa::AtFp(offset),
+            Self::SIGNAL => Cfa::Signal,
+            Self::END => Cfa::End,
             _ => return None,
         };
         let fp_offset = (word >> 32) as u16 as i16;
         let fp = match word >> 48 & 0xff {
             0 => Fp::Same,
-            1 => Fp::AtCfa(fp_offset),
-            _ => Fp::AtFp(fp_offset),
+            Self::FP_AT_CFA => Fp::AtCfa(fp_offset),
+            _ => Fp::AtRbp(fp_offset),
         };
         Some(Rule { cfa, fp })
     }
@@ -284,7 +297,7 @@ impl State {
         let fp = match self.fp {
             Place::Same | Place::Undefined => Fp::Same,
             Place::AtCfa(n) => Fp::AtCfa(n.try_into().ok()?),
-            Place::AtReg(RBP, n) => Fp::AtFp(n.try_into().ok()?),
+            Place::AtReg(RBP, n) => Fp::AtRbp(n.try_into().ok()?),
             _ => return None,
         };
         Some(Rule { cfa, fp })
@@ -553,7 +566,7 @@ mod tests {
     #[test]
     fn rules_survive_packing() {
         for cfa in [Cfa::Sp(8), Cfa::Sp(-8), Cfa::Fp(16), Cfa::AtFp(-8), Cfa::Signal, Cfa::End] {
-            for fp in [Fp::Same, Fp::AtCfa(-16), Fp::AtFp(0), Fp::AtFp(-32768)] {
+            for fp in [Fp::Same, Fp::AtCfa(-16), Fp::AtRbp(0), Fp::AtRbp(-32768)] {
                 let rule = Rule { cfa, fp };
                 assert_eq!(Rule::unpack(rule.pack()), Some(rule));
             }

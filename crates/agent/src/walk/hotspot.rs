@@ -18,6 +18,7 @@ use super::{Cached, Walk, cache_get, cache_put};
 use crate::arch::{Regs, Thread};
 use crate::elf::{Dynamic, Object};
 use crate::guard::peek;
+use crate::real;
 use crate::sys;
 use crate::table::NewFrame;
 
@@ -164,8 +165,7 @@ pub fn current_thread(t: &Thread) -> u64 {
     if key < 0 {
         return find_key(t);
     }
-    // SAFETY: reads a slot of the calling thread; takes no lock and allocates nothing.
-    let v = unsafe { libc::pthread_getspecific(key as libc::pthread_key_t) } as u64;
+    let v = real::thread_specific(key as u32);
     if v == 0 {
         return 0;
     }
@@ -174,7 +174,7 @@ pub fn current_thread(t: &Thread) -> u64 {
         return v;
     }
     // A VM thread that runs no Java, or one that is only just being attached: ask again now and then.
-    if known == v && t.seq.get() % 16 != 0 {
+    if known == v && !t.seq.get().is_multiple_of(16) {
         return 0;
     }
     let java = is_java_thread(v, t.tid.get());
@@ -189,8 +189,7 @@ fn find_key(t: &Thread) -> u64 {
         return 0;
     }
     for key in 0..256 {
-        // SAFETY: as above; a slot that was never made reads as null.
-        let v = unsafe { libc::pthread_getspecific(key) } as u64;
+        let v = real::thread_specific(key);
         if v > 4096 && v & 7 == 0 && is_java_thread(v, t.tid.get()) {
             KEY.store(key as i32, Relaxed);
             t.vm_thread.set(v | 1);
