@@ -1,0 +1,335 @@
+//! Writes a recording.
+
+use crate::codec::{self, Packer};
+use crate::{APPLICATION_ID, End, Error, SCHEMA_VERSION, thin};
+use offheap_model::{Profile, Snapshot};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Rows of one kind that are kept as figures; the whole snapshot has them all.
+const FIGURES: usize = 24;
+
+/// Snapshots between two rounds of thinning.
+const THIN_EVERY: u64 = 120;
+
+/// Seconds that keep every snapshot, to begin with; less when the file gets too large.
+const FULL_S: i64 = 3600;
+
+/// How to record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// The file's size at the most, bytes. Old snapshots are thinned out to stay below.
+    pub limit_bytes: u64,
+    /// Name of this host.
+    pub host: String,
+    /// The host's boot id: pids and start times repeat after a reboot.
+    pub boot_id: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { limit_bytes: 64 << 20, host: String::new(), boot_id: String::new() }
+    }
+}
+
+/// Writes a recording.
+pub struct Recorder {
+    connection: Connection,
+    path: PathBuf,
+    options: Options,
+    targets: HashMap<(i32, u64), Kept>,
+    series: HashMap<(&'static str, String), i64>,
+    full_s: i64,
+    appended: u64,
+}
+
+/// What is kept for a target between two snapshots.
+struct Kept {
+    id: i64,
+    frame: Option<(i64, Packer)>,
+}
+
+impl Recorder {
+    /// Makes a recording at `path`, or goes on with the one that is there.
+    ///
+    /// # Errors
+    /// The file is something else, of a newer version, written by another process, or can't be made.
+    pub fn create(path: &Path, options: Options) -> Result<Recorder, Error> {
+        let fail = |source| Error::from_sqlite(path, source);
+        let connection = Connection::open(path).map_err(fail)?;
+        connection.busy_timeout(Duration::from_secs(2)).map_err(fail)?;
+        let is_new = connection
+            .query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get::<_, i64>(0))
+            .map_err(fail)?
+            == 0;
+        if is_new {
+            connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(fail)?;
+            connection.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(fail)?;
+            // A file that shrinks when snapshots are thinned needs this before its first table.
+            connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(fail)?;
+        } else {
+            check(&connection, path)?;
+        }
+        connection.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
+        // With WAL this loses nothing when the process is killed, and the last seconds when the machine is.
+        connection.pragma_update(None, "synchronous", "NORMAL").map_err(fail)?;
+        connection.pragma_update(None, "journal_size_limit", 4 << 20).map_err(fail)?;
+        if is_new {
+            connection
+                .execute_batch(&format!("BEGIN; {} COMMIT;", include_str!("schema.sql")))
+                .map_err(fail)?;
+        }
+        Ok(Recorder {
+            connection,
+            path: path.to_owned(),
+            options,
+            targets: HashMap::new(),
+            series: HashMap::new(),
+            full_s: FULL_S,
+            appended: 0,
+        })
+    }
+
+    /// Writes `snapshot`; it is safe when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Full`] and others; what was written before stays readable.
+    pub fn append(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
+        self.write(snapshot).map_err(|source| {
+            // Rolled back: what was remembered of this transaction is not in the file.
+            self.targets.clear();
+            self.series.clear();
+            Error::from_sqlite(&self.path, source)
+        })?;
+        self.appended += 1;
+        if self.appended.is_multiple_of(THIN_EVERY) {
+            self.thin(snapshot.time_ms).map_err(|source| Error::from_sqlite(&self.path, source))?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, snapshot: &Snapshot) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction()?;
+        let key = (snapshot.process.pid, snapshot.process.start_ticks);
+        let kept = match self.targets.entry(key) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                let id = target(&transaction, snapshot, &self.options)?;
+                entry.insert(Kept { id, frame: None })
+            }
+        };
+        let json = codec::json(snapshot);
+        let io = |error: std::io::Error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
+        let mut packed = None;
+        if let Some((frame_id, packer)) = &mut kept.frame {
+            let bytes = packer.pack(&json).map_err(io)?;
+            if !packer.is_worn(bytes.len()) {
+                packed = Some((*frame_id, bytes));
+            }
+        }
+        let (frame_id, body) = match packed {
+            Some(packed) => packed,
+            None => {
+                transaction
+                    .prepare_cached("INSERT INTO frame (body) VALUES (?1)")?
+                    .execute([codec::pack(&json).map_err(io)?])?;
+                let frame_id = transaction.last_insert_rowid();
+                let mut packer = Packer::new(&json).map_err(io)?;
+                let body = packer.pack(&json).map_err(io)?;
+                kept.frame = Some((frame_id, packer));
+                (frame_id, body)
+            }
+        };
+        transaction
+            .prepare_cached(
+                "INSERT INTO snapshot (target_id, time_ms, rss_bytes, frame_id, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![kept.id, snapshot.time_ms, signed(snapshot.memory.rss_bytes), frame_id, body])?;
+        let snapshot_id = transaction.last_insert_rowid();
+        {
+            let mut insert = transaction.prepare_cached(
+                "INSERT OR REPLACE INTO figure (snapshot_id, series_id, bytes, count) VALUES (?1, ?2, ?3, ?4)",
+            )?;
+            for (kind, name, bytes, count) in figures(snapshot) {
+                let series_id = series(&transaction, &mut self.series, kind, name)?;
+                insert.execute(params![snapshot_id, series_id, signed(bytes), count.map(signed)])?;
+            }
+        }
+        transaction.commit()
+    }
+
+    fn thin(&mut self, now_ms: i64) -> rusqlite::Result<()> {
+        loop {
+            let transaction = self.connection.transaction()?;
+            let ids: Vec<i64> = transaction
+                .prepare_cached("SELECT id FROM target")?
+                .query_map([], |row| row.get(0))?
+                .collect::<rusqlite::Result<_>>()?;
+            let mut gone = 0;
+            for id in ids {
+                gone += thin::thin(&transaction, id, now_ms, self.full_s)?;
+            }
+            transaction.commit()?;
+            if gone > 0 {
+                // Frames may be gone too; the next snapshot begins a new one.
+                self.targets.values_mut().for_each(|kept| kept.frame = None);
+            }
+            self.connection.execute_batch("PRAGMA incremental_vacuum")?;
+            let size: i64 = self.connection.query_row(
+                "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
+                [],
+                |row| row.get(0),
+            )?;
+            if size.unsigned_abs() <= self.options.limit_bytes || self.full_s <= 60 {
+                return Ok(());
+            }
+            self.full_s /= 2;
+        }
+    }
+
+    /// Notes that the process `pid` that started at `start_ticks` has ended.
+    ///
+    /// # Errors
+    /// As [`Recorder::append`].
+    pub fn end(&mut self, pid: i32, start_ticks: u64, end: &End) -> Result<(), Error> {
+        self.connection
+            .execute(
+                "UPDATE target SET ended_ms = ?1, ended_how = ?2
+                 WHERE pid = ?3 AND start_ticks = ?4 AND boot_id = ?5",
+                params![end.time_ms, end.how, pid, signed(start_ticks), self.options.boot_id],
+            )
+            .map(drop)
+            .map_err(|source| Error::from_sqlite(&self.path, source))
+    }
+
+    /// Writes a mark.
+    ///
+    /// # Errors
+    /// As [`Recorder::append`].
+    pub fn mark(&mut self, time_ms: i64, text: &str) -> Result<(), Error> {
+        self.connection
+            .execute("INSERT INTO mark (time_ms, text) VALUES (?1, ?2)", params![time_ms, text])
+            .map(drop)
+            .map_err(|source| Error::from_sqlite(&self.path, source))
+    }
+
+    /// Writes a profile of the target of `snapshot`.
+    ///
+    /// # Errors
+    /// As [`Recorder::append`].
+    pub fn profile(&mut self, snapshot: &Snapshot, time_ms: i64, profile: &Profile) -> Result<(), Error> {
+        let write = |recorder: &mut Recorder| -> rusqlite::Result<()> {
+            let transaction = recorder.connection.transaction()?;
+            let id = target(&transaction, snapshot, &recorder.options)?;
+            let body = codec::pack(&serde_json::to_vec(profile).unwrap_or_default())
+                .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+            transaction.execute(
+                "INSERT INTO profile (target_id, time_ms, body) VALUES (?1, ?2, ?3)",
+                params![id, time_ms, body],
+            )?;
+            transaction.commit()
+        };
+        write(self).map_err(|source| Error::from_sqlite(&self.path, source))
+    }
+
+    /// Ends the recording: afterwards the one file is all there is, without a log beside it.
+    ///
+    /// # Errors
+    /// As [`Recorder::append`].
+    pub fn finish(self) -> Result<(), Error> {
+        self.connection
+            .pragma_update(None, "journal_mode", "DELETE")
+            .map_err(|source| Error::from_sqlite(&self.path, source))
+    }
+}
+
+/// That the file is a recording this version can go on with.
+pub(crate) fn check(connection: &Connection, path: &Path) -> Result<(), Error> {
+    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    let fail = |source| Error::from_sqlite(path, source);
+    if pragma("application_id").map_err(fail)? != APPLICATION_ID {
+        return Err(Error::NotARecording(path.to_owned()));
+    }
+    match pragma("user_version").map_err(fail)? {
+        SCHEMA_VERSION => Ok(()),
+        found => Err(Error::Newer { path: path.to_owned(), found, known: SCHEMA_VERSION }),
+    }
+}
+
+fn target(transaction: &Transaction<'_>, snapshot: &Snapshot, options: &Options) -> rusqlite::Result<i64> {
+    let process = &snapshot.process;
+    let command = match &snapshot.jvm {
+        Some(jvm) if !jvm.main.is_empty() => &jvm.main,
+        _ => &process.command,
+    };
+    transaction.execute(
+        "INSERT OR IGNORE INTO target (pid, start_ticks, boot_id, host, command) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![process.pid, signed(process.start_ticks), options.boot_id, options.host, command],
+    )?;
+    transaction.query_row(
+        "SELECT id FROM target WHERE pid = ?1 AND start_ticks = ?2 AND boot_id = ?3",
+        params![process.pid, signed(process.start_ticks), options.boot_id],
+        |row| row.get(0),
+    )
+}
+
+fn series(
+    transaction: &Transaction<'_>,
+    known: &mut HashMap<(&'static str, String), i64>,
+    kind: &'static str,
+    name: String,
+) -> rusqlite::Result<i64> {
+    if let Some(id) = known.get(&(kind, name.clone())) {
+        return Ok(*id);
+    }
+    let found = transaction
+        .prepare_cached("SELECT id FROM series WHERE kind = ?1 AND name = ?2")?
+        .query_row(params![kind, name], |row| row.get(0))
+        .optional()?;
+    let id = match found {
+        Some(id) => id,
+        None => {
+            transaction
+                .prepare_cached("INSERT INTO series (kind, name) VALUES (?1, ?2)")?
+                .execute(params![kind, name])?;
+            transaction.last_insert_rowid()
+        }
+    };
+    // Pools with random names would let it grow for ever.
+    if known.len() > 10_000 {
+        known.clear();
+    }
+    known.insert((kind, name), id);
+    Ok(id)
+}
+
+/// (kind, name, bytes, count) of what people query most.
+fn figures(snapshot: &Snapshot) -> Vec<(&'static str, String, u64, Option<u64>)> {
+    let mut figures = Vec::new();
+    figures.extend(snapshot.domains.iter().map(|f| ("domain", f.domain.to_string(), f.rss_bytes, None)));
+    figures.extend(
+        snapshot
+            .threads
+            .iter()
+            .take(FIGURES)
+            .map(|pool| ("threads", pool.pool.clone(), pool.resident_bytes, Some(pool.count))),
+    );
+    let arenas = snapshot.malloc.iter().flat_map(|malloc| &malloc.arenas).take(FIGURES);
+    figures.extend(arenas.map(|arena| {
+        let name = if arena.main { "main".to_owned() } else { format!("{:#x}", arena.address) };
+        ("arena", name, arena.resident_bytes, Some(arena.in_use_count))
+    }));
+    let nmt = snapshot.jvm.iter().filter_map(|jvm| jvm.nmt.as_ref()).flat_map(|nmt| &nmt.categories);
+    figures.extend(nmt.map(|category| {
+        let bytes = category.malloc_bytes + category.committed_bytes;
+        ("nmt", category.name.clone(), bytes, Some(category.malloc_count))
+    }));
+    figures
+}
+
+/// SQLite's integers are signed; no size or time comes near the limit.
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
