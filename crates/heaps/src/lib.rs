@@ -6,6 +6,7 @@
 mod glibc;
 mod heap;
 mod identify;
+mod unwalked;
 mod walker;
 
 pub use heap::{Arena, ContentHint, Heap, Label, LabelKind, PageAccount, Resident, SizeClass};

@@ -1,6 +1,7 @@
 //! The way in: find the allocator once, walk it as often as wanted.
 
 use crate::glibc::{Glibc, Sizes};
+use crate::unwalked;
 use crate::{Allocator, Heap, Identity, SizeClass, identify};
 use offheap_linux::{Memory, Process};
 
@@ -56,7 +57,7 @@ impl Walker {
                 heap.size_classes = size_classes(&sizes);
                 heap
             }
-            None => Heap::default(),
+            None => unwalked::label(self.identity.allocator, memory, options),
         };
         heap.allocator = self.identity.allocator;
         heap.version.clone_from(&self.identity.version);
