@@ -7,7 +7,7 @@ use std::collections::HashMap;
 /// The statics that vmStructs doesn't name but `.symtab` does, as they are mangled. A build without `.symtab` lacks them; then
 /// what they would have told is found by shape or not told.
 mod symbol {
-    pub(crate) const ALL: [&str; 20] = [
+    pub(crate) const ALL: [&str; 19] = [
         NMT_LEVEL,
         NMT_MALLOC,
         NMT_VIRTUAL,
@@ -26,7 +26,6 @@ mod symbol {
         PARALLEL_MARK_BITMAP,
         PARALLEL_SUMMARY,
         CMS_COLLECTOR,
-        Z_HEAP,
         POLLING_PAGE,
     ];
     pub(crate) const NMT_LEVEL: &str = "_ZN10MemTracker15_tracking_levelE";
@@ -48,7 +47,6 @@ mod symbol {
     pub(crate) const PARALLEL_MARK_BITMAP: &str = "_ZN17PSParallelCompact12_mark_bitmapE";
     pub(crate) const PARALLEL_SUMMARY: &str = "_ZN17PSParallelCompact13_summary_dataE";
     pub(crate) const CMS_COLLECTOR: &str = "_ZN29ConcurrentMarkSweepGeneration10_collectorE";
-    pub(crate) const Z_HEAP: &str = "_ZN5ZHeap5_heapE";
     pub(crate) const POLLING_PAGE: &str = "_ZN18SafepointMechanism13_polling_pageE";
 }
 pub(crate) use symbol::*;

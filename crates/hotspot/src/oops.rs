@@ -1,6 +1,7 @@
 //! Pointers to Java objects as the heap and libjvm keep them: compressed, coloured by ZGC, or plain; and object headers.
 
 use crate::flags::Flags;
+use crate::heap::z;
 use crate::vm::Vm;
 
 /// Bits to shift a mark word by to get the class with `-XX:+UseCompactObjectHeaders` (`markWord::klass_shift`, 64-bit).
@@ -44,7 +45,8 @@ impl Oops {
         } else {
             Header::Wide
         };
-        let colour_shift = set("UseZGC").then(|| colour_shift(vm)).flatten().unwrap_or(0);
+        let colour_shift =
+            (set("UseZGC") && z::prefix(vm, flags) == 'Z').then(|| colour_shift(vm)).flatten().unwrap_or(0);
         Oops { narrow, colour_shift, header }
     }
 

@@ -7,7 +7,16 @@ use offheap_hotspot::{HotSpot, Label, View, ViewOptions};
 use offheap_linux::{Memory, PageKind, Process, Vma};
 use support::{Java, Jvm, javas};
 
-const COLLECTORS: [&str; 5] = ["Serial", "Parallel", "G1", "Z", "Shenandoah"];
+/// The collectors' names, and the options that choose them.
+const COLLECTORS: [(&str, &str); 7] = [
+    ("Serial", "-XX:+UseSerialGC"),
+    ("Parallel", "-XX:+UseParallelGC"),
+    ("G1", "-XX:+UseG1GC"),
+    ("Z", "-XX:+UseZGC"),
+    ("Z", "-XX:+UseZGC -XX:+ZGenerational"),
+    ("Shenandoah", "-XX:+UseShenandoahGC"),
+    ("ConcMarkSweep", "-XX:+UseConcMarkSweepGC"),
+];
 const CONDITIONS: [(&str, &[&str]); 2] =
     [("small", &["-Xmx256m"]), ("pretouched", &["-Xms1g", "-Xmx1g", "-XX:+AlwaysPreTouch"])];
 /// What may stay without a label, in percent of the resident memory.
@@ -18,19 +27,22 @@ fn nearly_all_resident_memory_has_a_label() {
     let mut over = Vec::new();
     let only = std::env::var("OFFHEAP_MATRIX").unwrap_or_default();
     for java in javas() {
-        for collector in COLLECTORS {
-            let flag = format!("-XX:+Use{collector}GC");
-            if !java.accepts(&["-XX:+UnlockExperimentalVMOptions", &flag]) {
+        for (collector, flags) in COLLECTORS {
+            let flags: Vec<&str> =
+                std::iter::once("-XX:+UnlockExperimentalVMOptions").chain(flags.split(' ')).collect();
+            // From 23 on the generations are the default and the flag says so with a warning.
+            if !java.accepts(&flags) || (flags.len() > 2 && java.feature != 21) {
                 continue;
             }
             for (condition, options) in CONDITIONS {
-                let cell = format!("{} {collector} {condition}", java.version);
+                let cell =
+                    format!("{} {} {condition}", java.version, flags[1..].join(" ").replace("-XX:+", ""));
                 if !only.split(' ').all(|word| cell.contains(word)) {
                     continue;
                 }
-                let options = [&["-XX:+UnlockExperimentalVMOptions", flag.as_str()], options].concat();
+                let options = [&flags, options].concat();
                 let rest = rest(&java, &options, collector);
-                println!("{cell:30} {}", rest.text);
+                println!("{cell:42} {}", rest.text);
                 if rest.percent > LIMIT || !rest.complete {
                     over.push(cell);
                 }
@@ -75,7 +87,13 @@ fn rest(java: &Java, options: &[&str], collector: &str) -> Rest {
     if percent > LIMIT || std::env::var_os("OFFHEAP_VERBOSE").is_some() {
         for (start, end, resident) in gaps {
             let vma = memory.vma(start).unwrap();
-            text += &format!("\n    {start:x}-{end:x} {}K resident {}K in {:x}-{:x}", (end - start) >> 10, resident >> 10, vma.start, vma.end);
+            text += &format!(
+                "\n    {start:x}-{end:x} {}K resident {}K in {:x}-{:x}",
+                (end - start) >> 10,
+                resident >> 10,
+                vma.start,
+                vma.end
+            );
         }
     }
     Rest { percent, complete: view.coverage.is_complete(), text }
@@ -119,28 +137,33 @@ fn gaps(labels: &[Label], start: u64, end: u64) -> Vec<(u64, u64)> {
 
 /// One of glibc's heaps: aligned to 64 MB, it starts with a pointer to its arena.
 fn is_arena(memory: &Memory, vma: &Vma) -> bool {
-    vma.start.is_multiple_of(64 << 20) && vma.write && memory.u64(vma.start).is_ok_and(|arena| arena >> 40 == 0x7f)
+    vma.start.is_multiple_of(64 << 20)
+        && vma.write
+        && memory.u64(vma.start).is_ok_and(|arena| arena >> 40 == 0x7f)
 }
 
 /// Resident bytes without what looks like glibc's mmapped chunks: a chunk's size with its "mapped" bit at a page's start.
 fn without_chunks(memory: &Memory, start: u64, end: u64) -> u64 {
-    let present = |start, end| -> u64 {
-        let runs = memory.pagemap().runs(start, end);
-        runs.iter().filter(|run| run.kind == PageKind::Present).map(|run| run.end - run.start).sum()
-    };
     let mut rest = 0;
-    let mut at = start;
-    while at < end {
-        let size = memory.u64(at + 8).unwrap_or(0);
-        // From 2.42 on the size is stored without the header.
-        let chunk = [size & !7, (size & !7) + 16].into_iter().find(|bytes| bytes.is_multiple_of(4096));
-        at = match chunk {
-            Some(bytes) if size & 7 == 2 && bytes >= 4096 && bytes <= end - at => at + bytes,
-            _ => {
-                rest += present(at, at + 4096);
-                at + 4096
+    let mut chunk_end = start;
+    for run in memory.pagemap().runs(start, end).iter().filter(|run| run.kind == PageKind::Present) {
+        let mut at = run.start;
+        while at < run.end {
+            if at >= chunk_end {
+                let size = memory.u64(at + 8).unwrap_or(0);
+                // From 2.42 on the size is stored without the header.
+                let chunk = [size & !7, (size & !7).saturating_add(16)]
+                    .into_iter()
+                    .find(|bytes| bytes.is_multiple_of(4096));
+                match chunk {
+                    Some(bytes) if size & 7 == 2 && bytes >= 4096 && bytes <= end - at => {
+                        chunk_end = at + bytes
+                    }
+                    _ => rest += 4096,
+                }
             }
-        };
+            at += 4096;
+        }
     }
     rest
 }

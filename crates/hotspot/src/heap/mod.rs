@@ -6,7 +6,7 @@ mod parallel;
 mod pools;
 mod shape;
 mod shenandoah;
-mod z;
+pub(crate) mod z;
 
 use crate::flags::Flags;
 use crate::hsperf::Hsperf;
@@ -61,7 +61,7 @@ pub(crate) fn read(
         "Parallel" => parallel::read(vm, &reserved, labels),
         "Serial" | "ConcMarkSweep" => generations::read(vm, object, gc, labels),
         "Epsilon" => generations::read_epsilon(vm, object),
-        "Z" => z::read(vm, object, labels),
+        "Z" => z::read(vm, flags, object, labels),
         "Shenandoah" => shenandoah::read(vm, object, &reserved, labels),
         _ => None,
     }

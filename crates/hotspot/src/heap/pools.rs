@@ -29,7 +29,8 @@ pub(super) fn old_after_gc(vm: &Vm<'_>, max: u64) -> Option<u64> {
     let words = vm.target.words(pool, POOL_WORDS)?;
     let (managers, peak_max) = (*words.get(11)? as u32, *words.get(15)?);
     let [_, used, committed, after_max] = *words.get(16..)?.first_chunk::<4>()?;
-    let believable = (1..=5).contains(&managers) && peak_max == after_max && used <= committed && committed <= max;
+    let believable =
+        (1..=5).contains(&managers) && peak_max == after_max && used <= committed && committed <= max;
     (believable && committed != 0).then_some(used)
 }
 

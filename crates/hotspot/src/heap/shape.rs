@@ -42,7 +42,7 @@ pub(crate) fn ranges_in(
 }
 
 /// True where all of the range is anonymous private memory of any protection.
-fn is_own_mapping(vm: &Vm<'_>, range: &Range<u64>) -> bool {
+pub(super) fn is_own_mapping(vm: &Vm<'_>, range: &Range<u64>) -> bool {
     vm.target.vma(range.start).is_some_and(|vma| vma.path.is_empty() && !vma.shared)
         && vm.target.is_mapped(range.start, range.end)
 }

@@ -6,8 +6,10 @@ use crate::labels::Labels;
 use crate::vm::Vm;
 use std::ops::Range;
 
+/// More regions than a heap has: about 2,048 are aimed at.
+const MAX_REGIONS: u64 = 1 << 24;
 /// Words of an object that the heap object points to.
-const OBJECT_WORDS: usize = 64;
+const OBJECT_WORDS: usize = 32;
 /// Objects followed.
 const MAX_OBJECTS: usize = 600;
 
@@ -21,28 +23,53 @@ pub(super) fn read(vm: &Vm<'_>, heap: u64, reserved: &Range<u64>, labels: &mut L
     Some(Found { committed, used, old_used: None, gc_complete })
 }
 
+/// Labels the tables; true where all were found.
 fn tables(vm: &Vm<'_>, heap: u64, reserved: &Range<u64>, labels: &mut Labels) -> bool {
     let size = vm.tables.size_of("ShenandoahHeap").unwrap_or(2048).min(8192);
     let words = vm.target.words_while_readable(heap, (size / 8) as usize);
-    let bytes = reserved.end - reserved.start;
-    let fits = |range: u64| (4096..=bytes / 32).contains(&range) || range == bytes / 64;
-    let mut found = shape::ranges_in(vm, &words, reserved, fits);
-    for object in words
-        .iter()
-        .filter(|word| **word != 0 && **word % 8 == 0 && !reserved.contains(*word))
-        .take(MAX_OBJECTS)
-    {
+    // A bit for each word, and the same again for the marking of class unloading and verification.
+    let bitmap_bytes = ((reserved.end - reserved.start) / 64).next_multiple_of(4096);
+    let is_bitmap = |bytes: u64| (bitmap_bytes..=bitmap_bytes.next_multiple_of(2 << 20)).contains(&bytes);
+    let bitmaps = shape::ranges_in(vm, &words, reserved, is_bitmap);
+    for range in &bitmaps {
+        labels.add(range.start, range.end, What::Gc, "mark bitmap", "shape");
+    }
+    let regions = region_table(vm, heap);
+    if let Some(range) = &regions {
+        labels.add(range.start, range.end, What::Gc, "region table", "vmStructs");
+    }
+    let set = collection_set(vm, heap, &words, reserved);
+    if let Some(range) = &set {
+        labels.add(range.start, range.end, What::Gc, "collection set", "shape");
+    }
+    !bitmaps.is_empty() && regions.is_some() && set.is_some()
+}
+
+fn region_count(vm: &Vm<'_>, heap: u64) -> Option<u64> {
+    vm.u64(heap, "ShenandoahHeap", "_num_regions").filter(|count| (2..MAX_REGIONS).contains(count))
+}
+
+/// The region objects, one behind the other in a mapping of their own. In 11 they are not in vmStructs as an array.
+fn region_table(vm: &Vm<'_>, heap: u64) -> Option<Range<u64>> {
+    let count = region_count(vm, heap)?;
+    let array = vm.pointer(heap, "ShenandoahHeap", "_regions")?;
+    let [first, second] = *vm.target.words(array, 2)?.first_chunk::<2>()?;
+    let stride = second.checked_sub(first).filter(|stride| *stride != 0 && *stride < 1 << 16)?;
+    let end = first.checked_add(count.checked_mul(stride)?)?.next_multiple_of(4096);
+    let start = first & !4095;
+    shape::is_own_mapping(vm, &(start..end)).then_some(start..end)
+}
+
+/// The collection set's map: a byte for each region, biased so that an address shifted by the region's size is the index: its
+/// reservation covers everything from address 0. The object that holds it is one of those the heap object points to.
+fn collection_set(vm: &Vm<'_>, heap: u64, words: &[u64], reserved: &Range<u64>) -> Option<Range<u64>> {
+    let region =
+        vm.static_u64("ShenandoahHeapRegion", "RegionSizeBytes").filter(|bytes| bytes.is_power_of_two())?;
+    let map = region_count(vm, heap)? + reserved.start / region;
+    let is_map = |bytes: u64| bytes == map.next_multiple_of(4096);
+    let objects = words.iter().filter(|word| **word != 0 && **word % 8 == 0 && !reserved.contains(*word));
+    objects.take(MAX_OBJECTS).find_map(|object| {
         let words = vm.target.words_while_readable(*object, OBJECT_WORDS);
-        found.extend(shape::ranges_in(vm, &words, reserved, fits));
-    }
-    let bitmap = found.iter().any(|range| range.end - range.start >= bytes / 64);
-    for range in found {
-        let name = if range.end - range.start >= bytes / 64 {
-            "mark bitmap"
-        } else {
-            "region table, collection set"
-        };
-        labels.add(range.start, range.end, What::Gc, name, "shape");
-    }
-    bitmap
+        shape::ranges_in(vm, &words, reserved, is_map).into_iter().next()
+    })
 }

@@ -3,8 +3,8 @@
 
 use super::{Found, shape};
 use crate::What;
+use crate::flags::Flags;
 use crate::labels::Labels;
-use crate::libjvm::Z_HEAP;
 use crate::target::Target;
 use crate::vm::Vm;
 use std::ops::Range;
@@ -50,27 +50,43 @@ pub(super) fn mapped_times(views: &[View]) -> u32 {
     }) as u32
 }
 
-pub(super) fn read(vm: &Vm<'_>, heap_object: u64, labels: &mut Labels) -> Option<Found> {
-    let heap = vm
-        .variable(Z_HEAP)
-        .filter(|heap| *heap != 0)
-        .or_else(|| vm.place(heap_object, "ZCollectedHeap", "_heap"))?;
-    let (committed, used) = pages(vm, heap).unzip();
-    let gc_complete = tables(vm, heap, labels);
+/// The letter that the classes' names start with: in 21 to 23 the collector without generations is kept beside the new one, its
+/// classes renamed.
+pub(crate) fn prefix(vm: &Vm<'_>, flags: &Flags) -> char {
+    let single = vm.tables.size_of("XCollectedHeap").is_some() && !flags.is_set(vm.target, "ZGenerational");
+    if single { 'X' } else { 'Z' }
+}
+
+pub(super) fn read(vm: &Vm<'_>, flags: &Flags, heap_object: u64, labels: &mut Labels) -> Option<Found> {
+    let names = Names(prefix(vm, flags));
+    let heap = vm.place(heap_object, &names.of("CollectedHeap"), "_heap")?;
+    let (committed, used) = pages(vm, names, heap).unzip();
+    let gc_complete = tables(vm, names, heap, labels);
     Some(Found { committed, used, old_used: None, gc_complete })
 }
 
+/// The classes' names in this VM.
+#[derive(Clone, Copy)]
+struct Names(char);
+
+impl Names {
+    fn of(self, rest: &str) -> String {
+        format!("{}{rest}", self.0)
+    }
+}
+
 /// Capacity and used bytes of the page allocator; from 25 it has a partition for each NUMA node.
-fn pages(vm: &Vm<'_>, heap: u64) -> Option<(u64, u64)> {
-    let allocator = vm.place(heap, "ZHeap", "_page_allocator")?;
-    if let Some(used) = vm.u64(allocator, "ZPageAllocator", "_used") {
+fn pages(vm: &Vm<'_>, names: Names, heap: u64) -> Option<(u64, u64)> {
+    let class = names.of("PageAllocator");
+    let allocator = vm.place(heap, &names.of("Heap"), "_page_allocator")?;
+    if let Some(used) = vm.u64(allocator, &class, "_used") {
         // In 11 the capacity is the physical memory manager's.
-        let capacity = vm.u64(allocator, "ZPageAllocator", "_capacity").or_else(|| {
-            vm.u64(vm.place(allocator, "ZPageAllocator", "_physical")?, "ZPhysicalMemoryManager", "_capacity")
+        let capacity = vm.u64(allocator, &class, "_capacity").or_else(|| {
+            vm.u64(vm.place(allocator, &class, "_physical")?, "ZPhysicalMemoryManager", "_capacity")
         })?;
         return Some((capacity, used));
     }
-    let partitions = vm.place(allocator, "ZPageAllocator", "_partitions")?;
+    let partitions = vm.place(allocator, &class, "_partitions")?;
     let first = vm.pointer(partitions, "ZPerNUMAZPartition", "_addr")?;
     let count = vm.target.u32(vm.tables.address("ZNUMA", "_count")?)?;
     let size = vm.tables.size_of("ZPartition")?;
@@ -83,28 +99,81 @@ fn pages(vm: &Vm<'_>, heap: u64) -> Option<(u64, u64)> {
     })
 }
 
-/// Labels the tables indexed by granules of the address space, and what else the heap object speaks of: the space of the mark
-/// stacks and the maps of the relocation.
-fn tables(vm: &Vm<'_>, heap: u64, labels: &mut Labels) -> bool {
-    let size = vm.tables.size_of("ZHeap").unwrap_or(4096).min(1 << 15);
+/// Labels the granule maps and the mark stacks; true where the page table, the one that vmStructs names, was found.
+fn tables(vm: &Vm<'_>, names: Names, heap: u64, labels: &mut Labels) -> bool {
+    let size = vm.tables.size_of(&names.of("Heap")).unwrap_or(4096).min(1 << 15);
     let words = vm.target.words_while_readable(heap, (size / 8) as usize);
-    let views = views(vm.target);
-    let is_heap = |address: u64| views.iter().any(|view| view.range.contains(&address));
-    // A granule table is one pointer for each 2 MB of address space: the mapping that starts where it does.
-    let mut found = false;
-    for word in words.iter().filter(|word| **word != 0 && **word % 4096 == 0 && !is_heap(**word)) {
-        if let Some(vma) = vm.target.vma(*word).filter(|vma| vma.path.is_empty() && !vma.shared && vma.write)
-            && labels.at(*word).is_none()
-        {
-            let _ = vma;
-            found = true;
-        }
+    mark_stacks(vm, &words, labels);
+    let heap_class = names.of("Heap");
+    let Some(page_table) =
+        ["_page_table", "_pagetable"].into_iter().find_map(|field| vm.place(heap, &heap_class, field))
+    else {
+        return false;
+    };
+    if vm.tables.size_of("ZGranuleMapForPageTable").is_none() {
+        // In 11 the table is a range of its own size, one pointer for each granule of the address space.
+        let map = vm.target.pointer(page_table).and_then(|map| vm.target.vma(map));
+        let Some(map) = map.filter(|vma| vma.path.is_empty() && !vma.shared) else { return false };
+        labels.add(map.start, map.end, What::Gc, "page table", "vmStructs");
+        return true;
     }
-    let fits = |bytes: u64| (1 << 16..1 << 44).contains(&bytes);
-    for range in shape::ranges_in(vm, &words, &(0..0), fits) {
-        if !is_heap(range.start) {
-            labels.add(range.start, range.end, What::Gc, "mark stacks", "shape");
+    // ZGranuleMap: the number of entries, then the entries, one pointer for each granule of the address space. The heap object
+    // holds several: of pages and, for relocation, of forwardings.
+    let Some(count) = vm.target.u64(page_table).filter(|count| (1..1 << 32).contains(count)) else {
+        return false;
+    };
+    let mut found = false;
+    for pair in words.windows(2).filter(|pair| pair[0] == count && pair[1] != 0) {
+        let (start, bytes) = (pair[1], count * 8);
+        let Some(end) = start.checked_add(bytes).filter(|end| vm.target.is_mapped(start, *end)) else {
+            continue;
+        };
+        // A small map is a malloc block.
+        if start % 4096 == 0 {
+            labels.add(
+                start,
+                end.next_multiple_of(4096),
+                What::Gc,
+                "page and forwarding tables",
+                "vmStructs",
+            );
         }
+        found = true;
     }
     found
+}
+
+/// The space the mark stacks are cut from (ZMarkStackSpace, up to 24): start, top and end, committed up to the end. In 11 it
+/// starts at a fixed address and keeps only top and end.
+fn mark_stacks(vm: &Vm<'_>, words: &[u64], labels: &mut Labels) {
+    const START_11: u64 = 0x1500_0000_0000;
+    const LEAST: u64 = 1 << 20;
+    for triple in words.windows(3) {
+        let [first, top, end] = [triple[0], triple[1], triple[2]];
+        let start =
+            if vm.target.vma(first).is_some_and(|vma| vma.start == START_11) { START_11 } else { first };
+        let end = if start == START_11 { top } else { end };
+        let is_space = start != 0
+            && start.is_multiple_of(4096)
+            && end % 4096 == 0
+            && (start == START_11 || (start <= top && top <= end))
+            && end.checked_sub(start).is_some_and(|bytes| (LEAST..1 << 36).contains(&bytes))
+            && shape::is_own_mapping(vm, &(start..end));
+        if is_space {
+            labels.add(start, end, What::Gc, "mark stacks", "shape");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_is_mapped_three_times_is_counted_so() {
+        let view = |start: u64, offset| View { range: start..start + 100, offset };
+        assert_eq!(mapped_times(&[]), 1);
+        assert_eq!(mapped_times(&[view(1000, 0), view(2000, 100), view(3000, 200)]), 1);
+        assert_eq!(mapped_times(&[view(1000, 0), view(2000, 0), view(3000, 0), view(4000, 100)]), 3);
+    }
 }

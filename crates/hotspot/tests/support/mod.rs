@@ -58,7 +58,8 @@ pub fn javas() -> Vec<Java> {
 fn java(home: &Path) -> Option<Java> {
     let home = home.canonicalize().ok()?;
     let release = std::fs::read_to_string(home.join("release")).ok()?;
-    let version = release.lines().find_map(|line| line.strip_prefix("JAVA_VERSION=\""))?.trim_end_matches('"');
+    let version =
+        release.lines().find_map(|line| line.strip_prefix("JAVA_VERSION=\""))?.trim_end_matches('"');
     let feature = version.strip_prefix("1.").unwrap_or(version).split('.').next()?.parse().ok()?;
     home.join("bin/java").is_file().then(|| Java { version: version.to_owned(), feature, home })
 }
@@ -72,7 +73,8 @@ pub fn at_least(feature: u32) -> Option<Java> {
 pub fn classes() -> &'static Path {
     static CLASSES: OnceLock<PathBuf> = OnceLock::new();
     CLASSES.get_or_init(|| {
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("classes-{}", std::process::id()));
+        let directory =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("classes-{}", std::process::id()));
         let compiler = javas()
             .into_iter()
             .map(|java| java.home.join("bin/javac"))
