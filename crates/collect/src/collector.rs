@@ -46,6 +46,7 @@ pub struct Collector {
     images: native::ImageSizes,
     /// Why there is a JVM but no view of it.
     blind: Option<String>,
+    cgroup: Option<Cgroup>,
     snapshots: u64,
 }
 
@@ -65,6 +66,7 @@ impl Collector {
             interpreter: None,
             images: native::ImageSizes::new(),
             blind: None,
+            cgroup: None,
             snapshots: 0,
         };
         collector.look_around(&memory);
@@ -74,6 +76,18 @@ impl Collector {
     /// The process.
     pub fn process(&self) -> &Process {
         &self.process
+    }
+
+    /// What is known of the process's end, in words.
+    pub fn end(&self) -> String {
+        let killed = self.cgroup.as_ref().is_some_and(|group| group.oom_kills_now() > Some(group.oom_kills));
+        if self.process.is_alive() {
+            "still running".to_owned()
+        } else if killed {
+            "killed for memory: its cgroup counts one more oom_kill".to_owned()
+        } else {
+            "exited, or was killed by a signal".to_owned()
+        }
     }
 
     /// Finds what was not there yet: a process that has just started may load its JVM or its allocator later.
@@ -155,12 +169,13 @@ impl Collector {
             split(&mut account, heap, labels, owner, hidden.unwrap_or(0));
         }
 
+        self.cgroup = Cgroup::of(&self.process);
         let mut snapshot = Snapshot {
             time_ms,
             took_us: 0,
             process: totals::process(&self.process, &tasks)?,
             memory: totals::memory(&self.process, &vmas),
-            cgroup: Cgroup::of(&self.process).map(totals::cgroup),
+            cgroup: self.cgroup.clone().map(totals::cgroup),
             domains: figures(account),
             jvm,
             malloc: heap.as_ref().map(malloc::malloc),

@@ -35,6 +35,7 @@ pub struct Cgroup {
     pub oom_kills: u64,
     /// Processes in the group.
     pub processes: u64,
+    directory: PathBuf,
 }
 
 impl Cgroup {
@@ -57,6 +58,14 @@ impl Cgroup {
                 read(*version, path, &directory, Path::new(mount))
                     .or_else(|| read(*version, path, Path::new(mount), Path::new(mount)))
             })
+    }
+
+    /// Processes killed for memory until now, also when the one this group was read for is gone; `None` where the group is
+    /// gone too.
+    pub fn oom_kills_now(&self) -> Option<u64> {
+        let events = if self.version == 1 { "memory.oom_control" } else { "memory.events" };
+        let text = std::fs::read_to_string(self.directory.join(events)).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
     }
 
     /// Bytes until the kernel reclaims or kills; `None` without a limit.
@@ -121,7 +130,13 @@ fn read(version: u8, path: &str, directory: &Path, mount: &Path) -> Option<Cgrou
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
             .unwrap_or(0)
     };
-    let mut group = Cgroup { version, path: path.to_owned(), current, ..Cgroup::default() };
+    let mut group = Cgroup {
+        version,
+        path: path.to_owned(),
+        current,
+        directory: directory.to_owned(),
+        ..Cgroup::default()
+    };
     if version == 1 {
         group.anon = field("total_rss");
         group.file = field("total_cache");
@@ -137,12 +152,7 @@ fn read(version: u8, path: &str, directory: &Path, mount: &Path) -> Option<Cgrou
         group.kernel = field("kernel");
         group.slab = field("slab");
     }
-    let events = if version == 1 { "memory.oom_control" } else { "memory.events" };
-    group.oom_kills = std::fs::read_to_string(directory.join(events))
-        .unwrap_or_default()
-        .lines()
-        .find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
-        .unwrap_or(0);
+    group.oom_kills = group.oom_kills_now().unwrap_or(0);
     group.processes =
         std::fs::read_to_string(directory.join("cgroup.procs")).map_or(0, |text| text.lines().count() as u64);
     // The nearest limit counts, wherever up the tree it is set.

@@ -1,6 +1,8 @@
 //! The `offheap` binary: one file a verb, glue only.
 
+mod instants;
 mod output;
+mod sampler;
 mod verbs;
 
 use clap::{Parser, Subcommand};
@@ -21,6 +23,9 @@ struct Cli {
 enum Verb {
     Ps(verbs::ps::Arguments),
     Map(verbs::map::Arguments),
+    Watch(verbs::watch::Arguments),
+    Record(verbs::record::Arguments),
+    Mark(verbs::mark::Arguments),
     Diff(verbs::diff::Arguments),
     Jcmd(verbs::jcmd::Arguments),
     Nmt(verbs::nmt::Arguments),
@@ -42,6 +47,9 @@ fn main() -> ExitCode {
     let result = match cli.verb {
         Verb::Ps(arguments) => verbs::ps::run(&arguments),
         Verb::Map(arguments) => verbs::map::run(&arguments),
+        Verb::Watch(arguments) => verbs::watch::run(&arguments),
+        Verb::Record(arguments) => verbs::record::run(&arguments),
+        Verb::Mark(arguments) => verbs::mark::run(&arguments),
         Verb::Diff(arguments) => verbs::diff::run(&arguments),
         Verb::Jcmd(arguments) => verbs::jcmd::run(&arguments),
         Verb::Nmt(arguments) => verbs::nmt::run(&arguments),

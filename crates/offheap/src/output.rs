@@ -31,3 +31,46 @@ pub fn complain(error: &anyhow::Error) {
     let lines: Vec<String> = format!("{error:#}").lines().map(clean).collect();
     let _ = writeln!(std::io::stderr(), "{} {}", style.paint(Tone::Bad, "offheap:"), lines.join("\n"));
 }
+
+/// Writes a remark for a person to standard error.
+pub fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", clean(text));
+}
+
+/// A line on standard error that is written over; nothing where that is no terminal.
+#[derive(Debug)]
+pub struct Progress {
+    visible: bool,
+    shown: bool,
+}
+
+impl Progress {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Progress { visible: std::io::stderr().is_terminal(), shown: false }
+    }
+
+    /// Shows `text` in place of what was shown before.
+    pub fn show(&mut self, text: &str) {
+        if self.visible {
+            let width = terminal_size::terminal_size_of(std::io::stderr())
+                .map_or(80, |(width, _)| usize::from(width.0));
+            let text = offheap_present::terminal::fit(text, width.saturating_sub(1));
+            let _ = write!(std::io::stderr(), "\r\x1b[2K{text}");
+            self.shown = true;
+        }
+    }
+
+    /// Takes it away.
+    pub fn clear(&mut self) {
+        if std::mem::take(&mut self.shown) {
+            let _ = write!(std::io::stderr(), "\r\x1b[2K");
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}

@@ -276,7 +276,7 @@ impl Watch {
     fn draw_rows(&mut self, frame: &mut Frame<'_>, area: Rect) {
         let Some(snapshot) = &self.latest else { return };
         let mut rows: Vec<Figure> = Vec::new();
-        let spark_width = usize::from(area.width).saturating_sub(64).clamp(6, 40);
+        let spark_width = usize::from(area.width).saturating_sub(72).clamp(6, 40);
         for (name, value, count) in figures(PAGES[self.page].0, snapshot) {
             let key = (self.page, name);
             let series = self.series.get_mut(&key);
@@ -308,7 +308,7 @@ impl Watch {
             last.to_owned(),
         ])
         .style(Style::new().add_modifier(Modifier::DIM));
-        let name_width = usize::from(area.width).saturating_sub(spark_width + 52).clamp(10, 48);
+        let name_width = usize::from(area.width).saturating_sub(spark_width + 52).clamp(20, 48);
         let body = rows.iter().skip(self.scroll).take(visible).map(|row| {
             let Figure { name, value, count, trend, spark, since_baseline } = row;
             let certain = trend.is_some_and(|trend| trend.ci95[0] > 0.0);

@@ -1,20 +1,21 @@
 //! `offheap diff`
 
-use crate::output;
-use anyhow::Context;
-use offheap_model::{Snapshot, diff};
+use crate::{instants, output};
+use offheap_model::diff;
 use offheap_present::{json, terminal};
 use std::process::ExitCode;
 
-/// Compare two accounts: A is before, B is after, and + is growth from A to B.
+/// Compare two instants: A is before, B is after, and + is growth from A to B.
 ///
-/// A and B are saved accounts (offheap map PID --json > A).
+/// A and B are saved accounts (offheap map PID --json > A) or recordings. Of a recording its last instant counts; others
+/// are named behind @: run.offheap@first, @last, @10m (after the start), @-5m (before the end), or
+/// the text of a mark. Without B the beginning and the end of A are compared.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Before.
     before: String,
     /// After.
-    after: String,
+    after: Option<String>,
     /// Show all changes, also small ones.
     #[arg(long)]
     all: bool,
@@ -25,18 +26,17 @@ pub struct Arguments {
 
 /// Runs the verb.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let (before, after) = (read(&arguments.before)?, read(&arguments.after)?);
+    let after_name = arguments.after.as_ref().unwrap_or(&arguments.before);
+    // Of two recordings each has its end compared; of one, its beginning with its end.
+    let default = if *after_name == arguments.before { "first" } else { "last" };
+    let before = instants::snapshot(&arguments.before, default)?;
+    let after = instants::snapshot(after_name, "last")?;
     let difference = diff::diff(&before, &after);
     if arguments.json {
         output::print_json(&json::diff(&difference));
     } else {
         let style = output::style(arguments.all);
-        output::print(&terminal::diff::render(&difference, &arguments.before, &arguments.after, style));
+        output::print(&terminal::diff::render(&difference, &arguments.before, after_name, style));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn read(path: &str) -> anyhow::Result<Snapshot> {
-    let text = std::fs::read(path).with_context(|| format!("cannot read {path}"))?;
-    json::parse_map(&text).map_err(|why| anyhow::anyhow!("{path}: {why}"))
 }

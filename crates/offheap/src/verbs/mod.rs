@@ -3,5 +3,8 @@
 pub mod diff;
 pub mod jcmd;
 pub mod map;
+pub mod mark;
 pub mod nmt;
 pub mod ps;
+pub mod record;
+pub mod watch;

@@ -1,0 +1,88 @@
+//! Snapshots at a steady pace: shared by `record` and `diagnose`.
+
+use offheap_collect::{Collector, Effort, Error};
+use offheap_model::Snapshot;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// A snapshot may use one part in so many of the time: three percent of a core.
+const SHARE: u32 = 33;
+
+/// Set when the user wants to end it (Ctrl-C, SIGTERM).
+#[derive(Debug, Clone)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Catches SIGINT and SIGTERM; a second SIGINT ends the tool at once.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn catch() -> std::io::Result<Stop> {
+        let flag = Arc::new(AtomicBool::new(false));
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            // Registered first, so it acts only when the flag was set by an earlier signal.
+            signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&flag))?;
+            signal_hook::flag::register(signal, Arc::clone(&flag))?;
+        }
+        Ok(Stop(flag))
+    }
+
+    /// True once the user wants to end it.
+    pub fn is_wanted(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Sleeps until `when`, or until the user wants to end it.
+    pub fn sleep_until(&self, when: Instant) {
+        while !self.is_wanted() {
+            let left = when.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::sleep(left.min(Duration::from_millis(50)));
+        }
+    }
+}
+
+/// Takes snapshots of one process at a steady pace.
+#[derive(Debug)]
+pub struct Sampler {
+    collector: Collector,
+    every: Duration,
+    due: Instant,
+}
+
+impl Sampler {
+    /// Snapshots of the process `pid`, one each `every`.
+    ///
+    /// # Errors
+    /// As [`Collector::open`].
+    pub fn open(pid: i32, every: Duration) -> Result<Sampler, Error> {
+        Ok(Sampler { collector: Collector::open(pid)?, every, due: Instant::now() })
+    }
+
+    /// When the next one is due.
+    pub fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// Takes a snapshot. A large process makes them slow; then the pace is slackened, so that looking costs no more than
+    /// three percent of a core.
+    ///
+    /// # Errors
+    /// As [`Collector::snapshot`].
+    pub fn snapshot(&mut self) -> Result<Snapshot, Error> {
+        let begun = Instant::now();
+        let snapshot = self.collector.snapshot(Effort::SERIES)?;
+        let pace = self.every.max(begun.elapsed() * SHARE);
+        // Kept to a grid where possible; a missed beat is not made up for.
+        self.due = (self.due + pace).max(begun + pace / 2);
+        Ok(snapshot)
+    }
+
+    /// The collector.
+    pub fn collector(&self) -> &Collector {
+        &self.collector
+    }
+}

@@ -1,0 +1,154 @@
+//! `offheap record`
+
+use crate::output;
+use crate::sampler::{Sampler, Stop};
+use anyhow::{Context, bail};
+use offheap_collect::targets;
+use offheap_model::units::{bytes, duration, parse_bytes, parse_duration};
+use offheap_store::{End, Options, Recorder};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How often a target that ended is looked for again under its name.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// Record snapshots over time into one file, to diagnose or compare later.
+///
+/// Ends with the last target, after --for, or with Ctrl-C. A target named by a part of its command line is found again when
+/// it was restarted. The file is SQLite: sqlite3 run.offheap 'select * from domain_rss'.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Pids, or parts of exactly one command line each.
+    #[arg(required = true)]
+    targets: Vec<String>,
+    /// The file; goes on with one that is there.
+    #[arg(short, long)]
+    output: PathBuf,
+    /// Time between two snapshots.
+    #[arg(long, default_value = "5s", value_parser = parse_duration)]
+    every: Duration,
+    /// How long.
+    #[arg(long = "for", value_parser = parse_duration)]
+    length: Option<Duration>,
+    /// The file's size at the most; older snapshots are thinned out to stay below.
+    #[arg(long, default_value = "64M", value_parser = parse_bytes)]
+    limit: u64,
+}
+
+/// A target, and what is recorded of it.
+struct Recorded {
+    name: String,
+    sampler: Option<Sampler>,
+    identity: Option<(i32, u64)>,
+    look_at: Instant,
+}
+
+/// Runs the verb.
+pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let stop = Stop::catch()?;
+    let every = arguments.every.max(Duration::from_millis(100));
+    let mut recorded = Vec::new();
+    for name in &arguments.targets {
+        let pid = targets::resolve(name)?;
+        let sampler = Sampler::open(pid, every)?;
+        recorded.push(Recorded {
+            name: name.clone(),
+            sampler: Some(sampler),
+            identity: None,
+            look_at: Instant::now(),
+        });
+    }
+    let options = Options {
+        limit_bytes: arguments.limit,
+        host: line("/etc/hostname"),
+        boot_id: line("/proc/sys/kernel/random/boot_id"),
+    };
+    let mut recorder = Recorder::create(&arguments.output, options)?;
+    let end = arguments.length.map(|length| Instant::now() + length);
+    let begun = Instant::now();
+    let mut progress = output::Progress::new();
+    let mut count = 0u64;
+    while !stop.is_wanted() && end.is_none_or(|end| Instant::now() < end) {
+        for target in &mut recorded {
+            if step(target, every, &mut recorder)? {
+                count += 1;
+            }
+        }
+        let Some(next) = recorded.iter().filter_map(Recorded::due).min() else { break };
+        let size = std::fs::metadata(&arguments.output).map_or(0, |file| file.len());
+        progress.show(&format!(
+            "{count} snapshots in {}, {} in {}; Ctrl-C ends it",
+            duration(begun.elapsed().as_secs_f64()),
+            bytes(size),
+            arguments.output.display()
+        ));
+        stop.sleep_until(end.map_or(next, |end| next.min(end)));
+    }
+    progress.clear();
+    recorder.finish()?;
+    if count == 0 {
+        bail!("nothing was recorded: every target ended first");
+    }
+    output::note(&format!(
+        "{count} snapshots in {}. Next: offheap diagnose {}",
+        arguments.output.display(),
+        arguments.output.display()
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Recorded {
+    /// When something is to be done; `None` when it has ended for good.
+    fn due(&self) -> Option<Instant> {
+        match &self.sampler {
+            Some(sampler) => Some(sampler.due()),
+            // A pid that ended never comes back; a name may.
+            None => self.name.parse::<i32>().is_err().then_some(self.look_at),
+        }
+    }
+}
+
+/// Does what is due; true where a snapshot was written.
+fn step(target: &mut Recorded, every: Duration, recorder: &mut Recorder) -> anyhow::Result<bool> {
+    if target.due().is_none_or(|due| due > Instant::now()) {
+        return Ok(false);
+    }
+    let Some(sampler) = &mut target.sampler else {
+        target.look_at = Instant::now() + LOOK_AGAIN;
+        if let Ok(pid) = targets::resolve(&target.name)
+            && let Ok(sampler) = Sampler::open(pid, every)
+        {
+            recorder.mark(now_ms(), &format!("{} runs again as pid {pid}", target.name))?;
+            target.sampler = Some(sampler);
+        }
+        return Ok(false);
+    };
+    match sampler.snapshot() {
+        Ok(snapshot) => {
+            target.identity = Some((snapshot.process.pid, snapshot.process.start_ticks));
+            recorder.append(&snapshot)?;
+            Ok(true)
+        }
+        Err(error) if error.is_gone() => {
+            let how = sampler.collector().end();
+            if let Some((pid, start_ticks)) = target.identity {
+                recorder.end(pid, start_ticks, &End { time_ms: now_ms(), how: how.clone() })?;
+            }
+            recorder.mark(now_ms(), &format!("{} ended: {how}", target.name))?;
+            output::note(&format!("{} ended: {how}", target.name));
+            target.sampler = None;
+            Ok(false)
+        }
+        Err(error) => Err(error).context("the recording so far is kept"),
+    }
+}
+
+/// Milliseconds since the Unix epoch.
+pub fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+fn line(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+}

@@ -1,0 +1,159 @@
+//! `offheap watch`
+
+use crate::instants;
+use anyhow::{Context, bail};
+use offheap_collect::{Collector, Effort, targets};
+use offheap_diagnose::stats::{self, Point};
+use offheap_model::Snapshot;
+use offheap_present::watch::{Action, Trend, Watch};
+use offheap_store::{Recording, is_recording};
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+use std::collections::VecDeque;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Snapshots of a recording that are read at once.
+const BACKLOG: usize = 1000;
+
+/// Fewer points than these give no slope worth showing.
+const LEAST_POINTS: usize = 8;
+
+/// Watch what grows, live: domains, threads, arenas, chunk sizes, NMT, each with its slope.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// A pid, a part of exactly one command line, or a recording, also one that grows.
+    target: String,
+    /// Time between two looks.
+    #[arg(long, default_value = "1s", value_parser = offheap_model::units::parse_duration)]
+    every: Duration,
+}
+
+/// Runs the verb.
+pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if !std::io::stdout().is_terminal() {
+        bail!("watch needs a terminal; for a file use: offheap record {} -o run.offheap", arguments.target);
+    }
+    let mut source = Source::open(&arguments.target)?;
+    let Some(first) = source.next()? else { bail!("{} is empty", arguments.target) };
+    let title = first.jvm.as_ref().map_or_else(|| first.process.command.clone(), |jvm| jvm.main.clone());
+    let mut watch = Watch::new(&title, trend);
+    watch.push(first);
+    // Panics and errors give the terminal back too.
+    let mut terminal = ratatui::try_init().context("cannot draw on this terminal")?;
+    let result =
+        follow(&mut terminal, &mut watch, &mut source, arguments.every.max(Duration::from_millis(100)));
+    ratatui::restore();
+    result?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where snapshots come from.
+enum Source {
+    /// A running process: one now.
+    Process(Box<Collector>),
+    /// A recording, which may still grow: those not shown yet.
+    Recording { recording: Recording, target: i64, waiting: VecDeque<Snapshot>, shown_ms: i64 },
+}
+
+impl Source {
+    fn open(target: &str) -> anyhow::Result<Source> {
+        let path = Path::new(target);
+        if !is_recording(path) {
+            return Ok(Source::Process(Box::new(Collector::open(targets::resolve(target)?)?)));
+        }
+        let recording = Recording::open(path)?;
+        let target = instants::target(&recording, None)?.id;
+        Ok(Source::Recording { recording, target, waiting: VecDeque::new(), shown_ms: i64::MIN })
+    }
+
+    /// The next snapshot; `None` where there is none yet.
+    fn next(&mut self) -> anyhow::Result<Option<Snapshot>> {
+        match self {
+            Source::Process(collector) => Ok(Some(collector.snapshot(Effort::SERIES)?)),
+            Source::Recording { recording, target, waiting, shown_ms } => {
+                if waiting.is_empty() {
+                    waiting.extend(recording.snapshots(
+                        *target,
+                        shown_ms.saturating_add(1)..=i64::MAX,
+                        BACKLOG,
+                    )?);
+                }
+                let next = waiting.pop_front();
+                if let Some(snapshot) = &next {
+                    *shown_ms = snapshot.time_ms;
+                }
+                Ok(next)
+            }
+        }
+    }
+}
+
+fn follow(
+    terminal: &mut ratatui::DefaultTerminal,
+    watch: &mut Watch,
+    source: &mut Source,
+    every: Duration,
+) -> anyhow::Result<()> {
+    let mut next = Instant::now() + every;
+    let mut ended = false;
+    loop {
+        terminal.draw(|frame| watch.draw(frame))?;
+        let wait =
+            if ended { Duration::from_secs(3600) } else { next.saturating_duration_since(Instant::now()) };
+        if event::poll(wait)? {
+            if let Event::Key(key) = event::read()?
+                && key.kind != KeyEventKind::Release
+                && watch.key(letter(key.code, key.modifiers)) == Action::Quit
+            {
+                return Ok(());
+            }
+            continue;
+        }
+        let begun = Instant::now();
+        loop {
+            match source.next() {
+                Ok(Some(snapshot)) => watch.push(snapshot),
+                Ok(None) => break,
+                Err(error) => {
+                    watch.say(&format!("{error:#}"));
+                    ended = true;
+                    break;
+                }
+            }
+            if let Source::Process(_) = source {
+                break;
+            }
+        }
+        // A huge process is looked at less often, so that watching it costs no more than a few percent of a core.
+        next = Instant::now() + every.max(begun.elapsed() * 20);
+    }
+}
+
+/// The key as the view knows it.
+fn letter(code: KeyCode, modifiers: KeyModifiers) -> char {
+    match code {
+        KeyCode::Char('c') if modifiers.contains(KeyModifiers::CONTROL) => '\u{3}',
+        KeyCode::Char(letter) => letter,
+        KeyCode::Tab | KeyCode::Right => '\t',
+        KeyCode::BackTab | KeyCode::Left => 'h',
+        KeyCode::Down => 'j',
+        KeyCode::Up => 'k',
+        KeyCode::Esc => '\u{1b}',
+        _ => '\0',
+    }
+}
+
+/// The slope of (seconds, bytes) as the diagnosis sees it.
+fn trend(points: &[(f64, f64)]) -> Option<Trend> {
+    if points.len() < LEAST_POINTS {
+        return None;
+    }
+    let points: Vec<Point> = points.iter().map(|(t, v)| Point { t: *t, v: *v }).collect();
+    // Drawn every second for every row: a hundred points tell a slope as well as a thousand.
+    let step = points.len().div_ceil(120);
+    let few: Vec<Point> = points.into_iter().step_by(step).collect();
+    let slope = stats::Trend::of(&few).slope;
+    Some(Trend { slope: slope.per_s, ci95: slope.ci95 })
+}
