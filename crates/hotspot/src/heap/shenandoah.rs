@@ -27,14 +27,16 @@ pub(super) fn read(vm: &Vm<'_>, heap: u64, reserved: &Range<u64>, labels: &mut L
 fn tables(vm: &Vm<'_>, heap: u64, reserved: &Range<u64>, labels: &mut Labels) -> bool {
     let size = vm.tables.size_of("ShenandoahHeap").unwrap_or(2048).min(8192);
     let words = vm.target.words_while_readable(heap, (size / 8) as usize);
-    // A bit for each word, and the same again for the marking of class unloading and verification.
-    let bitmap_bytes = ((reserved.end - reserved.start) / 64).next_multiple_of(4096);
-    let is_bitmap = |bytes: u64| (bitmap_bytes..=bitmap_bytes.next_multiple_of(2 << 20)).contains(&bytes);
+    // One bit for each word, from 13 on two; and the same again for verification and heap dumps.
+    let heap_bytes = reserved.end - reserved.start;
+    let is_bitmap = |bytes: u64| {
+        [heap_bytes / 64, heap_bytes / 32].into_iter().any(|exact| bytes == exact.next_multiple_of(4096))
+    };
     let bitmaps = shape::ranges_in(vm, &words, reserved, is_bitmap);
     for range in &bitmaps {
         labels.add(range.start, range.end, What::Gc, "mark bitmap", "shape");
     }
-    let regions = region_table(vm, heap);
+    let regions = region_table(vm, heap, &words);
     if let Some(range) = &regions {
         labels.add(range.start, range.end, What::Gc, "region table", "vmStructs");
     }
@@ -49,15 +51,22 @@ fn region_count(vm: &Vm<'_>, heap: u64) -> Option<u64> {
     vm.u64(heap, "ShenandoahHeap", "_num_regions").filter(|count| (2..MAX_REGIONS).contains(count))
 }
 
-/// The region objects, one behind the other in a mapping of their own. In 11 they are not in vmStructs as an array.
-fn region_table(vm: &Vm<'_>, heap: u64) -> Option<Range<u64>> {
+/// The region objects, one behind the other in a mapping of their own, reached through an array of pointers to them.
+fn region_table(vm: &Vm<'_>, heap: u64, words: &[u64]) -> Option<Range<u64>> {
     let count = region_count(vm, heap)?;
-    let array = vm.pointer(heap, "ShenandoahHeap", "_regions")?;
-    let [first, second] = *vm.target.words(array, 2)?.first_chunk::<2>()?;
-    let stride = second.checked_sub(first).filter(|stride| *stride != 0 && *stride < 1 << 16)?;
-    let end = first.checked_add(count.checked_mul(stride)?)?.next_multiple_of(4096);
-    let start = first & !4095;
-    shape::is_own_mapping(vm, &(start..end)).then_some(start..end)
+    let size = vm.tables.size_of("ShenandoahHeapRegion")?;
+    let table = |array: u64| {
+        let [first, second] = *vm.target.words(array, 2)?.first_chunk::<2>()?;
+        let stride = second.checked_sub(first).filter(|stride| (size..=size + 256).contains(stride))?;
+        let end = first.checked_add(count.checked_mul(stride)?)?.next_multiple_of(4096);
+        let start = first & !4095;
+        shape::is_own_mapping(vm, &(start..end)).then_some(start..end)
+    };
+    // In 11 the array is not in vmStructs, so it is told by what it points to.
+    match vm.pointer(heap, "ShenandoahHeap", "_regions") {
+        Some(array) => table(array),
+        None => words.iter().filter(|word| **word != 0 && **word % 8 == 0).find_map(|word| table(*word)),
+    }
 }
 
 /// The collection set's map: a byte for each region, biased so that an address shifted by the region's size is the index: its

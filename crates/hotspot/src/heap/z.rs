@@ -144,20 +144,20 @@ fn tables(vm: &Vm<'_>, names: Names, heap: u64, labels: &mut Labels) -> bool {
 }
 
 /// The space the mark stacks are cut from (ZMarkStackSpace, up to 24): start, top and end, committed up to the end. In 11 it
-/// starts at a fixed address and keeps only top and end.
+/// lies at a fixed address (`ZMarkStackSpaceStart`).
 fn mark_stacks(vm: &Vm<'_>, words: &[u64], labels: &mut Labels) {
     const START_11: u64 = 0x1500_0000_0000;
     const LEAST: u64 = 1 << 20;
+    if let Some(vma) = vm.target.vma(START_11).filter(|vma| vma.start == START_11 && vma.path.is_empty()) {
+        labels.add(vma.start, vma.end, What::Gc, "mark stacks", "maps");
+    }
     for triple in words.windows(3) {
-        let [first, top, end] = [triple[0], triple[1], triple[2]];
-        let start =
-            if vm.target.vma(first).is_some_and(|vma| vma.start == START_11) { START_11 } else { first };
-        let end = if start == START_11 { top } else { end };
+        let [start, top, end] = [triple[0], triple[1], triple[2]];
         let is_space = start != 0
             && start.is_multiple_of(4096)
-            && end % 4096 == 0
-            && (start == START_11 || (start <= top && top <= end))
-            && end.checked_sub(start).is_some_and(|bytes| (LEAST..1 << 36).contains(&bytes))
+            && end.is_multiple_of(4096)
+            && (start..=end).contains(&top)
+            && (LEAST..1 << 36).contains(&(end - start))
             && shape::is_own_mapping(vm, &(start..end));
         if is_space {
             labels.add(start, end, What::Gc, "mark stacks", "shape");
