@@ -153,11 +153,11 @@ fn candidate(memory: &Memory, module: &Module, is_executable: bool) -> Option<Ca
     let marked = MARKS.iter().find(|(mark, _)| elf.symbol(mark).is_some()).map(|(_, allocator)| *allocator);
     let malloc = elf.symbol("malloc").map(|symbol| bias.wrapping_add(symbol.address));
     let mut allocator = marked.or(by_name).unwrap_or_default();
-    if is_executable && malloc.is_none() && marked.is_none() {
-        // Stripped and static: glibc's main arena may still be there.
+    if is_executable && marked.is_none() {
+        // A static executable has glibc's malloc in it without any name that lasts; its main arena is told by shape.
         if !memory.vmas().iter().any(is_loader) && Glibc::find(memory, &module.path).is_some() {
             allocator = Allocator::Glibc;
-        } else {
+        } else if malloc.is_none() {
             return None;
         }
     }

@@ -124,3 +124,24 @@ fn find_java(dir: &Path, depth: usize) -> Option<PathBuf> {
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
         .find_map(|entry| find_java(&entry.path(), depth - 1))
 }
+
+/// Compiles `tests/java/NAME.java` with the JDK of the machine, for Java 11; gives the directory of its classes.
+pub fn java_class(name: &str) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/java").join(format!("{name}.java"));
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("classes-{}", std::process::id()));
+    let javac = std::fs::read_dir("/usr/lib/jvm")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path().join("bin/javac"))
+        .find(|javac| javac.is_file())
+        .expect("a javac in /usr/lib/jvm: cargo xtask test installs openjdk-17-jdk-headless");
+    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap();
+    if !out.join(format!("{name}.class")).exists() {
+        let status =
+            Command::new(javac).args(["--release", "11", "-d"]).arg(&out).arg(&source).status().unwrap();
+        assert!(status.success(), "javac compiles {}", source.display());
+    }
+    out
+}
