@@ -16,7 +16,7 @@ public final class Archives {
     /** A decompressing context with a window of 128 KB. */
     private static final int READER_BYTES = 380_000;
     /** A compressing context of level 1 that has seen {@link #MESSAGE}. */
-    private static final int WRITER_BYTES = 560_000;
+    private static final int WRITER_BYTES = 450_000;
 
     private static final byte[] MESSAGE = new byte[200_000];
     private static volatile Object sink;

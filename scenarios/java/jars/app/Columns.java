@@ -11,7 +11,7 @@ import scenario.Program;
 public final class Columns {
     private static final int ROWS = 8_000;
     /** Values and validity bits of one vector, each rounded up to a power of two. */
-    private static final int VECTOR_BYTES = 34_000;
+    private static final int VECTOR_BYTES = 65_000;
 
     private static final List<IntVector> BATCHES = new ArrayList<>();
 

@@ -13,7 +13,7 @@ public final class Compression {
     /** What one Inflater takes once it has inflated something: its state and a window of 32 KB. */
     private static final int INFLATER_BYTES = 42_000;
     /** What one Deflater of the default level takes. */
-    private static final int DEFLATER_BYTES = 268_000;
+    private static final int DEFLATER_BYTES = 300_000;
 
     private static final List<Object> OPEN = new ArrayList<>();
     private static final byte[] TEXT = new byte[40_000];

@@ -13,7 +13,7 @@ import scenario.Program;
 /** Thumbnails: the JPEG plug-in of ImageIO keeps its decoder in native memory until dispose(). */
 public final class Images {
     /** What the native decoder of one reader takes once it has read a picture. */
-    private static final int READER_BYTES = 30_000;
+    private static final int READER_BYTES = 6_500;
 
     private static final List<ImageReader> READERS = new ArrayList<>();
     private static byte[] picture;

@@ -36,15 +36,23 @@ final class Background {
     /** Fills and churns the heap until all that is committed has been touched and the collector has settled. */
     static void fillHeap() {
         long committed = Runtime.getRuntime().totalMemory();
-        List<byte[]> live = new ArrayList<>();
-        for (long done = 0; done < committed / 4 * 3; done += CHUNK_BYTES) {
-            live.add(new byte[CHUNK_BYTES]);
-        }
-        sink = live.size();
-        live = null;
+        sink = allocate(committed / 20 * 19);
         for (long done = 0; done < 2 * committed; done += CHUNK_BYTES) {
             sink = new byte[CHUNK_BYTES];
         }
+    }
+
+    /** So many bytes at once, or as many as there is room for; returns their number. */
+    private static long allocate(long bytes) {
+        List<byte[]> live = new ArrayList<>((int) (bytes / CHUNK_BYTES) + 1);
+        try {
+            while (live.size() < bytes / CHUNK_BYTES) {
+                live.add(new byte[CHUNK_BYTES]);
+            }
+        } catch (OutOfMemoryError full) {
+            return live.size(); // the collector keeps a part for itself
+        }
+        return live.size();
     }
 
     static void start(double load) {
