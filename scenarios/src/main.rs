@@ -220,7 +220,7 @@ fn measured_line(
     };
     let kb = |bytes: f64| (bytes / 1024.0).round() as i64;
     let rate = if scenario.leaking {
-        format!("rate {}", options.rate.unwrap_or(scenario.rate) >> 10)
+        format!("rate {}", scenario.rate_for(options.rate) >> 10)
     } else {
         String::new()
     };

@@ -150,13 +150,13 @@ fn attempts(plan: &Plan) -> Vec<Attempt> {
     for _ in 0..plan.runs {
         for &window in &plan.windows {
             for scenario in &plan.scenarios {
-                let rates = if scenario.leaking { plan.rates.as_slice() } else { &[None] };
+                let rates = rates(plan, scenario);
                 let jdks: Vec<Option<Jdk>> = match scenario.language {
                     crate::Language::Java => plan.jdks.iter().cloned().map(Some).collect(),
                     _ => vec![None],
                 };
                 for jdk in jdks {
-                    for &rate in rates {
+                    for &rate in &rates {
                         attempts.push(Attempt { scenario: scenario.clone(), jdk: jdk.clone(), window, rate });
                     }
                 }
@@ -164,6 +164,17 @@ fn attempts(plan: &Plan) -> Vec<Attempt> {
         }
     }
     attempts
+}
+
+/// The rates at which a scenario really runs: two wishes above its maximum are one attempt.
+fn rates(plan: &Plan, scenario: &Scenario) -> Vec<Option<u64>> {
+    if !scenario.leaking {
+        return vec![None];
+    }
+    let mut rates: Vec<Option<u64>> =
+        plan.rates.iter().map(|wanted| wanted.map(|rate| scenario.rate_for(Some(rate)))).collect();
+    rates.dedup();
+    rates
 }
 
 fn diagnose(plan: &Plan, workshop: &Workshop, attempt: &Attempt) -> Outcome {
@@ -326,6 +337,25 @@ mod tests {
 
     fn judged(name: &str, verdict: Verdict) -> Answer {
         judge(&Scenario::named(name).unwrap(), verdict, true, Duration::ZERO, Vec::new())
+    }
+
+    #[test]
+    fn a_rate_above_the_maximum_is_named_as_what_runs() {
+        let scenario = Scenario::named("class-loaders").unwrap();
+        let maximum = scenario.max_rate.unwrap();
+        let plan = Plan {
+            offheap: PathBuf::new(),
+            scenarios: vec![scenario],
+            jdks: Vec::new(),
+            windows: Vec::new(),
+            rates: vec![Some(maximum / 2), Some(maximum * 2), Some(maximum * 3)],
+            load: 1.0,
+            delay: Duration::ZERO,
+            runs: 1,
+            jobs: 1,
+            agent: false,
+        };
+        assert_eq!(rates(&plan, &plan.scenarios[0]), [Some(maximum / 2), Some(maximum)]);
     }
 
     #[test]

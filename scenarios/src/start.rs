@@ -62,7 +62,7 @@ impl Scenario {
         if !self.mode.is_empty() {
             command.arg(&self.mode);
         }
-        let rate = options.rate.unwrap_or(self.rate).min(self.max_rate.unwrap_or(u64::MAX));
+        let rate = self.rate_for(options.rate);
         command
             .arg(format!("rate={rate}"))
             .arg(format!("load={}", options.load))

@@ -144,6 +144,11 @@ impl Scenario {
         self.status.first().copied().unwrap_or(Status::Inconclusive)
     }
 
+    /// The rate at which it runs when `wanted` is asked for: the table's without a wish, and never above `max_rate`.
+    pub fn rate_for(&self, wanted: Option<u64>) -> u64 {
+        wanted.unwrap_or(self.rate).min(self.max_rate.unwrap_or(u64::MAX))
+    }
+
     /// Whether the program needs `what`.
     pub fn needs(&self, what: Need) -> bool {
         self.needs.contains(&what)
