@@ -44,7 +44,10 @@ impl Collections {
         for (snapshot, &t) in snapshots.iter().zip(times) {
             if let Some((a, b)) = before.and_then(|s| s.jvm.as_ref()).zip(snapshot.jvm.as_ref()) {
                 let more = |a: Option<u64>, b: Option<u64>| a.zip(b).is_some_and(|(a, b)| b > a);
-                let old = more(a.gc_old_count, b.gc_old_count);
+                // G1's mixed collections, which clean up after marking, count as young; the old pool's own figure tells.
+                let old = more(a.gc_old_count, b.gc_old_count)
+                    || a.heap.old_after_gc_bytes != b.heap.old_after_gc_bytes
+                        && b.heap.old_after_gc_bytes.is_some();
                 let mut any = old || more(a.gc_young_count, b.gc_young_count);
                 if b.gc_young_count.is_some() || b.gc_old_count.is_some() {
                     found.known = true;
@@ -68,12 +71,14 @@ impl Collections {
     /// What the collections did to a series; `only_old` looks at old and full ones alone.
     pub fn outlived(&self, points: &[Point], only_old: bool) -> Outlived {
         let events = if only_old { &self.old } else { &self.any };
-        let mut result = Outlived { collections: 0, old: self.old.len(), gained: 0.0, freed: 0.0, span_s: 0.0 };
+        let mut result =
+            Outlived { collections: 0, old: self.old.len(), gained: 0.0, freed: 0.0, span_s: 0.0 };
         let mut floor = points.first().map(|p| p.v);
         for (i, &event) in events.iter().enumerate() {
             let next = events.get(i + 1).copied().unwrap_or(f64::INFINITY);
             let split = points.partition_point(|p| p.t < event);
-            let before = points.get(..split).unwrap_or_default().iter().rev().take(2).map(|p| p.v).reduce(f64::max);
+            let before =
+                points.get(..split).unwrap_or_default().iter().rev().take(2).map(|p| p.v).reduce(f64::max);
             let after = points
                 .get(split..)
                 .unwrap_or_default()

@@ -37,10 +37,8 @@ impl<'a> Evidence<'a> {
     pub fn of(snapshots: &'a [Snapshot]) -> Evidence<'a> {
         let newest = snapshots.iter().max_by_key(|s| s.time_ms);
         let identity = newest.map(|s| (s.process.pid, s.process.start_ticks));
-        let mut same: Vec<&Snapshot> = snapshots
-            .iter()
-            .filter(|s| Some((s.process.pid, s.process.start_ticks)) == identity)
-            .collect();
+        let mut same: Vec<&Snapshot> =
+            snapshots.iter().filter(|s| Some((s.process.pid, s.process.start_ticks)) == identity).collect();
         same.sort_by_key(|s| s.time_ms);
         same.dedup_by_key(|s| s.time_ms);
         let stride = same.len().div_ceil(MAX_SNAPSHOTS).max(1);
@@ -201,7 +199,9 @@ impl<'a> Evidence<'a> {
         let command: String = process.command.chars().take(120).collect();
         let command = if command.is_empty() { process.name.clone() } else { command };
         let runtime = match (&last.jvm, &last.python) {
-            (Some(jvm), _) => format!("{} {}, ", if jvm.vendor.is_empty() { "JVM" } else { &jvm.vendor }, jvm.version),
+            (Some(jvm), _) => {
+                format!("{} {}, ", if jvm.vendor.is_empty() { "JVM" } else { &jvm.vendor }, jvm.version)
+            }
             (None, Some(python)) => format!("Python {}, ", python.version),
             (None, None) => String::new(),
         };

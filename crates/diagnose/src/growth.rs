@@ -64,7 +64,9 @@ impl Growth {
     pub fn status(&self) -> Option<Status> {
         match self.kind {
             Kind::Lasting => Some(Status::Leak),
-            Kind::Slowing | Kind::Uncollected | Kind::Unclear | Kind::EndedWithLoad => Some(Status::Inconclusive),
+            Kind::Slowing | Kind::Uncollected | Kind::Unclear | Kind::EndedWithLoad => {
+                Some(Status::Inconclusive)
+            }
             Kind::None | Kind::Ended => None,
         }
     }
@@ -110,6 +112,10 @@ impl Evidence<'_> {
             Shape::Unclear => Kind::Unclear,
             Shape::Steady | Shape::RisingFloor => Kind::Lasting,
         };
+        if growth.kind == Kind::Slowing && trend.ending_per_s * trend.seconds < least {
+            // What is left of it would not be worth a word in a window of its own.
+            growth.kind = Kind::Ended;
+        }
         growth.certainty = certainty(trend);
         self.explain(&mut growth, trend);
         if growth.kind == Kind::Lasting && self.is_jvm() && freed != Freed::ByProgram {
@@ -122,22 +128,29 @@ impl Evidence<'_> {
         match growth.kind {
             Kind::Ended => {
                 growth.certainty = 0.9;
-                growth.why = format!("it stopped growing {} into the window", units::duration(trend.tail_start));
+                growth.why = "it has all but stopped growing".to_owned();
+                if trend.tail_start > 0.0 {
+                    growth.why =
+                        format!("it stopped growing {} into the window", units::duration(trend.tail_start));
+                }
                 let idle = self.idle_since().is_some_and(|idle| {
                     (idle - trend.tail_start).abs() < 0.15 * trend.seconds && trend.tail_start > 0.0
                 });
                 if idle {
                     growth.kind = Kind::EndedWithLoad;
-                    growth.why = "it grew under load and has been flat only since the load stopped".to_owned();
-                    growth.next = "apply the same load again: a leak goes on from where it stopped, a cache is \
+                    growth.why =
+                        "it grew under load and has been flat only since the load stopped".to_owned();
+                    growth.next =
+                        "apply the same load again: a leak goes on from where it stopped, a cache is \
                                    used again"
-                        .to_owned();
+                            .to_owned();
                 }
             }
             Kind::Slowing => {
                 growth.certainty = 0.6;
-                growth.why = "growth is slowing down within the window, as a cache that fills or a warm-up does"
-                    .to_owned();
+                growth.why =
+                    "growth is slowing down within the window, as a cache that fills or a warm-up does"
+                        .to_owned();
                 growth.next = format!(
                     "watch for {} more: what fills stops, what leaks does not",
                     units::duration((2.0 * trend.seconds).max(60.0))
@@ -146,8 +159,7 @@ impl Evidence<'_> {
             Kind::Unclear => {
                 growth.certainty = 0.5;
                 let interval = trend.seconds / trend.points.max(2) as f64;
-                let needed =
-                    time_needed(trend.noise, trend.correlation_time, trend.slope.per_s, interval);
+                let needed = time_needed(trend.noise, trend.correlation_time, trend.slope.per_s, interval);
                 let needed = needed.clamp(2.0 * trend.seconds, 20.0 * trend.seconds.max(60.0));
                 growth.why = "growth is not the same in all parts of the window".to_owned();
                 growth.next = format!("a window of about {} would tell", units::duration(needed));
@@ -170,23 +182,28 @@ impl Evidence<'_> {
                     plural(outlived.collections)
                 );
             } else {
-                growth.why =
-                    format!("it outlived {} collection{}", outlived.collections, plural(outlived.collections));
+                growth.why = format!(
+                    "it outlived {} collection{}",
+                    outlived.collections,
+                    plural(outlived.collections)
+                );
             }
             return;
         }
         let max = self.last().and_then(|s| s.jvm.as_ref()).map_or(0, |jvm| jvm.heap.max_bytes) as f64;
         if !only_old && growth.to - growth.from > max.max(256e6) {
             growth.certainty *= 0.7;
-            growth.why = "no collection came that could free it, but by now it is more than the whole Java heap"
-                .to_owned();
+            growth.why =
+                "no collection came that could free it, but by now it is more than the whole Java heap"
+                    .to_owned();
             return;
         }
         let kind_of = if only_old { "old or full collection" } else { "collection" };
         growth.kind = Kind::Uncollected;
         growth.certainty = 0.5;
         growth.why = if !self.collections().known {
-            "the JVM does not say when it collects, so this may be garbage that is not collected yet".to_owned()
+            "the JVM does not say when it collects, so this may be garbage that is not collected yet"
+                .to_owned()
         } else if outlived.collections == 0 {
             format!("no {kind_of} ran in the window, so this may be garbage that is not collected yet")
         } else {

@@ -1,12 +1,36 @@
 //! Statistics and one file per rule: evidence in, findings out. No clock, no I/O.
+//!
+//! [`Evidence`] turns snapshots into named series; each [`rules::Rule`] looks for one cause; [`diagnose`] joins what they
+//! found into a verdict, [`check`](check()) judges slopes against a limit for CI. Growth counts only if it is certain, lasts
+//! to the end of the window and outlived a collection where a collector would have freed it; the statistics behind that are
+//! in [`stats`].
+//!
+//! ```
+//! use offheap_diagnose::{Evidence, diagnose};
+//! use offheap_model::{Snapshot, Status};
+//!
+//! let snapshots: Vec<Snapshot> = Vec::new();
+//! let diagnosis = diagnose(&Evidence::of(&snapshots));
+//! assert_eq!(diagnosis.verdict.status, Status::Inconclusive);
+//! ```
 
+mod check;
 mod collections;
+pub mod docs;
+mod draft;
 mod evidence;
 mod growth;
+mod render;
+pub mod rules;
 mod series;
+mod sites;
 pub mod stats;
+mod verdict;
 
+pub use check::{CHECK_SCHEMA, CheckLine, CheckResult, Outcome, check};
 pub use collections::{Collections, Outlived};
 pub use evidence::{Evidence, Phase};
 pub use growth::{Freed, Growth, Kind, certainty};
+pub use render::{render_check_junit, render_check_markdown, render_markdown};
 pub use series::{Key, Series};
+pub use verdict::{Diagnosis, DomainTrend, RssTrend, Runtime, SCHEMA, Target, Window, diagnose};

@@ -202,16 +202,14 @@ fn live_bytes(malloc: &Malloc) -> f64 {
     malloc.in_use_bytes as f64 + malloc.mmapped_bytes as f64
 }
 
-/// What the JVM itself counts of its malloc: all of it with NMT (whose own header on each block is 16 bytes), else the
-/// direct buffers.
+/// What the JVM itself counts of its malloc: all of it with NMT (a block costs 24 bytes more: NMT's header and glibc's), else
+/// the direct buffers. Arenas of a category are malloc'ed as Arena Chunk, so they are not added again.
 fn accounted_by_jvm(snapshot: &Snapshot) -> f64 {
     let Some(jvm) = &snapshot.jvm else { return 0.0 };
     match (&jvm.nmt, &jvm.direct) {
-        (Some(nmt), _) => nmt
-            .categories
-            .iter()
-            .map(|c| c.malloc_bytes as f64 + c.arena_bytes as f64 + 16.0 * c.malloc_count as f64)
-            .sum(),
+        (Some(nmt), _) => {
+            nmt.categories.iter().map(|c| c.malloc_bytes as f64 + 24.0 * c.malloc_count as f64).sum()
+        }
         (None, Some(direct)) => direct.reserved_bytes as f64 + direct.hidden_bytes.unwrap_or(0) as f64,
         (None, None) => 0.0,
     }
@@ -260,7 +258,11 @@ impl Followed {
         };
         let pools = |s: &Snapshot| s.threads.iter().map(|p| (p.pool.clone(), p.count)).collect();
         let files = |s: &Snapshot| {
-            s.files.iter().filter(|f| is_data(f.kind, &f.path)).map(|f| (f.path.clone(), f.rss_bytes)).collect()
+            s.files
+                .iter()
+                .filter(|f| is_data(f.kind, &f.path))
+                .map(|f| (f.path.clone(), f.rss_bytes))
+                .collect()
         };
         let sizes = |s: &Snapshot| {
             s.malloc

@@ -48,11 +48,27 @@ fn explore() {
             maker("teeth 30", move |r| teeth(n, 20.0, 30.0, r)),
             maker("teeth 45", move |r| teeth(n, 20.0, 45.0, r)),
             maker("teeth 13 + wander", move |r| sum(&[teeth(n, 20.0, 13.0, r), wander(n, 2.0, 8.0, r)])),
-            maker("step", move |r| { let at = r.between(1.0, n as f64) as usize; sum(&[step(n, 20.0, at), white(n, 0.5, r)])}),
-            maker("two steps", move |r| { let at = r.between(1.0, n as f64) as usize; let b = r.between(1.0, n as f64) as usize;sum(&[step(n, 20.0, at),step(n,20.0,b), white(n, 0.5, r)])}),
-            maker("fill", move |r| { let s = r.between(5.0, 0.8*n as f64); sum(&[filling(n, 40.0, s), white(n, 0.5, r)])}),
-            maker("saturate", move |r| { let s = r.between(5.0, 60.0); sum(&[saturating(n, 40.0, s), white(n, 0.5, r)])}),
-            maker("saturate .1", move |r| { let s = r.between(5.0, 60.0); sum(&[saturating(n, 40.0, s), white(n, 0.1, r)])}),
+            maker("step", move |r| {
+                let at = r.between(1.0, n as f64) as usize;
+                sum(&[step(n, 20.0, at), white(n, 0.5, r)])
+            }),
+            maker("two steps", move |r| {
+                let at = r.between(1.0, n as f64) as usize;
+                let b = r.between(1.0, n as f64) as usize;
+                sum(&[step(n, 20.0, at), step(n, 20.0, b), white(n, 0.5, r)])
+            }),
+            maker("fill", move |r| {
+                let s = r.between(5.0, 0.8 * n as f64);
+                sum(&[filling(n, 40.0, s), white(n, 0.5, r)])
+            }),
+            maker("saturate", move |r| {
+                let s = r.between(5.0, 60.0);
+                sum(&[saturating(n, 40.0, s), white(n, 0.5, r)])
+            }),
+            maker("saturate .1", move |r| {
+                let s = r.between(5.0, 60.0);
+                sum(&[saturating(n, 40.0, s), white(n, 0.1, r)])
+            }),
         ];
         for (name, make) in healthy {
             let counts = shapes(make);
@@ -72,7 +88,9 @@ fn explore() {
             maker("teeth 30 h1", move |r| sum(&[ramp(n, 0.2), teeth(n, 1.0, 30.0, r)])),
             maker("teeth 30 h2", move |r| sum(&[ramp(n, 0.2), teeth(n, 2.0, 30.0, r)])),
             maker("warm up", move |r| sum(&[ramp(n, 0.2), filling(n, 20.0, 12.0), white(n, 0.2, r)])),
-            maker("saturating warm up", move |r| sum(&[ramp(n, 0.2), saturating(n, 10.0, 5.0), white(n, 0.2, r)])),
+            maker("saturating warm up", move |r| {
+                sum(&[ramp(n, 0.2), saturating(n, 10.0, 5.0), white(n, 0.2, r)])
+            }),
             maker("5/s, white 10", move |r| sum(&[ramp(n, 5.0), white(n, 10.0, r)])),
         ];
         for (name, make) in leaks {

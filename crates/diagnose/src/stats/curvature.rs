@@ -42,8 +42,11 @@ impl Curvature {
         }
         let linear = dot(&a) / (variance * n as f64);
         let square = dot(&b) / b_energy;
-        let residuals: Vec<f64> =
-            points.iter().zip(a.iter().zip(&b)).map(|(p, (a, b))| p.v - mean - linear * a - square * b).collect();
+        let residuals: Vec<f64> = points
+            .iter()
+            .zip(a.iter().zip(&b))
+            .map(|(p, (a, b))| p.v - mean - linear * a - square * b)
+            .collect();
         let deviation = (residuals.iter().map(|e| e * e).sum::<f64>() / (n as f64 - 3.0)).sqrt();
         let correlated = correlation_time_of_residuals(&residuals, points).sqrt();
         // d/dx of the fit is linear + square·(2x − r); divided by `half` it is per second.
@@ -58,7 +61,13 @@ impl Curvature {
     /// By how many standard errors growth is faster at the start than at the end.
     pub fn slowing_z(&self) -> f64 {
         let drop = self.start_per_s - self.end_per_s;
-        if self.error > 0.0 { drop / self.error } else if drop == 0.0 { 0.0 } else { f64::INFINITY.copysign(drop) }
+        if self.error > 0.0 {
+            drop / self.error
+        } else if drop == 0.0 {
+            0.0
+        } else {
+            f64::INFINITY.copysign(drop)
+        }
     }
 }
 

@@ -13,8 +13,8 @@ mod sawtooth;
 mod theil_sen;
 mod trend;
 
-use autocorrelation::correlation_time_of_residuals;
 pub use autocorrelation::correlation_time;
+use autocorrelation::correlation_time_of_residuals;
 pub use blocks::Blocks;
 pub use curvature::Curvature;
 pub use mann_kendall::{MannKendall, mann_kendall};
@@ -49,10 +49,7 @@ pub fn thin(points: &[Point]) -> Vec<Point> {
         .chunks(per_bucket)
         .map(|chunk| {
             let n = chunk.len() as f64;
-            Point {
-                t: chunk.iter().map(|p| p.t / n).sum(),
-                v: chunk.iter().map(|p| p.v / n).sum(),
-            }
+            Point { t: chunk.iter().map(|p| p.t / n).sum(), v: chunk.iter().map(|p| p.v / n).sum() }
         })
         .collect()
 }
@@ -63,7 +60,7 @@ pub fn median(values: &mut [f64]) -> f64 {
     if values.is_empty() {
         return 0.0;
     }
-    let even = values.len() % 2 == 0;
+    let even = values.len().is_multiple_of(2);
     let (below, upper, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
     if !even {
         return *upper;

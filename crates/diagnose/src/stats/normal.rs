@@ -23,7 +23,8 @@ mod tests {
 
     #[test]
     fn agrees_with_the_tables() {
-        for (z, p) in [(0.0, 0.5), (1.0, 0.158_655), (1.96, 0.024_998), (3.09, 0.001_001), (-1.0, 0.841_345)] {
+        for (z, p) in [(0.0, 0.5), (1.0, 0.158_655), (1.96, 0.024_998), (3.09, 0.001_001), (-1.0, 0.841_345)]
+        {
             assert!((normal_tail(z) - p).abs() < 1e-6, "{z}: {}", normal_tail(z));
         }
         assert_eq!(normal_tail(f64::INFINITY), 0.0);

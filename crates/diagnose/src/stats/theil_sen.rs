@@ -20,7 +20,13 @@ impl Slope {
     /// How many standard errors it is above 0.
     pub fn z(&self) -> f64 {
         let error = self.error();
-        if error > 0.0 { self.per_s / error } else if self.per_s == 0.0 { 0.0 } else { f64::INFINITY.copysign(self.per_s) }
+        if error > 0.0 {
+            self.per_s / error
+        } else if self.per_s == 0.0 {
+            0.0
+        } else {
+            f64::INFINITY.copysign(self.per_s)
+        }
     }
 }
 
@@ -56,7 +62,10 @@ pub fn theil_sen(points: &[Point], correlation_time: f64) -> Slope {
     let low = *slopes.select_nth_unstable_by(low, f64::total_cmp).1;
     let high = *slopes.select_nth_unstable_by(high, f64::total_cmp).1;
     let stretch = correlation_time.max(1.0).sqrt();
-    Slope { per_s, ci95: [per_s - (per_s - low).max(0.0) * stretch, per_s + (high - per_s).max(0.0) * stretch] }
+    Slope {
+        per_s,
+        ci95: [per_s - (per_s - low).max(0.0) * stretch, per_s + (high - per_s).max(0.0) * stretch],
+    }
 }
 
 #[cfg(test)]

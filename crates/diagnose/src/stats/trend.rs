@@ -1,7 +1,8 @@
 //! What one series does over the window: its slope, and the shape of its growth.
 
 use super::{
-    Blocks, Curvature, Point, Slope, correlation_time, drawdown, mann_kendall, robust_deviation, theil_sen, thin, troughs,
+    Blocks, Curvature, Point, Slope, correlation_time, drawdown, mann_kendall, robust_deviation, theil_sen,
+    thin, troughs,
 };
 
 /// The shape of a series' growth over the window.
@@ -40,6 +41,8 @@ pub struct Trend {
     pub lasting: Slope,
     /// Where the part begins that `lasting` and `shape` speak of, seconds; 0 is the whole window.
     pub tail_start: f64,
+    /// The slope of the last third.
+    pub ending_per_s: f64,
     /// The chance of a trend upwards this strong if there is none (Mann–Kendall).
     pub p_up: f64,
     /// Student's t of the growth between blocks; [`Blocks::t`].
@@ -91,6 +94,7 @@ impl Trend {
             slope: whole.slope,
             lasting: whole.slope,
             tail_start: 0.0,
+            ending_per_s: theil_sen(points.get(points.len() * 2 / 3..).unwrap_or_default(), 1.0).per_s,
             p_up: whole.p_up,
             consistency: whole.blocks.t(),
             correlation_time: whole.correlation_time,
@@ -225,13 +229,20 @@ impl Part {
         let last = (self.blocks.rates.len() / 3).max(1);
         let stopped = self.blocks.last_rate(last) < LASTS * mean;
         let ending_known = self.ending_error < 0.25 * self.slope.per_s;
-        !stopped && !(ending_known && self.ending < 0.2 * self.slope.per_s)
+        let ended = ending_known && self.ending < 0.2 * self.slope.per_s;
+        !stopped && !ended
     }
 
     /// The slope at the end as a share of that at the start; 1 where neither is known.
     fn straightness(&self) -> f64 {
         let Some(c) = self.curvature else { return 1.0 };
-        if c.start_per_s > 0.0 { c.end_per_s / c.start_per_s } else if c.end_per_s > 0.0 { f64::INFINITY } else { 1.0 }
+        if c.start_per_s > 0.0 {
+            c.end_per_s / c.start_per_s
+        } else if c.end_per_s > 0.0 {
+            f64::INFINITY
+        } else {
+            1.0
+        }
     }
 
     fn slows(&self) -> bool {
@@ -243,7 +254,11 @@ impl Part {
 
 /// Standard error of a slope: σ·√12 / (√n · T).
 fn slope_error(noise: f64, count: usize, seconds: f64) -> f64 {
-    if count < 2 || seconds <= 0.0 { f64::INFINITY } else { noise * 12f64.sqrt() / ((count as f64).sqrt() * seconds) }
+    if count < 2 || seconds <= 0.0 {
+        f64::INFINITY
+    } else {
+        noise * 12f64.sqrt() / ((count as f64).sqrt() * seconds)
+    }
 }
 
 /// The noise from point to point: from second differences, which a line and a slow curve both leave at 0.
@@ -278,11 +293,8 @@ fn own_phase(points: &[Point], share: f64) -> Option<Part> {
 /// The floors of the teeth, where they rise from each to the next, by more than they vary and as fast at the end.
 fn rising_floor(points: &[Point]) -> Option<(Slope, f64)> {
     let floors = troughs(points);
-    let rates: Vec<f64> = floors
-        .iter()
-        .zip(floors.iter().skip(1))
-        .map(|(a, b)| (b.v - a.v) / (b.t - a.t).max(1e-9))
-        .collect();
+    let rates: Vec<f64> =
+        floors.iter().zip(floors.iter().skip(1)).map(|(a, b)| (b.v - a.v) / (b.t - a.t).max(1e-9)).collect();
     let rise = floors.last()?.v - floors.first()?.v;
     let blocks = Blocks { medians: floors.clone(), rates };
     let needed = if floors.len() < 6 { T_REAL + 1.0 } else { T_REAL };
@@ -350,10 +362,8 @@ mod tests {
 
     #[test]
     fn a_leak_behind_a_warm_up_is_found() {
-        let points: Vec<Point> = (0..=60)
-            .map(f64::from)
-            .map(|t| Point { t, v: 8.0 * t.min(15.0) + 0.4 * t })
-            .collect();
+        let points: Vec<Point> =
+            (0..=60).map(f64::from).map(|t| Point { t, v: 8.0 * t.min(15.0) + 0.4 * t }).collect();
         let trend = Trend::of(&points);
         assert_eq!(trend.shape, Shape::Steady);
         assert!((trend.lasting.per_s - 0.4).abs() < 1e-9, "{trend:?}");

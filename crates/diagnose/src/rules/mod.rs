@@ -1,0 +1,66 @@
+//! The rules: one file for each cause. The doc comment of a rule's file is the user's page about it; docs/causes is
+//! generated from them (see `crate::docs`).
+
+use crate::evidence::Evidence;
+use offheap_model::Finding;
+
+mod cgroup_page_cache;
+mod class_loader_leak;
+mod code_cache_growth;
+mod compiler_arenas;
+mod direct_buffers_referenced;
+mod direct_memory_uncounted;
+mod gc_structures;
+mod glibc_retention;
+mod heap_committed_empty;
+mod heap_filling;
+mod heap_leak;
+mod jvm_internal_growth;
+mod mapped_files;
+mod native_malloc_growth;
+mod native_mmap_growth;
+mod netty_pool_arenas;
+mod nio_thread_cache;
+mod python_growth;
+mod string_symbol_tables;
+mod thread_leak;
+mod thread_stacks_thp;
+mod unexplained_growth;
+mod zgc_triple_count;
+
+/// A known cause of memory that grows or stays.
+pub trait Rule: Sync {
+    /// Its name for programs and for its page: `"thread-leak"`.
+    fn id(&self) -> &'static str;
+
+    /// What it finds; `None` where its signature is not there. A rule speaks for its own domain only, from figures and
+    /// never from a program's name.
+    fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding>;
+}
+
+/// Every rule. The order decides between findings that explain the same: the more specific ones come first.
+pub const RULES: &[&dyn Rule] = &[
+    &thread_leak::ThreadLeak,
+    &class_loader_leak::ClassLoaderLeak,
+    &netty_pool_arenas::NettyPoolArenas,
+    &direct_buffers_referenced::DirectBuffersReferenced,
+    &direct_memory_uncounted::DirectMemoryUncounted,
+    &nio_thread_cache::NioThreadCache,
+    &mapped_files::MappedFiles,
+    &heap_leak::HeapLeak,
+    &python_growth::PythonGrowth,
+    &string_symbol_tables::StringSymbolTables,
+    &jvm_internal_growth::JvmInternalGrowth,
+    &gc_structures::GcStructures,
+    &compiler_arenas::CompilerArenas,
+    &code_cache_growth::CodeCacheGrowth,
+    &native_malloc_growth::NativeMallocGrowth,
+    &native_mmap_growth::NativeMmapGrowth,
+    &unexplained_growth::UnexplainedGrowth,
+    &glibc_retention::GlibcRetention,
+    &heap_committed_empty::HeapCommittedEmpty,
+    &thread_stacks_thp::ThreadStacksThp,
+    &heap_filling::HeapFilling,
+    &zgc_triple_count::ZgcTripleCount,
+    &cgroup_page_cache::CgroupPageCache,
+];

@@ -1,0 +1,197 @@
+//! # The C heap grows
+//!
+//! ## Signature
+//! Live chunks of the C heap (not its free ones), less what `java.nio.Bits` or native memory tracking accounts for, and
+//! less what leaking threads and classes bring with them, grow steadily to the end of the window. In a JVM without native
+//! memory tracking the JVM's own malloc can't be told from everybody else's: the domain is then `malloc`.
+//!
+//! ## Why
+//! Native code allocates and does not free: a JNI library, a Java object with a native peer whose `close()` is never
+//! called (RocksDB, zstd, `Inflater`/`Deflater`, `ImageReader`…), a C++ container that only grows. In-use bytes are better
+//! evidence than RSS: a leak first eats what the allocator held free, and RSS does not move.
+//!
+//! ## Confirm
+//! - `offheap diagnose PID` with the agent: the stack that allocates what stays.
+//! - The chunk size that grows is a fingerprint: `sizeof` of a struct, plus 8, rounded up to 16.
+//! - In a JVM: `jcmd PID GC.class_histogram` shows which Java class's count grows alike. After `jcmd PID GC.run` peers
+//!   with cleaners are gone.
+//! - `-XX:NativeMemoryTracking=summary` (a restart) splits the JVM's share off.
+//!
+//! ## Fix
+//! - `close()` the Java objects with native peers: try-with-resources.
+//! - Own native code: free on every path; bound containers; in C++ `unique_ptr`.
+//!
+//! ## Example
+//! *In process 4711, live C heap beyond what the JVM accounts for grew steadily over 1 min (61 snapshots): 31.2 MiB →
+//! 92.0 MiB, +1.01 MiB/s… Chunks of 352 bytes grew most: 38 → 644 (requests of 329–344 bytes).*
+
+use super::Rule;
+use super::class_loader_leak::class_growth;
+use super::netty_pool_arenas::pool_chunks;
+use super::thread_leak::thread_growth;
+use crate::draft::{Draft, Subject};
+use crate::evidence::Evidence;
+use crate::growth::{Freed, Growth};
+use crate::series::{Key, Series};
+use offheap_model::{ContentHint, Domain, Finding, Snapshot, units};
+
+/// See the page.
+pub struct NativeMallocGrowth;
+
+/// C heap that comes with a byte of metaspace: loaders' tables, symbols, protection domains. Measured between 0.3 and 1.2.
+const MALLOC_PER_METASPACE: f64 = 1.5;
+/// C heap that comes with a thread: its JVM object, handle and resource areas, arena and tcache. Measured about 60 KiB.
+const MALLOC_PER_THREAD: f64 = 160.0 * 1024.0;
+/// C heap that comes with a byte of live Java heap: remembered sets, mark stacks.
+const MALLOC_PER_OLD: f64 = 0.03;
+/// The size class that grows must explain this share to be named as the one.
+const SIZE_SHARE: f64 = 0.3;
+
+impl Rule for NativeMallocGrowth {
+    fn id(&self) -> &'static str {
+        "native-malloc-growth"
+    }
+
+    fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding> {
+        let last = evidence.last()?;
+        let domain = domain(last);
+        let growth = match evidence.series(&Key::MallocRest) {
+            Some(rest) => evidence.growth_of(&net(evidence, rest), Freed::ByCollector, evidence.material()),
+            // Another allocator than glibc's: only its resident bytes are known.
+            None => evidence.growth(&Key::Domain(domain), Freed::ByCollector, evidence.material())?,
+        };
+        let walked = evidence.series(&Key::MallocRest).is_some();
+        let subject = Subject {
+            what: match (walked, domain) {
+                (true, Domain::Malloc) => "live C heap beyond direct buffers",
+                (true, _) if evidence.is_jvm() => "live C heap beyond what the JVM accounts for",
+                (true, _) => "live C heap",
+                (false, _) => "resident C heap",
+            },
+            meaning: if evidence.is_jvm() {
+                "Native code, or Java objects with native peers that are never closed, allocate and do not free."
+            } else {
+                "The program allocates and does not free."
+            },
+            source: if walked { "walk of the glibc heap" } else { "the allocator's mappings" },
+        };
+        let mut draft = Draft::of_growth(self.id(), evidence, domain, &growth, &subject)?;
+        if domain == Domain::Malloc {
+            draft = draft
+                .also(
+                    "The JVM's own malloc is in it: native memory tracking or the agent would split it off.",
+                )
+                .weigh(0.97);
+        }
+        if !walked {
+            // Free chunks that the allocator keeps are in it too.
+            draft = draft.weigh(0.85);
+        }
+        draft = sizes(draft, evidence, &growth);
+        if let Some(chunk) = pool_chunks(evidence, &Key::Mmapped) {
+            draft = draft.saw(
+                format!(
+                    "large blocks come in steps of {}: a pooling allocator, like Netty's",
+                    units::bytes(chunk)
+                ),
+                "chunks in maps of their own",
+            );
+        }
+        let mut fix = Vec::new();
+        if evidence.is_jvm() {
+            fix.push("close() Java objects with native peers (try-with-resources): RocksDB, zstd, Inflater, ImageReader…");
+        }
+        fix.push("own native code: free on every path, bound containers that only grow");
+        let mut confirm =
+            vec![format!("offheap diagnose {}: with the agent, the stack that allocates", evidence.pid())];
+        if evidence.is_jvm() {
+            confirm.push(format!(
+                "jcmd {} GC.class_histogram, twice some minutes apart: a class whose count grows alike",
+                evidence.pid()
+            ));
+        }
+        if domain == Domain::Malloc {
+            confirm.push("-XX:NativeMemoryTracking=summary at the next restart".to_owned());
+        }
+        Some(draft.fix(fix).confirm(confirm).finish())
+    }
+}
+
+/// `malloc` in a JVM whose share is unknown, `native-malloc` elsewhere.
+fn domain(last: &Snapshot) -> Domain {
+    match &last.jvm {
+        Some(jvm) if jvm.nmt.is_none() => Domain::Malloc,
+        _ => Domain::NativeMalloc,
+    }
+}
+
+/// The series less what comes with threads, classes and live Java objects that grow themselves. With NMT the JVM's own
+/// part is already taken off.
+fn net(evidence: &Evidence<'_>, rest: &Series) -> Series {
+    let mut net = rest.without(rest, 0.0);
+    if evidence.last().and_then(|s| s.jvm.as_ref()).is_none_or(|jvm| jvm.nmt.is_some()) {
+        return net;
+    }
+    if class_growth(evidence).is_some_and(|g| g.status().is_some())
+        && let Some(metaspace) = evidence.series(&Key::Metaspace)
+    {
+        net = net.without(metaspace, MALLOC_PER_METASPACE);
+    }
+    if thread_growth(evidence).is_some_and(|g| g.status().is_some())
+        && let Some(threads) = evidence.series(&Key::Threads)
+    {
+        net = net.without(threads, MALLOC_PER_THREAD);
+    }
+    if let Some(old) = evidence.series(&Key::OldUsed)
+        && old.trend().lasts()
+    {
+        net = net.without(old, MALLOC_PER_OLD);
+    }
+    net
+}
+
+/// Names the chunk sizes that grow, with what they seem to hold.
+fn sizes(mut draft: Draft, evidence: &Evidence<'_>, growth: &Growth) -> Draft {
+    let total = growth.to - growth.from;
+    let mut grown: Vec<(u64, Growth)> = evidence
+        .all_series()
+        .filter_map(|(key, series)| match key {
+            Key::SizeClass(size) => Some((*size, evidence.growth_of(series, Freed::ByProgram, 0.02 * total))),
+            _ => None,
+        })
+        .filter(|(_, growth)| growth.grew())
+        .collect();
+    grown.sort_by(|a, b| (b.1.to - b.1.from).total_cmp(&(a.1.to - a.1.from)));
+    for (rank, (size, class)) in grown.iter().take(3).enumerate() {
+        let count = |bytes: f64| (bytes / *size as f64).round();
+        let mut text = format!(
+            "chunks of {size} bytes: {:.0} → {:.0} (requests of {}–{} bytes), {}",
+            count(class.from),
+            count(class.to),
+            size.saturating_sub(23),
+            size.saturating_sub(8),
+            units::rate(class.per_s)
+        );
+        if let Some(hint) = evidence.last().and_then(|last| hint(last, *size)) {
+            text.push_str("; ");
+            text.push_str(&hint);
+        }
+        if rank == 0 && class.to - class.from >= SIZE_SHARE * total {
+            draft = draft.also(&format!("It is {text}."));
+        }
+        draft = draft.saw(text, "walk of the glibc heap");
+    }
+    draft
+}
+
+fn hint(snapshot: &Snapshot, size: u64) -> Option<String> {
+    let class = snapshot.malloc.as_ref()?.size_classes.iter().find(|class| class.chunk_bytes == size)?;
+    Some(match class.hint.as_ref()? {
+        ContentHint::Vtable(name) => format!("C++ objects of type {name}"),
+        ContentHint::Text(text) => {
+            format!("text like {:?}", text.chars().take(40).collect::<String>())
+        }
+        ContentHint::Zero => "all zero".to_owned(),
+        ContentHint::PointerInto(library) => format!("begin with a pointer into {library}"),
+    })
+}

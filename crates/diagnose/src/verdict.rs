@@ -1,0 +1,326 @@
+//! The verdict: the finding that explains the growth best.
+
+use crate::draft::Draft;
+use crate::evidence::Evidence;
+use crate::rules::RULES;
+use crate::series::Key;
+use crate::sites;
+use crate::stats::{Shape, Slope, Trend};
+use offheap_model::{Domain, Evidence as Observation, Finding, Status, units};
+use serde::{Deserialize, Serialize};
+
+/// The schema of [`Diagnosis`] in JSON.
+pub const SCHEMA: &str = "offheap/diagnose/v1";
+
+/// What `offheap diagnose` says; serialised, it is the verb's JSON.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Diagnosis {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// Whose memory it is.
+    pub target: Target,
+    /// What was watched.
+    pub window: Window,
+    /// The process as a whole.
+    pub rss: RssTrend,
+    /// Each domain that has resident bytes, fastest growing first.
+    pub domains: Vec<DomainTrend>,
+    /// The finding that explains the growth best, or that nothing is wrong, or that more is needed.
+    pub verdict: Finding,
+    /// Everything that was found, best first.
+    pub findings: Vec<Finding>,
+}
+
+/// Whose memory it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Target {
+    /// Process id.
+    pub pid: i32,
+    /// Command line.
+    pub command: String,
+    /// The JVM in it.
+    pub jvm: Option<Runtime>,
+    /// The CPython interpreter in it.
+    pub python: Option<Runtime>,
+}
+
+/// A runtime's name.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Runtime {
+    /// Its maker.
+    pub vendor: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// What was watched.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Window {
+    /// Its begin, milliseconds since the Unix epoch.
+    pub start: i64,
+    /// Its length.
+    pub seconds: f64,
+    /// How many snapshots.
+    pub snapshots: usize,
+}
+
+/// The growth of the process as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct RssTrend {
+    /// At the first snapshot.
+    pub start_bytes: u64,
+    /// At the last.
+    pub end_bytes: u64,
+    /// Theil–Sen slope over the window.
+    pub slope_bytes_per_s: f64,
+    /// Its 95 % interval.
+    pub slope_ci95: [f64; 2],
+}
+
+/// The growth of one domain.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DomainTrend {
+    /// Which.
+    pub domain: Domain,
+    /// At the last snapshot.
+    pub rss_bytes: u64,
+    /// Theil–Sen slope over the window.
+    pub slope_bytes_per_s: f64,
+    /// Its 95 % interval.
+    pub slope_ci95: [f64; 2],
+    /// Where the figure comes from.
+    pub source: String,
+}
+
+impl Diagnosis {
+    /// The exit code of `offheap diagnose`: 0 no leak, 1 leak, 3 inconclusive.
+    pub fn exit_code(&self) -> u8 {
+        match self.verdict.status {
+            Status::Leak => 1,
+            Status::Inconclusive => 3,
+            Status::Retention | Status::Healthy => 0,
+        }
+    }
+}
+
+/// A leak below this confidence is only suspected.
+const SURE_ENOUGH: f64 = 0.6;
+
+/// Judges the evidence.
+pub fn diagnose(evidence: &Evidence<'_>) -> Diagnosis {
+    let mut findings: Vec<Finding> = RULES.iter().filter_map(|rule| rule.judge(evidence)).collect();
+    for finding in &mut findings {
+        sites::attach(finding, evidence);
+        if finding.status == Status::Leak && finding.confidence < SURE_ENOUGH {
+            finding.status = Status::Inconclusive;
+        }
+    }
+    // A stable sort: among equals the order of the rules decides.
+    findings.sort_by(|a, b| {
+        rank(a.status).cmp(&rank(b.status)).then(b.slope_bytes_per_s.total_cmp(&a.slope_bytes_per_s))
+    });
+    let mut verdict = verdict(evidence, &findings);
+    phases(evidence, &mut verdict);
+    let last = evidence.last();
+    let runtime =
+        |vendor: &str, version: &str| Runtime { vendor: vendor.to_owned(), version: version.to_owned() };
+    let rss = evidence.trend(&Key::Rss).map(|trend| finite(trend.slope)).unwrap_or_default();
+    Diagnosis {
+        schema: SCHEMA.to_owned(),
+        target: last.map_or_else(Target::default, |s| Target {
+            pid: s.process.pid,
+            command: s.process.command.clone(),
+            jvm: s.jvm.as_ref().map(|jvm| runtime(&jvm.vendor, &jvm.version)),
+            python: s.python.as_ref().map(|python| runtime("CPython", &python.version)),
+        }),
+        window: Window {
+            start: evidence.first().map_or(0, |s| s.time_ms),
+            seconds: evidence.seconds(),
+            snapshots: evidence.count(),
+        },
+        rss: RssTrend {
+            start_bytes: evidence.first().map_or(0, |s| s.memory.rss_bytes),
+            end_bytes: last.map_or(0, |s| s.memory.rss_bytes),
+            slope_bytes_per_s: rss.per_s,
+            slope_ci95: rss.ci95,
+        },
+        domains: domains(evidence),
+        verdict,
+        findings,
+    }
+}
+
+fn rank(status: Status) -> u8 {
+    match status {
+        Status::Leak => 0,
+        Status::Inconclusive => 1,
+        Status::Retention => 2,
+        Status::Healthy => 3,
+    }
+}
+
+/// JSON knows no infinity.
+fn finite(slope: Slope) -> Slope {
+    let clean = |v: f64| if v.is_finite() { v } else { 0.0 };
+    Slope { per_s: clean(slope.per_s), ci95: slope.ci95.map(clean) }
+}
+
+fn domains(evidence: &Evidence<'_>) -> Vec<DomainTrend> {
+    let mut domains: Vec<DomainTrend> = Domain::ALL
+        .into_iter()
+        .filter_map(|domain| {
+            let series = evidence.series(&Key::Domain(domain))?;
+            let slope = finite(series.trend().slope);
+            (series.max() > 0.0).then(|| DomainTrend {
+                domain,
+                rss_bytes: series.last() as u64,
+                slope_bytes_per_s: slope.per_s,
+                slope_ci95: slope.ci95,
+                source: evidence.source(domain),
+            })
+        })
+        .collect();
+    domains.sort_by(|a, b| b.slope_bytes_per_s.total_cmp(&a.slope_bytes_per_s));
+    domains
+}
+
+fn verdict(evidence: &Evidence<'_>, findings: &[Finding]) -> Finding {
+    let best = |status: Status| findings.iter().find(|finding| finding.status == status);
+    // Sorted: the first of a status explains most growth.
+    if let Some(leak) = best(Status::Leak) {
+        return leak.clone();
+    }
+    let Some(rss) = evidence.trend(&Key::Rss).filter(|trend| trend.shape != Shape::TooShort) else {
+        return too_short(evidence);
+    };
+    if let Some(open) = best(Status::Inconclusive) {
+        return open.clone();
+    }
+    if let Some(domain) = unexplained(evidence, rss, findings) {
+        return unexplained_verdict(evidence, rss, domain);
+    }
+    if let Some(retention) = best(Status::Retention) {
+        return retention.clone();
+    }
+    let grew = rss.growth() >= evidence.material();
+    let explains = |finding: &&Finding| finding.slope_bytes_per_s * 2.0 >= rss.slope.per_s;
+    match best(Status::Healthy).filter(|_| grew).filter(explains) {
+        Some(healthy) => healthy.clone(),
+        None => no_growth(evidence, rss),
+    }
+}
+
+/// RSS grows to the end of the window and neither the findings nor memory that is bounded or free account for half of it:
+/// the domain that grows fastest.
+fn unexplained(evidence: &Evidence<'_>, rss: &Trend, findings: &[Finding]) -> Option<Domain> {
+    if !rss.lasts() || rss.lasting.per_s * (rss.seconds - rss.tail_start) < evidence.material() {
+        return None;
+    }
+    let slope = |domain| evidence.trend(&Key::Domain(domain)).map_or(0.0, |t| t.slope.per_s);
+    let bounded = [Domain::JavaHeap, Domain::AllocatorRetention, Domain::CodeCache];
+    let explained: f64 = bounded.into_iter().map(|domain| slope(domain).max(0.0)).sum::<f64>()
+        + findings
+            .iter()
+            .filter(|f| f.domain.is_none_or(|domain| !bounded.contains(&domain)))
+            .map(|f| f.slope_bytes_per_s.max(0.0))
+            .sum::<f64>();
+    if 2.0 * explained >= rss.lasting.per_s {
+        return None;
+    }
+    Domain::ALL.into_iter().filter(|d| !bounded.contains(d)).max_by(|a, b| slope(*a).total_cmp(&slope(*b)))
+}
+
+fn unexplained_verdict(evidence: &Evidence<'_>, rss: &Trend, domain: Domain) -> Finding {
+    let trend = evidence.trend(&Key::Domain(domain)).unwrap_or(rss);
+    Draft::new("unexplained-growth", Status::Inconclusive, domain, 0.5)
+        .slope(trend.slope.per_s)
+        .summary(format!(
+            "The RSS of {} grew to the end of the window, {} over {}, but no single cause accounts for most of it; \
+             {domain} grows fastest ({}). A longer window would tell: {} more. Source: {}.",
+            evidence.who(),
+            units::rate(rss.lasting.per_s),
+            evidence.window(),
+            units::rate(trend.slope.per_s),
+            units::duration(2.0 * evidence.seconds()),
+            evidence.source(domain)
+        ))
+        .confirm([format!("offheap diagnose {} --for {:.0}s", evidence.pid(), 3.0 * evidence.seconds().max(20.0))])
+        .finish()
+}
+
+fn too_short(evidence: &Evidence<'_>) -> Finding {
+    let mut finding = Draft::new("window-too-short", Status::Inconclusive, Domain::Unattributed, 0.9)
+        .summary(format!(
+            "{} was watched for {} only: growth can't be told from noise in less than 15 s and 10 snapshots, and is \
+             commonly certain after a minute. {}.",
+            sentence(&evidence.who()),
+            evidence.window(),
+            evidence.rss_words()
+        ))
+        .confirm([format!("offheap diagnose {} --for 60s", evidence.pid())])
+        .finish();
+    finding.domain = None;
+    finding
+}
+
+fn no_growth(evidence: &Evidence<'_>, rss: &Trend) -> Finding {
+    let seconds = evidence.seconds();
+    let confidence = 0.70 + 0.2 * (seconds / 60.0).min(1.0) + 0.06 * (seconds / 600.0).min(1.0);
+    let seen = evidence.material() / seconds.max(1.0);
+    let swing = evidence.series(&Key::Rss).map_or(0.0, |series| {
+        series.max() - series.points().iter().map(|p| p.v).fold(f64::INFINITY, f64::min)
+    });
+    let mut finding = Draft::new("no-growth", Status::Healthy, Domain::Unattributed, confidence)
+        .slope(0.0)
+        .summary(format!(
+            "Nothing in {} grows without bound: over {} no domain grew steadily to the end. RSS moved within {}; the \
+             part that leaks can be made of grew by less than {}. {}. Source: the account of every resident byte.",
+            evidence.who(),
+            evidence.window(),
+            units::bytes(swing.max(0.0) as u64),
+            units::rate(seen),
+            evidence.rss_words()
+        ))
+        .saw(
+            format!(
+                "RSS {} → {}",
+                units::bytes(rss.from.max(0.0) as u64),
+                units::bytes(rss.to.max(0.0) as u64)
+            ),
+            "/proc/PID/smaps",
+        )
+        .confirm([format!(
+            "slower growth needs a longer window: offheap record {0} -o run.offheap --for 1h, then offheap diagnose \
+             run.offheap",
+            evidence.pid()
+        )])
+        .finish();
+    finding.domain = None;
+    finding
+}
+
+/// What each phase did, where the user marked some.
+fn phases(evidence: &Evidence<'_>, verdict: &mut Finding) {
+    let Some(rss) = evidence.series(&Key::Rss) else { return };
+    for phase in evidence.phases() {
+        let points: Vec<_> =
+            rss.points().iter().copied().filter(|p| (phase.start..=phase.end).contains(&p.t)).collect();
+        let trend = Trend::of(&points);
+        let name: String = phase.name.chars().take(60).collect();
+        verdict.evidence.push(Observation {
+            text: format!(
+                "phase {name:?} ({}): RSS {} → {}, {}",
+                units::duration(phase.end - phase.start),
+                units::bytes(trend.from.max(0.0) as u64),
+                units::bytes(trend.to.max(0.0) as u64),
+                units::rate(finite(trend.slope).per_s)
+            ),
+            source: "/proc/PID/smaps".to_owned(),
+        });
+    }
+}
+
+fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+}
