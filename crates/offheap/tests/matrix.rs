@@ -47,7 +47,10 @@ fn unattributed(program: &Program, wrong: &mut Vec<String>) -> f64 {
     if direct < 20 << 20 {
         wrong.push(format!("20 MB of direct buffers are seen as {direct} bytes"));
     }
-    account["unattributed_bytes"].as_u64().expect("it is named") as f64 * 100.0 / rss as f64
+    // The program maps nothing itself, so what is called the program's own by elimination is unexplained too.
+    let unexplained =
+        account["unattributed_bytes"].as_u64().expect("it is named") + domain(&account, "native-mmap");
+    unexplained as f64 * 100.0 / rss as f64
 }
 
 #[test]
@@ -79,7 +82,7 @@ fn one_percent_at_the_most_is_unattributed() {
     println!("{table}");
     if std::env::var_os("OFFHEAP_BLESS").is_some() {
         let page = format!(
-            "# How much of the RSS is labelled?\n\nPercent of the resident bytes that `offheap map` puts into a domain, with NMT off and no attach. Written by\n`OFFHEAP_BLESS=1 cargo test --test matrix`; the test fails below 99 %.\n\n{table}"
+            "# How much of the RSS is labelled?\n\nPercent of the resident bytes that `offheap map` puts into a domain, with NMT off and no attach. The program maps no memory\nitself, so what is only called `native-mmap` by elimination counts as not labelled here. Written by\n`OFFHEAP_BLESS=1 cargo test --test matrix`; the test fails below 99 %.\n\n{table}"
         );
         std::fs::write(offheap_testkit::workspace().join("docs/accuracy.md"), page).unwrap();
     }

@@ -36,7 +36,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         output::print_json(&json::diff(&difference));
     } else {
         let style = output::style(arguments.all);
-        output::print(&terminal::diff::render(&difference, &arguments.before, after_name, style));
+        // Without @ in their names, the beginning and the end of one recording would read the same.
+        let (before, after) = if *after_name == arguments.before {
+            (format!("{after_name}@first"), format!("{after_name}@last"))
+        } else {
+            (arguments.before.clone(), after_name.clone())
+        };
+        output::print(&terminal::diff::render(&difference, &before, &after, style));
     }
     Ok(ExitCode::SUCCESS)
 }
