@@ -1,0 +1,142 @@
+//! Finding an interpreter and telling its version.
+
+use crate::pymalloc::{Arenas, Pymalloc};
+use offheap_linux::{Elf, Memory, PAGE, Process, Vma};
+use std::cell::RefCell;
+
+/// Text searched for the version at the most.
+const MOST_TEXT: u64 = 8 << 20;
+
+/// A CPython interpreter in a process.
+#[derive(Debug)]
+pub struct Interpreter {
+    version: String,
+    main: bool,
+    path: String,
+    arenas: RefCell<Arenas>,
+}
+
+impl Interpreter {
+    /// Finds a CPython interpreter in the process behind `memory`: `None` where there is none.
+    pub fn open(process: &Process, memory: &Memory) -> Option<Interpreter> {
+        let module = module(memory.vmas())?;
+        let wanted = |name: &str| matches!(name, "Py_Version" | "Py_GetVersion" | "PyType_Type");
+        let elf = memory.elf_at_wanted(module.start, wanted)?;
+        elf.symbol("PyType_Type").or(elf.symbol("Py_GetVersion"))?;
+        let is_python = |path: &str| file_of(path).starts_with("python");
+        let main = is_python(&module.path) || process.exe().is_ok_and(|exe| is_python(&exe));
+        let (major, minor) = numbers(file_of(&module.path));
+        let version = exported_version(memory, &elf, module)
+            .or_else(|| version_in_text(memory, &elf, module, major, minor))
+            .unwrap_or_else(|| minor.map_or(major.to_string(), |minor| format!("{major}.{minor}")));
+        Some(Interpreter { version, main, path: module.path.clone(), arenas: RefCell::default() })
+    }
+
+    /// `"3.11.2"`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// True where the interpreter is what the process runs, false where it is embedded.
+    pub fn is_main(&self) -> bool {
+        self.main
+    }
+
+    /// The file the interpreter is in.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Looks at its arenas as they are now. `memory` is fresh: opened, or told to forget, right before.
+    pub fn view(&self, memory: &Memory) -> Pymalloc {
+        self.arenas.borrow_mut().view(memory, &self.path)
+    }
+}
+
+/// The first mapping of libpython, or of an executable that has the interpreter in it.
+fn module(vmas: &[Vma]) -> Option<&Vma> {
+    let named = |start: &str| {
+        let files = vmas.iter().filter(|vma| vma.path.starts_with('/'));
+        files.filter(|vma| vma.offset == 0).find(|vma| {
+            let file = file_of(&vma.path);
+            // libpython3.so only leads to the real one.
+            file.starts_with(start) && file != "libpython3.so" && !file.contains(".zip")
+        })
+    };
+    named("libpython").or_else(|| {
+        named("python").filter(|vma| vmas.iter().any(|other| other.path == vma.path && other.exec))
+    })
+}
+
+fn file_of(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
+}
+
+/// Major and minor of "libpython3.11.so.1.0" or "python3.11"; plain "python" is taken for 3.
+fn numbers(file: &str) -> (u32, Option<u32>) {
+    let digits = file.trim_start_matches("lib").trim_start_matches("python");
+    let mut parts = digits.split(|c: char| !c.is_ascii_digit());
+    let major = parts.next().and_then(|part| part.parse().ok()).unwrap_or(3);
+    (major, parts.next().and_then(|part| part.parse().ok()))
+}
+
+/// `Py_Version` (from 3.11): `PY_VERSION_HEX`.
+fn exported_version(memory: &Memory, elf: &Elf, module: &Vma) -> Option<String> {
+    let address = elf.load_bias(module.start).wrapping_add(elf.symbol("Py_Version")?.address);
+    let hex = memory.u64(address).ok()?;
+    let [micro, minor, major] = [hex >> 8 & 0xff, hex >> 16 & 0xff, hex >> 24 & 0xff];
+    let (level, serial) = (hex >> 4 & 0xf, hex & 0xf);
+    let suffix = match level {
+        0xa => format!("a{serial}"),
+        0xb => format!("b{serial}"),
+        0xc => format!("rc{serial}"),
+        _ => String::new(),
+    };
+    (2..=9).contains(&major).then(|| format!("{major}.{minor}.{micro}{suffix}"))
+}
+
+/// `PY_VERSION`, "3.10.13", stands alone or ends a longer text: compilers keep one copy of both.
+fn version_in_text(
+    memory: &Memory,
+    elf: &Elf,
+    module: &Vma,
+    major: u32,
+    minor: Option<u32>,
+) -> Option<String> {
+    let (start, len) = elf.section(".rodata")?;
+    let start = elf.load_bias(module.start).checked_add(start)?;
+    let end = start.checked_add(len.min(MOST_TEXT))?;
+    let begins = minor.map_or(format!("{major}."), |minor| format!("{major}.{minor}."));
+    let mut bytes = Vec::new();
+    let mut at = start;
+    while at < end {
+        let mut page = vec![0; (PAGE - at % PAGE).min(end - at) as usize];
+        // A page that can't be read holds no text.
+        let _ = memory.read(at, &mut page);
+        at += page.len() as u64;
+        bytes.extend_from_slice(&page);
+    }
+    let texts = bytes.split(|byte| *byte == 0).filter_map(|text| std::str::from_utf8(text).ok());
+    texts
+        .filter_map(|text| text.rsplit(|c: char| !c.is_ascii_alphanumeric() && !".+".contains(c)).next())
+        .filter(|text| text.len() < 16 && text.starts_with(&begins))
+        .find(|text| {
+            let micro = &text[begins.len()..];
+            micro.starts_with(|c: char| c.is_ascii_digit())
+                && micro.chars().all(|c| c.is_ascii_alphanumeric() || c == '+')
+        })
+        .map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_come_from_the_files_name() {
+        assert_eq!(numbers("libpython3.11.so.1.0"), (3, Some(11)));
+        assert_eq!(numbers("python3.8"), (3, Some(8)));
+        assert_eq!(numbers("python"), (3, None));
+        assert_eq!(numbers("libpython2.7.so.1.0"), (2, Some(7)));
+    }
+}
