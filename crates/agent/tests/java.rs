@@ -58,7 +58,11 @@ fn wrong(jvm: &Jvm, dir: &Path, flags: &[&str], attach: bool) -> Vec<String> {
     if !attach {
         command.arg(format!("-agentpath:{}={options}", common::agent().display()));
     }
-    command.arg(format!("-Djava.library.path={}", dir.display())).arg("-cp").arg(dir).args(["Truth", "20000"]);
+    command
+        .arg(format!("-Djava.library.path={}", dir.display()))
+        .arg("-cp")
+        .arg(dir)
+        .args(["Truth", "20000"]);
     if jvm.version >= 21 {
         command.arg("virtual");
     }
@@ -135,10 +139,15 @@ fn compare(bytes: &[u8], said: &[String]) -> Vec<String> {
         // A negative size: the innermost frames may be the JDK's, and the outermost too.
         let inside = size < 0;
         let matches = |frames: &[String]| {
-            if inside { frames.windows(words.len() - 2).any(|w| w == &words[2..]) } else { frames == &words[2..] }
+            if inside {
+                frames.windows(words.len() - 2).any(|w| w == &words[2..])
+            } else {
+                frames == &words[2..]
+            }
         };
         // Direct buffers get a page or a few bytes more than asked for.
-        let sizes = size.unsigned_abs()..=size.unsigned_abs() + if words[2] == "Truth.direct" { 4112 } else { 0 };
+        let sizes =
+            size.unsigned_abs()..=size.unsigned_abs() + if words[2] == "Truth.direct" { 4112 } else { 0 };
         let all = || seen.iter().filter(|(s, _)| sizes.contains(s)).flat_map(|(_, stacks)| stacks);
         let found: u64 = all().filter(|(f, _)| matches(f)).map(|(_, n)| n).sum();
         if found != count {
