@@ -153,7 +153,7 @@ fn other_kind(name: &str) -> ThreadKind {
         "XUncommitter",
         "XUnmapper",
         "StringDedup",
-        "Z#",
+        "RuntimeWorker#",
         "Safepoint Clean",
         "ParallelGC",
     ];

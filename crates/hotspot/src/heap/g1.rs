@@ -11,12 +11,20 @@ use std::ops::Range;
 const MAX_REGIONS: u64 = 1 << 20;
 /// Words of a mapper that are searched for its range.
 const MAPPER_WORDS: usize = 16;
+/// Words of an object that are searched for the mark stack.
+const MARK_WORDS: usize = 64;
+/// Bytes of a chunk of the mark stack.
+const CHUNK: u64 = 8192;
 
 pub(super) fn read(vm: &Vm<'_>, heap: u64, reserved: &Range<u64>, labels: &mut Labels) -> Option<Found> {
     let manager = vm.place(heap, "G1CollectedHeap", "_hrm")?;
     let mut found = regions(vm, manager).unwrap_or_default();
     found.committed = committed(vm, heap);
-    found.gc_complete = tables(vm, manager, reserved, labels);
+    let stack = mark_stack(vm, heap, reserved);
+    for range in &stack {
+        labels.add(range.start, range.end, What::Gc, "mark stack", "shape");
+    }
+    found.gc_complete = tables(vm, manager, reserved, labels) && !stack.is_empty();
     Some(found)
 }
 
@@ -93,6 +101,46 @@ fn tables(vm: &Vm<'_>, manager: u64, reserved: &Range<u64>, labels: &mut Labels)
     }
     // Card table, block offset table and a bitmap at the least.
     heap_found && tables >= 3
+}
+
+/// The global mark stack (gc/g1/g1ConcurrentMark.hpp), chunks of 8 KB in mappings of their own. One of the objects that the heap
+/// object points to holds it: in 11 to 23 as the most chunks it may have, its start and the chunks it has; later as the least,
+/// the most and the present number of chunks, the number of buckets, a flag, and an array of the buckets' starts.
+fn mark_stack(vm: &Vm<'_>, heap: u64, reserved: &Range<u64>) -> Vec<Range<u64>> {
+    let size = vm.tables.size_of("G1CollectedHeap").unwrap_or(2048).min(8192);
+    let pointers = vm.target.words_while_readable(heap, (size / 8) as usize);
+    let objects = pointers.iter().filter(|word| **word != 0 && **word % 8 == 0 && !reserved.contains(*word));
+    let mapping = |start: u64, chunks: u64| {
+        let range = start..start.checked_add(chunks.checked_mul(CHUNK)?)?;
+        (start != 0 && start.is_multiple_of(4096) && shape::is_own_mapping(vm, &range)).then_some(range)
+    };
+    let counts = |least: u64, most: u64| (16..=most).contains(&least) && most < 1 << 24;
+    for object in objects {
+        let words = vm.target.words_while_readable(*object, MARK_WORDS);
+        for window in words.windows(6) {
+            let [first, second, third, buckets, _, array] = *window else { continue };
+            if counts(third, first)
+                && let Some(range) = mapping(second, third)
+            {
+                return vec![range];
+            }
+            if counts(first, second) && counts(third, second) && (1..32).contains(&buckets) {
+                // The first two buckets have the least number of chunks, each further one twice as many as the one before.
+                let starts = vm.target.words(array, buckets as usize).unwrap_or_default();
+                let found: Vec<_> = starts
+                    .into_iter()
+                    .enumerate()
+                    .filter_map(|(index, start)| {
+                        mapping(start, first.checked_shl(index.saturating_sub(1) as u32)?)
+                    })
+                    .collect();
+                if !found.is_empty() {
+                    return found;
+                }
+            }
+        }
+    }
+    Vec::new()
 }
 
 /// What a table of that size is for: one byte for each card of 512 bytes (256 or 1024 by flag from 17), or one bit for each
