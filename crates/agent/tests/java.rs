@@ -192,7 +192,7 @@ fn check(pick: impl Fn(usize, usize) -> bool) {
                 }
                 runs += 1;
                 let flags = ["-XX:+UnlockExperimentalVMOptions", collector, mode];
-                let attach = (g + m + jvm.version as usize) % 2 == 0;
+                let attach = (g + m + jvm.version as usize).is_multiple_of(2);
                 for w in wrong(&jvm, dir.path(), &flags, attach) {
                     wrongs.push(format!("JDK {} {collector} {mode} attach {attach}: {w}", jvm.version));
                 }

@@ -91,17 +91,23 @@ impl Evidence<'_> {
 
     /// As [`Evidence::growth`], of a series that is not among the named ones.
     pub fn growth_of(&self, series: &Series, freed: Freed, least: f64) -> Growth {
-        let trend = series.trend();
         let mut growth = Growth {
             kind: Kind::None,
-            per_s: trend.lasting.per_s,
-            ci95: trend.lasting.ci95,
-            from: trend.from,
-            to: trend.to,
+            per_s: 0.0,
+            ci95: [0.0; 2],
+            from: series.first(),
+            to: series.last(),
             certainty: 0.0,
             why: String::new(),
             next: String::new(),
         };
+        if series.swing() < least {
+            // Most series of most processes: no statistics needed.
+            return growth;
+        }
+        let trend = series.trend();
+        (growth.per_s, growth.ci95) = (trend.lasting.per_s, trend.lasting.ci95);
+        (growth.from, growth.to) = (trend.from, trend.to);
         if trend.growth().max(growth.per_s * (trend.seconds - trend.tail_start)) < least {
             return growth;
         }

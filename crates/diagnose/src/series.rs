@@ -105,6 +105,15 @@ impl Series {
         self.points.iter().map(|p| p.v).fold(0.0, f64::max)
     }
 
+    /// The difference between its largest and smallest value: no growth is more.
+    pub fn swing(&self) -> f64 {
+        let (low, high) = self
+            .points
+            .iter()
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), p| (low.min(p.v), high.max(p.v)));
+        (high - low).max(0.0)
+    }
+
     /// This minus `factor` times the other's growth since its first point, at the instants both have.
     #[must_use]
     pub fn without(&self, other: &Series, factor: f64) -> Series {

@@ -267,9 +267,7 @@ fn no_growth(evidence: &Evidence<'_>, rss: &Trend) -> Finding {
     let seconds = evidence.seconds();
     let confidence = 0.70 + 0.2 * (seconds / 60.0).min(1.0) + 0.06 * (seconds / 600.0).min(1.0);
     let seen = evidence.material() / seconds.max(1.0);
-    let swing = evidence.series(&Key::Rss).map_or(0.0, |series| {
-        series.max() - series.points().iter().map(|p| p.v).fold(f64::INFINITY, f64::min)
-    });
+    let swing = evidence.series(&Key::Rss).map_or(0.0, crate::Series::swing);
     let mut finding = Draft::new("no-growth", Status::Healthy, Domain::Unattributed, confidence)
         .slope(0.0)
         .summary(format!(
@@ -277,7 +275,7 @@ fn no_growth(evidence: &Evidence<'_>, rss: &Trend) -> Finding {
              part that leaks can be made of grew by less than {}. {}. Source: the account of every resident byte.",
             evidence.who(),
             evidence.window(),
-            units::bytes(swing.max(0.0) as u64),
+            units::bytes(swing as u64),
             units::rate(seen),
             evidence.rss_words()
         ))

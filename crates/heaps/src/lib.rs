@@ -5,6 +5,7 @@
 
 mod glibc;
 mod heap;
+mod hints;
 mod identify;
 mod unwalked;
 mod walker;

@@ -1,9 +1,11 @@
 //! The way in: find the allocator once, walk it as often as wanted.
 
 use crate::glibc::{Glibc, Sizes};
+use crate::hints::{self, Vtables};
 use crate::unwalked;
 use crate::{Allocator, Heap, Identity, SizeClass, identify};
 use offheap_linux::{Memory, Process};
+use std::cell::RefCell;
 
 /// How far a walk goes.
 #[derive(Debug, Clone)]
@@ -30,6 +32,7 @@ impl Default for Options<'_> {
 pub struct Walker {
     identity: Identity,
     glibc: Option<Glibc>,
+    vtables: RefCell<Vtables>,
 }
 
 impl Walker {
@@ -41,7 +44,11 @@ impl Walker {
             Allocator::Glibc => Glibc::find(memory, &identity.path),
             _ => None,
         };
-        (identity.allocator != Allocator::Unknown).then_some(Walker { identity, glibc })
+        (identity.allocator != Allocator::Unknown).then(|| Walker {
+            identity,
+            glibc,
+            vtables: RefCell::default(),
+        })
     }
 
     /// Which allocator it is.
@@ -55,6 +62,9 @@ impl Walker {
             Some(glibc) => {
                 let (mut heap, sizes) = glibc.walk(memory, options);
                 heap.size_classes = size_classes(&sizes);
+                if options.hints {
+                    hints::fill(memory, &mut heap.size_classes, &sizes, &mut self.vtables.borrow_mut());
+                }
                 heap
             }
             None => unwalked::label(self.identity.allocator, memory, options),

@@ -276,7 +276,7 @@ pub struct RegionRec {
     pub weight: f64,
     /// Index into `stacks`, or [`NO_STACK`].
     pub stack: u32,
-    /// Thread that mapped it.
+    /// Thread that mapped it; for a thread's stack that thread itself.
     pub tid: u32,
     /// [`RegionKind`].
     pub kind: u32,

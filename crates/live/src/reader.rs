@@ -100,7 +100,7 @@ pub struct Region {
     pub time_ns: u64,
     /// Key for [`Reader::stack`].
     pub stack: Option<u32>,
-    /// Thread that mapped it.
+    /// Thread that mapped it; for a thread's stack that thread itself.
     pub tid: u32,
     /// What it is.
     pub kind: RegionKind,

@@ -1,6 +1,7 @@
 //! The `offheap` binary: one file a verb, glue only.
 
 mod instants;
+mod observe;
 mod output;
 mod sampler;
 mod verbs;
@@ -23,6 +24,8 @@ struct Cli {
 enum Verb {
     Ps(verbs::ps::Arguments),
     Map(verbs::map::Arguments),
+    Diagnose(verbs::diagnose::Arguments),
+    Check(verbs::check::Arguments),
     Watch(verbs::watch::Arguments),
     Record(verbs::record::Arguments),
     Mark(verbs::mark::Arguments),
@@ -47,6 +50,8 @@ fn main() -> ExitCode {
     let result = match cli.verb {
         Verb::Ps(arguments) => verbs::ps::run(&arguments),
         Verb::Map(arguments) => verbs::map::run(&arguments),
+        Verb::Diagnose(arguments) => verbs::diagnose::run(&arguments),
+        Verb::Check(arguments) => verbs::check::run(&arguments),
         Verb::Watch(arguments) => verbs::watch::run(&arguments),
         Verb::Record(arguments) => verbs::record::run(&arguments),
         Verb::Mark(arguments) => verbs::mark::run(&arguments),

@@ -9,6 +9,9 @@ pub enum Error {
     /// No room is left.
     #[error("no room is left for {}: what was recorded so far is readable; free some space, or record with a smaller --limit", .0.display())]
     Full(PathBuf),
+    /// The file takes no more, though the disk may have room.
+    #[error("{} can't be written any more (a quota, a file-size limit like ulimit -f, or the disk itself): what was recorded so far is readable", .0.display())]
+    Unwritable(PathBuf),
     /// The file is something else.
     #[error("{} is no recording of offheap", .0.display())]
     NotARecording(PathBuf),
@@ -45,10 +48,15 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn from_sqlite(path: &std::path::Path, source: rusqlite::Error) -> Error {
-        use rusqlite::ErrorCode;
+        use rusqlite::{ErrorCode, ffi};
         let path = path.to_owned();
+        // EDQUOT (a quota) and EFBIG (RLIMIT_FSIZE) are I/O errors to SQLite.
+        if let Some(failure) = source.sqlite_error()
+            && matches!(failure.extended_code, ffi::SQLITE_IOERR_WRITE | ffi::SQLITE_IOERR_SHMSIZE)
+        {
+            return Error::Unwritable(path);
+        }
         match source.sqlite_error_code() {
-            // A file that may not grow (quota, RLIMIT_FSIZE) fails its write; SQLite calls that an I/O error.
             Some(ErrorCode::DiskFull) => Error::Full(path),
             Some(ErrorCode::NotADatabase) => Error::NotARecording(path),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::Busy(path),

@@ -1,7 +1,7 @@
 //! Recordings: snapshots over time in one SQLite file.
 //!
 //! The file is for people too: `sqlite3 run.offheap 'select * from domain_rss'` works, also while it is being written. The
-//! views (`domain_rss`, `thread_pools`, `arenas`, `nmt`, `rss`) are documented in `schema.sql` and stay as they are within a
+//! views (`domain_rss`, `thread_pools`, `arenas`, `nmt`, `rss`, `phases`) are documented in `schema.sql` and stay as they are within a
 //! schema version; the whole of each snapshot is kept beside them, compressed.
 //!
 //! [`Recorder`] writes, [`Recording`] reads. A kill -9 at any moment loses at most the snapshot being written: each is one
@@ -15,7 +15,7 @@ mod thin;
 
 pub use error::Error;
 pub use recorder::{Options, Recorder};
-pub use recording::{Mark, Recording, Target, is_recording};
+pub use recording::{Figure, Mark, Recording, Target, is_recording};
 
 /// How a target's recording ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use crate::codec::{self, Packer};
 use crate::{APPLICATION_ID, End, Error, SCHEMA_VERSION, thin};
 use offheap_model::{Profile, Snapshot};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -58,29 +58,19 @@ impl Recorder {
     /// The file is something else, of a newer version, written by another process, or can't be made.
     pub fn create(path: &Path, options: Options) -> Result<Recorder, Error> {
         let fail = |source| Error::from_sqlite(path, source);
-        let connection = Connection::open(path).map_err(fail)?;
+        let mut connection = Connection::open(path).map_err(fail)?;
         connection.busy_timeout(Duration::from_secs(2)).map_err(fail)?;
-        let is_new = connection
-            .query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get::<_, i64>(0))
-            .map_err(fail)?
-            == 0;
-        if is_new {
-            connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(fail)?;
-            connection.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(fail)?;
-            // A file that shrinks when snapshots are thinned needs this before its first table.
-            connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(fail)?;
-        } else {
-            check(&connection, path)?;
+        // A file that shrinks when snapshots are thinned needs this before anything else is in it; where something is, it
+        // changes nothing.
+        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(fail)?;
+        if is_empty(&connection).map_err(fail)? {
+            make(&mut connection).map_err(fail)?;
         }
+        check(&connection, path)?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
         // With WAL this loses nothing when the process is killed, and the last seconds when the machine is.
         connection.pragma_update(None, "synchronous", "NORMAL").map_err(fail)?;
         connection.pragma_update(None, "journal_size_limit", 4 << 20).map_err(fail)?;
-        if is_new {
-            connection
-                .execute_batch(&format!("BEGIN; {} COMMIT;", include_str!("schema.sql")))
-                .map_err(fail)?;
-        }
         Ok(Recorder {
             connection,
             path: path.to_owned(),
@@ -97,10 +87,15 @@ impl Recorder {
     /// # Errors
     /// [`Error::Full`] and others; what was written before stays readable.
     pub fn append(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
-        self.write(snapshot).map_err(|source| {
+        let mut written = self.write(snapshot);
+        if written.as_ref().is_err_and(is_constraint) {
+            // Another writer thinned out the frame this one goes on with.
+            self.forget();
+            written = self.write(snapshot);
+        }
+        written.map_err(|source| {
             // Rolled back: what was remembered of this transaction is not in the file.
-            self.targets.clear();
-            self.series.clear();
+            self.forget();
             Error::from_sqlite(&self.path, source)
         })?;
         self.appended += 1;
@@ -108,6 +103,11 @@ impl Recorder {
             self.thin(snapshot.time_ms).map_err(|source| Error::from_sqlite(&self.path, source))?;
         }
         Ok(())
+    }
+
+    fn forget(&mut self) {
+        self.targets.clear();
+        self.series.clear();
     }
 
     fn write(&mut self, snapshot: &Snapshot) -> rusqlite::Result<()> {
@@ -245,6 +245,26 @@ impl Recorder {
     }
 }
 
+fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT count(*) = 0 FROM sqlite_master", [], |row| row.get(0))
+}
+
+/// Everything or nothing: whoever is killed in between leaves an empty file.
+fn make(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Another process may have been first.
+    if is_empty(&transaction)? {
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        transaction.execute_batch(include_str!("schema.sql"))?;
+    }
+    transaction.commit()
+}
+
+fn is_constraint(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation)
+}
+
 /// That the file is a recording this version can go on with.
 pub(crate) fn check(connection: &Connection, path: &Path) -> Result<(), Error> {
     let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
@@ -254,6 +274,8 @@ pub(crate) fn check(connection: &Connection, path: &Path) -> Result<(), Error> {
     }
     match pragma("user_version").map_err(fail)? {
         SCHEMA_VERSION => Ok(()),
+        // There never was a version 0: somebody else's file, or damage.
+        ..=0 => Err(Error::NotARecording(path.to_owned())),
         found => Err(Error::Newer { path: path.to_owned(), found, known: SCHEMA_VERSION }),
     }
 }

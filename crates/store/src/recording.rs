@@ -41,6 +41,15 @@ pub struct Mark {
     pub text: String,
 }
 
+/// A figure over time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Figure {
+    /// What it is of: a domain, a pool, an arena's address, an NMT category.
+    pub name: String,
+    /// Time (milliseconds since the Unix epoch), bytes, and how many (threads, chunks, blocks) where that makes sense.
+    pub points: Vec<(i64, u64, Option<u64>)>,
+}
+
 /// A recording, read only.
 #[derive(Debug)]
 pub struct Recording {
@@ -108,6 +117,11 @@ impl Recording {
         times: RangeInclusive<i64>,
         limit: usize,
     ) -> Result<Vec<Snapshot>, Error> {
+        // One transaction sees one state, whatever a writer thins out meanwhile.
+        let _one = self
+            .connection
+            .unchecked_transaction()
+            .map_err(|source| Error::from_sqlite(&self.path, source))?;
         let rows: Vec<(i64, i64)> = self.read(
             "SELECT id, frame_id FROM snapshot WHERE target_id = ?1 AND time_ms BETWEEN ?2 AND ?3 ORDER BY time_ms",
             (id, *times.start(), *times.end()),
@@ -133,6 +147,30 @@ impl Recording {
             }
         }
         Ok(snapshots)
+    }
+
+    /// The figures of one kind (`"domain"`, `"threads"`, `"arena"`, `"nmt"`) of the target `id` over time, by name. Much
+    /// cheaper than whole snapshots.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn figures(&self, id: i64, kind: &str) -> Result<Vec<Figure>, Error> {
+        let rows = self.read(
+            "SELECT series.id, name, time_ms, bytes, count
+             FROM snapshot JOIN figure ON snapshot_id = snapshot.id JOIN series ON series.id = series_id
+             WHERE target_id = ?1 AND kind = ?2 ORDER BY name, series.id, time_ms",
+            (id, kind),
+            |row| {
+                let count = row.get::<_, Option<i64>>(4)?.map(i64::unsigned_abs);
+                let point = (row.get(2)?, row.get::<_, i64>(3)?.unsigned_abs(), count);
+                Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, point))
+            },
+        )?;
+        let figures = rows.chunk_by(|a, b| a.0 == b.0).filter_map(|rows| {
+            let name = rows.first()?.1.clone();
+            Some(Figure { name, points: rows.iter().map(|row| row.2).collect() })
+        });
+        Ok(figures.collect())
     }
 
     /// The marks, oldest first.

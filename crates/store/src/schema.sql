@@ -62,26 +62,33 @@ CREATE TABLE profile (
     body      BLOB NOT NULL
 );
 
+-- The views: `time` is UTC in words, `target` tells processes apart that had one pid after another.
 CREATE VIEW rss AS
-    SELECT datetime(time_ms / 1000, 'unixepoch') AS time, time_ms, pid, rss_bytes
+    SELECT datetime(time_ms / 1000, 'unixepoch') AS time, time_ms, target.id AS target, pid, rss_bytes
     FROM snapshot JOIN target ON target.id = target_id;
 
 CREATE VIEW figures AS
-    SELECT datetime(time_ms / 1000, 'unixepoch') AS time, time_ms, pid, kind, name, bytes, count
+    SELECT datetime(time_ms / 1000, 'unixepoch') AS time, time_ms, target.id AS target, pid, kind, name, bytes, count
     FROM figure
     JOIN snapshot ON snapshot.id = snapshot_id
     JOIN target ON target.id = target_id
     JOIN series ON series.id = series_id;
 
 CREATE VIEW domain_rss AS
-    SELECT time, time_ms, pid, name AS domain, bytes AS rss_bytes FROM figures WHERE kind = 'domain';
+    SELECT time, time_ms, target, pid, name AS domain, bytes AS rss_bytes FROM figures WHERE kind = 'domain';
 
 CREATE VIEW thread_pools AS
-    SELECT time, time_ms, pid, name AS pool, count AS threads, bytes AS resident_bytes FROM figures WHERE kind = 'threads';
+    SELECT time, time_ms, target, pid, name AS pool, count AS threads, bytes AS resident_bytes FROM figures WHERE kind = 'threads';
 
 CREATE VIEW arenas AS
-    SELECT time, time_ms, pid, name AS arena, count AS chunks, bytes AS resident_bytes FROM figures WHERE kind = 'arena';
+    SELECT time, time_ms, target, pid, name AS arena, count AS chunks, bytes AS resident_bytes FROM figures WHERE kind = 'arena';
 
 CREATE VIEW nmt AS
-    SELECT time, time_ms, pid, name AS category, bytes AS malloc_and_committed_bytes, count AS malloc_blocks
+    SELECT time, time_ms, target, pid, name AS category, bytes AS malloc_and_committed_bytes, count AS malloc_blocks
     FROM figures WHERE kind = 'nmt';
+
+-- From mark to mark; the last one is open.
+CREATE VIEW phases AS
+    SELECT datetime(time_ms / 1000, 'unixepoch') AS time, time_ms AS begin_ms,
+           lead(time_ms) OVER (ORDER BY time_ms, id) AS end_ms, text
+    FROM mark;

@@ -1,81 +1,11 @@
 //! Recordings on a real disk: complete, bounded, and readable whatever happens to their writer.
 
-use offheap_model::{
-    Domain, DomainFigure, FileFigure, FileKind, Malloc, SizeClass, Snapshot, ThreadKind, ThreadPool,
-};
+mod support;
+
+use offheap_model::{Domain, Snapshot};
 use offheap_store::{End, Error, Options, Recorder, Recording, is_recording};
 use std::path::Path;
-
-/// A snapshot like a JVM's: 17 domains, 30 pools, 60 files, 200 chunk sizes, with noise that differs from second to second.
-fn snapshot(second: i64, start_ticks: u64) -> Snapshot {
-    let mut seed = (second as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ start_ticks;
-    let mut noise = |below: u64| {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed % below
-    };
-    let mut snapshot = Snapshot { time_ms: 1_700_000_000_000 + second * 1000, ..Snapshot::default() };
-    snapshot.process.pid = 4711;
-    snapshot.process.start_ticks = start_ticks;
-    snapshot.process.command = "java -jar app.jar".to_owned();
-    snapshot.domains = Domain::ALL
-        .iter()
-        .enumerate()
-        .map(|(index, domain)| {
-            // One domain grows by 4 KB/s, three wander, the others stay.
-            let wander = if index % 5 == 0 { noise(64) * 4096 } else { 0 };
-            let growth = if *domain == Domain::Malloc { second.unsigned_abs() * 4096 } else { 0 };
-            DomainFigure {
-                domain: *domain,
-                rss_bytes: (10 << 20) + wander + growth,
-                virtual_bytes: 100 << 20,
-                swap_bytes: 0,
-                huge_bytes: 0,
-                source: "smaps".to_owned(),
-                detail: Vec::new(),
-            }
-        })
-        .collect();
-    snapshot.memory.rss_bytes = snapshot.domains.iter().map(|figure| figure.rss_bytes).sum();
-    snapshot.threads = (0..30)
-        .map(|pool| ThreadPool {
-            pool: format!("pool-{pool}-thread-*"),
-            kind: ThreadKind::Java,
-            count: 4 + noise(2),
-            reserved_bytes: 4 << 20,
-            resident_bytes: 400_000 + noise(8) * 4096,
-            huge_bytes: 0,
-        })
-        .collect();
-    snapshot.files = (0..60)
-        .map(|file| FileFigure {
-            path: format!("/usr/lib/jvm/java-17/lib/lib{file}.so"),
-            kind: FileKind::Library,
-            deleted: false,
-            mappings: 5,
-            virtual_bytes: 1 << 20,
-            rss_bytes: 500_000,
-            text_bytes: 400_000,
-            dirty_bytes: 4096,
-        })
-        .collect();
-    snapshot.malloc = Some(Malloc {
-        size_classes: (0..200)
-            .map(|class| {
-                let count = 1000 + class + if class % 10 == 0 { noise(50) } else { 0 };
-                SizeClass {
-                    chunk_bytes: 32 + class * 16,
-                    count,
-                    total_bytes: count * (32 + class * 16),
-                    hint: None,
-                }
-            })
-            .collect(),
-        ..Malloc::default()
-    });
-    snapshot
-}
+use support::snapshot;
 
 fn recorder(path: &Path) -> Recorder {
     Recorder::create(path, Options { boot_id: "boot".to_owned(), ..Options::default() }).unwrap()
@@ -177,6 +107,122 @@ fn a_small_limit_is_kept_by_thinning_more() {
 }
 
 #[test]
+fn a_limit_takes_old_snapshots_and_leaves_recent_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("small.offheap");
+    let options = Options { limit_bytes: 3 << 20, ..Options::default() };
+    let mut writer = Recorder::create(&path, options).unwrap();
+    for second in 0..4000 {
+        writer.append(&snapshot(second, 7)).unwrap();
+    }
+    writer.finish().unwrap();
+    // Thinning happens every 120 snapshots: that many may be above the limit.
+    let size = std::fs::metadata(&path).unwrap().len();
+    assert!(size <= 4 << 20, "{size} bytes");
+    let reader = Recording::open(&path).unwrap();
+    let recent = reader.snapshots(1, snapshot(3700, 7).time_ms..=i64::MAX, 10_000).unwrap();
+    assert_eq!(recent.len(), 300, "the last minutes fit whole; no more may go than the limit needs");
+}
+
+#[test]
+fn a_reader_is_not_disturbed_by_a_writer_that_thins() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.offheap");
+    let mut writer = Recorder::create(&path, Options { limit_bytes: 1 << 20, ..Options::default() }).unwrap();
+    writer.append(&snapshot(0, 7)).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for second in 1..3000 {
+                writer.append(&snapshot(second, 7)).unwrap();
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        let reader = Recording::open(&path).unwrap();
+        while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            let last = reader.targets().unwrap()[0].last_ms;
+            let seen = reader.snapshots(1, 0..=i64::MAX, 10_000).unwrap();
+            assert!(seen.last().unwrap().time_ms >= last);
+        }
+    });
+}
+
+#[test]
+fn two_writers_do_not_take_each_others_frames() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.offheap");
+    let options = Options { limit_bytes: 200 << 10, ..Options::default() };
+    let mut one = Recorder::create(&path, options.clone()).unwrap();
+    let mut two = Recorder::create(&path, options).unwrap();
+    for second in 0..500 {
+        one.append(&snapshot(second, 7)).unwrap();
+        // Seldom enough that all it wrote may have been thinned out meanwhile.
+        if second % 100 == 0 {
+            two.append(&snapshot(second, 7)).unwrap();
+        }
+    }
+    assert_eq!(Recording::open(&path).unwrap().snapshots(1, 0..=i64::MAX, 1).unwrap().len(), 1);
+}
+
+#[test]
+fn a_figure_over_time_is_read_without_its_snapshots() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.offheap");
+    let mut writer = recorder(&path);
+    for second in 0..5 {
+        writer.append(&snapshot(second, 7)).unwrap();
+    }
+    writer.append(&snapshot(0, 8)).unwrap();
+    let reader = Recording::open(&path).unwrap();
+    let domains = reader.figures(1, "domain").unwrap();
+    assert_eq!(domains.len(), Domain::ALL.len());
+    let malloc = domains.iter().find(|figure| figure.name == "malloc").unwrap();
+    let expected: Vec<_> = (0..5)
+        .map(|second| (snapshot(second, 7).time_ms, snapshot(second, 7).rss_of(Domain::Malloc), None))
+        .collect();
+    assert_eq!(malloc.points, expected);
+    assert_eq!(reader.figures(1, "arena").unwrap().len(), 8);
+}
+
+/// The other half of the next test: a file-size limit stands for a quota.
+#[test]
+#[ignore = "run by the test below"]
+fn limited_process() {
+    let path = std::env::var("OFFHEAP_STORE_TEST").expect("the test below sets it");
+    // SAFETY: both only change settings of this process, with valid arguments.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+        let limit = libc::rlimit { rlim_cur: 300 << 10, rlim_max: 300 << 10 };
+        assert_eq!(libc::setrlimit(libc::RLIMIT_FSIZE, &limit), 0);
+    }
+    let mut writer = recorder(Path::new(&path));
+    for second in 0.. {
+        if let Err(error) = writer.append(&snapshot(second, 7)) {
+            assert!(matches!(error, Error::Unwritable(_)), "{error:?}");
+            assert!(second > 3);
+            println!("wrote {second}");
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_file_that_may_not_grow_is_said_and_stays_readable() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.offheap");
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "limited_process", "--ignored", "--nocapture"])
+        .env("OFFHEAP_STORE_TEST", &path)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text} {}", String::from_utf8_lossy(&output.stderr));
+    let written: u64 =
+        text.split("wrote ").nth(1).and_then(|s| s.lines().next()?.parse().ok()).expect("a count");
+    assert_eq!(Recording::open(&path).unwrap().targets().unwrap()[0].snapshots, written);
+}
+
+#[test]
 fn a_full_disk_is_said_and_the_file_stays_readable() {
     let folder = tempfile::tempdir().unwrap();
     let mount = std::process::Command::new("mount")
@@ -262,4 +308,10 @@ fn other_files_and_newer_versions_are_refused() {
     recorder(&newer).finish().unwrap();
     rusqlite::Connection::open(&newer).unwrap().pragma_update(None, "user_version", 99).unwrap();
     assert!(matches!(Recording::open(&newer), Err(Error::Newer { found: 99, .. })));
+    // Killed before its first table was there: there is nothing in it, and it can be gone on with.
+    let empty = folder.path().join("empty.offheap");
+    std::fs::write(&empty, "").unwrap();
+    assert!(matches!(Recording::open(&empty), Err(Error::NotARecording(_))));
+    recorder(&empty).append(&snapshot(0, 7)).unwrap();
+    assert_eq!(Recording::open(&empty).unwrap().targets().unwrap().len(), 1);
 }

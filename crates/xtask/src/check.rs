@@ -23,7 +23,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("offheap-formats", &["offheap-model"]),
     ("offheap-diagnose", &["offheap-model"]),
     ("offheap-store", &["offheap-model"]),
-    ("offheap-present", &["offheap-model"]),
+    ("offheap-present", &["offheap-model", "offheap-diagnose"]),
     (
         "offheap",
         &[

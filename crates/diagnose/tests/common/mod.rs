@@ -1,6 +1,8 @@
 //! Synthetic series with known truth. Everything is drawn from a fixed seed: a failure repeats.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod world;
+
 /// SplitMix64 (Steele, Lea & Flood 2014) with a normal draw by Box–Muller.
 pub struct Random(u64);
 

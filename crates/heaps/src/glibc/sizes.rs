@@ -72,6 +72,16 @@ impl Sizes {
             .filter(|(_, class)| class.count > 0)
     }
 
+    /// Addresses of a few chunks of `size` bytes.
+    pub fn samples(&self, size: u64) -> impl Iterator<Item = u64> {
+        let class = if size >= SMALL || size % 16 != 0 {
+            self.large.get(&size)
+        } else {
+            self.small.get((size / 16) as usize)
+        };
+        class.into_iter().flat_map(|class| class.samples).filter(|sample| *sample != 0)
+    }
+
     fn class(&mut self, size: u64) -> &mut Class {
         if size >= SMALL || !size.is_multiple_of(16) {
             return self.large.entry(size).or_default();

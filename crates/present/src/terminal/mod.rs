@@ -1,5 +1,6 @@
 //! What is shown on a terminal. One file a view; names from the target never reach it unclean.
 
+pub mod diagnosis;
 pub mod diff;
 pub mod map;
 pub mod ps;
