@@ -1,0 +1,171 @@
+//! The verdict on a terminal: first what it is, then why, what to do, how to make sure, and what it rests on.
+
+use super::{Align, Style, Table, Tone, clean, map, wrap};
+use offheap_diagnose::{CheckResult, Diagnosis, Outcome};
+use offheap_model::units::{bytes, duration, rate};
+use offheap_model::{Finding, FrameKind, Site, Status};
+
+/// Frames of a site that are shown.
+const FRAMES: usize = 24;
+
+/// `diagnosis` as text.
+pub fn render(diagnosis: &Diagnosis, style: Style) -> String {
+    let verdict = &diagnosis.verdict;
+    let domain = verdict.domain.map_or(String::new(), |domain| format!(" in {domain}"));
+    let headline = format!(
+        "{}{domain} · {} · {:.0} % sure",
+        word(verdict.status),
+        verdict.cause,
+        verdict.confidence * 100.0
+    );
+    let mut out = format!("{}\n\n", style.paint(tone(verdict.status), &headline));
+    out.push_str(&wrap(&verdict.summary, style.width, 0));
+    out.push_str("\n\n");
+    out.push_str(&course(diagnosis, style));
+    if let Some(site) = &verdict.site {
+        out.push_str(&self::site(site, style));
+    }
+    if !verdict.evidence.is_empty() {
+        out.push_str(&style.paint(Tone::Strong, "\nEvidence\n"));
+        for observation in &verdict.evidence {
+            let text = format!("{} [{}]", observation.text, observation.source);
+            out.push_str(&format!("• {}\n", wrap(&text, style.width.saturating_sub(2), 2)));
+        }
+    }
+    out.push_str(&steps("Fix", &verdict.fix, style));
+    out.push_str(&steps("Confirm", &verdict.confirm, style));
+    out.push_str(&others(diagnosis, style));
+    out
+}
+
+fn word(status: Status) -> &'static str {
+    match status {
+        Status::Leak => "LEAK",
+        Status::Retention => "RETENTION (free, but held)",
+        Status::Healthy => "HEALTHY",
+        Status::Inconclusive => "INCONCLUSIVE",
+    }
+}
+
+fn tone(status: Status) -> Tone {
+    match status {
+        Status::Leak => Tone::Bad,
+        Status::Retention | Status::Inconclusive => Tone::Warn,
+        Status::Healthy => Tone::Good,
+    }
+}
+
+fn course(diagnosis: &Diagnosis, style: Style) -> String {
+    let rss = &diagnosis.rss;
+    let mut out = format!(
+        "RSS {} → {} in {} ({} snapshots), {}\n\n",
+        bytes(rss.start_bytes),
+        bytes(rss.end_bytes),
+        duration(diagnosis.window.seconds),
+        diagnosis.window.snapshots,
+        rate(rss.slope_bytes_per_s),
+    );
+    let mut table = Table::new(&[
+        ("DOMAIN", Align::Left),
+        ("RESIDENT", Align::Right),
+        ("SLOPE", Align::Right),
+        ("95 % BETWEEN", Align::Left),
+        ("SOURCE", Align::Left),
+    ]);
+    let shown = if style.all { diagnosis.domains.len() } else { diagnosis.domains.len().min(8) };
+    for domain in diagnosis.domains.iter().take(shown) {
+        let grows = domain.slope_ci95[0] > 0.0;
+        table.row(
+            if grows { Tone::Plain } else { Tone::Dim },
+            vec![
+                domain.domain.to_string(),
+                bytes(domain.rss_bytes),
+                rate(domain.slope_bytes_per_s),
+                format!("{} and {}", rate(domain.slope_ci95[0]), rate(domain.slope_ci95[1])),
+                domain.source.clone(),
+            ],
+        );
+    }
+    out.push_str(&table.render(style));
+    out
+}
+
+fn site(site: &Site, style: Style) -> String {
+    let mut out = style.paint(Tone::Strong, "\nAllocation site");
+    out.push_str(&format!("  {} live, {}\n", bytes(site.bytes), rate(site.slope_bytes_per_s)));
+    for frame in site.frames.iter().take(FRAMES) {
+        let kind = match frame.kind {
+            FrameKind::Java => "java",
+            FrameKind::Native => "native",
+            FrameKind::Jvm => "jvm",
+            FrameKind::Python => "python",
+        };
+        let mut place = String::new();
+        if let Some(file) = &frame.file {
+            place = match frame.line {
+                Some(line) => format!("  {file}:{line}"),
+                None => format!("  {file}"),
+            };
+        } else if let Some(module) = &frame.module {
+            place = format!("  {}", map::shorten_path(module, 40));
+        }
+        let text = format!("{kind:>6}  {}{place}", frame.name);
+        out.push_str(&format!("{}\n", super::fit(&text, style.width)));
+    }
+    if site.frames.len() > FRAMES {
+        out.push_str(
+            &style.paint(Tone::Dim, &format!("        and {} more frames\n", site.frames.len() - FRAMES)),
+        );
+    }
+    out
+}
+
+fn steps(title: &str, steps: &[String], style: Style) -> String {
+    if steps.is_empty() {
+        return String::new();
+    }
+    let mut out = style.paint(Tone::Strong, &format!("\n{title}\n"));
+    for (number, step) in steps.iter().enumerate() {
+        out.push_str(&format!("{}. {}\n", number + 1, wrap(step, style.width.saturating_sub(3), 3)));
+    }
+    out
+}
+
+fn others(diagnosis: &Diagnosis, style: Style) -> String {
+    let others: Vec<&Finding> =
+        diagnosis.findings.iter().filter(|finding| finding.cause != diagnosis.verdict.cause).collect();
+    if others.is_empty() {
+        return String::new();
+    }
+    let mut out = style.paint(Tone::Strong, "\nAlso seen\n");
+    for finding in others {
+        let head = format!("{} · {} · {:.0} %", finding.status, finding.cause, finding.confidence * 100.0);
+        out.push_str(&format!("• {}\n", style.paint(tone(finding.status), &clean(&head))));
+        if style.all {
+            out.push_str(&format!("  {}\n", wrap(&finding.summary, style.width.saturating_sub(2), 2)));
+        }
+    }
+    out
+}
+
+/// The result of a check as text.
+pub fn render_check(check: &CheckResult, style: Style) -> String {
+    let tone = |outcome| match outcome {
+        Outcome::Pass => Tone::Good,
+        Outcome::Fail => Tone::Bad,
+        Outcome::Inconclusive => Tone::Warn,
+    };
+    let headline = format!(
+        "{}: at most {} wanted, {} watched in {} snapshots",
+        check.outcome.as_str().to_uppercase(),
+        rate(check.max_growth_bytes_per_s),
+        duration(check.seconds),
+        check.snapshots
+    );
+    let mut out = format!("{}\n", style.paint(tone(check.outcome), &headline));
+    for line in &check.lines {
+        let text = format!("{:<12} {}", line.outcome.as_str(), clean(&line.text));
+        out.push_str(&format!("{}\n", style.paint(tone(line.outcome), &wrap(&text, style.width, 13))));
+    }
+    out
+}
