@@ -33,7 +33,7 @@ fn walk(target: &Target, exclude: &[(u64, u64)]) -> (Walker, Heap) {
 fn a_preloaded_allocator_is_named_and_its_memory_told_from_others() {
     for (name, allocator) in LIBRARIES {
         let mut target =
-            Target::ready(Command::new(compiled("foreign", &[])).env("LD_PRELOAD", library(name)));
+            Target::ready(Command::new(compiled("foreign.c", &[])).env("LD_PRELOAD", library(name)));
         let own: Vec<u64> = target.line().split(' ').map(|word| word.parse().unwrap()).collect();
         let (walker, heap) = walk(&target, &[]);
         assert_eq!(walker.identity().allocator, allocator, "{name}");
@@ -55,7 +55,7 @@ fn a_preloaded_allocator_is_named_and_its_memory_told_from_others() {
 fn a_library_that_serves_nobody_is_not_taken_for_the_allocator() {
     for (name, _) in LIBRARIES.into_iter().filter(|(_, allocator)| *allocator != Allocator::Mimalloc) {
         // mimalloc is loaded late by nobody: its thread-local storage is of the static kind, as tcmalloc's may be.
-        let target = Target::start(Command::new(compiled("foreign", &[])).arg(library(name)));
+        let target = Target::start(Command::new(compiled("foreign.c", &[])).arg(library(name)));
         let mut target = target;
         if target.line() != "ready" {
             continue;
@@ -69,7 +69,7 @@ fn a_library_that_serves_nobody_is_not_taken_for_the_allocator() {
 
 #[test]
 fn an_allocator_inside_the_executable_is_named_after_its_symbols() {
-    let target = Target::ready(&mut Command::new(compiled("own", &["-rdynamic", "-fno-builtin"])));
+    let target = Target::ready(&mut Command::new(compiled("own.c", &["-rdynamic", "-fno-builtin"])));
     let (walker, heap) = walk(&target, &[]);
     assert_eq!(walker.identity().allocator, Allocator::Jemalloc);
     assert!(walker.identity().path.contains("/own"));
@@ -78,7 +78,8 @@ fn an_allocator_inside_the_executable_is_named_after_its_symbols() {
 
 #[test]
 fn a_static_executable_is_walked_like_any_other() {
-    let mut target = Target::ready(Command::new(compiled("zoo", &["-static"])).args(["4", "20000", "mixed"]));
+    let mut target =
+        Target::ready(Command::new(compiled("zoo.c", &["-static"])).args(["4", "20000", "mixed"]));
     let (walker, heap) = walk(&target, &[]);
     assert_eq!(walker.identity().allocator, Allocator::Glibc);
     assert!(heap.exact, "{:?}", heap.doubts);

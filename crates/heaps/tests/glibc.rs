@@ -3,11 +3,11 @@
 mod common;
 
 use common::{Target, compiled};
-use offheap_heaps::{Heap, Options, Walker};
+use offheap_heaps::{ContentHint, Heap, Options, Walker};
 use std::process::Command;
 
 fn zoo(arguments: &[&str]) -> Target {
-    Target::ready(Command::new(compiled("zoo", &[])).args(arguments))
+    Target::ready(Command::new(compiled("zoo.c", &[])).args(arguments))
 }
 
 fn walk(target: &Target) -> Heap {
@@ -151,4 +151,22 @@ fn on_a_budget_each_segment_gets_its_turn() {
         assert_eq!((later.in_use, later.free, later.tcache), (whole.in_use, whole.free, whole.tcache));
         assert_eq!((later.trimmable, &later.size_classes), (whole.trimmable, &whole.size_classes));
     }
+}
+
+#[test]
+fn a_look_into_some_chunks_tells_what_they_hold() {
+    let target = Target::ready(&mut Command::new(compiled("kinds.cpp", &[])));
+    let memory = target.memory();
+    let walker = Walker::open(&target.process(), &memory).unwrap();
+    let heap = walker.walk(&memory, &Options { hints: true, ..Options::default() });
+    let hint = |size: u64| {
+        let class = heap.size_classes.iter().find(|class| class.chunk_bytes == size).unwrap();
+        assert_eq!((class.count, class.total_bytes), (500, 500 * size));
+        class.hint.clone().unwrap()
+    };
+    assert_eq!(hint(2016), ContentHint::Vtable("shop::Order".to_owned()));
+    let text = hint(3008);
+    assert!(matches!(&text, ContentHint::Text(text) if text.starts_with("SELECT * FROM orders")), "{text:?}");
+    assert_eq!(hint(4016), ContentHint::Zero);
+    assert_eq!(hint(5008), ContentHint::PointerInto("libc.so.6".to_owned()));
 }

@@ -74,7 +74,7 @@ impl Sizes {
 
     /// Addresses of a few chunks of `size` bytes.
     pub fn samples(&self, size: u64) -> impl Iterator<Item = u64> {
-        let class = if size >= SMALL || size % 16 != 0 {
+        let class = if size >= SMALL || !size.is_multiple_of(16) {
             self.large.get(&size)
         } else {
             self.small.get((size / 16) as usize)

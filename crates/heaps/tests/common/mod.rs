@@ -7,22 +7,27 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// Compiles `tests/programs/NAME.c` once and gives the path of the executable.
+/// Compiles `tests/programs/NAME` (`.c` or `.cpp`) once and gives the path of the executable.
 pub fn compiled(name: &str, flags: &[&str]) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs").join(format!("{name}.c"));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs").join(name);
     let distinct: String = flags.concat().chars().filter(|c| c.is_alphanumeric()).collect();
-    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}{distinct}-{}", std::process::id()));
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}{distinct}", name.replace('.', "-")));
+    let modified = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
     static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock().unwrap();
-    if !out.exists() {
-        let status = Command::new("gcc")
+    if modified(&out) <= modified(&source) {
+        // Other test programs may be doing the same: only a finished file gets the name.
+        let unfinished = out.with_extension(std::process::id().to_string());
+        let compiler = if name.ends_with(".cpp") { "g++" } else { "gcc" };
+        let status = Command::new(compiler)
             .args(["-O0", "-g", "-Wall", "-pthread", "-o"])
-            .arg(&out)
+            .arg(&unfinished)
             .arg(&source)
             .args(flags)
             .status()
-            .expect("gcc runs: apt-get install gcc");
-        assert!(status.success(), "gcc compiles {}", source.display());
+            .unwrap_or_else(|error| panic!("{compiler}: {error}: apt-get install {compiler}"));
+        assert!(status.success(), "{compiler} compiles {}", source.display());
+        std::fs::rename(&unfinished, &out).unwrap();
     }
     out
 }
