@@ -13,24 +13,31 @@ use offheap_live::{Counter, RegionKind, RegionRec, region_check};
 use crate::arch;
 use crate::guard;
 use crate::sample;
+use crate::sys;
 use crate::table;
 
 const MAX_REGIONS: usize = 4096;
+/// Frees that can wait.
 const RING: usize = 256;
-const SPINS: u32 = 2000;
+/// Tries before giving up on the lock; now and then the processor is offered to its holder.
+const TRIES: u32 = 2000;
+const TRIES_PER_YIELD: u32 = 100;
 
 /// When each region was made, on the same clock as the unmappings in the ring.
 struct Ticks(UnsafeCell<[u64; MAX_REGIONS]>);
 // SAFETY: only touched under LOCK.
 unsafe impl Sync for Ticks {}
 static TICKS: Ticks = Ticks(UnsafeCell::new([0; MAX_REGIONS]));
+/// No place below this one is free.
+static FIRST_FREE: AtomicUsize = AtomicUsize::new(0);
 static TICK: AtomicU64 = AtomicU64::new(1);
 
 static LOCK: AtomicBool = AtomicBool::new(false);
 /// Live regions, so that munmap has nothing to do while there are none.
 static LIVE: AtomicU32 = AtomicU32::new(0);
 
-/// An unmapping that could not be applied at once. `tick` is written last; 0: free, 1: being written.
+/// An unmapping, or (`end` 0) a thread's end, that could not be applied at once. `tick` is written last; 0: free,
+/// 1: being written.
 struct Late {
     tick: AtomicU64,
     start: AtomicU64,
@@ -59,11 +66,14 @@ impl Held {
         let file = table::file()?;
         let t = arch::thread();
         t.busy.set(t.busy.get() + 1);
-        for _ in 0..SPINS {
+        for i in 1..=TRIES {
             if LOCK.compare_exchange_weak(false, true, Acquire, Relaxed).is_ok() {
                 let held = Held { file };
                 held.apply_late();
                 return Some(held);
+            }
+            if i.is_multiple_of(TRIES_PER_YIELD) {
+                sys::sched_yield();
             }
             core::hint::spin_loop();
         }
@@ -90,6 +100,7 @@ impl Held {
 
     fn clear(&self, i: usize) {
         self.set(i, RegionRec::default());
+        FIRST_FREE.fetch_min(i, Relaxed);
         LIVE.fetch_sub(1, Relaxed);
     }
 
@@ -107,8 +118,8 @@ impl Held {
 
     fn add(&self, record: RegionRec) -> bool {
         let used = self.used();
-        let free = (0..used).find(|&i| self.get(i).is_none());
-        let i = free.unwrap_or(used);
+        let i = (FIRST_FREE.load(Relaxed)..used).find(|&i| self.get(i).is_none()).unwrap_or(used);
+        FIRST_FREE.store(i, Relaxed);
         if !self.stamp(i) {
             table::count(Counter::DropRegionsFull);
             return false;
@@ -168,7 +179,10 @@ impl Held {
         for late in &LATE {
             let tick = late.tick.load(Acquire);
             if tick > 1 {
-                self.cut(late.start.load(Relaxed), late.end.load(Relaxed), tick);
+                match (late.start.load(Relaxed), late.end.load(Relaxed)) {
+                    (pthread, 0) => self.forget_thread(pthread, tick),
+                    (start, end) => self.cut(start, end, tick),
+                }
                 late.tick.store(0, Release);
                 LATE_COUNT.fetch_sub(1, AcqRel);
             }
@@ -229,6 +243,11 @@ pub fn unmapped(start: u64, len: u64) {
         held.cut(start, end, tick);
         return;
     }
+    apply_later(start, end, tick);
+}
+
+/// Leaves a free to the next holder of the lock: frees are never dropped for want of it.
+fn apply_later(start: u64, end: u64, tick: u64) {
     for late in &LATE {
         if late.tick.compare_exchange(0, 1, AcqRel, Relaxed).is_ok() {
             late.start.store(start, Relaxed);
@@ -276,7 +295,7 @@ pub fn add(record: RegionRec) -> bool {
         return false;
     };
     // The same stack again, from the C library's cache: its last thread's end went unseen.
-    held.forget_thread(record.start);
+    held.forget_thread(record.start, TICK.fetch_add(1, Relaxed));
     let added = held.add(record);
     if added {
         held.file.add_allocated(record.stack, record.size, record.weight);
@@ -289,8 +308,9 @@ pub fn thread_ended(pthread: u64) {
     if sample::is_forked_child() {
         return;
     }
+    let tick = TICK.fetch_add(1, Relaxed);
     match Held::new() {
-        Some(held) => held.forget_thread(pthread),
-        None => table::count(Counter::LostFrees),
+        Some(held) => held.forget_thread(pthread, tick),
+        None => apply_later(pthread, 0, tick),
     }
 }

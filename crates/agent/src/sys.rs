@@ -74,6 +74,12 @@ pub fn file_size(fd: i32) -> Option<u64> {
     (n >= 0).then_some(n as u64)
 }
 
+/// Lets another thread run.
+pub fn sched_yield() {
+    // SAFETY: no operands.
+    unsafe { syscall(libc::SYS_sched_yield, [0; 6]) };
+}
+
 /// Thread id.
 pub fn gettid() -> u32 {
     // SAFETY: no operands.

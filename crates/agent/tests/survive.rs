@@ -34,8 +34,8 @@ fn survive(rounds: u32, threads: u32, allocator: Option<&str>, seconds: u32) {
     assert_eq!(r.counter(Counter::LostFrees), 0);
     let stacks = r.regions().filter(|g| g.kind == RegionKind::ThreadStack).count();
     assert_eq!(stacks, 0, "stacks of threads that have ended");
-    let mappings = r.regions().filter(|g| g.size == 40 * 4096).count();
-    assert_eq!(mappings, 0);
+    let mappings = r.regions().filter(|g| [1, 10, 16, 40].map(|n| n * 4096).contains(&g.size)).count();
+    assert_eq!(mappings, 0, "mappings that were unmapped");
     let modules = r.modules().count();
     assert!(modules < 40, "{modules} modules: a library that comes and goes must not fill the table");
 }

@@ -174,6 +174,7 @@ static void *mappings(void *arg) {
         p[0] = 1;
         CHECK(munmap(p + 4096, 4096) == 0);
         CHECK(mmap(p + 3 * 4096, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == p + 3 * 4096);
+        CHECK(munmap(p + 2 * 4096, 8 * 4096) == 0);
         p = mremap(p, 4096, 40 * 4096, MREMAP_MAYMOVE);
         CHECK(p != MAP_FAILED && p[0] == 1);
         CHECK(munmap(p, 40 * 4096) == 0);

@@ -1,0 +1,80 @@
+import java.io.ByteArrayOutputStream;
+import java.io.InputStream;
+import java.lang.reflect.Method;
+import java.nio.ByteBuffer;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.zip.Deflater;
+
+/** A JVM under every kind of weather for as many rounds as asked: prints "SURVIVED". */
+public class Storm {
+    static native void leak(int bytes);
+    public static native void churn(int blocks);
+
+    /** Loaded again and again by loaders that are then forgotten: its metadata comes and goes. */
+    public static class Fleeting {
+        public static void run() { for (int i = 0; i < 200; i++) churnFrom(i); }
+        static void churnFrom(int i) { Storm.churn(20); ByteBuffer.allocateDirect(64 + i); }
+    }
+
+    static class Loader extends ClassLoader {
+        Class<?> fleeting(byte[] code) { return defineClass("Storm$Fleeting", code, 0, code.length); }
+    }
+
+    static volatile Throwable failure;
+    static volatile boolean done;
+
+    interface Task { void run() throws Throwable; }
+
+    static Thread start(Task task) {
+        Thread t = new Thread(() -> {
+            try { while (!done) task.run(); } catch (Throwable e) { failure = e; }
+        });
+        t.start();
+        return t;
+    }
+
+    static int deep(int n) { churn(1); return deep(n + 1) + 1; }
+
+    static void run(int i) throws Throwable {
+        byte[] code;
+        try (InputStream in = Storm.class.getResourceAsStream("Storm$Fleeting.class")) {
+            ByteArrayOutputStream out = new ByteArrayOutputStream();
+            in.transferTo(out);
+            code = out.toByteArray();
+        }
+        Method m = new Loader().fleeting(code).getMethod("run");
+        m.invoke(null);
+    }
+
+    public static void main(String[] args) throws Throwable {
+        System.loadLibrary("storm");
+        int rounds = Integer.parseInt(args[0]);
+        System.out.println("READY");
+        List<Thread> threads = new ArrayList<>();
+        threads.add(start(() -> run(0)));
+        threads.add(start(() -> churn(1000)));
+        threads.add(start(() -> {
+            Deflater d = new Deflater();
+            d.setInput(new byte[1000]);
+            d.finish();
+            d.deflate(new byte[1000]);
+            d.end();
+        }));
+        threads.add(start(() -> { Thread t = new Thread(() -> churn(10)); t.start(); t.join(); }));
+        threads.add(start(() -> { try { deep(0); } catch (StackOverflowError expected) { } Thread.sleep(20); }));
+        threads.add(start(() -> {
+            try {
+                List<long[]> all = new ArrayList<>();
+                while (!done) all.add(new long[1 << 22]);
+            } catch (OutOfMemoryError expected) { }
+            Thread.sleep(200);
+        }));
+        threads.add(start(() -> { new ProcessBuilder("true").start().waitFor(); Thread.sleep(20); }));
+        for (int i = 0; i < rounds; i++) { Thread.sleep(100); if (i % 10 == 0) System.gc(); if (failure != null) break; }
+        done = true;
+        for (Thread t : threads) t.join();
+        if (failure != null && !(failure instanceof OutOfMemoryError)) throw failure;
+        System.out.println("SURVIVED");
+    }
+}

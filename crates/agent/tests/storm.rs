@@ -1,0 +1,130 @@
+//! JVMs in bad weather (class unloading, stack overflow, out of memory, child processes, threads) while the agent is
+//! attached, started, stopped and re-set: on every JVM, nothing breaks and nothing is left over.
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use offheap_attach::LoadOutcome;
+use offheap_live::{Counter, Reader};
+
+#[test]
+fn jvms_survive() {
+    storm(15);
+}
+
+/// `OFFHEAP_STORM_ROUNDS=3000 cargo test -p offheap-agent --test storm -- --ignored`: ten rounds a second.
+#[test]
+#[ignore = "takes as long as asked"]
+fn jvms_survive_for_long() {
+    let rounds = std::env::var("OFFHEAP_STORM_ROUNDS").ok().and_then(|n| n.parse().ok());
+    storm(rounds.unwrap_or(600));
+}
+
+fn storm(rounds: u32) {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let jdk = common::jdk();
+    let status = Command::new(jdk.join("bin/javac"))
+        .args(["--release", "11", "-nowarn", "-d"])
+        .arg(dir)
+        .arg(common::source("java/Storm.java"))
+        .status();
+    assert!(status.unwrap().success());
+    let include = jdk.join("include").display().to_string();
+    let flags = ["-shared", "-fPIC", &format!("-I{include}"), &format!("-I{include}/linux")];
+    common::compile("gcc", "java/storm.c", &dir.join("libstorm.so"), &flags);
+    let mut wrongs = Vec::new();
+    for jvm in common::jvms() {
+        for collector in ["-XX:+UseG1GC", "-XX:+UseZGC"] {
+            if let Err(wrong) = one(&jvm, collector, rounds, dir) {
+                wrongs.push(format!("JDK {} {collector}: {wrong}", jvm.version));
+            }
+        }
+    }
+    assert!(wrongs.is_empty(), "{}", wrongs.join("\n"));
+}
+
+fn one(jvm: &common::Jvm, collector: &str, rounds: u32, dir: &Path) -> Result<(), String> {
+    let file = dir.join(format!("{}{}.live", jvm.version, collector.replace(':', "")));
+    let _ = std::fs::remove_file(&file);
+    let mut command = Command::new("timeout");
+    command
+        .args(["--signal=KILL", &(rounds / 2 + 120).to_string()])
+        .arg(&jvm.java)
+        .args(["-XX:+UnlockExperimentalVMOptions", collector, "-Xmx128m", "-XX:-UsePerfData"])
+        .args(["-XX:MaxDirectMemorySize=64m", "-Xss512k"]);
+    if jvm.version >= 21 {
+        command.arg("-XX:+EnableDynamicAgentLoading");
+    }
+    if jvm.version >= 22 {
+        command.arg("--enable-native-access=ALL-UNNAMED");
+    }
+    command
+        .arg(format!("-Djava.library.path={}", dir.display()))
+        .arg("-cp")
+        .arg(dir)
+        .args(["Storm", &rounds.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
+    let first = out.next().and_then(Result::ok);
+    if first.as_deref() != Some("READY") {
+        let _ = child.wait();
+        return if first.is_none() && collector.contains('Z') { Ok(()) } else { Err(format!("{first:?}")) };
+    }
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap();
+    let pid: u32 = children.split_whitespace().next().unwrap().parse().unwrap();
+    let agent = common::agent().to_str().unwrap();
+    let options = format!("file={}", file.display());
+    // As long as the program runs: start with this and that interval, stop, start again.
+    let mut cycles = 0;
+    let running = || Path::new(&format!("/proc/{pid}/exe")).exists();
+    while running() {
+        let how = match cycles % 4 {
+            0 => format!("{options},interval=1"),
+            1 => format!("{options},interval=4096"),
+            2 => "cmd=stop".to_owned(),
+            _ => format!("{options},interval=524288"),
+        };
+        match offheap_attach::load_agent(pid, agent, &how) {
+            Ok(LoadOutcome::Loaded) => cycles += 1,
+            _ if cycles > 0 => break,
+            other => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("{other:?}"));
+            }
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let last = out.next().and_then(Result::ok);
+    let mut err = String::new();
+    let _ = child.stderr.take().unwrap().read_to_string(&mut err);
+    let status = child.wait().unwrap();
+    if last.as_deref() != Some("SURVIVED") || !err.is_empty() || !status.success() {
+        return Err(format!("after {cycles} cycles: {last:?}, {status}, {err}"));
+    }
+    let bytes = std::fs::read(&file).unwrap();
+    let r = Reader::new(&bytes).unwrap();
+    let stale = r.samples().filter(|s| s.size == 777).count();
+    let broken = r.counter(Counter::JavaBroken) * 100 > r.counter(Counter::Samples);
+    let bad = [Counter::AgentHeap, Counter::LostFrees, Counter::MissedFrees].map(|c| r.counter(c));
+    println!(
+        "JDK {} {collector}: {cycles} cycles, {} samples, {} dropped, {} java broken, {} truncated, {} names lost",
+        jvm.version,
+        r.counter(Counter::Samples),
+        r.dropped(),
+        r.counter(Counter::JavaBroken),
+        r.counter(Counter::Truncated),
+        r.counter(Counter::NamesLost)
+    );
+    if stale > 0 || broken || bad != [0; 3] {
+        return Err(format!("{stale} freed blocks in the table, broken {broken}, {bad:?}"));
+    }
+    Ok(())
+}
