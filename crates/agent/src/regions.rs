@@ -161,10 +161,12 @@ impl Held {
         }
     }
 
-    fn forget_thread(&self, pthread: u64) {
+    /// Forgets the stack of a thread that ended at `tick`.
+    fn forget_thread(&self, pthread: u64, tick: u64) {
         for i in 0..self.used() {
-            if let Some(r) =
-                self.get(i).filter(|r| r.start == pthread && r.kind == RegionKind::ThreadStack as u32)
+            let stack = |r: &RegionRec| r.start == pthread && kind_of(r) == Some(RegionKind::ThreadStack);
+            if self.tick(i).is_some_and(|t| t < tick)
+                && let Some(r) = self.get(i).filter(stack)
             {
                 self.account_free(&r, r.size);
                 self.clear(i);
