@@ -50,7 +50,9 @@ const SHOWN: [&str; 38] = [
 ];
 
 /// Flags that are only read to understand the rest.
-const INTERNAL: [&str; 6] = [
+const INTERNAL: [&str; 8] = [
+    "MarkStackSize",
+    "MarkStackSizeMax",
     "UseCompressedClassPointers",
     "UseSharedSpaces",
     "SharedArchiveFile",

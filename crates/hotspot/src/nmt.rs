@@ -40,20 +40,25 @@ pub(crate) fn categories(vm: &Vm<'_>) -> Option<Vec<NmtCategory>> {
     let malloc_records = malloc_bytes.chunks_exact(malloc_record as usize);
     let virtual_records = virtual_bytes.chunks_exact(virtual_record as usize);
     let at = |record: &[u8], offset: usize| record.get(offset..offset + 8).map_or(0, word);
-    Some(
-        names
-            .into_iter()
-            .zip(malloc_records.zip(virtual_records))
-            .map(|(name, (malloc, mapped))| NmtCategory {
-                name,
-                malloc_count: at(malloc, 0),
-                malloc_bytes: at(malloc, 8),
-                arena_bytes: at(malloc, malloc.len() / 2 + 8),
-                reserved_bytes: at(mapped, 0),
-                committed_bytes: at(mapped, 8),
-            })
-            .collect(),
-    )
+    let mut categories: Vec<NmtCategory> = names
+        .into_iter()
+        .zip(malloc_records.zip(virtual_records))
+        .map(|(name, (malloc, mapped))| NmtCategory {
+            name,
+            malloc_count: at(malloc, 0),
+            malloc_bytes: at(malloc, 8),
+            arena_bytes: at(malloc, malloc.len() / 2 + 8),
+            reserved_bytes: at(mapped, 0),
+            committed_bytes: at(mapped, 8),
+        })
+        .collect();
+    // As the JVM's own report does (MallocMemorySnapshot::make_adjustment): chunks that arenas hold count for the arenas, so
+    // that what is left under Arena Chunk is free.
+    let in_arenas = categories.iter().fold(0u64, |sum, category| sum.saturating_add(category.arena_bytes));
+    if let Some(chunks) = categories.iter_mut().find(|category| category.name == "Arena Chunk") {
+        chunks.malloc_bytes = chunks.malloc_bytes.saturating_sub(in_arenas);
+    }
+    Some(categories)
 }
 
 /// The categories' names: an array of pointers up to 17, later of pairs of which the second is for people.

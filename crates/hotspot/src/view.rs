@@ -149,11 +149,11 @@ pub struct Direct {
 pub struct NmtCategory {
     /// As the JVM names it: `"Java Heap"`, `"Other"`…
     pub name: String,
-    /// Live malloc bytes.
+    /// Live malloc bytes, without NMT's own headers.
     pub malloc_bytes: u64,
     /// Live malloc blocks.
     pub malloc_count: u64,
-    /// Bytes in arenas, which malloc accounts to the category Arena Chunk.
+    /// Bytes of malloc that arenas hold, not counted in `malloc_bytes`.
     pub arena_bytes: u64,
     /// mmap reserved.
     pub reserved_bytes: u64,

@@ -3,6 +3,7 @@
 
 use super::{Found, shape};
 use crate::What;
+use crate::flags::Flags;
 use crate::labels::Labels;
 use crate::vm::Vm;
 use std::ops::Range;
@@ -16,11 +17,17 @@ const MARK_WORDS: usize = 64;
 /// Bytes of a chunk of the mark stack.
 const CHUNK: u64 = 8192;
 
-pub(super) fn read(vm: &Vm<'_>, heap: u64, reserved: &Range<u64>, labels: &mut Labels) -> Option<Found> {
+pub(super) fn read(
+    vm: &Vm<'_>,
+    flags: &Flags,
+    heap: u64,
+    reserved: &Range<u64>,
+    labels: &mut Labels,
+) -> Option<Found> {
     let manager = vm.place(heap, "G1CollectedHeap", "_hrm")?;
     let mut found = regions(vm, manager).unwrap_or_default();
     found.committed = committed(vm, heap);
-    let stack = mark_stack(vm, heap, reserved);
+    let stack = mark_stack(vm, flags, heap, reserved).unwrap_or_default();
     for range in &stack {
         labels.add(range.start, range.end, What::Gc, "mark stack", "shape");
     }
@@ -105,42 +112,44 @@ fn tables(vm: &Vm<'_>, manager: u64, reserved: &Range<u64>, labels: &mut Labels)
 
 /// The global mark stack (gc/g1/g1ConcurrentMark.hpp), chunks of 8 KB in mappings of their own. One of the objects that the heap
 /// object points to holds it: in 11 to 23 as the most chunks it may have, its start and the chunks it has; later as the least,
-/// the most and the present number of chunks, the number of buckets, a flag, and an array of the buckets' starts.
-fn mark_stack(vm: &Vm<'_>, heap: u64, reserved: &Range<u64>) -> Vec<Range<u64>> {
+/// the most and the present number of chunks, the number of buckets, a flag, and an array of the buckets' starts. The flags
+/// that set the least and the most prove that it is the one.
+fn mark_stack(vm: &Vm<'_>, flags: &Flags, heap: u64, reserved: &Range<u64>) -> Option<Vec<Range<u64>>> {
+    let chunks =
+        |flag: &str| Some(flags.number(vm.target, flag)?.div_ceil(CHUNK / 8)).filter(|chunks| *chunks > 0);
+    let (least, most) = (chunks("MarkStackSize")?, chunks("MarkStackSizeMax")?);
     let size = vm.tables.size_of("G1CollectedHeap").unwrap_or(2048).min(8192);
     let pointers = vm.target.words_while_readable(heap, (size / 8) as usize);
-    let objects = pointers.iter().filter(|word| **word != 0 && **word % 8 == 0 && !reserved.contains(*word));
     let mapping = |start: u64, chunks: u64| {
         let range = start..start.checked_add(chunks.checked_mul(CHUNK)?)?;
         (start != 0 && start.is_multiple_of(4096) && shape::is_own_mapping(vm, &range)).then_some(range)
     };
-    let counts = |least: u64, most: u64| (16..=most).contains(&least) && most < 1 << 24;
-    for object in objects {
-        let words = vm.target.words_while_readable(*object, MARK_WORDS);
-        for window in words.windows(6) {
-            let [first, second, third, buckets, _, array] = *window else { continue };
-            if counts(third, first)
-                && let Some(range) = mapping(second, third)
+    let objects = pointers.iter().filter(|word| **word != 0 && **word % 8 == 0 && !reserved.contains(*word));
+    objects.copied().find_map(|object| {
+        vm.target.words_while_readable(object, MARK_WORDS).windows(6).find_map(|window| {
+            let [first, second, third, buckets, _, array] = *window.first_chunk::<6>()?;
+            if first == most && (least..=most).contains(&third) {
+                return mapping(second, third).map(|range| vec![range]);
+            }
+            if first != least
+                || second != most
+                || !(least..=most).contains(&third)
+                || !(1..32).contains(&buckets)
             {
-                return vec![range];
+                return None;
             }
-            if counts(first, second) && counts(third, second) && (1..32).contains(&buckets) {
-                // The first two buckets have the least number of chunks, each further one twice as many as the one before.
-                let starts = vm.target.words(array, buckets as usize).unwrap_or_default();
-                let found: Vec<_> = starts
-                    .into_iter()
-                    .enumerate()
-                    .filter_map(|(index, start)| {
-                        mapping(start, first.checked_shl(index.saturating_sub(1) as u32)?)
-                    })
-                    .collect();
-                if !found.is_empty() {
-                    return found;
-                }
-            }
-        }
-    }
-    Vec::new()
+            // The first two buckets have the least number of chunks, each further one twice as many as the one before.
+            let starts = vm.target.words(array, buckets as usize)?;
+            let found: Vec<_> = starts
+                .into_iter()
+                .enumerate()
+                .filter_map(|(index, start)| {
+                    mapping(start, least.checked_shl(index.saturating_sub(1) as u32)?)
+                })
+                .collect();
+            (!found.is_empty()).then_some(found)
+        })
+    })
 }
 
 /// What a table of that size is for: one byte for each card of 512 bytes (256 or 1024 by flag from 17), or one bit for each

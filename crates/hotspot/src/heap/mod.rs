@@ -57,7 +57,7 @@ pub(crate) fn read(
     }
     let max = flags.number(vm.target, "MaxHeapSize").unwrap_or(reserved.end - reserved.start);
     let mut found = match gc {
-        "G1" => g1::read(vm, object, &reserved, labels),
+        "G1" => g1::read(vm, flags, object, &reserved, labels),
         "Parallel" => parallel::read(vm, &reserved, labels),
         "Serial" | "ConcMarkSweep" => generations::read(vm, object, gc, labels),
         "Epsilon" => generations::read_epsilon(vm, object),
