@@ -5,7 +5,7 @@ use offheap_linux::{Memory, PAGE, PageKind, Run};
 /// The window is at least this large…
 const LEAST: u64 = 4 * PAGE;
 /// …and at most this.
-const MOST: u64 = 1 << 20;
+const MOST: u64 = 256 << 10;
 /// Runs of present pages are looked up for so much at a time: at the worst 8192 of them.
 const SLICE: u64 = 64 << 20;
 
@@ -32,7 +32,9 @@ pub(super) enum Missing {
 /// A window on the target's present memory.
 pub(super) struct Window<'m> {
     memory: &'m Memory,
+    /// Filled up to `len`.
     bytes: Vec<u8>,
+    len: usize,
     start: u64,
     /// Bytes to read next time: doubles while the walk goes straight on, starts small after a jump.
     reach: u64,
@@ -46,7 +48,8 @@ impl<'m> Window<'m> {
     pub fn new(memory: &'m Memory) -> Self {
         Window {
             memory,
-            bytes: Vec::new(),
+            bytes: vec![0; MOST as usize],
+            len: 0,
             start: 0,
             reach: LEAST,
             slice: (0, 0),
@@ -59,15 +62,13 @@ impl<'m> Window<'m> {
     #[inline]
     pub fn header(&mut self, address: u64) -> Result<Header, Missing> {
         let inside = address.wrapping_sub(self.start);
-        if inside >= self.bytes.len() as u64
-            || inside + 32 > self.bytes.len() as u64 && !self.reaches_run_end()
-        {
+        if inside >= self.len as u64 || inside + 32 > self.len as u64 && !self.reaches_run_end() {
             self.slide(address)?;
         }
         let inside = (address - self.start) as usize;
+        let held = self.bytes.get(..self.len).unwrap_or_default();
         let word = |at: usize| {
-            self.bytes
-                .get(inside + at..inside + at + 8)
+            held.get(inside + at..inside + at + 8)
                 .and_then(|word| word.try_into().ok())
                 .map(u64::from_le_bytes)
         };
@@ -80,12 +81,12 @@ impl<'m> Window<'m> {
     /// Up to `len` bytes at `address`, as far as they are present and fit in a window.
     pub fn bytes(&mut self, address: u64, len: usize) -> &[u8] {
         let inside = address.wrapping_sub(self.start);
-        let held = inside < self.bytes.len() as u64 && inside as usize + len <= self.bytes.len();
+        let held = inside < self.len as u64 && inside as usize + len <= self.len;
         if !held && self.slide(address).is_err() {
             return &[];
         }
         let inside = (address - self.start) as usize;
-        &self.bytes[inside..self.bytes.len().min(inside + len)]
+        self.bytes.get(inside..self.len.min(inside + len)).unwrap_or_default()
     }
 
     /// Resident bytes of `[start, end)`.
@@ -115,7 +116,7 @@ impl<'m> Window<'m> {
 
     /// True where the window ends because the present pages end.
     fn reaches_run_end(&self) -> bool {
-        self.start + self.bytes.len() as u64 == self.run.1
+        self.start + self.len as u64 == self.run.1
     }
 
     fn resident_slowly(&mut self, start: u64, end: u64) -> u64 {
@@ -154,10 +155,9 @@ impl<'m> Window<'m> {
 
     fn slide(&mut self, address: u64) -> Result<(), Missing> {
         let page = address & !(PAGE - 1);
-        let straight_on =
-            page.wrapping_sub(self.start + self.bytes.len() as u64).wrapping_add(PAGE) <= 2 * PAGE;
+        let straight_on = page.wrapping_sub(self.start + self.len as u64).wrapping_add(PAGE) <= 2 * PAGE;
         self.reach = if straight_on { (self.reach * 2).min(MOST) } else { LEAST };
-        self.bytes.clear();
+        self.len = 0;
         self.look_at(page);
         let run = self.runs.get(self.runs.partition_point(|run| run.end <= page));
         let Some(run) = run.filter(|run| run.start <= page) else { return Err(Missing::Absent) };
@@ -165,10 +165,9 @@ impl<'m> Window<'m> {
             return Err(Missing::Swapped);
         }
         self.run = (run.start, run.end);
-        self.bytes.resize((run.end - page).min(self.reach) as usize, 0);
-        let got = self.memory.read_bulk(page, &mut self.bytes);
-        self.bytes.truncate(got);
+        let wanted = (run.end - page).min(self.reach) as usize;
+        self.len = self.memory.read_bulk(page, self.bytes.get_mut(..wanted).unwrap_or_default());
         self.start = page;
-        if address - page + 16 > got as u64 { Err(Missing::Absent) } else { Ok(()) }
+        if address - page + 16 > self.len as u64 { Err(Missing::Absent) } else { Ok(()) }
     }
 }
