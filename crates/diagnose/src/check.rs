@@ -81,14 +81,20 @@ impl CheckResult {
 /// heap (which is bounded by `-Xmx`).
 ///
 /// Where the window begins with a warm-up that ends, what follows is judged. The interval is that of the slope, widened for
-/// correlated snapshots: its lower end above the limit fails, its upper end at or below it passes.
+/// correlated snapshots: its lower end above the limit fails if growth also lasts to the end of the window, its upper end at
+/// or below it passes.
 pub fn check(evidence: &Evidence<'_>, max_growth_bytes_per_s: f64, domains: &[Domain]) -> CheckResult {
+    // Less than this comes and goes in any process; it must have come together within the window.
+    let least = evidence.material() / 3.0;
     let lines: Vec<CheckLine> = if domains.is_empty() {
-        vec![line("rss-without-java-heap", &beside_the_heap(evidence), max_growth_bytes_per_s)]
+        vec![line("rss-without-java-heap", &beside_the_heap(evidence), max_growth_bytes_per_s, least)]
     } else {
         let empty = Series::default();
         let series = |domain: Domain| evidence.series(&Key::Domain(domain)).unwrap_or(&empty);
-        domains.iter().map(|&domain| line(domain.as_str(), series(domain), max_growth_bytes_per_s)).collect()
+        domains
+            .iter()
+            .map(|&domain| line(domain.as_str(), series(domain), max_growth_bytes_per_s, least))
+            .collect()
     };
     let any = |outcome: Outcome| lines.iter().any(|line| line.outcome == outcome);
     CheckResult {
@@ -117,7 +123,7 @@ fn beside_the_heap(evidence: &Evidence<'_>) -> Series {
     rss.without(heap, 1.0)
 }
 
-fn line(subject: &str, series: &Series, limit: f64) -> CheckLine {
+fn line(subject: &str, series: &Series, limit: f64, least: f64) -> CheckLine {
     let trend = series.trend();
     let slope: Slope = match trend.shape {
         Shape::Steady | Shape::RisingFloor | Shape::Ended => trend.lasting,
@@ -126,7 +132,7 @@ fn line(subject: &str, series: &Series, limit: f64) -> CheckLine {
     let [low, high] = slope.ci95;
     let judged = if !(low.is_finite() && high.is_finite()) || trend.shape == Shape::TooShort {
         None
-    } else if low > limit {
+    } else if low > limit && trend.lasts() && trend.growth() >= least {
         Some(Outcome::Fail)
     } else if high <= limit {
         Some(Outcome::Pass)

@@ -176,7 +176,7 @@ fn jvm(snapshot: &Snapshot, put: &mut impl FnMut(Key, f64)) {
     // Some JDKs fill the "used" counters only at a collection, or never: what is 0 there is not known.
     let in_use = |pick: fn(&offheap_model::SpaceFigure) -> Option<u64>| {
         let metaspace = pick(&jvm.metaspace).filter(|bytes| *bytes > 0)?;
-        Some(metaspace + pick(&jvm.class_space).unwrap_or(0))
+        Some(metaspace.saturating_add(pick(&jvm.class_space).unwrap_or(0)))
     };
     known(Key::Metaspace, in_use(|space| space.used_bytes).or_else(|| in_use(|space| space.committed_bytes)));
     if let Some(direct) = &jvm.direct {
@@ -185,9 +185,9 @@ fn jvm(snapshot: &Snapshot, put: &mut impl FnMut(Key, f64)) {
         known(Key::DirectHidden, direct.hidden_bytes);
     }
     for category in jvm.nmt.iter().flat_map(|nmt| &nmt.categories) {
-        let malloc = category.malloc_bytes + category.arena_bytes;
+        let malloc = category.malloc_bytes.saturating_add(category.arena_bytes);
         known(Key::NmtMalloc(category.name.clone()), Some(malloc));
-        known(Key::Nmt(category.name.clone()), Some(malloc + category.committed_bytes));
+        known(Key::Nmt(category.name.clone()), Some(malloc.saturating_add(category.committed_bytes)));
     }
 }
 
@@ -196,7 +196,7 @@ fn malloc(snapshot: &Snapshot, followed: &Followed, put: &mut impl FnMut(Key, f6
     let live = live_bytes(malloc);
     put(Key::MallocLive, live);
     put(Key::MallocRest, live - accounted_by_jvm(snapshot));
-    put(Key::MallocCount, (malloc.in_use_count + malloc.mmapped_count) as f64);
+    put(Key::MallocCount, malloc.in_use_count as f64 + malloc.mmapped_count as f64);
     put(Key::Mmapped, malloc.mmapped_bytes as f64);
     put(Key::MallocFree, malloc.free_resident_bytes as f64);
     put(Key::Trimmable, malloc.trimmable_bytes as f64);
@@ -227,7 +227,8 @@ fn accounted_by_jvm(snapshot: &Snapshot) -> f64 {
 fn groups(snapshot: &Snapshot, followed: &Followed, put: &mut impl FnMut(Key, f64)) {
     let mut pools: HashMap<&str, u64> = HashMap::new();
     for pool in &snapshot.threads {
-        *pools.entry(pool.pool.as_str()).or_default() += pool.count;
+        let count = pools.entry(pool.pool.as_str()).or_default();
+        *count = count.saturating_add(pool.count);
     }
     for pool in &followed.pools {
         put(Key::Pool(pool.clone()), pools.get(pool.as_str()).copied().unwrap_or(0) as f64);
@@ -235,7 +236,8 @@ fn groups(snapshot: &Snapshot, followed: &Followed, put: &mut impl FnMut(Key, f6
     let mut files: HashMap<&str, u64> = HashMap::new();
     let mut virtual_bytes = 0u64;
     for file in &snapshot.files {
-        *files.entry(file.path.as_str()).or_default() += file.rss_bytes;
+        let bytes = files.entry(file.path.as_str()).or_default();
+        *bytes = bytes.saturating_add(file.rss_bytes);
         if is_data(file.kind, &file.path) {
             virtual_bytes = virtual_bytes.saturating_add(file.virtual_bytes);
         }
@@ -246,6 +248,11 @@ fn groups(snapshot: &Snapshot, followed: &Followed, put: &mut impl FnMut(Key, f6
     if !snapshot.files.is_empty() {
         put(Key::FilesVirtual, virtual_bytes as f64);
     }
+}
+
+/// The sum, at most `u64::MAX`: figures come from outside.
+pub(crate) fn total(values: impl IntoIterator<Item = u64>) -> u64 {
+    values.into_iter().fold(0, u64::saturating_add)
 }
 
 /// Whether a mapping holds a program's data: ZGC's heap is a memfd too, but not a file to anyone.

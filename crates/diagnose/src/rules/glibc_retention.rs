@@ -30,7 +30,7 @@ use super::Rule;
 use crate::draft::Draft;
 use crate::evidence::Evidence;
 use crate::growth::Freed;
-use crate::series::Key;
+use crate::series::{Key, total};
 use offheap_model::{Domain, Finding, Malloc, Snapshot, Status, units};
 
 /// See the page.
@@ -67,7 +67,7 @@ impl Rule for GlibcRetention {
             units::bytes(free),
             malloc.arenas.len(),
             units::bytes(malloc.trimmable_bytes),
-            units::bytes(malloc.in_use_bytes + malloc.mmapped_bytes)
+            units::bytes(malloc.in_use_bytes.saturating_add(malloc.mmapped_bytes))
         );
         let mut draft = Draft::new(self.id(), Status::Retention, Domain::AllocatorRetention, 0.88)
             .slope(slope)
@@ -87,7 +87,7 @@ impl Rule for GlibcRetention {
                     arena.address,
                     if arena.main { " (main)" } else { "" },
                     units::bytes(arena.in_use_bytes),
-                    units::bytes(arena.free_bytes + arena.top_bytes),
+                    units::bytes(arena.free_bytes.saturating_add(arena.top_bytes)),
                     units::bytes(arena.trimmable_bytes)
                 ),
                 "walk of the glibc heap",
@@ -114,10 +114,10 @@ fn remedies(last: &Snapshot, malloc: &Malloc, free: u64) -> Vec<String> {
     }
     // With two arenas the threads share: what the other arenas hold free is reused instead of held by each.
     let mut by_arena: Vec<u64> =
-        malloc.arenas.iter().map(|a| a.free_bytes + a.top_bytes + a.tcache_bytes).collect();
+        malloc.arenas.iter().map(|a| total([a.free_bytes, a.top_bytes, a.tcache_bytes])).collect();
     by_arena.sort_unstable_by(|a, b| b.cmp(a));
-    let all: u64 = by_arena.iter().sum();
-    let others: u64 = by_arena.iter().skip(2).sum();
+    let all = total(by_arena.iter().copied());
+    let others = total(by_arena.iter().copied().skip(2));
     let gain = (u128::from(free) * u128::from(others) / u128::from(all.max(1))) as u64;
     if malloc.arenas.len() > 2 {
         steps.push(format!("MALLOC_ARENA_MAX=2 in the environment: up to {}", units::bytes(gain)));

@@ -26,7 +26,7 @@ use super::Rule;
 use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
 use crate::growth::Freed;
-use crate::series::{Key, is_data};
+use crate::series::{Key, is_data, total};
 use offheap_model::{Domain, Finding, Status, units};
 
 /// See the page.
@@ -46,13 +46,13 @@ impl Rule for MappedFiles {
         }
         let space = evidence.growth(&Key::FilesVirtual, Freed::ByCollector, least)?;
         let data = || last.files.iter().filter(|f| is_data(f.kind, &f.path));
-        let deleted: u64 = data().filter(|f| f.deleted).map(|f| f.rss_bytes).sum();
+        let deleted = total(data().filter(|f| f.deleted).map(|f| f.rss_bytes));
         let counts = format!(
             "{} data files with {} mappings, {} of {} resident bytes in deleted ones",
             data().count(),
-            data().map(|f| f.mappings).sum::<u64>(),
+            total(data().map(|f| f.mappings)),
             units::bytes(deleted),
-            units::bytes(data().map(|f| f.rss_bytes).sum())
+            units::bytes(total(data().map(|f| f.rss_bytes)))
         );
         if !space.grew() {
             return Some(self.being_read(evidence, resident.per_s, &counts));

@@ -25,6 +25,7 @@
 use super::Rule;
 use crate::draft::Draft;
 use crate::evidence::Evidence;
+use crate::series::total;
 use offheap_model::{Domain, Finding, Status, units};
 
 /// See the page.
@@ -39,9 +40,9 @@ impl Rule for ThreadStacksThp {
 
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding> {
         let last = evidence.last()?;
-        let resident: u64 = last.threads.iter().map(|p| p.resident_bytes).sum();
-        let huge: u64 = last.threads.iter().map(|p| p.huge_bytes).sum();
-        let count: u64 = last.threads.iter().map(|p| p.count).sum();
+        let resident = total(last.threads.iter().map(|p| p.resident_bytes));
+        let huge = total(last.threads.iter().map(|p| p.huge_bytes));
+        let count = total(last.threads.iter().map(|p| p.count));
         if huge < LEAST_BYTES || huge < resident / 2 || huge < last.memory.rss_bytes / 10 || count == 0 {
             return None;
         }

@@ -73,8 +73,15 @@ const T_INDEPENDENT: f64 = 2.0;
 /// Growth is slowing when the slope at the window's end is below this share of that at its start, and the difference is at
 /// least that many standard errors: the more certain, the smaller a bend counts.
 const SLOWING: [(f64, f64); 3] = [(0.3, 1.0), (0.65, 2.0), (0.8, 4.0)];
-/// A tail must be as straight as this to count as a phase of its own.
+/// A tail must be as straight as this to count as a phase of its own, if what came before was another regime…
 const STRAIGHT: f64 = 0.6;
+/// …and as straight as this if only the first third or less is left out: a saturating curve that passes then would take
+/// more than three windows to fill, which no window of this length can tell from a line.
+const VERY_STRAIGHT: f64 = 0.8;
+/// Windows shorter than this, and tails, see only the beginning of what fills slowly.
+const SHORT_S: f64 = 29.0;
+/// A tail shorter than this is too little to call growth steady.
+const TAIL_S: f64 = 22.0;
 /// What came before such a tail grew faster or slower than it by this factor. Without this a slowly saturating curve would
 /// be cut until what is left looks straight.
 const REGIME: f64 = 2.5;
@@ -128,7 +135,7 @@ impl Trend {
         if whole.grows() && whole.lasts() && !whole.slows() {
             return Shape::Steady;
         }
-        for share in [1.0 / 3.0, 0.5] {
+        for share in [0.15, 0.25, 1.0 / 3.0, 0.5] {
             if let Some(tail) = own_phase(points, share) {
                 self.lasting = tail.slope;
                 self.tail_start = tail.start;
@@ -248,7 +255,9 @@ impl Part {
     fn slows(&self) -> bool {
         let z = self.curvature.map_or(0.0, |c| c.slowing_z());
         let ratio = self.straightness();
-        SLOWING.iter().any(|(share, errors)| ratio < *share && z > *errors)
+        let bends = SLOWING.iter().any(|(share, errors)| ratio < *share && z > *errors);
+        // Where time is too short to see a bend, growth must look straight.
+        bends || self.seconds < SHORT_S && ratio < VERY_STRAIGHT
     }
 }
 
@@ -280,14 +289,15 @@ fn own_phase(points: &[Point], share: f64) -> Option<Part> {
     let head = theil_sen(points.get(..cut)?, 1.0).per_s;
     let s = tail.slope.per_s;
     let another_regime = head >= REGIME * s || (-0.3 * s..=s / REGIME).contains(&head);
+    let mostly_straight = share < 0.4 && head > 0.0 && tail.straightness() >= VERY_STRAIGHT;
     let straight = !tail.too_short()
-        && tail.count >= 15
+        && tail.seconds >= TAIL_S
         && tail.grows()
         && tail.lasts()
         && !tail.slows()
         && tail.straightness() >= STRAIGHT;
     let fell = drawdown(points) > 0.5 * tail.growth();
-    (straight && another_regime && !fell).then_some(tail)
+    (straight && (another_regime || mostly_straight) && !fell).then_some(tail)
 }
 
 /// The floors of the teeth, where they rise from each to the next, by more than they vary and as fast at the end.
@@ -367,7 +377,7 @@ mod tests {
         let trend = Trend::of(&points);
         assert_eq!(trend.shape, Shape::Steady);
         assert!((trend.lasting.per_s - 0.4).abs() < 1e-9, "{trend:?}");
-        assert!(trend.tail_start >= 20.0);
+        assert!(trend.tail_start >= 15.0);
     }
 
     #[test]
