@@ -69,7 +69,7 @@ public final class NativeCodec {
                 break;
             case "aligned":
                 program.ready();
-                program.pace(9_000, () -> alignedBlock(8_192));
+                program.pace(12_400, () -> alignedBlock(8_192)); // each starts a page of its own after its header
                 break;
             case "map":
                 program.ready();
