@@ -176,7 +176,12 @@ impl Recorder {
                 // Frames may be gone too; the next snapshot begins a new one.
                 self.targets.values_mut().for_each(|kept| kept.frame = None);
             }
-            self.connection.execute_batch("PRAGMA incremental_vacuum")?;
+            // Each step frees one page.
+            let mut vacuum = self.connection.prepare_cached("PRAGMA incremental_vacuum")?;
+            let mut pages = vacuum.query([])?;
+            while pages.next()?.is_some() {}
+            drop(pages);
+            drop(vacuum);
             let size: i64 = self.connection.query_row(
                 "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
                 [],

@@ -15,7 +15,7 @@ CREATE TABLE target (
 
 -- Whole snapshots in JSON, zstd-compressed, that others are compressed against.
 CREATE TABLE frame (
-    id   INTEGER PRIMARY KEY,
+    id   INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again: another writer may still know it
     body BLOB NOT NULL
 );
 
