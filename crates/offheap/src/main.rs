@@ -32,6 +32,7 @@ enum Verb {
     Diff(verbs::diff::Arguments),
     Jcmd(verbs::jcmd::Arguments),
     Nmt(verbs::nmt::Arguments),
+    Demo(verbs::demo::Arguments),
 }
 
 /// The exit code for "the tool could not do its work".
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         Verb::Diff(arguments) => verbs::diff::run(&arguments),
         Verb::Jcmd(arguments) => verbs::jcmd::run(&arguments),
         Verb::Nmt(arguments) => verbs::nmt::run(&arguments),
+        Verb::Demo(arguments) => verbs::demo::run(&arguments),
     };
     result.unwrap_or_else(|error| {
         output::complain(&error);
