@@ -90,7 +90,7 @@ impl Vtables {
             .0
             .entry(module.path.clone())
             .or_insert_with(|| tables(memory, &module.path).unwrap_or_default());
-        let after = tables.partition_point(|(start, _, _)| start + VTABLE_HEAD <= address);
+        let after = tables.partition_point(|(start, _, _)| start.saturating_add(VTABLE_HEAD) <= address);
         let (start, size, name) = tables.get(after.checked_sub(1)?)?;
         if address - start >= (*size).max(VTABLE_HEAD + 1) {
             return None;

@@ -92,14 +92,13 @@ struct Candidate {
     text: Option<(u64, u64)>,
 }
 
-/// Finds out which allocator serves `malloc`. `vmas` are those of `memory`, or a subset.
-pub fn identify(vmas: &[Vma], memory: &Memory) -> Identity {
+/// Finds out which allocator serves `malloc` in the process behind `memory`, whose executable is `executable`.
+pub fn identify(memory: &Memory, executable: Option<&str>) -> Identity {
+    let vmas = memory.vmas();
     let modules = modules(vmas);
-    let executable = modules.iter().position(|module| module.exec_only_is_main(vmas));
     let mut candidates: Vec<Candidate> = modules
         .iter()
-        .enumerate()
-        .filter_map(|(at, module)| candidate(memory, module, Some(at) == executable))
+        .filter_map(|module| candidate(memory, module, Some(module.path.as_str()) == executable))
         .collect();
     let serving = serving(memory, vmas, &candidates);
     let chosen = match serving {
@@ -118,15 +117,6 @@ struct Module {
     path: String,
     /// Where its first mapping starts.
     start: u64,
-}
-
-impl Module {
-    /// The executable is the file mapped lowest that is not a library: position independent ones lie below the brk heap,
-    /// others at a fixed low address.
-    fn exec_only_is_main(&self, vmas: &[Vma]) -> bool {
-        !self.path.contains(".so")
-            && vmas.iter().find(|vma| vma.is_file()).is_some_and(|vma| vma.path == self.path)
-    }
 }
 
 fn modules(vmas: &[Vma]) -> Vec<Module> {

@@ -38,8 +38,7 @@ pub struct Walker {
 impl Walker {
     /// Finds the allocator of the process behind `memory`. `None` where none was recognised.
     pub fn open(process: &Process, memory: &Memory) -> Option<Walker> {
-        let _ = process;
-        let identity = identify(memory.vmas(), memory);
+        let identity = identify(memory, process.exe().ok().as_deref());
         let glibc = match identity.allocator {
             Allocator::Glibc => Glibc::find(memory, &identity.path),
             _ => None,

@@ -170,3 +170,80 @@ fn a_look_into_some_chunks_tells_what_they_hold() {
     assert_eq!(hint(4016), ContentHint::Zero);
     assert_eq!(hint(5008), ContentHint::PointerInto("libc.so.6".to_owned()));
 }
+
+#[test]
+fn a_heap_full_of_garbage_is_survived() {
+    use std::os::unix::fs::FileExt;
+    let mut state = 0x2545_f491_4f6c_dd1du64;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for round in 0..6 {
+        let target = zoo(&["4", "10000", if round % 2 == 0 { "mixed" } else { "tiny" }]);
+        let memory = target.memory();
+        let walker = Walker::open(&target.process(), &memory).unwrap();
+        let sound = walker.walk(&memory, &Options::default());
+        let places: Vec<(u64, u64)> = sound
+            .arenas
+            .iter()
+            .flat_map(|arena| {
+                let state = (arena.address - 0x100, arena.address + 0x890);
+                // The states and heap headers are hit as often as all the rest.
+                arena.ranges.iter().flat_map(move |range| [*range, state, (range.0, range.0 + 64)])
+            })
+            .collect();
+        // It must not trip over the garbage itself.
+        assert!(Command::new("kill").args(["-STOP", &target.pid().to_string()]).status().unwrap().success());
+        let mem = std::fs::File::options().write(true).open(format!("/proc/{}/mem", target.pid())).unwrap();
+        for _ in 0..400 {
+            for _ in 0..20 {
+                let (start, end) = places[(next() % places.len() as u64) as usize];
+                let word = match next() % 8 {
+                    0 => 0,
+                    1 => u64::MAX - next() % 64,
+                    2 => next() % 4096,
+                    3 => next(),
+                    4 => 1 << (next() % 64),
+                    5 => start + next() % (end - start),
+                    _ => (start + next() % (end - start)) & !15,
+                };
+                let _ = mem.write_at(&word.to_le_bytes(), (start + next() % (end - start)) & !7);
+            }
+            let options = Options {
+                hints: true,
+                budget_bytes: [u64::MAX, 1 << 20][(next() % 2) as usize],
+                ..Options::default()
+            };
+            let heap = walker.walk(&target.memory(), &options);
+            let labelled: u64 = heap.labels.iter().map(|label| label.resident).sum();
+            assert!(labelled <= target.process().rollup().unwrap().0 + (1 << 20));
+        }
+    }
+}
+
+#[test]
+fn tunables_and_other_shapes_of_heap_are_walked_too() {
+    let tunables = [
+        "glibc.malloc.hugetlb=1",
+        "glibc.malloc.arena_max=1",
+        "glibc.malloc.tcache_count=0",
+        "glibc.malloc.tcache_count=200",
+        "glibc.malloc.mmap_threshold=8192",
+        "glibc.malloc.mmap_max=1000",
+        "glibc.malloc.top_pad=10000000",
+        "glibc.malloc.trim_threshold=100000000",
+        "glibc.malloc.mxfast=0",
+    ];
+    for tunable in tunables {
+        let mut command = Command::new(compiled("zoo.c", &[]));
+        command.args(["6", "10000", "mixed"]).env("GLIBC_TUNABLES", tunable);
+        let mut target = Target::ready(&mut command);
+        let heap = walk(&target);
+        assert_eq!(as_mallinfo(&heap), target.numbers("info")[..8], "{tunable}: {:?}", heap.doubts);
+        assert_eq!(heap.doubts, Vec::<String>::new(), "{tunable}");
+        assert_eq!(heap.trimmable, target.numbers("trim")[0], "{tunable}");
+    }
+}

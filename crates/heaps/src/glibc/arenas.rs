@@ -19,6 +19,9 @@ pub(super) const NON_MAIN_ARENA: u64 = 4;
 /// All the flags.
 pub(super) const FLAGS: u64 = 7;
 
+/// Where user space ends, on any machine: pointers from there on are garbage, and no sum of sizes gets there.
+const END_OF_ADDRESSES: u64 = 1 << 56;
+
 /// A `malloc_state` as it was read.
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {
@@ -93,7 +96,11 @@ pub(super) fn read(memory: &Memory, layout: &Layout, sbrk_base: u64) -> (Vec<Sta
 }
 
 fn read_state(memory: &Memory, layout: &Layout, address: u64) -> Option<(State, u64)> {
-    let word = |offset: u64| memory.u64(address.checked_add(offset)?).ok();
+    // Nothing in there, flags and counts included, has its highest bits set.
+    let word = |offset: u64| {
+        let word = memory.u64(address.checked_add(offset)?).ok()?;
+        (word < END_OF_ADDRESSES).then_some(word)
+    };
     let top = word(layout.top())?;
     // Before its first use an arena's top is a dummy: the first bin.
     let top = if top == address + layout.bins - 16 { 0 } else { top };
@@ -105,7 +112,7 @@ fn read_state(memory: &Memory, layout: &Layout, address: u64) -> Option<(State, 
         address,
         main: address == layout.main_arena,
         // NONCONTIGUOUS_BIT of flags, which follow the 32-bit mutex.
-        scattered: word(0)? >> 32 & 2 != 0,
+        scattered: memory.u32(address.checked_add(4)?).ok()? & 2 != 0,
         top,
         threads: if layout.has_attached { Some(word(layout.next() + 16)?) } else { None },
         system: word(layout.system_mem())?,
@@ -139,7 +146,7 @@ fn heaps(memory: &Memory, layout: &Layout, state: &State, heap_size: u64) -> Opt
         }
         let before = memory.u64(heap + 8).ok()?;
         let size = memory.u64(heap + 16).ok()?;
-        if size > heap_size || size % PAGE != 0 || size <= header {
+        if before >= END_OF_ADDRESSES || size > heap_size || size % PAGE != 0 || size <= header {
             return None;
         }
         let first = if heap == first_heap { state.address + layout.state_size() } else { heap + header };
@@ -164,9 +171,9 @@ fn heaps(memory: &Memory, layout: &Layout, state: &State, heap_size: u64) -> Opt
 fn main_segment(memory: &Memory, state: &State, sbrk_base: u64) -> Option<Segment> {
     let base =
         if sbrk_base != 0 { sbrk_base } else { memory.vmas().iter().find(|vma| vma.path == "[heap]")?.start };
+    let limit = end_of_mapped(memory, base)?;
     let segment =
         Segment { base, first: base.next_multiple_of(16), main: true, top: state.top, ..Segment::default() };
-    let limit = end_of_mapped(memory, base)?;
     if (base..limit).contains(&state.top) {
         let size = memory.u64(state.top + 8).ok()? & !FLAGS;
         return Some(Segment { end: state.top.checked_add(size)?.min(limit), ..segment });

@@ -25,7 +25,9 @@ pub(super) fn list(memory: &Memory, states: &[State], links: &Links) -> Fast {
             let size = 32 + 16 * bin as u64;
             let mut chunk = *head;
             while chunk != 0 {
-                let fits = chunk % 16 == 0 && memory.u64(chunk + 8).is_ok_and(|word| word & !FLAGS == size);
+                let fits = chunk % 16 == 0
+                    && chunk < u64::MAX - 16
+                    && memory.u64(chunk + 8).is_ok_and(|word| word & !FLAGS == size);
                 if !fits {
                     fast.raced = true;
                     break;

@@ -40,6 +40,8 @@ pub(crate) struct Parameters {
     mmapped_mem: u64,
     /// Address of `mmap_threshold`.
     mmap_threshold: u64,
+    /// Address of `thp_pagesize` (from 2.35).
+    thp_pagesize: Option<u64>,
 }
 
 /// What `mp_` says.
@@ -53,6 +55,8 @@ pub(crate) struct MmapState {
     pub sbrk_base: u64,
     /// Requests from this size on are mmapped.
     pub threshold: u64,
+    /// What the main arena's top is trimmed by: pages, or huge pages with the tunable `glibc.malloc.hugetlb=1`.
+    pub trim_unit: u64,
 }
 
 impl Parameters {
@@ -61,7 +65,15 @@ impl Parameters {
         let [count, _, _, _] = halves(fresh::<16>(memory, self.n_mmaps)?);
         let [bytes, _, sbrk_base] = words(fresh::<24>(memory, self.mmapped_mem)?);
         let [threshold] = words(fresh::<8>(memory, self.mmap_threshold)?);
-        Some(MmapState { count: u64::from(count), bytes, sbrk_base, threshold })
+        let huge = self.thp_pagesize.and_then(|address| fresh::<8>(memory, address)).map(u64::from_le_bytes);
+        let trim_unit = huge.filter(|size| size.is_power_of_two() && (PAGE..=1 << 30).contains(size));
+        Some(MmapState {
+            count: u64::from(count),
+            bytes,
+            sbrk_base,
+            threshold,
+            trim_unit: trim_unit.unwrap_or(PAGE),
+        })
     }
 }
 
@@ -104,6 +116,13 @@ impl Layout {
 struct Block {
     start: u64,
     words: Vec<u64>,
+}
+
+impl Block {
+    /// The half word of this index.
+    fn half(&self, at: usize) -> Option<u32> {
+        self.words.get(at / 2).map(|word| (word >> (at % 2 * 32)) as u32)
+    }
 }
 
 /// The present writable data of a module: its own private pages and the anonymous ones of its `.bss` right behind.
@@ -192,61 +211,66 @@ fn ring_closes(memory: &Memory, bins: u64, offset: u64) -> Option<Layout> {
     None
 }
 
-/// `n_mmaps`, `n_mmaps_max`, `max_n_mmaps`, `no_dyn_threshold`, then `mmapped_mem`, `max_mmapped_mem`, `sbrk_base`.
+/// Looks for `n_mmaps_max` with its default, or failing that for `sbrk_base` where the brk heap starts.
 fn find_parameters(memory: &Memory, block: &Block) -> Option<Parameters> {
+    let halves = 0..block.words.len() * 2;
+    let by_default = halves
+        .filter(|at| block.half(*at) == Some(DEFAULT_MMAP_MAX))
+        .filter_map(|at| parameters_at(memory, block, at.checked_sub(1)?))
+        .max_by_key(|(score, _)| *score);
+    let heap = memory.vmas().iter().find(|vma| vma.path == "[heap]").map_or(0, |vma| vma.start);
+    let by_heap = || {
+        // mmapped_mem is two words before sbrk_base, and n_mmaps four or five halves before that.
+        (0..block.words.len())
+            .filter(|at| {
+                heap != 0 && block.words.get(*at).is_some_and(|word| (heap..heap + PAGE).contains(word))
+            })
+            .flat_map(|at| [4, 5].map(|before| (at * 2).checked_sub(4 + before)))
+            .filter_map(|n_mmaps| parameters_at(memory, block, n_mmaps?))
+            .max_by_key(|(score, _)| *score)
+    };
+    by_default.or_else(by_heap).map(|(_, parameters)| parameters)
+}
+
+/// Reads the block as if `n_mmaps` were its half word of this index: `n_mmaps`, `n_mmaps_max`, `max_n_mmaps`,
+/// `no_dyn_threshold`, four bytes each, then `mmapped_mem`, `max_mmapped_mem`, `sbrk_base`, eight bytes each. Gives a score
+/// for how much there is besides zeros, or `None` where the values contradict each other.
+fn parameters_at(memory: &Memory, block: &Block, n_mmaps: usize) -> Option<(u32, Parameters)> {
     let word = |at: usize| block.words.get(at).copied();
-    let half = |at: usize| Some((word(at / 2)? >> (at % 2 * 32)) as u32);
-    let mut best: Option<(u32, Parameters)> = None;
-    for at in 15..block.words.len() * 2 {
-        if half(at) != Some(DEFAULT_MMAP_MAX) {
-            continue;
-        }
-        let Some(candidate) = (|| {
-            let n_mmaps = at - 1;
-            let mmapped_mem = (n_mmaps + 4).div_ceil(2);
-            let (count, most) = (half(n_mmaps)?, half(n_mmaps + 2)?);
-            let (bytes, most_bytes, sbrk_base) =
-                (word(mmapped_mem)?, word(mmapped_mem + 1)?, word(mmapped_mem + 2)?);
-            let consistent = count <= most
-                && bytes <= most_bytes
-                && bytes % PAGE == 0
-                && most_bytes % PAGE == 0
-                && (bytes == 0) == (count == 0)
-                && half(n_mmaps + 3)? <= 1;
-            let sbrk_fits = sbrk_base == 0
-                || sbrk_base % 8 == 0
-                    && memory.vma(sbrk_base).is_some_and(|vma| vma.is_anonymous() && vma.write);
-            if !consistent || !sbrk_fits {
-                return None;
-            }
-            // Before n_mmaps, backwards: (2.35 on: hp_flags, hp_pagesize, thp_pagesize, after 2.42 thp_mode,)
-            // arena_max, arena_test, mmap_threshold.
-            let mmap_threshold = if n_mmaps % 2 == 0 {
-                (n_mmaps / 2).checked_sub(3)?
-            } else {
-                let with_mode = word((n_mmaps / 2).checked_sub(5)?) == Some(8)
-                    && word((n_mmaps / 2).checked_sub(4)?) != Some(8);
-                (n_mmaps / 2).checked_sub(if with_mode { 6 } else { 5 })?
-            };
-            let score =
-                u32::from(sbrk_base != 0) + u32::from(count > 0) + u32::from(word(mmap_threshold)? >= 1024);
-            let address = |index: usize, size: u64| block.start + index as u64 * size;
-            Some((
-                score,
-                Parameters {
-                    n_mmaps: address(n_mmaps, 4),
-                    mmapped_mem: address(mmapped_mem, 8),
-                    mmap_threshold: address(mmap_threshold, 8),
-                },
-            ))
-        })() else {
-            continue;
-        };
-        if best.as_ref().is_none_or(|(score, _)| candidate.0 > *score) {
-            best = Some(candidate);
-        }
+    let mmapped_mem = (n_mmaps + 4).div_ceil(2);
+    let (count, limit, most) = (block.half(n_mmaps)?, block.half(n_mmaps + 1)?, block.half(n_mmaps + 2)?);
+    let (bytes, most_bytes, sbrk_base) = (word(mmapped_mem)?, word(mmapped_mem + 1)?, word(mmapped_mem + 2)?);
+    let consistent = count <= most
+        && most <= limit
+        && bytes <= most_bytes
+        && bytes.is_multiple_of(PAGE)
+        && most_bytes.is_multiple_of(PAGE)
+        && (bytes == 0) == (count == 0)
+        && block.half(n_mmaps + 3)? <= 1;
+    let sbrk_fits = sbrk_base == 0
+        || sbrk_base.is_multiple_of(8)
+            && memory.vma(sbrk_base).is_some_and(|vma| vma.is_anonymous() && vma.write);
+    if !consistent || !sbrk_fits {
+        return None;
     }
-    best.map(|(_, parameters)| parameters)
+    // Before n_mmaps, backwards: (from 2.35: hp_flags, hp_pagesize, thp_pagesize, after 2.42 thp_mode,) arena_max,
+    // arena_test, mmap_threshold. arena_test is 8 unless it was set.
+    let middle = n_mmaps / 2;
+    let (threshold, thp_pagesize) = if n_mmaps.is_multiple_of(2) {
+        (middle.checked_sub(3)?, None)
+    } else {
+        let tests_at = |back: usize| middle.checked_sub(back).and_then(word) == Some(8);
+        (middle.checked_sub(if tests_at(5) && !tests_at(4) { 6 } else { 5 })?, Some(middle - 2))
+    };
+    let score = u32::from(sbrk_base != 0) + u32::from(count > 0) + u32::from(word(threshold)? >= 1024);
+    let address = |index: usize, size: u64| block.start + index as u64 * size;
+    let parameters = Parameters {
+        n_mmaps: address(n_mmaps, 4),
+        mmapped_mem: address(mmapped_mem, 8),
+        mmap_threshold: address(threshold, 8),
+        thp_pagesize: thp_pagesize.map(|index| address(index, 8)),
+    };
+    Some((score, parameters))
 }
 
 /// Reads past the cache, but only what is present: for counters that change while the heap is walked.

@@ -31,6 +31,8 @@ pub(super) struct Guide<'a> {
     pub caches: &'a [u64],
     /// Count chunks by size.
     pub sizes: bool,
+    /// What the main arena's top is trimmed by.
+    pub trim_unit: u64,
 }
 
 /// What a segment holds.
@@ -67,6 +69,23 @@ pub(super) struct Tally {
     pub bad_footers: u64,
     /// True where the segment ended as it should: at top, at fence posts, or with its last chunk.
     pub ended_well: bool,
+}
+
+impl Tally {
+    /// Fits an earlier tally to what is resident now: the difference counts as in use, which it nearly always is.
+    pub fn refit(&mut self, resident: u64) {
+        self.resident = resident;
+        self.split.top = self.split.top.min(resident);
+        self.split.free = self.split.free.min(resident - self.split.top);
+        self.split.in_use = resident - self.split.top - self.split.free;
+        self.free_pages = self.free_pages.min(resident);
+        self.trimmable = self.trimmable.min(resident);
+    }
+
+    /// True where not even the first chunk made sense.
+    pub fn tells_nothing(&self) -> bool {
+        self.in_use + self.free + self.fast + self.top == 0 && self.lost > 0
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -261,9 +280,11 @@ impl Walk<'_, '_, '_> {
         self.tally.split.top += self.window.resident(at, at + size);
         self.tally.free_pages += self.pages(at + 16, at + size);
         if self.segment.main {
-            // systrim: whole pages from the end down, but MINSIZE and one byte stay. Only the main arena's top is
-            // given back.
-            let give = (at + size - top).saturating_sub(MIN_CHUNK + 1) & !(PAGE - 1);
+            // systrim: whole pages (or huge pages) from the end down, but MINSIZE and one byte stay. Only the main
+            // arena's top is given back.
+            let unit = self.guide.trim_unit.max(PAGE);
+            let most = (at + size - top).saturating_sub(MIN_CHUNK + 1);
+            let give = most - most % unit;
             self.tally.trimmable += self.window.resident(at + size - give, at + size);
         }
     }

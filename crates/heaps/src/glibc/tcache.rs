@@ -121,7 +121,7 @@ impl Tcache {
             .iter()
             .take(SMALL_BINS)
             .find(|entry| **entry != 0 && self.format != Format::Bytes)?;
-        memory.u64(entry + 8).ok().filter(|key| *key != 0 && *key != self.address)
+        memory.u64(entry.checked_add(8)?).ok().filter(|key| *key != 0 && *key != self.address)
     }
 
     /// Follows the lists: the chunks' addresses. The second value is false where a list did not end as counted, because

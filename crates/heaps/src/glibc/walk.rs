@@ -65,6 +65,7 @@ pub(super) struct Pass<'p> {
     pub states: Vec<State>,
     /// Chunks in fastbins, ascending.
     fast: Vec<u64>,
+    trim_unit: u64,
     pub walked: Vec<Walked>,
     /// Chunks in thread caches: by arena, by bin.
     pub cached: Vec<[u64; SMALL_BINS]>,
@@ -95,6 +96,7 @@ impl Glibc {
             cached: vec![[0; SMALL_BINS]; states.len()],
             states,
             fast: Vec::new(),
+            trim_unit: before.map_or(PAGE, |state| state.trim_unit),
             walked: Vec::new(),
             sizes: Sizes::default(),
             heap: Heap { walked: true, doubts, ..Heap::default() },
@@ -157,9 +159,7 @@ impl Pass<'_> {
             passed_over |= on_budget && cost > left && self.memo.tallies.contains_key(&segment.base);
             if let Some(remembered) = self.memo.tallies.get(&segment.base).filter(|_| passed_over) {
                 let mut tally = remembered.tally.clone();
-                tally.resident = cost;
-                tally.free_pages = tally.free_pages.min(cost);
-                tally.trimmable = tally.trimmable.min(cost);
+                tally.refit(cost);
                 for (size, count) in &remembered.sizes {
                     self.sizes.add_counted(*size, *count);
                 }
@@ -183,6 +183,7 @@ impl Pass<'_> {
             format: self.memo.format,
             caches: &self.memo.caches,
             sizes: self.options.size_classes,
+            trim_unit: self.trim_unit,
         };
         let mut tally = tally::walk(&mut self.window, segment, &guide);
         let sizes = std::mem::take(&mut tally.sizes);
@@ -308,7 +309,10 @@ impl Pass<'_> {
             heap.labels.push(Label {
                 start: tally.start & !(PAGE - 1),
                 end: tally.end.next_multiple_of(PAGE),
-                kind: LabelKind::Arena { address: self.states[*arena].address },
+                kind: match self.states[*arena].address {
+                    address if tally.tells_nothing() => LabelKind::UnwalkedArena { address },
+                    address => LabelKind::Arena { address },
+                },
                 resident: tally.resident,
                 free_resident: tally.free_pages,
             });
