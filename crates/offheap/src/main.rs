@@ -66,3 +66,13 @@ fn main() -> ExitCode {
         ExitCode::from(FAILED)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Cli::command().debug_assert();
+    }
+}

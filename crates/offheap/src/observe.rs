@@ -19,6 +19,7 @@ const IMPRESSION: Duration = Duration::from_secs(5);
 
 /// What to look at and for how long.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub struct Arguments {
     /// A pid, a part of exactly one command line, or a recording.
     pub target: String,
