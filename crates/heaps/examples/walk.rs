@@ -1,6 +1,6 @@
 //! Walks the heap of a process and prints what it finds: `cargo run -p offheap-heaps --example walk -- PID [TIMES [BUDGET]]`.
 
-use offheap_heaps::{Options, Walker};
+use offheap_heaps::{Heap, Options, Walker};
 use offheap_linux::Process;
 use std::time::Instant;
 
@@ -36,5 +36,3 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("own {}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default());
     Ok(())
 }
-
-use offheap_heaps::Heap;

@@ -66,13 +66,15 @@ const MARKS: [(&str, Allocator); 12] = [
     ("__libc_malloc_impl", Allocator::Musl),
 ];
 /// Names of libraries that may serve `malloc`.
-const NAMES: [(&str, Allocator); 9] = [
+const NAMES: [(&str, Allocator); 10] = [
     ("libc.so.6", Allocator::Glibc),
     ("libc-2.", Allocator::Glibc),
     ("libjemalloc", Allocator::Jemalloc),
     ("libtcmalloc", Allocator::Tcmalloc),
     ("libmimalloc", Allocator::Mimalloc),
     ("ld-musl-", Allocator::Musl),
+    // musl's own name for itself; glibc's has a number.
+    ("libc.so", Allocator::Musl),
     ("libc.musl-", Allocator::Musl),
     ("malloc", Allocator::Unknown),
     ("alloc.so", Allocator::Unknown),
@@ -160,7 +162,10 @@ fn candidate(memory: &Memory, module: &Module, is_executable: bool) -> Option<Ca
 
 fn is_loader(vma: &Vma) -> bool {
     let file = vma.path.rsplit('/').next().unwrap_or_default();
-    file.starts_with("ld-linux") || file.starts_with("ld-2.") || file.starts_with("ld-musl-")
+    file.starts_with("ld-linux")
+        || file.starts_with("ld-2.")
+        || file.starts_with("ld-musl-")
+        || file == "libc.so"
 }
 
 /// The candidate whose `malloc` the loader knows, else the one most other modules know.
@@ -219,6 +224,10 @@ fn version(memory: &Memory, candidate: &Candidate) -> String {
         Allocator::Jemalloc => {
             (b"-g", |text| text.split('-').next().is_some_and(|v| v.split('.').count() == 3))
         }
+        Allocator::Musl => (b"1.", |text| {
+            let mut parts = text.split('.');
+            text.len() < 12 && parts.clone().count() == 3 && parts.all(|part| part.parse::<u32>().is_ok())
+        }),
         _ => (b"", |_| false),
     };
     let told = candidate

@@ -68,6 +68,25 @@ fn a_library_that_serves_nobody_is_not_taken_for_the_allocator() {
 }
 
 #[test]
+fn musls_groups_are_told_from_the_programs_own_maps() {
+    if Command::new("musl-gcc").arg("--version").output().is_err() {
+        eprintln!("musl-gcc is not there, so musl is not looked at: apt-get install musl-tools");
+        return;
+    }
+    for flag in ["-rdynamic", "-static"] {
+        let program = common::compiled_by("musl-gcc", "foreign.c", &[flag]);
+        let mut target = Target::ready(&mut Command::new(program));
+        let own: Vec<u64> = target.line().split(' ').map(|word| word.parse().unwrap()).collect();
+        let (walker, heap) = walk(&target, &[]);
+        assert_eq!(walker.identity().allocator, Allocator::Musl, "{flag}");
+        assert_eq!((heap.walked, heap.exact), (false, false));
+        let resident = heap.page_account.unwalked_resident;
+        assert!((60 << 20..75 << 20).contains(&resident), "{flag}: {resident}");
+        assert!(heap.labels.iter().all(|label| label.end <= own[0] || label.start >= own[1]), "{flag}");
+    }
+}
+
+#[test]
 fn an_allocator_inside_the_executable_is_named_after_its_symbols() {
     let target = Target::ready(&mut Command::new(compiled("own.c", &["-rdynamic", "-fno-builtin"])));
     let (walker, heap) = walk(&target, &[]);

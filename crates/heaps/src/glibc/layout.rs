@@ -113,9 +113,9 @@ impl Layout {
 }
 
 /// Words that lie behind one another.
-struct Block {
-    start: u64,
-    words: Vec<u64>,
+pub(super) struct Block {
+    pub start: u64,
+    pub words: Vec<u64>,
 }
 
 impl Block {
@@ -163,7 +163,7 @@ fn present_words(memory: &Memory, vma: &Vma, left: &mut u64, blocks: &mut Vec<Bl
 
 /// An empty bin's two pointers point to the bin itself, seen as a chunk: sixteen bytes before them. No other data has 127
 /// such pairs in a row; in a busy heap some hold lists instead.
-fn find_main_arena(memory: &Memory, block: &Block) -> Option<Layout> {
+pub(super) fn find_main_arena(memory: &Memory, block: &Block) -> Option<Layout> {
     let words = block.words.as_slice();
     let is_empty = |at: usize, bin: usize| {
         let header = (block.start + at as u64 * 8 + bin as u64 * 16).wrapping_sub(16);
@@ -196,12 +196,13 @@ fn find_main_arena(memory: &Memory, block: &Block) -> Option<Layout> {
 fn ring_closes(memory: &Memory, bins: u64, offset: u64) -> Option<Layout> {
     let main_arena = bins.checked_sub(offset)?;
     let mut arena = main_arena;
+    // Behind next_free comes attached_threads or, up to 2.22, system_mem: pages, and 132 KB at least once there are any.
+    let mut has_attached = true;
     for _ in 0..MAX_ARENAS {
-        arena = memory.u64(arena.checked_add(offset + BINS_TO_NEXT)?).ok()?;
+        let next = arena.checked_add(offset + BINS_TO_NEXT)?;
+        has_attached &= memory.u64(next.checked_add(16)?).ok()? < 0x1_0000;
+        arena = memory.u64(next).ok()?;
         if arena == main_arena {
-            // system_mem is a multiple of the page size, and 132 KB at least once there is any; threads are fewer.
-            let word = memory.u64(bins + BINS_TO_NEXT + 16).ok()?;
-            let has_attached = word < 0x1_0000;
             return Some(Layout { main_arena, bins: offset, has_attached, parameters: None });
         }
         if arena == 0 || arena % 8 != 0 {

@@ -7,6 +7,8 @@ mod large;
 mod layout;
 mod mapped;
 mod sizes;
+#[cfg(test)]
+mod synthetic;
 mod tally;
 mod tcache;
 mod walk;

@@ -117,6 +117,14 @@ impl Glibc {
     }
 }
 
+#[cfg(test)]
+impl Glibc {
+    /// A heap of which the layout is known.
+    pub fn with(layout: Layout) -> Glibc {
+        Glibc { layout, links: Links::default(), memo: RefCell::default() }
+    }
+}
+
 impl Pass<'_> {
     pub fn doubt(&mut self, doubt: String) {
         self.heap.doubts.push(doubt);

@@ -9,16 +9,21 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 /// Compiles `tests/programs/NAME` (`.c` or `.cpp`) once and gives the path of the executable.
 pub fn compiled(name: &str, flags: &[&str]) -> PathBuf {
+    compiled_by(if name.ends_with(".cpp") { "g++" } else { "gcc" }, name, flags)
+}
+
+/// As [`compiled`], by the compiler asked for.
+pub fn compiled_by(compiler: &str, name: &str, flags: &[&str]) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs").join(name);
     let distinct: String = flags.concat().chars().filter(|c| c.is_alphanumeric()).collect();
-    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}{distinct}", name.replace('.', "-")));
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("{}-{compiler}{distinct}", name.replace('.', "-")));
     let modified = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
     static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock().unwrap();
     if modified(&out) <= modified(&source) {
         // Other test programs may be doing the same: only a finished file gets the name.
         let unfinished = out.with_extension(std::process::id().to_string());
-        let compiler = if name.ends_with(".cpp") { "g++" } else { "gcc" };
         let status = Command::new(compiler)
             .args(["-O0", "-g", "-Wall", "-pthread", "-o"])
             .arg(&unfinished)
