@@ -3,7 +3,7 @@
 //! The order of reading is part of the truth: smaps first (its sum is the RSS), then threads, JVM and C heap, and last the
 //! pages. All that is found once (libjvm's tables, the allocator's layout) is kept between snapshots.
 
-use crate::account::{Account, account};
+use crate::account::{Account, Amount, account};
 use crate::claims::{Claim, Claims, Label};
 use crate::pools::{ThreadStack, pools};
 use crate::split::{HeapLabels, Owner, split};
@@ -12,7 +12,7 @@ use offheap_cpython::{Interpreter, Pymalloc};
 use offheap_heaps::{Heap, LabelKind, Walker};
 use offheap_hotspot::{HotSpot, View, ViewOptions};
 use offheap_linux::{Cgroup, Error, Memory, Process, Task, Vma};
-use offheap_model::{Detail, Domain, DomainFigure, Jvm, Python, Snapshot, ThreadKind};
+use offheap_model::{Detail, Domain, DomainFigure, Jvm, Note, Python, Snapshot, ThreadKind};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -47,6 +47,8 @@ pub struct Collector {
     /// Why there is a JVM but no view of it.
     blind: Option<String>,
     cgroup: Option<Cgroup>,
+    /// What was known of the process when it was last looked at.
+    identity: offheap_model::Process,
     snapshots: u64,
 }
 
@@ -59,8 +61,10 @@ impl Collector {
         let process = Process::open(pid)?;
         let vmas = process.maps()?;
         let memory = process.memory(&vmas)?;
+        let identity = totals::process(&process)?;
         let mut collector = Collector {
             process,
+            identity,
             hotspot: None,
             walker: None,
             interpreter: None,
@@ -82,11 +86,11 @@ impl Collector {
     pub fn end(&self) -> String {
         let killed = self.cgroup.as_ref().is_some_and(|group| group.oom_kills_now() > Some(group.oom_kills));
         if self.process.is_alive() {
-            "still running".to_owned()
+            "still runs".to_owned()
         } else if killed {
-            "killed for memory: its cgroup counts one more oom_kill".to_owned()
+            "was killed for memory: its cgroup counts one more oom_kill".to_owned()
         } else {
-            "exited, or was killed by a signal".to_owned()
+            "exited or was killed by a signal".to_owned()
         }
     }
 
@@ -110,10 +114,11 @@ impl Collector {
         }
     }
 
-    /// Everything known of the process now.
+    /// Everything known of the process now. A process that ends half-way leaves what was learnt until then, with the note
+    /// [`ENDED`](crate::ENDED).
     ///
     /// # Errors
-    /// The process ended, or what the kernel said.
+    /// The process ended before anything was learnt, or what the kernel said.
     pub fn snapshot(&mut self, effort: Effort) -> Result<Snapshot, Error> {
         let begun = Instant::now();
         let time_ms =
@@ -123,30 +128,67 @@ impl Collector {
             // A zombie or a kernel thread: its files are there, and empty.
             return Err(Error::Died { pid: self.process.pid(), doing: "its mappings were read".to_owned() });
         }
-        let memory = self.process.memory(&vmas)?;
+        let mut snapshot = match self.look(&vmas, effort) {
+            Err(error) if error.is_gone() => self.last_words(&vmas, &error),
+            other => other?,
+        };
+        self.snapshots += 1;
+        snapshot.time_ms = time_ms;
+        snapshot.took_us = begun.elapsed().as_micros() as u64;
+        Ok(snapshot)
+    }
+
+    /// What the mappings alone tell of a process that is gone.
+    fn last_words(&self, vmas: &[Vma], why: &Error) -> Snapshot {
+        let defaults = native::Defaults::new(vmas, native::Rest::Unattributed);
+        let mut account = Account::new();
+        for vma in vmas {
+            let amount = account.entry(defaults.label(vma)).or_default();
+            amount.add(Amount {
+                rss: vma.rss,
+                virtual_bytes: vma.len(),
+                swap: vma.swap,
+                huge: vma.anon_huge,
+            });
+        }
+        Snapshot {
+            process: self.identity.clone(),
+            memory: totals::memory(&self.process, vmas),
+            cgroup: self.cgroup.clone().map(totals::cgroup),
+            domains: figures(account),
+            files: files::files(vmas),
+            notes: vec![Note {
+                id: crate::ENDED.to_owned(),
+                text: format!("This is what its mappings told before the end: {why}; it {}.", self.end()),
+                remedy: String::new(),
+            }],
+            ..Snapshot::default()
+        }
+    }
+
+    fn look(&mut self, vmas: &[Vma], effort: Effort) -> Result<Snapshot, Error> {
+        let memory = self.process.memory(vmas)?;
         if self.snapshots > 0 {
             self.look_around(&memory);
         }
-        self.snapshots += 1;
         let tasks = self.process.tasks()?;
         let view = self.hotspot.as_ref().map(|hotspot| hotspot.view(&memory, &tasks, ViewOptions::default()));
         let pymalloc = self.interpreter.as_ref().map(|interpreter| interpreter.view(&memory));
         let heap = self.walk(&memory, view.as_ref(), effort);
         let jvm = view.as_ref().map(jvm::jvm);
 
-        let stacks = Stacks::find(&vmas, &tasks, view.as_ref());
+        let stacks = Stacks::find(vmas, &tasks, view.as_ref());
         let labels = heap.as_ref().map(HeapLabels::new);
         let claims = self.claims(
-            &vmas,
+            vmas,
             &memory,
             view.as_ref(),
             heap.as_ref().zip(labels.as_ref()),
             &stacks,
             pymalloc.as_ref(),
         );
-        let defaults = native::Defaults::new(&vmas, self.rest(view.as_ref(), heap.as_ref()));
-        let mut account =
-            account(&vmas, memory.pagemap(), &Claims::settle(claims), |vma| defaults.label(vma));
+        let defaults = native::Defaults::new(vmas, self.rest(view.as_ref(), heap.as_ref()));
+        let mut account = account(vmas, memory.pagemap(), &Claims::settle(claims), |vma| defaults.label(vma));
         let threads = stacks.take(&mut account);
 
         let hidden = match (&self.hotspot, &view, &jvm) {
@@ -170,17 +212,18 @@ impl Collector {
         }
 
         self.cgroup = Cgroup::of(&self.process);
+        self.identity = totals::process(&self.process)?;
         let mut snapshot = Snapshot {
-            time_ms,
+            time_ms: 0,
             took_us: 0,
-            process: totals::process(&self.process, &tasks)?,
-            memory: totals::memory(&self.process, &vmas),
+            process: self.identity.clone(),
+            memory: totals::memory(&self.process, vmas),
             cgroup: self.cgroup.clone().map(totals::cgroup),
             domains: figures(account),
             jvm,
             malloc: heap.as_ref().map(malloc::malloc),
             threads,
-            files: files::files(&vmas),
+            files: files::files(vmas),
             python: self.interpreter.as_ref().zip(pymalloc.as_ref()).map(|(interpreter, view)| Python {
                 version: interpreter.version().to_owned(),
                 main: interpreter.is_main(),
@@ -197,7 +240,6 @@ impl Collector {
             }
         }
         snapshot.notes = notes::notes(&snapshot, view.as_ref(), self.blind.as_deref(), pymalloc.as_ref());
-        snapshot.took_us = begun.elapsed().as_micros() as u64;
         Ok(snapshot)
     }
 

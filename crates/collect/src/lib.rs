@@ -18,3 +18,6 @@ mod totals;
 
 pub use collector::{Collector, Effort};
 pub use offheap_linux::Error;
+
+/// The id of the note that a snapshot carries when the process ended while it was taken.
+pub const ENDED: &str = "ended-half-way";

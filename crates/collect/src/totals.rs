@@ -1,10 +1,10 @@
 //! The kernel's own figures in the model's words.
 
-use offheap_linux::{Error, Process, Task, Vma, user_name};
+use offheap_linux::{Error, Process, Vma, user_name};
 use offheap_model as model;
 
 /// Whose memory it is.
-pub fn process(process: &Process, tasks: &[Task]) -> Result<model::Process, Error> {
+pub fn process(process: &Process) -> Result<model::Process, Error> {
     let status = process.status()?;
     let arguments = process.arguments().unwrap_or_default();
     Ok(model::Process {
@@ -17,7 +17,7 @@ pub fn process(process: &Process, tasks: &[Task]) -> Result<model::Process, Erro
         command: arguments.join(" "),
         exe: process.exe().unwrap_or_default(),
         uptime_s: process.uptime_s().unwrap_or(0.0),
-        threads: tasks.len() as u64,
+        threads: status.threads,
     })
 }
 

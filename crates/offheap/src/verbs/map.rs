@@ -1,6 +1,7 @@
 //! `offheap map`
 
 use crate::output;
+use anyhow::bail;
 use offheap_collect::{Collector, Effort, targets};
 use offheap_present::{json, terminal};
 use std::process::ExitCode;
@@ -28,6 +29,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         output::print_json(&json::map(&snapshot));
     } else {
         output::print(&terminal::map::render(&snapshot, output::style(arguments.all)));
+    }
+    if snapshot.notes.iter().any(|note| note.id == offheap_collect::ENDED) {
+        // What was learnt is shown; but it is not an account.
+        bail!("process {pid} ended while it was looked at");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -125,6 +125,8 @@ fn step(target: &mut Recorded, every: Duration, recorder: &mut Recorder) -> anyh
         return Ok(false);
     };
     match sampler.snapshot() {
+        // The last words of a process that is gone are no point of its series; the next look tells its end.
+        Ok(snapshot) if snapshot.notes.iter().any(|note| note.id == offheap_collect::ENDED) => Ok(false),
         Ok(snapshot) => {
             target.identity = Some((snapshot.process.pid, snapshot.process.start_ticks));
             recorder.append(&snapshot)?;
