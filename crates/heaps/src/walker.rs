@@ -31,7 +31,8 @@ impl Default for Options<'_> {
 #[derive(Debug)]
 pub struct Walker {
     identity: Identity,
-    glibc: Option<Glibc>,
+    /// Found anew until it is settled: a process that has just started has not set its heap up yet.
+    glibc: RefCell<Option<Glibc>>,
     vtables: RefCell<Vtables>,
 }
 
@@ -39,13 +40,9 @@ impl Walker {
     /// Finds the allocator of the process behind `memory`. `None` where none was recognised.
     pub fn open(process: &Process, memory: &Memory) -> Option<Walker> {
         let identity = identify(memory, process.exe().ok().as_deref());
-        let glibc = match identity.allocator {
-            Allocator::Glibc => Glibc::find(memory, &identity.path),
-            _ => None,
-        };
         (identity.allocator != Allocator::Unknown).then(|| Walker {
             identity,
-            glibc,
+            glibc: RefCell::default(),
             vtables: RefCell::default(),
         })
     }
@@ -57,7 +54,13 @@ impl Walker {
 
     /// Walks the heap as it is now. `memory` is fresh: opened, or told to forget, right before.
     pub fn walk(&self, memory: &Memory, options: &Options<'_>) -> Heap {
-        let mut heap = match &self.glibc {
+        let mut glibc = self.glibc.borrow_mut();
+        if self.identity.allocator == Allocator::Glibc
+            && !glibc.as_ref().is_some_and(|glibc| glibc.is_settled(memory))
+        {
+            *glibc = Glibc::find(memory, &self.identity.path);
+        }
+        let mut heap = match glibc.as_ref() {
             Some(glibc) => {
                 let (mut heap, sizes) = glibc.walk(memory, options);
                 heap.size_classes = size_classes(&sizes);

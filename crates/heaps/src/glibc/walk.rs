@@ -80,6 +80,12 @@ impl Glibc {
         Some(Glibc { layout, links: Links::default(), memo: RefCell::default() })
     }
 
+    /// True once malloc's parameters were found and it has memory from `sbrk`: before, zeros look like anything.
+    pub fn is_settled(&self, memory: &Memory) -> bool {
+        let parameters = self.layout.parameters.as_ref();
+        parameters.and_then(|parameters| parameters.read(memory)).is_some_and(|state| state.sbrk_base != 0)
+    }
+
     /// Walks the heap. The second value holds the counts by size, for a look into some chunks.
     pub fn walk(&self, memory: &Memory, options: &Options<'_>) -> (Heap, Sizes) {
         let mut memo = self.memo.borrow_mut();
