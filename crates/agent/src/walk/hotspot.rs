@@ -17,9 +17,8 @@ use super::vmstructs::{self, Field, get};
 use super::{Cached, Walk, cache_get, cache_put};
 use crate::arch::{Regs, Thread};
 use crate::elf::{Dynamic, Object};
-use crate::guard::peek;
+use crate::guard::{peek, readable};
 use crate::real;
-use crate::sys;
 use crate::table::NewFrame;
 
 /// Most code heaps that a code cache has: non-nmethods, profiled, non-profiled, hot (JDK 26), and room.
@@ -30,9 +29,26 @@ const MAX_INLINED: usize = 64;
 const MAX_FRAME: u64 = 1 << 20;
 
 static PRESENT: AtomicBool = AtomicBool::new(false);
-/// Addresses of the code heaps, once the VM has made them.
-static HEAPS: [AtomicU64; MAX_HEAPS] = [const { AtomicU64::new(0) }; MAX_HEAPS];
+/// A code heap: none of this changes but what `committed_end` points to.
+struct Heap {
+    low: AtomicU64,
+    /// Where the VM keeps the end of the committed part, which moves up.
+    committed_end: AtomicU64,
+    segments: AtomicU64,
+    shift: AtomicU32,
+}
+static HEAPS: [Heap; MAX_HEAPS] = [const {
+    Heap {
+        low: AtomicU64::new(0),
+        committed_end: AtomicU64::new(0),
+        segments: AtomicU64::new(0),
+        shift: AtomicU32::new(0),
+    }
+}; MAX_HEAPS];
+/// Code heaps, once the VM has made them.
 static HEAP_COUNT: AtomicUsize = AtomicUsize::new(0);
+/// All code heaps lie between these.
+static CODE: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
 /// The thread-specific slot that holds the VM's Thread*; -1: not found yet.
 static KEY: AtomicI32 = AtomicI32::new(-1);
 static KEY_TRIES: AtomicU32 = AtomicU32::new(0);
@@ -54,6 +70,7 @@ unsafe fn load<T: Copy>(at: u64) -> T {
     unsafe { (at as *const T).read_unaligned() }
 }
 
+/// The code heaps; looks for them until they are there.
 fn heaps() -> usize {
     let n = HEAP_COUNT.load(Acquire);
     if n != 0 || !PRESENT.load(Acquire) {
@@ -65,11 +82,18 @@ fn heaps() -> usize {
 #[cold]
 fn find_heaps() -> Option<usize> {
     let mut n = 0;
+    let (mut lowest, mut highest) = (u64::MAX, 0);
     let mut add = |heap: u64| -> Option<()> {
-        // Only heaps whose memory is there: `_high` moves up as it is committed.
-        let low: u64 = peek(heap.wrapping_add_signed(get(Field::HeapMemory)? + get(Field::SpaceLow)?))?;
+        let field = |space: Field, f: Field| Some(heap.wrapping_add_signed(get(space)? + get(f)?));
+        let low: u64 = peek(field(Field::HeapMemory, Field::SpaceLow)?)?;
+        let end: u64 = peek(field(Field::HeapMemory, Field::SpaceEnd)?)?;
         if low != 0 {
-            HEAPS.get(n)?.store(heap, Relaxed);
+            let h = HEAPS.get(n)?;
+            h.low.store(low, Relaxed);
+            h.committed_end.store(field(Field::HeapMemory, Field::SpaceHigh)?, Relaxed);
+            h.segments.store(peek(field(Field::HeapSegmap, Field::SpaceLow)?)?, Relaxed);
+            h.shift.store(peek::<u32>(heap.wrapping_add_signed(get(Field::HeapShift)?))? & 31, Relaxed);
+            (lowest, highest) = (lowest.min(low), highest.max(end));
             n += 1;
         }
         Some(())
@@ -78,7 +102,7 @@ fn find_heaps() -> Option<usize> {
         let array: u64 = peek(at as u64)?;
         let len: i32 = peek(array.wrapping_add_signed(get(Field::ArrayLength)?))?;
         let data: u64 = peek(array.wrapping_add_signed(get(Field::ArrayData)?))?;
-        // The interpreter is in the last one to be made; an incomplete list would be kept for ever.
+        // Stubs are made after all heaps; an incomplete list would be kept for ever.
         peek::<u64>(peek(get(Field::CallStubReturn)? as u64)?)?;
         for i in 0..(len.max(0) as u64).min(MAX_HEAPS as u64) {
             add(peek(data + 8 * i)?)?;
@@ -86,57 +110,49 @@ fn find_heaps() -> Option<usize> {
     } else {
         add(peek(get(Field::CodeHeapSingle)? as u64)?)?;
     }
+    let [low, high] = &CODE;
+    low.store(lowest, Relaxed);
+    high.store(highest, Relaxed);
     HEAP_COUNT.store(n, Release);
     Some(n)
 }
 
-/// The bounds of a code heap's committed memory.
 #[inline]
-fn bounds(heap: u64) -> Option<(u64, u64)> {
-    let memory = heap.wrapping_add_signed(get(Field::HeapMemory)?);
-    // SAFETY: CodeHeap objects are made once and never freed.
-    unsafe {
-        Some((
-            load(memory.wrapping_add_signed(get(Field::SpaceLow)?)),
-            load(memory.wrapping_add_signed(get(Field::SpaceHigh)?)),
-        ))
-    }
-}
-
-fn heap_of(pc: u64) -> Option<(u64, u64)> {
-    HEAPS.get(..heaps())?.iter().find_map(|h| {
-        let heap = h.load(Relaxed);
-        bounds(heap).filter(|&(lo, hi)| pc >= lo && pc < hi).map(|(lo, _)| (heap, lo))
+fn heap_of(pc: u64) -> Option<&'static Heap> {
+    HEAPS.get(..heaps())?.iter().find(|h| {
+        // SAFETY: CodeHeap objects are made once and never freed.
+        pc >= h.low.load(Relaxed) && pc < unsafe { load::<u64>(h.committed_end.load(Relaxed)) }
     })
 }
 
 /// Whether an address is in HotSpot's generated code.
 #[inline]
 pub fn in_code(pc: u64) -> bool {
-    heaps() != 0 && heap_of(pc).is_some()
+    let [low, high] = &CODE;
+    if HEAP_COUNT.load(Relaxed) != 0 && (pc < low.load(Relaxed) || pc >= high.load(Relaxed)) {
+        return false;
+    }
+    heap_of(pc).is_some()
 }
 
 /// The code blob that an address lies in, by the heap's segment map (hotspot memory/heap.cpp).
 fn blob_of(pc: u64) -> Option<u64> {
-    let (heap, low) = heap_of(pc)?;
-    // SAFETY: the heap, its segment map and its committed memory stay.
-    unsafe {
-        let shift: i32 = load(heap.wrapping_add_signed(get(Field::HeapShift)?));
-        let map: u64 = load(
-            heap.wrapping_add_signed(get(Field::HeapSegmap)?).wrapping_add_signed(get(Field::SpaceLow)?),
-        );
-        let mut i = (pc - low) >> (shift as u32 & 31);
-        for _ in 0..1 << 16 {
-            match load::<u8>(map + i) {
-                0 => break,
-                0xff => return None,
-                back => i = i.checked_sub(u64::from(back))?,
-            }
+    let heap = heap_of(pc)?;
+    let (low, map) = (heap.low.load(Relaxed), heap.segments.load(Relaxed));
+    let shift = heap.shift.load(Relaxed) & 31;
+    let mut i = (pc - low) >> shift;
+    for _ in 0..1 << 16 {
+        // SAFETY: the segment map covers the committed memory, and stays.
+        match unsafe { load::<u8>(map + i) } {
+            0 => break,
+            0xff => return None,
+            back => i = i.checked_sub(u64::from(back))?,
         }
-        let block = low + (i << (shift as u32 & 31));
-        let used: u8 = load(block.wrapping_add_signed(get(Field::BlockUsed)?));
-        (used == 1).then_some(block + get(Field::SizeOfHeapBlock)? as u64)
     }
+    let block = low + (i << shift);
+    // SAFETY: a block's header in committed memory.
+    let used: u8 = unsafe { load(block.wrapping_add_signed(get(Field::BlockUsed)?)) };
+    (used == 1).then_some(block + get(Field::SizeOfHeapBlock)? as u64)
 }
 
 /// A field of a code blob.
@@ -225,26 +241,23 @@ fn is_java_thread(v: u64, tid: u32) -> bool {
     check().unwrap_or(false)
 }
 
-/// Whether an array of words contains `v`. The VM may free the array at any time, so it is copied by the kernel,
-/// which fails where a load would fault.
+/// Whether an array of words contains `v`. Page by page: each is found readable just before it is read. (The kernel
+/// could copy it without that doubt, but process_vm_readv is what seccomp filters of services kill for.)
 fn contains(array: u64, len: u64, v: u64) -> bool {
-    let mut chunk = [0u64; 64];
-    let mut at = 0;
-    while at < len {
-        let n = (len - at).min(64);
-        let local = libc::iovec { iov_base: chunk.as_mut_ptr().cast(), iov_len: n as usize * 8 };
-        let remote = libc::iovec { iov_base: (array + at * 8) as *mut _, iov_len: n as usize * 8 };
-        let args = [sys::getpid() as usize, &raw const local as usize, 1, &raw const remote as usize, 1, 0];
-        // SAFETY: the local buffer is as long as said.
-        let got = unsafe { sys::syscall(libc::SYS_process_vm_readv, args) };
-        if got == n as isize * 8 {
-            if chunk.iter().take(n as usize).any(|&w| w == v) {
+    let end = array.saturating_add(len * 8);
+    let mut at = array;
+    while at < end {
+        let next = (at | 4095).saturating_add(1).min(end);
+        if at & 7 != 0 || !readable(at, next - at) {
+            return false;
+        }
+        while at < next {
+            // SAFETY: found readable.
+            if unsafe { load::<u64>(at) } == v {
                 return true;
             }
-        } else if (0..n).any(|i| peek::<u64>(array + (at + i) * 8) == Some(v)) {
-            return true;
+            at += 8;
         }
-        at += n;
     }
     false
 }
@@ -268,11 +281,14 @@ fn anchor_at(at: u64, read: &mut dyn FnMut(u64) -> Option<u64>) -> Option<Anchor
 
 /// How to get from a frame in generated code to its caller.
 mod step {
+    /// A compiled method, of known frame size.
     pub const SIZED: u64 = 1;
     pub const INTERPRETER: u64 = 2;
     pub const ENTRY: u64 = 3;
     pub const FRAME_POINTER: u64 = 4;
     pub const STOP: u64 = 5;
+    /// A stub of known frame size.
+    pub const STUB: u64 = 6;
 }
 
 /// Why the Java part of a walk ended.
@@ -301,10 +317,9 @@ pub fn walk(w: &mut Walk, start: Option<Anchor>) -> End {
         if !in_code(pc) {
             return End::Native(next);
         }
-        let Some(b) = blob_of(pc) else { return broken(w) };
-        let Some(entry) = frame(w, b, pc) else { return broken(w) };
+        let Some(entry) = frame(w, pc) else { return broken(w) };
         let caller = match entry.rule >> 56 {
-            step::SIZED => {
+            step::SIZED | step::STUB => {
                 w.push(entry.frame);
                 let size = (entry.rule & 0xff_ffff) * 8;
                 let top = sp.wrapping_add(size);
@@ -377,7 +392,7 @@ fn interpreted(w: &mut Walk, trusted: bool) -> Option<Regs> {
             let file = w.file;
             let id =
                 file.frame(mix(key ^ 0x1217), || java_frame(file, method, bci, FrameKind::Interpreted, 0))?;
-            cache_put(key, Cached { rule: step::INTERPRETER << 56, frame: id });
+            cache_put(key, Cached { rule: step::INTERPRETER << 56, frame: id, tag: 0 });
             id
         }
     };
@@ -396,18 +411,30 @@ fn java_frame(file: crate::table::File, method: u64, bci: i32, kind: FrameKind, 
     NewFrame { pc, class: n.class, name: n.name, file: n.file, line: n.line, next, kind, module: 0 }
 }
 
+/// A rule for generated code: how to step, a frame's size in words, and how far before the address its blob begins.
+fn rule(step: u64, words: i32, distance: u64) -> u64 {
+    step << 56 | (distance & 0xff_ffff) << 24 | words as u64 & 0xff_ffff
+}
+/// Set in a rule: the frame is marked for deoptimisation, so its address says nothing about where it is.
+const DEOPTIMISED: u64 = 1 << 48;
+
+/// What tells one blob at an address from the next: a compiled method's id, which is never given twice; else its size.
+#[inline]
+fn tag(b: u64, step: u64) -> Option<u32> {
+    if step == step::SIZED { blob(b, Field::CompileId) } else { blob(b, Field::BlobSize) }
+}
+
 /// What is known of a return address in generated code; worked out when first seen.
-fn frame(w: &Walk, b: u64, pc: u64) -> Option<Cached> {
-    // A blob is recognised by its place, and a compiled method by its compile id, which is never given twice.
-    let size: i32 = blob(b, Field::BlobSize)?;
-    // Blobs that are no compiled methods may end before that field.
-    let id = if i64::from(size) > get(Field::CompileId)? + 4 { blob(b, Field::CompileId)? } else { 0u32 };
-    let key = combine(combine(pc, b), u64::from(id) << 32 | u64::from(size as u32));
-    // A frame that is marked for deoptimisation returns to the deoptimisation handler; where it was, is on its stack.
-    match cache_get(key) {
-        Some(c) if c.rule >> 48 & 1 == 0 => Some(c),
-        _ => make_frame(w, b, pc, key),
+#[inline]
+fn frame(w: &Walk, pc: u64) -> Option<Cached> {
+    let key = combine(pc, 0x6a76);
+    if let Some(c) = cache_get(key)
+        && c.rule & DEOPTIMISED == 0
+        && tag(pc - (c.rule >> 24 & 0xff_ffff), c.rule >> 56) == Some(c.tag)
+    {
+        return Some(c);
     }
+    make_frame(w, blob_of(pc)?, pc, key)
 }
 
 #[cold]
@@ -424,27 +451,31 @@ fn make_frame(w: &Walk, b: u64, pc: u64, key: u64) -> Option<Cached> {
     let name = text.get(..len)?;
     let words: i32 = blob(b, Field::BlobFrameSize)?;
     let file = w.file;
+    let distance = pc - b;
+    if distance > 0xff_ffff {
+        return None;
+    }
     let nmethod = name == b"nmethod" || name == b"native nmethod";
-    let cached = if name == b"Interpreter" {
-        Cached { rule: step::INTERPRETER << 56, frame: 0 }
+    let identity = combine(combine(pc, b), u64::from(tag(b, if nmethod { step::SIZED } else { 0 })?));
+    let (step, frame, flags) = if name == b"Interpreter" {
+        (step::INTERPRETER, 0, 0)
     } else if nmethod && words > 0 {
         let (real_pc, deoptimised) = undeoptimised(w, b, pc);
-        let frame = compiled(w, b, real_pc, key, name == b"native nmethod")?;
-        Cached { rule: step::SIZED << 56 | u64::from(deoptimised) << 48 | words as u64 & 0xff_ffff, frame }
+        let frame = compiled(w, b, real_pc, identity, name == b"native nmethod")?;
+        (step::SIZED, frame, if deoptimised { DEOPTIMISED } else { 0 })
     } else if Some(pc) == get(Field::CallStubReturn).and_then(|at| peek::<u64>(at as u64)) {
-        Cached { rule: step::ENTRY << 56, frame: 0 }
+        (step::ENTRY, 0, 0)
     } else if name.starts_with(b"StubRoutines (cont") || name.starts_with(b"cont") {
         // The frames below live in a heap object until the virtual thread returns to them.
-        Cached { rule: step::STOP << 56, frame: 0 }
+        (step::STOP, 0, 0)
     } else {
-        let id = file.frame(mix(key ^ 0x5708), || NewFrame {
+        let id = file.frame(mix(identity ^ 0x5708), || NewFrame {
             name: file.string(name),
             ..NewFrame::at(FrameKind::Stub, pc)
         })?;
-        let rule =
-            if words > 0 { step::SIZED << 56 | words as u64 & 0xff_ffff } else { step::FRAME_POINTER << 56 };
-        Cached { rule, frame: id }
+        (if words > 0 { step::STUB } else { step::FRAME_POINTER }, id, 0)
     };
+    let cached = Cached { rule: rule(step, words, distance) | flags, frame, tag: tag(b, step)? };
     cache_put(key, cached);
     Some(cached)
 }

@@ -53,10 +53,13 @@ impl Walk {
 struct Cached {
     rule: u64,
     frame: u32,
+    /// For generated code: what tells its blob from a later one at the same address.
+    tag: u32,
 }
 
-/// One entry of the cache of code addresses. Written and read without a lock: the first word is the key combined
+/// One entry of the cache of code addresses, within one cache line. Written and read without a lock: the first word is the key combined
 /// with the others, so that a mixture of two writes matches no key.
+#[repr(align(32))]
 struct Entry([AtomicU64; 3]);
 const CACHE_SLOTS: usize = 8192;
 static CACHE: [Entry; CACHE_SLOTS] =
@@ -72,12 +75,16 @@ fn cache_get(key: u64) -> Option<Cached> {
     let (rule, frame) = (rule.load(Relaxed), frame.load(Relaxed));
     let sealed = check.load(Relaxed);
     // A frame index is stored plus one: an entry of zeroes is an empty one.
-    (frame != 0 && sealed == seal(key, rule, frame)).then(|| Cached { rule, frame: frame as u32 - 1 })
+    (frame as u32 != 0 && sealed == seal(key, rule, frame)).then(|| Cached {
+        rule,
+        frame: frame as u32 - 1,
+        tag: (frame >> 32) as u32,
+    })
 }
 
 fn cache_put(key: u64, c: Cached) {
     if let Some(Entry([check, rule, frame])) = CACHE.get((key >> 40) as usize % CACHE_SLOTS) {
-        let index = u64::from(c.frame) + 1;
+        let index = u64::from(c.tag) << 32 | u64::from(c.frame.wrapping_add(1));
         rule.store(c.rule, Relaxed);
         frame.store(index, Relaxed);
         check.store(seal(key, c.rule, index), Relaxed);
@@ -270,7 +277,7 @@ fn resolve_native(w: &Walk, modules: &Guard, at: u64, pc: u64, key: u64) -> Opti
         table::count(Counter::FramesFull);
         return None;
     };
-    let cached = Cached { rule, frame };
+    let cached = Cached { rule, frame, tag: 0 };
     cache_put(key, cached);
     Some(cached)
 }

@@ -40,6 +40,7 @@ fields! {
     HeapShift = "CodeHeap"."_log2_segment_size";
     SpaceLow = "VirtualSpace"."_low";
     SpaceHigh = "VirtualSpace"."_high";
+    SpaceEnd = "VirtualSpace"."_high_boundary";
     BlockUsed = "HeapBlock::Header"."_used";
     BlobName = "CodeBlob"."_name";
     BlobSize = "CodeBlob"."_size";
