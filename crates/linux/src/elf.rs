@@ -1,10 +1,13 @@
-//! Symbols of an ELF file (elf(5)), read through `object` with its reads cached, so that of a 20 MB libjvm only the tables
-//! that are looked at are read.
+//! Symbols of an ELF file (elf(5)), found through the `object` crate.
 
-use object::read::ReadCache;
+use object::read::{ReadCache, ReadRef};
 use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol};
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::Read;
+
+/// Files up to this size are read whole.
+const IN_MEMORY: u64 = 32 << 20;
 
 /// A symbol's place in the file's own address space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,8 +63,20 @@ impl Elf {
     /// # Errors
     /// What is wrong with the file.
     pub fn parse_wanted(file: File, wanted: impl Fn(&str) -> bool) -> Result<Self, object::Error> {
-        let cache = ReadCache::new(file);
-        let object = object::File::parse(&cache)?;
+        // In memory a symbol is found ten times as fast as through the cache, but a library with all of its debugging
+        // information would fill it.
+        let length = file.metadata().map_or(u64::MAX, |file| file.len());
+        if length <= IN_MEMORY {
+            let mut bytes = Vec::with_capacity(length as usize);
+            let _ = (&file).take(IN_MEMORY).read_to_end(&mut bytes);
+            Self::read(bytes.as_slice(), wanted)
+        } else {
+            Self::read(&ReadCache::new(file), wanted)
+        }
+    }
+
+    fn read<'data>(data: impl ReadRef<'data>, wanted: impl Fn(&str) -> bool) -> Result<Self, object::Error> {
+        let object = object::File::parse(data)?;
         let mut symbols = HashMap::new();
         for symbol in object.dynamic_symbols().chain(object.symbols()) {
             if symbol.is_undefined() || symbol.address() == 0 {
