@@ -119,10 +119,10 @@ fn follow(o: &Options) -> Code {
                 }
                 guard::init();
                 sample::init();
-                threads::init();
                 if let Err(code) = make_file(path, o.size) {
                     return code;
                 }
+                threads::init();
             }
             patch::refresh();
             let interval = o.interval.unwrap_or_else(|| {

@@ -208,28 +208,55 @@ fn stored_pointers(o: &Object, d: &Dynamic) {
         return;
     }
     // Eleven or so distinct addresses: a range check spares almost every word the closer look.
-    let known = || (0..FAMILIES).flat_map(|f| (0..ALLOCATOR_FUNCTIONS).map(move |i| (f, i)));
     let lo = known().map(|(f, i)| real_of(f, i) as u64).filter(|&a| a != 0).min().unwrap_or(0);
     let hi = known().map(|(f, i)| real_of(f, i) as u64).max().unwrap_or(0);
+    let pages = sys::open(c"/proc/self/pagemap".as_ptr().cast(), libc::O_RDONLY, 0);
     for (start, end) in o.writable() {
-        let mut at = (start + 7) & !7;
+        let mut page = start & !4095;
         let end = end.min(start.saturating_add(MAX_SCAN));
-        while at + 8 <= end {
-            // SAFETY: aligned and in a writable segment; the program may write it at the same time, so atomically.
-            let cell = unsafe { &*(at as *const AtomicU64) };
-            let value = cell.load(Relaxed);
-            at += 8;
-            if value < lo || value > hi {
-                continue;
-            }
-            if let Some((family, index)) = known().find(|&(f, i)| real_of(f, i) as u64 == value) {
-                let hook = hook_of(family, index) as u64;
-                if hook != 0 && cell.compare_exchange(value, hook, AcqRel, Relaxed).is_ok() {
-                    table::count(Counter::PointersPatched);
+        while page < end {
+            if pages.is_none_or(|fd| touched(fd, page)) {
+                let (mut at, stop) = (page.max((start + 7) & !7), (page + 4096).min(end));
+                while at + 8 <= stop {
+                    // SAFETY: aligned and in a writable segment; the program may write it meanwhile, so atomically.
+                    redirect(unsafe { &*(at as *const AtomicU64) }, lo, hi);
+                    at += 8;
                 }
             }
+            page += 4096;
         }
     }
+    if let Some(fd) = pages {
+        sys::close(fd);
+    }
+}
+
+/// Allocator functions, by family and index.
+fn known() -> impl Iterator<Item = (usize, usize)> {
+    (0..FAMILIES).flat_map(|f| (0..ALLOCATOR_FUNCTIONS).map(move |i| (f, i)))
+}
+
+/// Redirects one stored pointer, if it is one; all of them lie within lo..=hi.
+#[inline]
+fn redirect(cell: &AtomicU64, lo: u64, hi: u64) {
+    let value = cell.load(Relaxed);
+    if value < lo || value > hi {
+        return;
+    }
+    if let Some((family, index)) = known().find(|&(f, i)| real_of(f, i) as u64 == value) {
+        let hook = hook_of(family, index) as u64;
+        if hook != 0 && cell.compare_exchange(value, hook, AcqRel, Relaxed).is_ok() {
+            table::count(Counter::PointersPatched);
+        }
+    }
+}
+
+/// Whether a page was ever used: reading an untouched one would make it present, and spoil accounts by page.
+fn touched(pagemap: i32, addr: u64) -> bool {
+    let mut entry = [0u8; 8];
+    let n = sys::read_at(pagemap, &mut entry, addr / 4096 * 8);
+    // Present or swapped (Documentation/admin-guide/mm/pagemap.rst).
+    n != 8 || u64::from_ne_bytes(entry) >> 62 != 0
 }
 
 /// Writes to read-only pages of this process.

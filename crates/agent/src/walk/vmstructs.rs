@@ -17,21 +17,32 @@ macro_rules! fields {
 }
 
 fields! {
+    // What every walk looks at comes first: two cache lines.
+    ConstMethod = "Method"."_constMethod";
+    Constants = "ConstMethod"."_constants";
+    PoolHolder = "ConstantPool"."_pool_holder";
+    KlassName = "Klass"."_name";
+    NameIndex = "ConstMethod"."_name_index";
+    CompileId = "nmethod"."_compile_id";
+    BlobSize = "CodeBlob"."_size";
+    CodeHeaps = "CodeCache"."_heaps";
     Anchor = "JavaThread"."_anchor";
-    StackBase = "JavaThread"."_stack_base";
-    OsThread = "JavaThread"."_osthread" | "Thread"."_osthread";
-    NextThread = "JavaThread"."_next";
-    ThreadId = "OSThread"."_thread_id";
     LastSp = "JavaFrameAnchor"."_last_Java_sp";
     LastFp = "JavaFrameAnchor"."_last_Java_fp";
     LastPc = "JavaFrameAnchor"."_last_Java_pc";
+    EntryFrameWrapper = ""."frame::entry_frame_call_wrapper_offset";
     WrapperAnchor = "JavaCallWrapper"."_anchor";
+    StackBase = "JavaThread"."_stack_base";
+    CompilerEnv = "CompilerThread"."_env";
+    // The rest is for finding things and for frames seen for the first time.
+    OsThread = "JavaThread"."_osthread" | "Thread"."_osthread";
+    NextThread = "JavaThread"."_next";
+    ThreadId = "OSThread"."_thread_id";
     ThreadsList = "ThreadsSMRSupport"."_java_thread_list";
     ThreadsHead = "Threads"."_thread_list";
     ListLength = "ThreadsList"."_length";
     ListThreads = "ThreadsList"."_threads";
     CallStubReturn = "StubRoutines"."_call_stub_return_address";
-    CodeHeaps = "CodeCache"."_heaps";
     CodeHeapSingle = "CodeCache"."_heap";
     ArrayLength = "GrowableArrayBase"."_len" | "GenericGrowableArray"."_len";
     ArrayData = "GrowableArray<int>"."_data";
@@ -43,7 +54,6 @@ fields! {
     SpaceEnd = "VirtualSpace"."_high_boundary";
     BlockUsed = "HeapBlock::Header"."_used";
     BlobName = "CodeBlob"."_name";
-    BlobSize = "CodeBlob"."_size";
     BlobFrameSize = "CodeBlob"."_frame_size";
     BlobCodeBegin = "CodeBlob"."_code_begin";
     BlobCodeOffset = "CodeBlob"."_code_offset";
@@ -51,7 +61,6 @@ fields! {
     BlobMutableData = "CodeBlob"."_mutable_data";
     BlobRelocationSize = "CodeBlob"."_relocation_size";
     CompiledMethod = "nmethod"."_method" | "CompiledMethod"."_method";
-    CompileId = "nmethod"."_compile_id";
     CompileLevel = "nmethod"."_comp_level";
     ScopesDataBegin = "CompiledMethod"."_scopes_data_begin" | "nmethod"."_scopes_data_begin";
     ScopesDataOffset = "nmethod"."_scopes_data_offset";
@@ -64,20 +73,14 @@ fields! {
     DeoptOffset = "nmethod"."_deopt_handler_offset" | "nmethod"."_deopt_handler_entry_offset";
     DeoptMhOffset = "nmethod"."_deopt_mh_handler_offset";
     OrigPcOffset = "nmethod"."_orig_pc_offset";
-    ConstMethod = "Method"."_constMethod";
     MethodAccess = "Method"."_access_flags";
-    Constants = "ConstMethod"."_constants";
-    NameIndex = "ConstMethod"."_name_index";
     CodeSize = "ConstMethod"."_code_size";
     ConstMethodFlags = "ConstMethod"."_flags" | "ConstMethod"."_flags._flags";
-    PoolHolder = "ConstantPool"."_pool_holder";
     PoolSource = "ConstantPool"."_source_file_name_index";
     KlassSource = "InstanceKlass"."_source_file_name_index";
-    KlassName = "Klass"."_name";
     SymbolLength = "Symbol"."_length";
     SymbolLengthAndRefcount = "Symbol"."_length_and_refcount";
     SymbolBody = "Symbol"."_body" | "Symbol"."_body[0]";
-    CompilerEnv = "CompilerThread"."_env";
     EnvTask = "ciEnv"."_task";
     TaskMethod = "CompileTask"."_method";
     MajorVersion = "Abstract_VM_Version"."_vm_major_version";
@@ -85,16 +88,17 @@ fields! {
     SizeOfConstMethod = "ConstMethod"."sizeof";
     SizeOfConstantPool = "ConstantPool"."sizeof";
     SizeOfHeapBlock = "HeapBlock"."sizeof";
-    EntryFrameWrapper = ""."frame::entry_frame_call_wrapper_offset";
 }
 
 const ABSENT: i64 = i64::MIN;
-static VALUES: [AtomicI64; FIELDS.len()] = [const { AtomicI64::new(ABSENT) }; FIELDS.len()];
+#[repr(align(64))]
+struct Values([AtomicI64; FIELDS.len()]);
+static VALUES: Values = Values([const { AtomicI64::new(ABSENT) }; FIELDS.len()]);
 
 /// A field's offset (or a static field's address, a type's size, a constant's value), if this JVM has it.
 #[inline]
 pub fn get(field: Field) -> Option<i64> {
-    let value = VALUES.get(field as usize)?.load(Relaxed);
+    let value = VALUES.0.get(field as usize)?.load(Relaxed);
     (value != ABSENT).then_some(value)
 }
 
@@ -102,7 +106,7 @@ fn set(type_name: &CStr, field_name: &CStr, value: i64) {
     let (t, f) = (type_name.to_bytes(), field_name.to_bytes());
     for (id, names) in FIELDS {
         if names.iter().any(|(a, b)| a.as_bytes() == t && b.as_bytes() == f)
-            && let Some(v) = VALUES.get(*id as usize)
+            && let Some(v) = VALUES.0.get(*id as usize)
         {
             v.store(value, Relaxed);
         }
@@ -121,7 +125,7 @@ pub fn read(o: &Object, d: &Dynamic) -> bool {
         let p = *(at as *const *const c_char);
         (!p.is_null()).then(|| CStr::from_ptr(p))
     };
-    for field in &VALUES {
+    for field in &VALUES.0 {
         field.store(ABSENT, Relaxed);
     }
     let structs = || -> Option<()> {

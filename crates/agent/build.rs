@@ -1,0 +1,7 @@
+//! Linker options of the agent.
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    // Hooks and a thread-specific destructor may be called at any later time: dlclose must never unmap the library.
+    println!("cargo:rustc-link-arg-cdylib=-Wl,-z,nodelete");
+}

@@ -1,0 +1,150 @@
+//! The ways in and out: control words in the live file, kill -9, other copies of the agent, children, refusals.
+
+mod common;
+
+use std::io::{BufRead, BufReader, Write};
+use std::mem::offset_of;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use offheap_live::{Header, Reader, State};
+
+/// A program that allocates one block of as many bytes as each line of its input says, and answers "ok".
+fn program(dir: &Path) -> std::path::PathBuf {
+    let out = dir.join("lines");
+    common::compile("gcc", "c/lines.c", &out, &[]);
+    out
+}
+
+struct Lines {
+    child: Child,
+    out: BufReader<std::process::ChildStdout>,
+}
+
+impl Lines {
+    fn start(command: &mut Command) -> Lines {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        Lines { child, out }
+    }
+
+    fn tell(&mut self, line: &str) -> String {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
+        let mut answer = String::new();
+        self.out.read_line(&mut answer).unwrap();
+        answer.trim().to_owned()
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn sizes(file: &Path) -> Vec<u64> {
+    let bytes = std::fs::read(file).unwrap();
+    let mut all: Vec<u64> = Reader::new(&bytes).unwrap().samples().map(|s| s.size).filter(|s| *s >= 70000).collect();
+    all.sort_unstable();
+    all
+}
+
+fn preloaded(program: &Path, file: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env("LD_PRELOAD", common::agent()).env("OFFHEAP_FILE", file).env("OFFHEAP_INTERVAL", "1");
+    command
+}
+
+/// Sets the control words as a reader does: the wanted values first, then the number of the request.
+fn control(file: &Path, seq: u32, state: State, interval: u64) {
+    let f = std::fs::OpenOptions::new().write(true).open(file).unwrap();
+    f.write_all_at(&(state as u32).to_ne_bytes(), offset_of!(Header, want_state) as u64).unwrap();
+    f.write_all_at(&interval.to_ne_bytes(), offset_of!(Header, want_interval) as u64).unwrap();
+    f.write_all_at(&seq.to_ne_bytes(), offset_of!(Header, want_seq) as u64).unwrap();
+}
+
+#[test]
+fn control_words_stop_and_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("c.live");
+    let mut p = Lines::start(&mut preloaded(&program(dir.path()), &file));
+    assert_eq!(p.tell("70001"), "ok");
+    control(&file, 1, State::Stopped, 0);
+    // The request is seen by the allocation that comes next, which is no sample any more.
+    assert_eq!(p.tell("70002"), "ok");
+    let bytes = std::fs::read(&file).unwrap();
+    let info = Reader::new(&bytes).unwrap().info();
+    assert_eq!((info.state, info.done_seq), (Some(State::Stopped), 1));
+    control(&file, 2, State::Running, 1);
+    // While stopped, threads look every 16 MiB.
+    for _ in 0..17 {
+        assert_eq!(p.tell("1048576"), "ok");
+    }
+    assert_eq!(p.tell("70003"), "ok");
+    let all = sizes(&file);
+    assert!(all.contains(&70001) && !all.contains(&70002) && all.contains(&70003), "{all:?}");
+}
+
+#[test]
+fn the_file_outlives_kill_9() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("k.live");
+    let mut p = Lines::start(&mut preloaded(&program(dir.path()), &file));
+    assert_eq!(p.tell("70001"), "ok");
+    p.child.kill().unwrap();
+    p.child.wait().unwrap();
+    assert_eq!(sizes(&file), [70001]);
+}
+
+#[test]
+fn children_leave_the_parents_file_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("p.live");
+    let mut p = Lines::start(&mut preloaded(&program(dir.path()), &file));
+    assert_eq!(p.tell("70001"), "ok");
+    // By fork, in which a block is freed and another allocated; and by exec, with the same environment.
+    assert_eq!(p.tell("fork 70002"), "ok");
+    assert_eq!(p.tell("exec 70003"), "ok");
+    assert_eq!(p.tell("70004"), "ok");
+    assert_eq!(sizes(&file), [70001, 70004]);
+    let bytes = std::fs::read(&file).unwrap();
+    assert_eq!(Reader::new(&bytes).unwrap().info().pid, p.child.id());
+}
+
+#[test]
+fn another_copy_hands_its_commands_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let copy = dir.path().join("copy.so");
+    std::fs::copy(common::agent(), &copy).unwrap();
+    let file = dir.path().join("first.live");
+    let second = dir.path().join("second.live");
+    let mut p = Lines::start(Command::new(program(dir.path())).env_remove("LD_PRELOAD"));
+    let load = |agent: &Path, options: &str| format!("load {} {options}", agent.display());
+    assert_eq!(p.tell(&load(common::agent(), "cmd=status")), "103");
+    assert_eq!(p.tell(&load(common::agent(), &format!("file={},interval=1", file.display()))), "0");
+    assert_eq!(p.tell(&load(&copy, &format!("file={},interval=1", second.display()))), "0");
+    assert!(!second.exists());
+    assert_eq!(p.tell("70001"), "ok");
+    assert_eq!(p.tell(&load(&copy, "cmd=stop")), "0");
+    assert_eq!(p.tell("70002"), "ok");
+    assert_eq!(sizes(&file), [70001]);
+}
+
+#[test]
+fn refuses_what_it_can_not_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut p = Lines::start(&mut Command::new(program(dir.path())));
+    let mut load = |options: &str| p.tell(&format!("load {} {options}", common::agent().display()));
+    assert_eq!(load("interval=0"), "100");
+    assert_eq!(load("cmd=start"), "101");
+    assert_eq!(load("file=/no/such/directory/x"), "102");
+    assert_eq!(load("file=/dev/null"), "102");
+    let precious = dir.path().join("precious");
+    std::fs::write(&precious, vec![7; 10_000]).unwrap();
+    assert_eq!(load(&format!("file={}", precious.display())), "102");
+    assert_eq!(std::fs::read(&precious).unwrap(), vec![7; 10_000]);
+    assert_eq!(load(&format!("file={},size=1000", dir.path().join("x").display())), "100");
+    assert_eq!(p.tell("70001"), "ok");
+}
