@@ -22,7 +22,7 @@ pub(crate) fn label(vm: &Vm<'_>, flags: &Flags, labels: &mut Labels) {
     if let [Some(base), Some(top)] = bounds
         && base != 0
         && top > base
-        && top - base < 1 << 34
+        && vm.target.is_mapped(base, top)
     {
         labels.add(base, top.next_multiple_of(4096), What::Cds, "shared classes", "vmStructs");
     }

@@ -20,9 +20,12 @@ pub(crate) fn read(vm: &Vm<'_>, labels: &mut Labels) -> Option<Space> {
             let name = format!("{name} segment map");
             labels.add(map.reserved.start, map.reserved.end, What::CodeCache, &name, "vmStructs");
         }
-        total.reserved += memory.reserved_len();
-        total.committed = total.committed.map(|sum| sum + memory.committed_len());
-        total.used = total.used.zip(used(vm, heap, memory.committed_len())).map(|(sum, used)| sum + used);
+        total.reserved = total.reserved.saturating_add(memory.reserved_len());
+        total.committed = total.committed.map(|sum| sum.saturating_add(memory.committed_len()));
+        total.used = total
+            .used
+            .zip(used(vm, heap, memory.committed_len()))
+            .map(|(sum, used)| sum.saturating_add(used));
     }
     total.max = Some(total.reserved);
     (total.reserved > 0).then_some(total)
@@ -66,5 +69,5 @@ fn used(vm: &Vm<'_>, heap: u64, committed: u64) -> Option<u64> {
         && committed_segments == committed >> shift
         && next <= committed_segments
         && free <= next;
-    agree.then_some((next - free) << shift)
+    agree.then(|| (next - free) << shift)
 }

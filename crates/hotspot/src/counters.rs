@@ -77,7 +77,7 @@ pub(crate) fn feature_of_release(text: &str) -> Option<u32> {
 
 /// Young and old collections. With Z and Shenandoah the JVM counts pauses, a few for each collection.
 pub(crate) fn collections(hsperf: &Hsperf) -> (Option<u64>, Option<u64>) {
-    let (mut young, mut old) = (None, None);
+    let (mut young, mut old) = (None::<u64>, None::<u64>);
     for index in 0..4 {
         let Some(name) = hsperf.text(&format!("sun.gc.collector.{index}.name")) else { continue };
         let count = hsperf.number(&format!("sun.gc.collector.{index}.invocations"));
@@ -91,7 +91,7 @@ pub(crate) fn collections(hsperf: &Hsperf) -> (Option<u64>, Option<u64>) {
             continue;
         }
         let sum = if is_old { &mut old } else { &mut young };
-        *sum = count.map(|count| sum.unwrap_or(0) + count).or(*sum);
+        *sum = count.map(|count| sum.unwrap_or(0).saturating_add(count)).or(*sum);
     }
     (young, old)
 }

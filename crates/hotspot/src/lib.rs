@@ -186,7 +186,7 @@ impl HotSpot {
             java_threads_started: number("java.threads.started"),
             classes_unloaded: number("java.cls.unloadedClasses")
                 .zip(number("java.cls.sharedUnloadedClasses"))
-                .map(|(own, shared)| own + shared),
+                .map(|(own, shared)| own.saturating_add(shared)),
             ..View::default()
         }
     }
@@ -219,7 +219,7 @@ impl HotSpot {
     ) {
         let number = |name: &str| hsperf.and_then(|hsperf| hsperf.number(name));
         let loaded = number("java.cls.loadedClasses").zip(number("java.cls.sharedLoadedClasses"));
-        let loaded = loaded.map(|(own, shared)| own + shared);
+        let loaded = loaded.map(|(own, shared)| own.saturating_add(shared));
         learnt.known.search(vm, loaded);
         view.classes = vm
             .variable(INSTANCE_CLASSES)
@@ -251,7 +251,13 @@ impl HotSpot {
             labels.add(vma.start, vma.end, What::JvmInternal, "hsperfdata", "vmStructs");
         }
         if let Some(page) = vm.variable(POLLING_PAGE).filter(|page| *page != 0 && page % 4096 == 0) {
-            labels.add(page, page + 4096, What::JvmInternal, "safepoint polling page", "symbols");
+            labels.add(
+                page,
+                page.saturating_add(4096),
+                What::JvmInternal,
+                "safepoint polling page",
+                "symbols",
+            );
         }
     }
 }

@@ -62,13 +62,15 @@ fn find(target: &dyn Target, known: &[Known], is_thread: impl Fn(i32) -> bool) -
     // A stack made by the kernel (the primordial thread's) has no block.
     let samples: Vec<(&Known, Vec<u8>)> = known
         .iter()
-        .filter(|known| known.stack.start < known.pthread && known.pthread < known.stack.end + MAX_GUARD)
+        .filter(|known| {
+            known.stack.start < known.pthread && known.pthread < known.stack.end.saturating_add(MAX_GUARD)
+        })
         .filter(|known| target.vma(known.pthread).is_some_and(|vma| vma.path.is_empty()))
         .filter_map(|known| Some((known, readable(target, known.pthread)?)))
         .take(SAMPLES)
         .collect();
     let layout = layout(&samples)?;
-    let start = samples.first()?.0.pthread + layout.links();
+    let start = samples.first()?.0.pthread.checked_add(layout.links())?;
     let mut stacks = Stacks::default();
     let mut heads = Vec::new();
     ring(target, start, |links| {
@@ -82,7 +84,7 @@ fn find(target: &dyn Target, known: &[Known], is_thread: impl Fn(i32) -> bool) -
     });
     let &[head] = heads.as_slice() else { return Some(stacks) };
     // The other lists' heads lie around it.
-    let mut near: Vec<u64> = (head.saturating_sub(HEADS)..head + HEADS).step_by(8).collect();
+    let mut near: Vec<u64> = (head.saturating_sub(HEADS)..head.saturating_add(HEADS)).step_by(8).collect();
     near.retain(|at| at.abs_diff(head) >= 16 && is_ring(target, *at));
     let mut seen = HashSet::new();
     for head in near {
@@ -120,7 +122,7 @@ fn layout(samples: &[(&Known, Vec<u8>)]) -> Option<Layout> {
             is_block(start, size)
                 && start <= known.stack.start
                 && start + size >= known.stack.end
-                && size - (known.stack.end - known.stack.start) <= MAX_GUARD
+                && size <= (known.stack.end - known.stack.start).saturating_add(MAX_GUARD)
         })
     })?;
     (samples.len() >= 2).then_some(Layout { tid, block })

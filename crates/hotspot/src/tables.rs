@@ -200,3 +200,143 @@ fn each_entry(
     }
     Err(format!("gHotSpotVM{table} has no end"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use offheap_linux::{ReadError, Run, Vma};
+
+    const BASE: u64 = 0x7f00_0000_0000;
+
+    /// Bytes at [`BASE`] and nothing else.
+    struct Image(Vec<u8>);
+
+    impl Target for Image {
+        fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
+            let start = address.checked_sub(BASE).ok_or(ReadError::NotMapped(address))? as usize;
+            let end = start.checked_add(buffer.len()).ok_or(ReadError::NotMapped(address))?;
+            buffer.copy_from_slice(self.0.get(start..end).ok_or(ReadError::NotMapped(address))?);
+            Ok(())
+        }
+
+        fn read_bulk(&self, _: u64, _: &mut [u8]) -> usize {
+            0
+        }
+
+        fn vmas(&self) -> &[Vma] {
+            &[]
+        }
+
+        fn runs(&self, _: u64, _: u64) -> Vec<Run> {
+            Vec::new()
+        }
+    }
+
+    impl Image {
+        fn text(&mut self, text: &str) -> u64 {
+            self.words(&[]);
+            let at = BASE + self.0.len() as u64;
+            self.0.extend(text.as_bytes());
+            self.0.extend([0; 256]);
+            at
+        }
+
+        /// Appends words, aligned; gives where they start.
+        fn words(&mut self, words: &[u64]) -> u64 {
+            self.0.resize(self.0.len().next_multiple_of(8), 0);
+            let at = BASE + self.0.len() as u64;
+            self.0.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+            at
+        }
+    }
+
+    /// A table of each kind, as a JVM lays them out.
+    fn image() -> (Image, HashMap<String, u64>) {
+        let mut image = Image(Vec::new());
+        let [thread, java_thread, base, list, pointer, zombie] =
+            ["Thread", "JavaThread", "_stack_base", "_thread_list", "address", "ZOMBIE"]
+                .map(|text| image.text(text));
+        let structs = image.words(
+            &[[thread, base, pointer, 0, 640, 0], [thread, list, pointer, 1, 0, BASE + 8], [0; 6]].concat(),
+        );
+        let types =
+            image.words(&[[thread, 0, 0, 0, 784], [java_thread, thread, 0, 0, 1200], [0; 5]].concat());
+        let ints = image.words(&[[zombie, u64::MAX << 32 | u64::from(u32::MAX)], [0; 2]].concat());
+        let longs = image.words(&[[zombie, 8], [0; 2]].concat());
+        let exports = [
+            ("Structs", structs),
+            ("StructEntryArrayStride", 48),
+            ("StructEntryTypeNameOffset", 0),
+            ("StructEntryFieldNameOffset", 8),
+            ("StructEntryTypeStringOffset", 16),
+            ("StructEntryIsStaticOffset", 24),
+            ("StructEntryOffsetOffset", 32),
+            ("StructEntryAddressOffset", 40),
+            ("Types", types),
+            ("TypeEntryArrayStride", 40),
+            ("TypeEntryTypeNameOffset", 0),
+            ("TypeEntrySuperclassNameOffset", 8),
+            ("TypeEntrySizeOffset", 32),
+            ("IntConstants", ints),
+            ("IntConstantEntryArrayStride", 16),
+            ("IntConstantEntryNameOffset", 0),
+            ("IntConstantEntryValueOffset", 8),
+            ("LongConstants", longs),
+            ("LongConstantEntryArrayStride", 16),
+            ("LongConstantEntryNameOffset", 0),
+            ("LongConstantEntryValueOffset", 8),
+        ];
+        (image, exports.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+
+    fn read(image: &Image, exports: &HashMap<String, u64>) -> Result<Tables, String> {
+        Tables::read(image, &|name: &str| exports.get(name).copied())
+    }
+
+    #[test]
+    fn fields_are_found_in_superclasses_too() {
+        let (image, mut exports) = image();
+        let tables = read(&image, &exports).unwrap();
+        assert_eq!(tables.offset("JavaThread", "_stack_base"), Some(640));
+        assert_eq!(tables.type_of("JavaThread", "_stack_base"), Some("address"));
+        assert_eq!(tables.address("Thread", "_thread_list"), Some(BASE + 8));
+        assert_eq!(tables.size_of("JavaThread"), Some(1200));
+        assert_eq!(tables.offset("Thread", "_thread_list"), None);
+        assert_eq!(tables.constant("ZOMBIE"), Some(8));
+        assert!(!tables.is_empty());
+        exports.remove("Types");
+        assert_eq!(read(&image, &exports).unwrap_err(), "gHotSpotVMTypes is missing");
+    }
+
+    #[test]
+    fn a_class_that_is_its_own_superclass_ends_the_search() {
+        let (mut image, exports) = image();
+        let own = exports["Types"] - BASE;
+        let name: [u8; 8] = image.0[own as usize..][..8].try_into().unwrap();
+        image.0[own as usize + 8..][..8].copy_from_slice(&name);
+        assert_eq!(read(&image, &exports).unwrap().offset("JavaThread", "_none"), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_tables_make_it_panic(
+            changes in proptest::collection::vec((0..4000usize, proptest::num::u8::ANY), 0..12),
+            export in 0..21usize,
+            value: Option<u64>,
+        ) {
+            let (mut image, mut exports) = image();
+            for (at, byte) in changes {
+                if let Some(place) = image.0.get_mut(at) {
+                    *place = byte;
+                }
+            }
+            if let Some(value) = value {
+                let name = exports.keys().nth(export).unwrap().clone();
+                exports.insert(name, value);
+            }
+            if let Ok(tables) = read(&image, &exports) {
+                let _ = (tables.offset("JavaThread", "_stack_base"), tables.constant("ZOMBIE"));
+            }
+        }
+    }
+}

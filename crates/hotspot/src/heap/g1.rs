@@ -49,7 +49,10 @@ fn regions(vm: &Vm<'_>, manager: u64) -> Option<Found> {
     let base = vm.pointer(table, "G1HeapRegionTable", "_base")?;
     let young = vm.tables.constant(&format!("{type_class}::YoungMask"))? as u32;
     let free = vm.tables.constant(&format!("{type_class}::FreeTag"))? as u32;
-    let tag_at = vm.tables.offset(region_class, "_type")? + vm.tables.offset(type_class, "_tag").unwrap_or(0);
+    let tag_at = vm
+        .tables
+        .offset(region_class, "_type")?
+        .checked_add(vm.tables.offset(type_class, "_tag").unwrap_or(0))?;
     let bottom_class =
         if vm.tables.offset(region_class, "_bottom").is_some() { region_class } else { "Space" };
     let (mut used, mut old_used) = (0u64, 0u64);

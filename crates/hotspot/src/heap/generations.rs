@@ -31,7 +31,7 @@ pub(super) fn read(vm: &Vm<'_>, heap: u64, gc: &str, labels: &mut Labels) -> Opt
     let offsets = block_offsets(vm, old, labels).is_some();
     let gc_complete = offsets && (gc != "ConcMarkSweep" || cms_tables(vm, labels));
     Some(Found {
-        committed: Some(young_space.committed_len() + old_space.committed_len()),
+        committed: Some(young_space.committed_len().saturating_add(old_space.committed_len())),
         used: young_used.zip(old_used).and_then(|(young, old)| young.checked_add(old)),
         old_used,
         gc_complete,

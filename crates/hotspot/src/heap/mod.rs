@@ -45,6 +45,9 @@ pub(crate) fn read(
     let reserved = vm.region(vm.place(object, "CollectedHeap", "_reserved")?)?;
     // Z keeps its heap in a file without a name and maps that.
     let views = if gc == "Z" { z::views(vm.target) } else { Vec::new() };
+    if views.is_empty() && !vm.target.is_mapped(reserved.start, reserved.end) {
+        return None;
+    }
     let mapped_times = z::mapped_times(&views);
     let ranges: Vec<Range<u64>> = if views.is_empty() {
         vec![reserved.clone()]

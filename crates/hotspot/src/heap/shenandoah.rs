@@ -57,8 +57,9 @@ fn region_table(vm: &Vm<'_>, heap: u64, words: &[u64]) -> Option<Range<u64>> {
     let size = vm.tables.size_of("ShenandoahHeapRegion")?;
     let table = |array: u64| {
         let [first, second] = *vm.target.words(array, 2)?.first_chunk::<2>()?;
-        let stride = second.checked_sub(first).filter(|stride| (size..=size + 256).contains(stride))?;
-        let end = first.checked_add(count.checked_mul(stride)?)?.next_multiple_of(4096);
+        let stride =
+            second.checked_sub(first).filter(|stride| (size..=size.saturating_add(256)).contains(stride))?;
+        let end = first.checked_add(count.checked_mul(stride)?)?.checked_next_multiple_of(4096)?;
         let start = first & !4095;
         shape::is_own_mapping(vm, &(start..end)).then_some(start..end)
     };
@@ -74,8 +75,8 @@ fn region_table(vm: &Vm<'_>, heap: u64, words: &[u64]) -> Option<Range<u64>> {
 fn collection_set(vm: &Vm<'_>, heap: u64, words: &[u64], reserved: &Range<u64>) -> Option<Range<u64>> {
     let region =
         vm.static_u64("ShenandoahHeapRegion", "RegionSizeBytes").filter(|bytes| bytes.is_power_of_two())?;
-    let map = region_count(vm, heap)? + reserved.start / region;
-    let is_map = |bytes: u64| bytes == map.next_multiple_of(4096);
+    let map = region_count(vm, heap)?.checked_add(reserved.start / region)?;
+    let is_map = |bytes: u64| Some(bytes) == map.checked_next_multiple_of(4096);
     let objects = words.iter().filter(|word| **word != 0 && **word % 8 == 0 && !reserved.contains(*word));
     objects.take(MAX_OBJECTS).find_map(|object| {
         let words = vm.target.words_while_readable(*object, OBJECT_WORDS);
