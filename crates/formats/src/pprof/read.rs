@@ -1,0 +1,308 @@
+//! Reads profile.proto.
+
+use super::{JAVA, PYTHON};
+use crate::builder::kind_by_name;
+use crate::bytes::Bytes;
+use crate::{Builder, Cut, Error, Figure, Mapping, Parsed};
+use offheap_model::{Frame, FrameKind, ProfileSite};
+use std::collections::HashMap;
+
+const FORMAT: &str = "pprof profile";
+
+/// A field of a message.
+enum Value<'a> {
+    Number(u64),
+    Bytes(&'a [u8]),
+    /// Of a type that profile.proto does not use.
+    Other,
+}
+
+/// The next field; `None` at the end or where it is cut off.
+fn field<'a>(bytes: &mut Bytes<'a>) -> Option<(u64, Value<'a>)> {
+    let key = bytes.varint()?;
+    let value = match key & 7 {
+        0 => Value::Number(bytes.varint()?),
+        1 => bytes.take(8).map(|_| Value::Other)?,
+        2 => {
+            let length = usize::try_from(bytes.varint()?).ok()?;
+            Value::Bytes(bytes.take(length)?)
+        }
+        5 => bytes.take(4).map(|_| Value::Other)?,
+        _ => return None,
+    };
+    Some((key >> 3, value))
+}
+
+/// All fields of a message; those after damage are lost.
+fn fields(message: &[u8]) -> impl Iterator<Item = (u64, Value<'_>)> {
+    let mut bytes = Bytes::new(message);
+    std::iter::from_fn(move || field(&mut bytes))
+}
+
+/// Adds a repeated number, packed or not.
+fn numbers(into: &mut Vec<u64>, value: &Value<'_>) {
+    match value {
+        Value::Number(number) => into.push(*number),
+        Value::Bytes(packed) => {
+            let mut packed = Bytes::new(packed);
+            into.extend(std::iter::from_fn(|| packed.varint()));
+        }
+        Value::Other => {}
+    }
+}
+
+#[derive(Default)]
+struct Location {
+    mapping: u64,
+    address: u64,
+    /// (function, line), innermost first.
+    lines: Vec<(u64, u64)>,
+}
+
+#[derive(Default)]
+struct Tables<'a> {
+    types: Vec<&'a [u8]>,
+    samples: Vec<&'a [u8]>,
+    mappings: HashMap<u64, [u64; 5]>,
+    locations: HashMap<u64, Location>,
+    /// Name, file.
+    functions: HashMap<u64, (u64, u64)>,
+    strings: Vec<&'a [u8]>,
+    time_ns: u64,
+    duration_ns: u64,
+    period: u64,
+    comments: Vec<u64>,
+}
+
+impl Tables<'_> {
+    fn text(&self, number: u64) -> String {
+        let bytes = usize::try_from(number).ok().and_then(|number| self.strings.get(number));
+        String::from_utf8_lossy(bytes.copied().unwrap_or_default()).into_owned()
+    }
+}
+
+/// True where `bytes` begin like a profile: its first field is a sample type (what every writer puts first) or, of old
+/// writers, a sample.
+pub fn is(bytes: &[u8]) -> bool {
+    let mut reader = Bytes::new(bytes);
+    match field(&mut reader) {
+        Some((1, Value::Bytes(message))) => {
+            message.len() <= 24
+                && fields(message).all(|(number, value)| number <= 2 && matches!(value, Value::Number(_)))
+        }
+        _ => false,
+    }
+}
+
+/// Reads a profile with heap-like sample types (`inuse_space`, `alloc_space`, `space`, `objects`…), not compressed.
+///
+/// # Errors
+/// It is no profile, or none of its sample types is of memory.
+pub fn read(bytes: &[u8]) -> Result<Parsed, Error> {
+    let mut tables = Tables::default();
+    let mut reader = Bytes::new(bytes);
+    let mut cut = None;
+    while !reader.is_empty() {
+        let at = reader.at();
+        let Some((number, value)) = field(&mut reader) else {
+            cut = Some(Cut { at: at as u64, reading: "a field of the profile".to_owned() });
+            break;
+        };
+        top_field(&mut tables, number, value);
+    }
+    let types: Vec<(String, String)> = tables
+        .types
+        .iter()
+        .map(|message| {
+            let mut type_and_unit = [0; 2];
+            for (number, value) in fields(message) {
+                if let (1..=2, Value::Number(value)) = (number, value) {
+                    type_and_unit[number as usize - 1] = value;
+                }
+            }
+            (tables.text(type_and_unit[0]), tables.text(type_and_unit[1]))
+        })
+        .collect();
+    let figures: Vec<Option<Figure>> = types.iter().map(|(kind, unit)| figure(kind, unit)).collect();
+    if figures.iter().all(Option::is_none) {
+        if let Some(cut) = &cut {
+            return Err(Error::Damaged {
+                format: FORMAT,
+                at: cut.at,
+                reason: "it is cut off before its strings".into(),
+            });
+        }
+        let found = types.iter().map(|(kind, unit)| format!("{kind}/{unit}")).collect::<Vec<_>>().join(", ");
+        return Err(Error::NotThis {
+            format: FORMAT,
+            reason: format!("none of its sample types is of memory (it has: {found})"),
+        });
+    }
+    let mut builder = Builder::new();
+    let mut frames: HashMap<u64, Vec<u32>> = HashMap::new();
+    let (mut ids, mut values) = (Vec::new(), Vec::new());
+    for sample in &tables.samples {
+        ids.clear();
+        values.clear();
+        for (number, value) in fields(sample) {
+            match number {
+                1 => numbers(&mut ids, &value),
+                2 => numbers(&mut values, &value),
+                _ => {}
+            }
+        }
+        let mut stack = Vec::new();
+        for id in &ids {
+            // Each stack is bounded by what is kept of it, however often a location is named.
+            if stack.len() >= crate::builder::MAX_DEPTH {
+                break;
+            }
+            let of_location =
+                frames.entry(*id).or_insert_with(|| location_frames(&tables, *id, &mut builder));
+            stack.extend_from_slice(of_location);
+        }
+        let mut site = ProfileSite::default();
+        for (figure, value) in figures.iter().zip(&values) {
+            // They are signed; a negative one is of a difference, or damage.
+            let value = if *value > i64::MAX as u64 { 0 } else { *value };
+            match figure {
+                Some(Figure::LeakBytes) => site.leak_bytes = value,
+                Some(Figure::LiveBytes) => site.live_bytes = value,
+                Some(Figure::LiveCount) => site.live_count = value,
+                Some(Figure::AllocatedBytes) => site.allocated_bytes = value,
+                Some(Figure::AllocatedCount) => site.allocated_count = value,
+                None => {}
+            }
+        }
+        builder.add(&stack, &site);
+    }
+    let profile = builder.profile();
+    profile.start_ms = i64::try_from(tables.time_ns / 1_000_000).unwrap_or(0);
+    profile.seconds = tables.duration_ns as f64 / 1e9;
+    profile.sampling.interval_bytes = tables.period;
+    profile.notes = tables.comments.iter().map(|comment| tables.text(*comment)).collect();
+    let mut mappings: Vec<Mapping> = tables
+        .mappings
+        .values()
+        .filter(|[start, end, ..]| start < end)
+        .map(|[start, end, offset, path, build_id]| Mapping {
+            start: *start,
+            end: *end,
+            offset: *offset,
+            path: tables.text(*path),
+            build_id: Some(tables.text(*build_id)).filter(|id| !id.is_empty()),
+        })
+        .collect();
+    mappings.sort_by_key(|mapping| mapping.start);
+    Ok(builder.finish(mappings, cut))
+}
+
+fn top_field<'a>(tables: &mut Tables<'a>, number: u64, value: Value<'a>) {
+    match (number, value) {
+        (1, Value::Bytes(message)) => tables.types.push(message),
+        (2, Value::Bytes(message)) => tables.samples.push(message),
+        (3, Value::Bytes(message)) => {
+            let (mut id, mut mapping) = (0, [0; 5]);
+            for (number, value) in fields(message) {
+                match (number, value) {
+                    (1, Value::Number(value)) => id = value,
+                    (2..=6, Value::Number(value)) => {
+                        if let Some(slot) = mapping.get_mut(number as usize - 2) {
+                            *slot = value;
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            tables.mappings.insert(id, mapping);
+        }
+        (4, Value::Bytes(message)) => {
+            let (mut id, mut location) = (0, Location::default());
+            for (number, value) in fields(message) {
+                match (number, value) {
+                    (1, Value::Number(value)) => id = value,
+                    (2, Value::Number(value)) => location.mapping = value,
+                    (3, Value::Number(value)) => location.address = value,
+                    (4, Value::Bytes(line)) => {
+                        let (mut function, mut at) = (0, 0);
+                        for (number, value) in fields(line) {
+                            match (number, value) {
+                                (1, Value::Number(value)) => function = value,
+                                (2, Value::Number(value)) => at = value,
+                                _ => {}
+                            }
+                        }
+                        location.lines.push((function, at));
+                    }
+                    _ => {}
+                }
+            }
+            tables.locations.insert(id, location);
+        }
+        (5, Value::Bytes(message)) => {
+            let (mut id, mut name, mut file) = (0, 0, 0);
+            for (number, value) in fields(message) {
+                match (number, value) {
+                    (1, Value::Number(value)) => id = value,
+                    (2, Value::Number(value)) => name = value,
+                    (4, Value::Number(value)) => file = value,
+                    _ => {}
+                }
+            }
+            tables.functions.insert(id, (name, file));
+        }
+        (6, Value::Bytes(text)) => tables.strings.push(text),
+        (9, Value::Number(value)) => tables.time_ns = value,
+        (10, Value::Number(value)) => tables.duration_ns = value,
+        (12, Value::Number(value)) => tables.period = value,
+        (13, value) => numbers(&mut tables.comments, &value),
+        _ => {}
+    }
+}
+
+/// Which of our figures a sample type is. Go has `inuse_*` and `alloc_*`, gperftools and jemalloc `objects` and `space`.
+fn figure(kind: &str, unit: &str) -> Option<Figure> {
+    match kind {
+        "leak_space" => Some(Figure::LeakBytes),
+        "inuse_space" | "space" | "inuse-space" | "live_space" | "live-space" => Some(Figure::LiveBytes),
+        "inuse_objects" | "objects" | "inuse-objects" | "live_objects" | "live-objects" => {
+            Some(Figure::LiveCount)
+        }
+        "alloc_space" | "alloc-space" => Some(Figure::AllocatedBytes),
+        "alloc_objects" | "alloc_samples" | "alloc-samples" | "allocations" if unit != "bytes" => {
+            Some(Figure::AllocatedCount)
+        }
+        _ => None,
+    }
+}
+
+fn location_frames(tables: &Tables<'_>, id: u64, builder: &mut Builder) -> Vec<u32> {
+    let Some(location) = tables.locations.get(&id) else {
+        return vec![builder.frame(crate::builder::named("[unknown]", FrameKind::Native))];
+    };
+    let module = tables.mappings.get(&location.mapping).map(|[_, _, _, path, _]| tables.text(*path));
+    if location.lines.is_empty() {
+        return vec![builder.address(location.address, module.as_deref())];
+    }
+    let lines = location.lines.iter().take(crate::builder::MAX_DEPTH);
+    lines
+        .map(|(function, line)| {
+            let (name, file) = tables.functions.get(function).copied().unwrap_or_default();
+            let name = tables.text(name);
+            let (kind, module) = match module.as_deref() {
+                Some(JAVA) => (FrameKind::Java, None),
+                Some(PYTHON) => (FrameKind::Python, None),
+                Some(module) if module.ends_with("libjvm.so") => (FrameKind::Jvm, Some(module.to_owned())),
+                Some("") | None => (kind_by_name(&name), None),
+                Some(module) => (FrameKind::Native, Some(module.to_owned())),
+            };
+            builder.frame(Frame {
+                name,
+                kind,
+                file: Some(tables.text(file)).filter(|file| !file.is_empty()),
+                line: u32::try_from(*line).ok().filter(|line| *line > 0),
+                module,
+            })
+        })
+        .collect()
+}
