@@ -1,0 +1,290 @@
+//! heaptrack's files, as recorded (`heaptrack --raw`) and as interpreted (what `heaptrack` leaves behind), versions 1 to 3 of
+//! the format (heaptrack 1.0 to 1.5). Source: heaptrack, src/analyze/accumulatedtracedata.cpp, src/interpret and
+//! src/track/libheaptrack.cpp.
+//!
+//! A line an event, its first letter the kind, numbers in hexadecimal: `s` a string, `t` a node of the tree of stacks
+//! (address or instruction, parent), `a` a kind of allocation (size, stack), `+` and `-`. Interpreted, `i` is an instruction
+//! with module, function, file and line, and those inlined there; raw, `m` a module, and a free names a pointer.
+
+use crate::{Builder, Cut, Error, Mapping, Parsed};
+use offheap_model::{Frame, FrameKind, ProfileSite};
+use std::collections::HashMap;
+
+const FORMAT: &str = "heaptrack file";
+
+/// True where `head` begins like one.
+pub(crate) fn is(head: &[u8]) -> bool {
+    let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = String::from_utf8_lossy(line);
+    let mut words = line.split(' ');
+    words.next() == Some("v")
+        && words.clone().count() >= 1
+        && words.all(|word| u64::from_str_radix(word, 16).is_ok())
+}
+
+#[derive(Default)]
+struct State {
+    version: u64,
+    raw: bool,
+    strings: Vec<String>,
+    /// Frames of an instruction, innermost first.
+    instructions: Vec<Vec<u32>>,
+    /// (instruction or address, parent); both count from 1, 0 is none.
+    nodes: Vec<(u64, u64)>,
+    /// (size, node).
+    kinds: Vec<(u64, u64)>,
+    live: Vec<Tally>,
+    /// Raw files: pointer → kind.
+    pointers: HashMap<u64, usize>,
+    by_kind: HashMap<(u64, u64), usize>,
+    executable: String,
+    mappings: Vec<Mapping>,
+    unknown_frees: u64,
+}
+
+#[derive(Default, Clone, Copy)]
+struct Tally {
+    allocated: u64,
+    freed: u64,
+}
+
+/// Reads a file, already unfolded from zstd or gzip. What was never freed is live and leaked, as in heaptrack.
+///
+/// # Errors
+/// It does not begin with a version, or one not known here.
+pub fn read(bytes: &[u8]) -> Result<Parsed, Error> {
+    if !is(bytes) {
+        return Err(Error::NotThis {
+            format: FORMAT,
+            reason: "its first line is not `v` and a version".into(),
+        });
+    }
+    let mut state = State { version: 1, ..State::default() };
+    let mut builder = Builder::new();
+    let (mut at, mut cut) = (0u64, None);
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        let here = at;
+        at += line.len() as u64;
+        let whole = line.ends_with(b"\n");
+        let text = String::from_utf8_lossy(line);
+        let read = state.line(text.trim_end_matches(['\n', '\r']), &mut builder)?;
+        if read.is_none() || !whole {
+            cut = Some(Cut {
+                at: here,
+                reading: format!("a line of kind {:?}", text.chars().next().unwrap_or(' ')),
+            });
+            break;
+        }
+    }
+    Ok(state.finish(builder, cut))
+}
+
+fn hex(word: &str) -> Option<u64> {
+    u64::from_str_radix(word, 16).ok()
+}
+
+impl State {
+    /// `Ok(None)` where the line makes no sense.
+    fn line(&mut self, line: &str, builder: &mut Builder) -> Result<Option<()>, Error> {
+        let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
+        if kind == "v" {
+            let mut words = rest.split(' ').skip(1);
+            // The first files had no format version.
+            self.version = words.next().and_then(hex).unwrap_or(0);
+            if self.version > 3 {
+                let reason = format!("format version {}; 1 to 3 are known", self.version);
+                return Err(Error::Unsupported { format: FORMAT, reason });
+            }
+            return Ok(Some(()));
+        }
+        Ok(self.event(kind, rest, builder))
+    }
+
+    fn event(&mut self, kind: &str, rest: &str, builder: &mut Builder) -> Option<()> {
+        let mut words = rest.split(' ');
+        let mut number = || words.next().and_then(hex);
+        match kind {
+            "s" => self.strings.push(self.string(rest)?.to_owned()),
+            "t" => self.nodes.push((number()?, number()?)),
+            "i" => self.instruction(rest, builder)?,
+            "m" => self.module(rest)?,
+            "x" => self.executable = self.string(rest)?.to_owned(),
+            "a" => {
+                self.kinds.push((number()?, number()?));
+                self.live.push(Tally::default());
+            }
+            "+" => {
+                let first = number()?;
+                if rest.split(' ').count() == 3 {
+                    self.raw = true;
+                    let (node, pointer) = (number()?, number()?);
+                    let kind = self.kind(first, node);
+                    self.live.get_mut(kind)?.allocated += 1;
+                    if let Some(lost) = self.pointers.insert(pointer, kind) {
+                        // Its free was not seen; the address can't be live twice.
+                        self.live.get_mut(lost)?.freed += 1;
+                    }
+                } else if let Some(node) = number() {
+                    let kind = self.kind(first, node);
+                    self.live.get_mut(kind)?.allocated += 1;
+                } else {
+                    self.live.get_mut(usize::try_from(first).ok()?)?.allocated += 1;
+                }
+            }
+            "-" => {
+                let first = number()?;
+                if self.raw {
+                    match self.pointers.remove(&first) {
+                        Some(kind) => self.live.get_mut(kind)?.freed += 1,
+                        None => self.unknown_frees += 1,
+                    }
+                } else if let Some(node) = number() {
+                    let kind = self.kind(first, node);
+                    self.live.get_mut(kind)?.freed += 1;
+                } else {
+                    self.live.get_mut(usize::try_from(first).ok()?)?.freed += 1;
+                }
+            }
+            // Time, RSS, command, system, suppressions, and what later versions may add.
+            _ => {}
+        }
+        Some(())
+    }
+
+    fn kind(&mut self, size: u64, node: u64) -> usize {
+        let next = self.kinds.len();
+        let kind = *self.by_kind.entry((size, node)).or_insert(next);
+        if kind == next {
+            self.kinds.push((size, node));
+            self.live.push(Tally::default());
+        }
+        kind
+    }
+
+    /// Since version 3 the length comes first: strings may hold blanks, and may be long.
+    fn string<'a>(&self, rest: &'a str) -> Option<&'a str> {
+        if self.version < 3 {
+            return Some(rest);
+        }
+        let (length, text) = rest.split_once(' ')?;
+        // Counted in bytes; a name that is not UTF-8 got longer when it was replaced.
+        text.get(..usize::try_from(hex(length)?).ok()?).or(Some(text))
+    }
+
+    fn text(&self, number: u64) -> Option<String> {
+        let index = usize::try_from(number.checked_sub(1)?).ok()?;
+        self.strings.get(index).cloned()
+    }
+
+    /// `address module [function file line [function file line …]]`: the innermost inlined function is first.
+    fn instruction(&mut self, rest: &str, builder: &mut Builder) -> Option<()> {
+        let mut numbers = rest.split(' ').map(hex);
+        let address = numbers.next()??;
+        let module = numbers.next().flatten().and_then(|number| self.text(number));
+        let mut frames = Vec::new();
+        while let Some(Some(function)) = numbers.next() {
+            let file = numbers.next().flatten().and_then(|number| self.text(number));
+            let line = numbers.next().flatten().and_then(|line| u32::try_from(line).ok());
+            if let Some(name) = self.text(function) {
+                frames.push(builder.frame(Frame {
+                    name,
+                    kind: FrameKind::Native,
+                    file,
+                    line: line.filter(|line| *line > 0),
+                    module: module.clone(),
+                }));
+            }
+        }
+        if frames.is_empty() {
+            frames.push(builder.address(address, module.as_deref()));
+        }
+        self.instructions.push(frames);
+        Some(())
+    }
+
+    /// `m [length] path base (offset size)*`; `m -` begins a new list.
+    fn module(&mut self, rest: &str) -> Option<()> {
+        let (path, rest) = if self.version < 3 {
+            rest.split_once(' ').unwrap_or((rest, ""))
+        } else {
+            let path = self.string(rest)?;
+            let begin = path.as_ptr() as usize - rest.as_ptr() as usize;
+            (path, rest.get(begin + path.len()..)?.trim_start())
+        };
+        if path == "-" {
+            self.mappings.clear();
+            return Some(());
+        }
+        // The executable's path is told once, by `x`.
+        let path = if path == "x" && !self.executable.is_empty() {
+            self.executable.clone()
+        } else {
+            path.to_owned()
+        };
+        let mut numbers = rest.split(' ').map(hex);
+        let base = numbers.next()??;
+        while let (Some(Some(offset)), Some(Some(size))) = (numbers.next(), numbers.next()) {
+            let start = base.checked_add(offset)?;
+            let path = path.to_owned();
+            self.mappings.push(Mapping {
+                start,
+                end: start.checked_add(size)?,
+                offset,
+                path,
+                build_id: None,
+            });
+        }
+        Some(())
+    }
+
+    fn finish(mut self, mut builder: Builder, cut: Option<Cut>) -> Parsed {
+        self.mappings.sort_by_key(|mapping| mapping.start);
+        for ((size, node), tally) in self.kinds.iter().zip(&self.live) {
+            let live = tally.allocated.saturating_sub(tally.freed);
+            if tally.allocated == 0 {
+                continue;
+            }
+            let stack = self.stack(*node, &mut builder);
+            let live_bytes = live.saturating_mul(*size);
+            builder.add(
+                &stack,
+                &ProfileSite {
+                    live_bytes,
+                    leak_bytes: live_bytes,
+                    live_count: live,
+                    allocated_bytes: tally.allocated.saturating_mul(*size),
+                    allocated_count: tally.allocated,
+                    ..ProfileSite::default()
+                },
+            );
+        }
+        builder.profile().sampling.interval_bytes = 1;
+        if self.unknown_frees > 0 {
+            builder.profile().notes.push(format!("{} frees of unknown pointers", self.unknown_frees));
+        }
+        builder.finish(self.mappings, cut)
+    }
+
+    fn stack(&self, mut node: u64, builder: &mut Builder) -> Vec<u32> {
+        let mut stack = Vec::new();
+        while let Some((what, parent)) =
+            node.checked_sub(1).and_then(|index| self.nodes.get(usize::try_from(index).ok()?))
+        {
+            if self.instructions.is_empty() {
+                // Return addresses: one back is inside the call.
+                let address = what.saturating_sub(1);
+                stack.push(builder.address(address, crate::maps::module(&self.mappings, address)));
+            } else if let Some(frames) =
+                what.checked_sub(1).and_then(|index| self.instructions.get(usize::try_from(index).ok()?))
+            {
+                stack.extend_from_slice(frames);
+            }
+            // Parents come first in an honest file; anything else could go round for ever.
+            if *parent >= node || stack.len() >= crate::builder::MAX_DEPTH {
+                break;
+            }
+            node = *parent;
+        }
+        stack
+    }
+}
