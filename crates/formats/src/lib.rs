@@ -1,1 +1,33 @@
 //! Foreign file formats in and out: bytes in, values out. No I/O.
+//!
+//! One module a format. A reader takes the whole file as bytes, already [unwrapped](unwrap()) of gzip or zstd, and is
+//! bounded: what it allocates is in proportion to the bytes it was given, whatever counts those claim. A file that is cut off
+//! gives what is there, and a [`Cut`] says where it ends. A writer takes a [`Profile`](offheap_model::Profile).
+
+mod builder;
+mod bytes;
+mod detect;
+mod error;
+mod figure;
+mod maps;
+mod unwrap;
+
+pub mod collapsed;
+pub mod csv;
+pub mod flamegraph;
+pub mod gperftools;
+pub mod heaptrack;
+pub mod jemalloc;
+pub mod json;
+pub mod massif;
+pub mod memcheck;
+pub mod memleak;
+pub mod pprof;
+pub mod sanitizer;
+pub mod speedscope;
+
+pub use builder::{Builder, Mapping, Parsed};
+pub use detect::{Format, detect, read_profile};
+pub use error::{Cut, Error};
+pub use figure::Figure;
+pub use unwrap::{Wrapping, unwrap, wrapping};

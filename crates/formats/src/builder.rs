@@ -1,0 +1,182 @@
+//! Makes a [`Profile`] out of stacks as a reader meets them.
+
+use crate::Cut;
+use offheap_model::{Frame, FrameKind, Profile, ProfileSite};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+/// Frames of a stack that are kept, from the innermost on.
+pub(crate) const MAX_DEPTH: usize = 4096;
+
+/// What a reader gives.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Parsed {
+    /// The profile.
+    pub profile: Profile,
+    /// For each of the profile's frames its address, where the file has addresses instead of names; such a frame's name is
+    /// the address in hexadecimal until somebody symbolises it. Empty where the file has names.
+    pub addresses: Vec<Option<u64>>,
+    /// What was mapped where, for symbolising.
+    pub mappings: Vec<Mapping>,
+    /// Where the readable part ends, where that is before the file's end.
+    pub cut: Option<Cut>,
+}
+
+/// A mapping of a file into the profiled process.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Mapping {
+    /// First address.
+    pub start: u64,
+    /// First address after it.
+    pub end: u64,
+    /// Offset in the file that `start` shows.
+    pub offset: u64,
+    /// The file.
+    pub path: String,
+    /// The file's build id in hexadecimal, where the profile tells it.
+    pub build_id: Option<String>,
+}
+
+/// Makes a profile: every frame once, every stack once, the figures of equal stacks added.
+#[derive(Debug, Default)]
+pub struct Builder {
+    profile: Profile,
+    frames: HashMap<(Frame, Option<u64>), u32>,
+    sites: HashMap<Vec<u32>, usize>,
+    addresses: Vec<Option<u64>>,
+    has_addresses: bool,
+}
+
+impl Builder {
+    /// An empty one.
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// The number of `frame` in the profile.
+    pub fn frame(&mut self, frame: Frame) -> u32 {
+        self.intern(frame, None)
+    }
+
+    /// The number of a frame known by its address only, in `module` where that is known.
+    pub fn address(&mut self, address: u64, module: Option<&str>) -> u32 {
+        let frame = Frame {
+            name: format!("{address:#x}"),
+            kind: FrameKind::Native,
+            file: None,
+            line: None,
+            module: module.map(str::to_owned),
+        };
+        self.intern(frame, Some(address))
+    }
+
+    fn intern(&mut self, frame: Frame, address: Option<u64>) -> u32 {
+        self.has_addresses |= address.is_some();
+        match self.frames.entry((frame, address)) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(new) => {
+                // As many as there are bytes in the file at the most: no file has 2^32 of them.
+                let number = u32::try_from(self.profile.frames.len()).unwrap_or(u32::MAX);
+                self.profile.frames.push(new.key().0.clone());
+                self.addresses.push(address);
+                *new.insert(number)
+            }
+        }
+    }
+
+    /// Adds `figures` (its `stack` is ignored) to the site with `stack`, innermost frame first.
+    pub fn add(&mut self, stack: &[u32], figures: &ProfileSite) {
+        let stack = stack.get(..MAX_DEPTH).unwrap_or(stack);
+        let index = match self.sites.get(stack) {
+            Some(index) => *index,
+            None => {
+                self.sites.insert(stack.to_vec(), self.profile.sites.len());
+                self.profile.sites.push(ProfileSite { stack: stack.to_vec(), ..ProfileSite::default() });
+                self.profile.sites.len() - 1
+            }
+        };
+        let Some(site) = self.profile.sites.get_mut(index) else { return };
+        for (sum, more) in [
+            (&mut site.live_bytes, figures.live_bytes),
+            (&mut site.live_count, figures.live_count),
+            (&mut site.leak_bytes, figures.leak_bytes),
+            (&mut site.allocated_bytes, figures.allocated_bytes),
+            (&mut site.allocated_count, figures.allocated_count),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
+    }
+
+    /// The profile under construction, for everything but its frames and sites.
+    pub fn profile(&mut self) -> &mut Profile {
+        &mut self.profile
+    }
+
+    /// The result; its sites sorted as [`Profile::sites`] asks for.
+    pub fn finish(self, mappings: Vec<Mapping>, cut: Option<Cut>) -> Parsed {
+        let mut profile = self.profile;
+        profile.sites.sort_by(|a, b| {
+            (b.leak_bytes, b.live_bytes, b.allocated_bytes)
+                .cmp(&(a.leak_bytes, a.live_bytes, a.allocated_bytes))
+                .then_with(|| a.stack.cmp(&b.stack))
+        });
+        profile.notes.extend(cut.iter().map(Cut::to_string));
+        let addresses = if self.has_addresses { self.addresses } else { Vec::new() };
+        Parsed { profile, addresses, mappings, cut }
+    }
+}
+
+/// What kind of frame a bare `name` stands for, by its look: there is nothing else to go by in formats that keep only names.
+pub(crate) fn kind_by_name(name: &str) -> FrameKind {
+    if name.ends_with(".py") || name.contains(".py:") {
+        return FrameKind::Python;
+    }
+    let native = name.contains("::") || name.contains('(') || name.contains('<') || name.contains(".so");
+    let dotted = name.rsplit_once(['.', '/']).is_some_and(|(class, method)| {
+        !class.is_empty()
+            && !method.is_empty()
+            && class.starts_with(|c: char| c.is_ascii_lowercase())
+            && class.contains(['.', '/'])
+            && class.chars().any(|c| c.is_ascii_uppercase())
+    });
+    // `<init>` and `<clinit>` are Java's own.
+    let java = dotted && (!native || name.ends_with(".<init>") || name.ends_with(".<clinit>"));
+    if java { FrameKind::Java } else { FrameKind::Native }
+}
+
+/// A frame of which only the name is known.
+pub(crate) fn named(name: &str, kind: FrameKind) -> Frame {
+    Frame { name: name.to_owned(), kind, file: None, line: None, module: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_stacks_are_one_site_and_the_worst_is_first() {
+        let mut builder = Builder::new();
+        let main = builder.frame(named("main", FrameKind::Native));
+        let leak = builder.frame(named("leak", FrameKind::Native));
+        assert_eq!(builder.frame(named("main", FrameKind::Native)), main);
+        let bytes = |live_bytes| ProfileSite { live_bytes, ..ProfileSite::default() };
+        builder.add(&[main], &bytes(5));
+        builder.add(&[leak, main], &bytes(4));
+        builder.add(&[leak, main], &bytes(4));
+        let profile = builder.finish(Vec::new(), None).profile;
+        assert_eq!(profile.sites.len(), 2);
+        assert_eq!((profile.sites[0].live_bytes, profile.sites[0].stack.clone()), (8, vec![leak, main]));
+    }
+
+    #[test]
+    fn names_show_their_kind() {
+        for java in ["java.lang.Thread.run", "org/example/App.main", "a.B.<init>"] {
+            assert_eq!(kind_by_name(java), FrameKind::Java, "{java}");
+        }
+        for native in
+            ["malloc", "std::vector<a.b.C>::push_back", "libfoo.so.1", "operator new(unsigned long)", "x.c"]
+        {
+            assert_eq!(kind_by_name(native), FrameKind::Native, "{native}");
+        }
+    }
+}

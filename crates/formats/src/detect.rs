@@ -1,0 +1,98 @@
+//! Which format a file is of, by its content.
+
+use crate::{Error, Parsed};
+use crate::{collapsed, gperftools, heaptrack, jemalloc, json, massif, memcheck, memleak, pprof, sanitizer};
+
+/// A format known here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Format {
+    /// [`collapsed`]
+    Collapsed,
+    /// [`gperftools`]
+    Gperftools,
+    /// [`heaptrack`]
+    Heaptrack,
+    /// [`jemalloc`]
+    Jemalloc,
+    /// [`json`]
+    Json,
+    /// [`massif`]
+    Massif,
+    /// [`memcheck::read_text`]
+    MemcheckText,
+    /// [`memcheck::read_xml`]
+    MemcheckXml,
+    /// [`memleak`]
+    Memleak,
+    /// [`pprof`]
+    Pprof,
+    /// [`sanitizer`]
+    Sanitizer,
+}
+
+impl Format {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Collapsed => "collapsed stacks",
+            Format::Gperftools => "gperftools heap profile",
+            Format::Heaptrack => "heaptrack",
+            Format::Jemalloc => "jemalloc heap profile",
+            Format::Json => "offheap profile",
+            Format::Massif => "massif",
+            Format::MemcheckText => "memcheck report",
+            Format::MemcheckXml => "memcheck report in XML",
+            Format::Memleak => "memleak output",
+            Format::Pprof => "pprof",
+            Format::Sanitizer => "sanitizer report",
+        }
+    }
+}
+
+/// Whether the head of a file is of a format.
+type Test = fn(&[u8]) -> bool;
+
+/// How much of a file is looked at: reports may come after a program's own output.
+const HEAD: usize = 64 << 10;
+
+/// The format of `bytes`, already unwrapped.
+pub fn detect(bytes: &[u8]) -> Option<Format> {
+    let head = bytes.get(..HEAD).unwrap_or(bytes);
+    // The certain ones first; collapsed stacks, which look like much else, last.
+    let tests: [(Test, Format); 11] = [
+        (jemalloc::is, Format::Jemalloc),
+        (gperftools::is, Format::Gperftools),
+        (heaptrack::is, Format::Heaptrack),
+        (massif::is, Format::Massif),
+        (memcheck::is_xml, Format::MemcheckXml),
+        (json::is, Format::Json),
+        (pprof::is, Format::Pprof),
+        (sanitizer::is, Format::Sanitizer),
+        (memcheck::is_text, Format::MemcheckText),
+        (memleak::is, Format::Memleak),
+        (collapsed::is, Format::Collapsed),
+    ];
+    tests.into_iter().find_map(|(is, format)| is(head).then_some(format))
+}
+
+/// Reads `bytes`, already unwrapped, as the profile that [`detect`] says it is.
+///
+/// # Errors
+/// The format is not known or has no profile, or what its reader says.
+pub fn read_profile(bytes: &[u8]) -> Result<Parsed, Error> {
+    match detect(bytes) {
+        Some(Format::Collapsed) => collapsed::read(bytes),
+        Some(Format::Gperftools) => gperftools::read(bytes),
+        Some(Format::Heaptrack) => heaptrack::read(bytes),
+        Some(Format::Jemalloc) => jemalloc::read(bytes),
+        Some(Format::Json) => json::read(bytes),
+        Some(Format::Massif) => massif::read(bytes).map(|massif| massif.stacks),
+        Some(Format::MemcheckText) => memcheck::read_text(bytes),
+        Some(Format::MemcheckXml) => memcheck::read_xml(bytes),
+        Some(Format::Memleak) => memleak::read(bytes),
+        Some(Format::Pprof) => pprof::read(bytes),
+        Some(Format::Sanitizer) => sanitizer::read(bytes),
+        None => Err(Error::NotThis { format: "profile", reason: "its format is not recognised".into() }),
+    }
+}

@@ -1,0 +1,220 @@
+//! Readers on files made by the real tools (`samples/README.md`): totals are those the tools print themselves.
+
+use offheap_formats::{
+    Format, Parsed, detect, gperftools, heaptrack, jemalloc, massif, memcheck, read_profile, sanitizer,
+    unwrap,
+};
+use offheap_model::Profile;
+
+const LIMIT: u64 = 64 << 20;
+
+fn sample(name: &str) -> Vec<u8> {
+    let path = format!("{}/tests/samples/{name}", env!("CARGO_MANIFEST_DIR"));
+    let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    unwrap(&bytes, LIMIT).unwrap().0.into_owned()
+}
+
+fn live(profile: &Profile) -> (u64, u64) {
+    profile
+        .sites
+        .iter()
+        .fold((0, 0), |(bytes, count), site| (bytes + site.live_bytes, count + site.live_count))
+}
+
+fn leaked(profile: &Profile) -> u64 {
+    profile.sites.iter().map(|site| site.leak_bytes).sum()
+}
+
+/// Names of the stack of the largest site whose stack has `name`.
+fn stack_with<'a>(profile: &'a Profile, name: &str) -> Vec<&'a str> {
+    let stacks = profile.sites.iter().map(|site| {
+        site.stack.iter().map(|index| profile.frames[*index as usize].name.as_str()).collect::<Vec<_>>()
+    });
+    stacks.into_iter().find(|stack| stack.iter().any(|frame| frame.contains(name))).expect("such a stack")
+}
+
+#[test]
+fn each_is_recognised_by_its_content() {
+    for (name, format) in [
+        ("memcheck.txt", Format::MemcheckText),
+        ("memcheck.xml", Format::MemcheckXml),
+        ("massif.out", Format::Massif),
+        ("heaptrack.zst", Format::Heaptrack),
+        ("heaptrack.raw.zst", Format::Heaptrack),
+        ("asan.txt", Format::Sanitizer),
+        ("lsan.txt", Format::Sanitizer),
+        ("asan_overflow.txt", Format::Sanitizer),
+        ("gperftools.heap", Format::Gperftools),
+        ("jemalloc.heap", Format::Jemalloc),
+    ] {
+        assert_eq!(detect(&sample(name)), Some(format), "{name}");
+    }
+    for other in [&b""[..], b"\x7fELF\x02\x01\x01", b"#!/bin/sh\necho 1 2 3\n", b"hello", b"v", b"{}"] {
+        assert_eq!(detect(other), None, "{}", String::from_utf8_lossy(other));
+    }
+}
+
+#[test]
+fn leak_reports_have_every_byte_once() {
+    for name in ["memcheck.txt", "memcheck.xml", "asan.txt", "lsan.txt", "heaptrack.zst", "heaptrack.raw.zst"]
+    {
+        let parsed = read_profile(&sample(name)).unwrap();
+        assert_eq!(leaked(&parsed.profile), 409_954, "{name}");
+        // heaptrack counts what valgrind's and gcc's allocators of the C++ runtime do not; not here, all is freed.
+        assert_eq!(live(&parsed.profile), (409_954, 212), "{name}");
+        assert_eq!(parsed.cut, None, "{name}");
+    }
+}
+
+#[test]
+fn frames_have_their_file_and_line() {
+    for name in ["memcheck.txt", "memcheck.xml", "lsan.txt", "heaptrack.zst"] {
+        let profile = read_profile(&sample(name)).unwrap().profile;
+        let stack = stack_with(&profile, "app::leak_small(int)");
+        let frame = profile.frames.iter().find(|frame| frame.name == "app::leak_small(int)").unwrap();
+        assert!(frame.file.as_deref().unwrap().ends_with("leak.cpp"), "{name}: {frame:?}");
+        assert_eq!(frame.line, Some(7), "{name}");
+        if name != "lsan.txt" {
+            // The fast unwinder of the sanitizers stops here.
+            assert_eq!(
+                stack[stack.iter().position(|n| n.contains("leak_small")).unwrap() + 1],
+                "app::run()",
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_report_without_leaks_says_what_it_is_about() {
+    let error = sanitizer::read(&sample("asan_overflow.txt")).unwrap_err().to_string();
+    assert!(error.contains("heap-buffer-overflow"), "{error}");
+    assert!(memcheck::read_text(b"==1== Memcheck, a memory error detector\n").is_err());
+}
+
+#[test]
+fn massif_has_its_peak_and_its_course() {
+    let massif = massif::read(&sample("massif.out")).unwrap();
+    assert_eq!((massif.command.as_str(), massif.time_unit.as_str()), ("./leak", "i"));
+    // Snapshot 27 is the one marked as the peak; massif allows itself 1 %, and a later one is 98 bytes larger.
+    assert_eq!(massif.snapshots[27].heap_bytes, 483_659);
+    assert_eq!(live(&massif.stacks.profile).0, 483_659, "own parts of the tree sum to the whole");
+    assert_eq!(massif.snapshots[1].heap_bytes, 72_704);
+    assert_eq!(stack_with(&massif.stacks.profile, "app::big()").last(), Some(&"main"));
+}
+
+#[test]
+fn gperftools_sums_to_its_header() {
+    let bytes = sample("gperftools.heap");
+    let header: Vec<u64> = String::from_utf8_lossy(&bytes)
+        .lines()
+        .next()
+        .unwrap()
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    let parsed = gperftools::read(&bytes).unwrap();
+    assert_eq!(live(&parsed.profile), (header[1], header[0]));
+    check_addresses(&parsed);
+}
+
+#[test]
+fn jemalloc_sums_to_its_header_and_is_scaled_up_where_sampled() {
+    let parsed = jemalloc::read(&sample("jemalloc.heap")).unwrap();
+    assert_eq!(live(&parsed.profile), (550_784, 213));
+    check_addresses(&parsed);
+    let sampled = jemalloc::read(&sample("jemalloc-sampled.heap")).unwrap().profile;
+    // 60,000 blocks of 200 bytes (usable: 224), seen 218 times. Poisson's 95 % for 218 is ± 13 %.
+    let small = sampled.sites.iter().find(|site| site.live_bytes / site.live_count.max(1) == 223).unwrap();
+    assert!((52_000..68_000).contains(&small.live_count), "{small:?}");
+    // 20 of 600,000 (usable: 655,360): far above the interval, so hardly scaled.
+    let large = sampled.sites.iter().find(|site| site.live_bytes / site.live_count.max(1) > 600_000).unwrap();
+    assert_eq!((large.live_count, large.live_bytes / 10_000), (20, 1310));
+}
+
+fn check_addresses(parsed: &Parsed) {
+    assert_eq!(parsed.addresses.len(), parsed.profile.frames.len());
+    let in_leak = parsed
+        .profile
+        .frames
+        .iter()
+        .filter(|frame| frame.module.as_deref().is_some_and(|module| module.ends_with("/leak")));
+    assert!(in_leak.count() >= 3, "frames of the program know their module");
+    assert!(parsed.mappings.iter().any(|mapping| mapping.path.ends_with("libc.so.6")));
+}
+
+#[test]
+fn raw_heaptrack_keeps_addresses_and_modules() {
+    let parsed = heaptrack::read(&sample("heaptrack.raw.zst")).unwrap();
+    check_addresses(&parsed);
+    let allocated: u64 = parsed.profile.sites.iter().map(|site| site.allocated_count).sum();
+    // heaptrack_print: "calls to allocation functions: 313"
+    assert_eq!(allocated, 313);
+}
+
+#[test]
+fn a_file_that_is_cut_off_gives_its_part_and_says_where_it_ends() {
+    for name in ["gperftools.heap", "jemalloc.heap", "heaptrack.zst", "heaptrack.raw.zst", "massif.out"] {
+        let bytes = sample(name);
+        let stop = match name {
+            "massif.out" => bytes.windows(10).position(|w| w == b" n1: 40000").unwrap() + 40,
+            "gperftools.heap" | "jemalloc.heap" => {
+                bytes.windows(9).position(|w| w == b"MAPPED_LI").unwrap() - 30
+            }
+            _ => bytes.len() - 3,
+        };
+        let parsed = read_profile(&bytes[..stop]).unwrap();
+        let cut = parsed.cut.unwrap_or_else(|| panic!("{name} does not say that it is cut off"));
+        assert!(cut.at <= stop as u64 && !parsed.profile.notes.is_empty(), "{name}");
+        if name != "massif.out" {
+            assert!(!parsed.profile.sites.is_empty(), "{name}");
+        }
+    }
+}
+
+/// Every reader on every sample, cut off anywhere and with bytes changed: it may refuse, it may not panic.
+#[test]
+fn nothing_makes_a_reader_panic() {
+    type Reader = fn(&[u8]) -> bool;
+    let readers: [Reader; 12] = [
+        |bytes| offheap_formats::collapsed::read(bytes).is_ok(),
+        |bytes| gperftools::read(bytes).is_ok(),
+        |bytes| heaptrack::read(bytes).is_ok(),
+        |bytes| jemalloc::read(bytes).is_ok(),
+        |bytes| offheap_formats::json::read(bytes).is_ok(),
+        |bytes| massif::read(bytes).is_ok(),
+        |bytes| memcheck::read_text(bytes).is_ok(),
+        |bytes| memcheck::read_xml(bytes).is_ok(),
+        |bytes| offheap_formats::memleak::read(bytes).is_ok(),
+        |bytes| offheap_formats::pprof::read(bytes).is_ok(),
+        |bytes| sanitizer::read(bytes).is_ok(),
+        |bytes| read_profile(bytes).is_ok(),
+    ];
+    let folder = format!("{}/tests/samples", env!("CARGO_MANIFEST_DIR"));
+    let mut seed = 0x9e37_79b9_7f4a_7c15u64;
+    let mut random = move |below: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed % below.max(1) as u64) as usize
+    };
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let bytes = sample(&name);
+        for round in 0..120 {
+            let mut mutant = bytes.clone();
+            if round % 3 == 0 {
+                mutant.truncate(random(bytes.len()));
+            }
+            for _ in 0..round % 9 {
+                let at = random(mutant.len());
+                if let Some(byte) = mutant.get_mut(at) {
+                    *byte = *b"0f9-+:@=<>;[]() \n\x00\xff\xf0nvsti"[random(25)..].first().unwrap();
+                }
+            }
+            for read in readers {
+                read(&mutant);
+            }
+        }
+    }
+}
