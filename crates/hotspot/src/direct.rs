@@ -5,7 +5,7 @@ use crate::classes::{ATOMIC_LONG, BITS, KnownClasses, mirror};
 use crate::oops::Oops;
 use crate::vm::Vm;
 
-/// The first release whose NIO keeps its temporary buffers out of Bits (JDK-8344882's family; seen on 25).
+/// The first release whose NIO keeps its temporary buffers out of Bits (measured: 21 counts them, 25 does not).
 const HIDES_TEMPORARY: u32 = 25;
 
 /// Reads the counters; `None` where the class is not loaded.

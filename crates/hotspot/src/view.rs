@@ -43,7 +43,7 @@ pub struct View {
     pub class_space: Space,
     /// All code heaps together.
     pub code_cache: Space,
-    /// Loaded classes.
+    /// Loaded classes, arrays included (without libjvm's symbols: without arrays).
     pub classes: Option<u64>,
     /// Classes unloaded since the start.
     pub classes_unloaded: Option<u64>,
