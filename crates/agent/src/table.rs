@@ -88,6 +88,9 @@ pub unsafe fn publish(base: *mut u8, write_header: impl FnOnce(&mut Header)) {
     FILE.store(base, Release);
 }
 
+/// Index of a frame for which there was no room: walks go on, but leave it out.
+pub const LOST: u32 = u32::MAX - 1;
+
 /// Result of looking for a place in an interned table.
 enum Slot {
     Known(u32),
@@ -171,12 +174,13 @@ impl File {
         }
     }
 
-    /// Interns a frame under a key that identifies it; `fill` makes the rest when the frame is new.
-    pub fn frame(&self, key: u64, fill: impl FnOnce() -> NewFrame) -> Option<u32> {
+    /// Interns a frame under a key that identifies it; `fill` makes the rest when the frame is new. [`LOST`] if there
+    /// is no room.
+    pub fn frame(&self, key: u64, fill: impl FnOnce() -> NewFrame) -> u32 {
         let key = key | 1;
         let l = self.layout();
         match self.intern::<FrameRec>(l.frames, key) {
-            Slot::Known(i) => Some(i),
+            Slot::Known(i) => i,
             Slot::Claimed(i) => {
                 let f = fill();
                 let r: *mut FrameRec = self.record(l.frames, u64::from(i));
@@ -193,9 +197,12 @@ impl File {
                     (&raw mut (*r).kind).write(f.kind as u8);
                     (*r).check.store(frame_check(key, f.pc, words, f.kind as u8), Release);
                 }
-                Some(i)
+                i
             }
-            Slot::Full => None,
+            Slot::Full => {
+                count(Counter::FramesFull);
+                LOST
+            }
         }
     }
 

@@ -46,7 +46,8 @@ impl Drop for Lines {
 
 fn sizes(file: &Path) -> Vec<u64> {
     let bytes = std::fs::read(file).unwrap();
-    let mut all: Vec<u64> = Reader::new(&bytes).unwrap().samples().map(|s| s.size).filter(|s| *s >= 70000).collect();
+    let mut all: Vec<u64> =
+        Reader::new(&bytes).unwrap().samples().map(|s| s.size).filter(|s| *s >= 70000).collect();
     all.sort_unstable();
     all
 }

@@ -363,7 +363,7 @@ pub enum FrameKind {
 pub struct FrameRec {
     /// Hash of what identifies the frame; 0: free slot.
     pub key: AtomicU64,
-    /// Native, stub: the return address. Java: the bytecode index, `u64::MAX` if unknown.
+    /// Native: the return address (stubs: one of them). Java: the bytecode index, `u64::MAX` if unknown.
     pub pc: u64,
     /// Native: index into `modules` plus one; 0: none.
     pub module: u32,

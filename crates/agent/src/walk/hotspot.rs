@@ -10,7 +10,7 @@
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize};
 
-use offheap_live::{FrameKind, combine, mix, stack_flags};
+use offheap_live::{Counter, FrameKind, combine, mix, stack_flags};
 
 use super::names;
 use super::vmstructs::{self, Field, get};
@@ -19,7 +19,7 @@ use crate::arch::{Regs, Thread};
 use crate::elf::{Dynamic, Object};
 use crate::guard::{peek, readable};
 use crate::real;
-use crate::table::NewFrame;
+use crate::table::{File, LOST, NewFrame};
 
 /// Most code heaps that a code cache has: non-nmethods, profiled, non-profiled, hot (JDK 26), and room.
 const MAX_HEAPS: usize = 8;
@@ -389,9 +389,7 @@ fn interpreted(w: &mut Walk, trusted: bool) -> Option<Regs> {
                 .and_then(names::code_base)
                 .filter(|&base| bcp >= base && bcp - base < 65536)
                 .map_or(-1, |base| (bcp - base) as i32);
-            let file = w.file;
-            let id =
-                file.frame(mix(key ^ 0x1217), || java_frame(file, method, bci, FrameKind::Interpreted, 0))?;
+            let id = java_frame(w.file, method, bci, FrameKind::Interpreted, 0);
             cache_put(key, Cached { rule: step::INTERPRETER << 56, frame: id, tag: 0 });
             id
         }
@@ -401,14 +399,23 @@ fn interpreted(w: &mut Walk, trusted: bool) -> Option<Regs> {
     Some(caller)
 }
 
-fn java_frame(file: crate::table::File, method: u64, bci: i32, kind: FrameKind, next: u32) -> NewFrame {
-    let n = names::of_method(file, method, bci).unwrap_or_else(|| {
-        crate::table::count(offheap_live::Counter::NamesLost);
-        names::Names::default()
-    });
-    let kind = if n.native && matches!(kind, FrameKind::Interpreted) { FrameKind::JavaNative } else { kind };
-    let pc = if bci < 0 || n.native { u64::MAX } else { bci as u64 };
-    NewFrame { pc, class: n.class, name: n.name, file: n.file, line: n.line, next, kind, module: 0 }
+/// Interns a Java frame. It is recognised by its method and place, not by its machine code: what is compiled again
+/// and again stays one frame.
+fn java_frame(file: File, method: u64, bci: i32, kind: FrameKind, next: u32) -> u32 {
+    // SAFETY: untrusted: everything is peeked at.
+    let identity = unsafe { names::identity(method, false) }.unwrap_or(0);
+    let place = u64::from(bci as u32) << 32 | u64::from(next);
+    let key = combine(combine(combine(identity, method), place), kind as u64 + 0x4a00);
+    file.frame(mix(key), || {
+        let n = names::of_method(file, method, bci).unwrap_or_else(|| {
+            crate::table::count(Counter::NamesLost);
+            names::Names::default()
+        });
+        let kind =
+            if n.native && matches!(kind, FrameKind::Interpreted) { FrameKind::JavaNative } else { kind };
+        let pc = if bci < 0 || n.native { u64::MAX } else { bci as u64 };
+        NewFrame { pc, class: n.class, name: n.name, file: n.file, line: n.line, next, kind, module: 0 }
+    })
 }
 
 /// A rule for generated code: how to step, a frame's size in words, and how far before the address its blob begins.
@@ -456,12 +463,11 @@ fn make_frame(w: &Walk, b: u64, pc: u64, key: u64) -> Option<Cached> {
         return None;
     }
     let nmethod = name == b"nmethod" || name == b"native nmethod";
-    let identity = combine(combine(pc, b), u64::from(tag(b, if nmethod { step::SIZED } else { 0 })?));
     let (step, frame, flags) = if name == b"Interpreter" {
         (step::INTERPRETER, 0, 0)
     } else if nmethod && words > 0 {
         let (real_pc, deoptimised) = undeoptimised(w, b, pc);
-        let frame = compiled(w, b, real_pc, identity, name == b"native nmethod")?;
+        let frame = compiled(file, b, real_pc, name == b"native nmethod")?;
         (step::SIZED, frame, if deoptimised { DEOPTIMISED } else { 0 })
     } else if Some(pc) == get(Field::CallStubReturn).and_then(|at| peek::<u64>(at as u64)) {
         (step::ENTRY, 0, 0)
@@ -469,10 +475,9 @@ fn make_frame(w: &Walk, b: u64, pc: u64, key: u64) -> Option<Cached> {
         // The frames below live in a heap object until the virtual thread returns to them.
         (step::STOP, 0, 0)
     } else {
-        let id = file.frame(mix(identity ^ 0x5708), || NewFrame {
-            name: file.string(name),
-            ..NewFrame::at(FrameKind::Stub, pc)
-        })?;
+        let key = mix(offheap_live::hash_bytes(name) ^ 0x5708);
+        let id =
+            file.frame(key, || NewFrame { name: file.string(name), ..NewFrame::at(FrameKind::Stub, pc) });
         (if words > 0 { step::STUB } else { step::FRAME_POINTER }, id, 0)
     };
     let cached = Cached { rule: rule(step, words, distance) | flags, frame, tag: tag(b, step)? };
@@ -498,8 +503,7 @@ fn undeoptimised(w: &Walk, b: u64, pc: u64) -> (u64, bool) {
 }
 
 /// Interns a compiled frame with everything inlined into it; the index of the innermost.
-fn compiled(w: &Walk, b: u64, pc: u64, key: u64, native: bool) -> Option<u32> {
-    let file = w.file;
+fn compiled(file: File, b: u64, pc: u64, native: bool) -> Option<u32> {
     let method: u64 = blob(b, Field::CompiledMethod)?;
     let level: u8 = blob(b, Field::CompileLevel).unwrap_or(0);
     let kind = match (native, level) {
@@ -510,17 +514,15 @@ fn compiled(w: &Walk, b: u64, pc: u64, key: u64, native: bool) -> Option<u32> {
     let mut scopes = [(0u64, 0i32); MAX_INLINED];
     let n = if native { None } else { read_scopes(b, pc, &mut scopes) }.unwrap_or(0);
     if n == 0 {
-        return file.frame(mix(combine(key, pc)), || java_frame(file, method, -1, kind, 0));
+        return Some(java_frame(file, method, -1, kind, 0));
     }
-    let mut next = 0;
-    let mut id = None;
+    let (mut next, mut id) = (0, LOST);
     for (depth, &(method, bci)) in scopes.get(..n)?.iter().enumerate().rev() {
         let kind = if depth + 1 == n { kind } else { FrameKind::Inlined };
-        let frame_key = mix(combine(combine(key, pc), depth as u64 + 1));
-        id = file.frame(frame_key, || java_frame(file, method, bci, kind, next));
-        next = id? + 1;
+        id = java_frame(file, method, bci, kind, next);
+        next = if id == LOST { 0 } else { id + 1 };
     }
-    id
+    Some(id)
 }
 
 /// The methods at a return address, innermost first: PcDesc → ScopeDesc and its senders.
@@ -605,9 +607,6 @@ pub fn compiling(w: &Walk, java_thread: u64) -> Option<u32> {
     let task: u64 = peek(env.wrapping_add_signed(get(Field::EnvTask)?))?;
     let method: u64 = peek(task.wrapping_add_signed(get(Field::TaskMethod)?))?;
     // SAFETY: untrusted: everything is peeked at.
-    let identity = unsafe { names::identity(method, false) }?;
-    let file = w.file;
-    file.frame(mix(combine(identity, method) ^ 0xc0de), || {
-        java_frame(file, method, -1, FrameKind::Compiling, 0)
-    })
+    unsafe { names::identity(method, false) }?;
+    Some(java_frame(w.file, method, -1, FrameKind::Compiling, 0))
 }

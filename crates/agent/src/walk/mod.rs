@@ -14,7 +14,7 @@ use crate::arch::{self, Regs, Thread};
 use crate::guard::Stack;
 use crate::hooks;
 use crate::modules::{self, Guard};
-use crate::table::{self, File, NewFrame};
+use crate::table::{self, File, LOST, NewFrame};
 use cfi::{Cfa, Fp, Rule};
 
 /// What came of a walk.
@@ -41,6 +41,10 @@ impl Walk {
     }
 
     fn push(&mut self, frame: u32) {
+        if frame == LOST {
+            self.flags |= stack_flags::NATIVE_GAP;
+            return;
+        }
         if let Some(place) = self.frames.get_mut(self.len) {
             *place = frame;
             self.len += 1;
@@ -203,11 +207,9 @@ fn walk(w: &mut Walk, t: &Thread, modules: &Guard) -> Option<()> {
             }
         } else {
             own = false;
-            if let Some(c) = entry {
-                w.push(c.frame);
-            }
+            w.push(entry.frame);
         }
-        let rule = entry.map_or(0, |c| c.rule);
+        let rule = entry.rule;
         let sp = w.regs.sp;
         match step_packed(w.regs, rule, &w.stack) {
             Some(next) => {
@@ -254,17 +256,17 @@ fn walk(w: &mut Walk, t: &Thread, modules: &Guard) -> Option<()> {
 
 /// What is known of a native code address.
 #[inline]
-fn native(w: &Walk, modules: &Guard, at: u64, pc: u64) -> Option<Cached> {
+fn native(w: &Walk, modules: &Guard, at: u64, pc: u64) -> Cached {
     let key = combine(at, u64::from(modules.generation()));
     match cache_get(key) {
-        Some(c) => Some(c),
+        Some(c) => c,
         None => resolve_native(w, modules, at, pc, key),
     }
 }
 
 #[cold]
 #[inline(never)]
-fn resolve_native(w: &Walk, modules: &Guard, at: u64, pc: u64, key: u64) -> Option<Cached> {
+fn resolve_native(w: &Walk, modules: &Guard, at: u64, pc: u64, key: u64) -> Cached {
     let module = modules.find(at);
     let (kind, record) = match module {
         Some(m) => (FrameKind::Native, m.record),
@@ -273,13 +275,9 @@ fn resolve_native(w: &Walk, modules: &Guard, at: u64, pc: u64, key: u64) -> Opti
     let rule = module.and_then(|m| m.rule_at(at)).map_or(0, Rule::pack);
     let frame_key = mix(combine(combine(0x6e61, pc), u64::from(record)));
     let frame = w.file.frame(frame_key, || NewFrame { module: record, ..NewFrame::at(kind, pc) });
-    let Some(frame) = frame else {
-        table::count(Counter::FramesFull);
-        return None;
-    };
     let cached = Cached { rule, frame, tag: 0 };
     cache_put(key, cached);
-    Some(cached)
+    cached
 }
 
 /// The caller if this frame keeps the old conventions: believed only if it leads into known code.
