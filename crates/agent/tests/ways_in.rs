@@ -133,6 +133,35 @@ fn another_copy_hands_its_commands_on() {
     assert_eq!(sizes(&file), [70001]);
 }
 
+/// Starting and stopping leaves nothing behind: no mapping, no descriptor, no memory.
+#[test]
+fn two_thousand_cycles_leak_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("cycles.live");
+    let mut p = Lines::start(&mut Command::new(program(dir.path())));
+    let pid = p.child.id();
+    let load = |options: &str| format!("load {} {options}", common::agent().display());
+    let held = || {
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap().lines().count();
+        let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let size = status.lines().find(|l| l.starts_with("VmSize")).unwrap().to_owned();
+        (maps, fds, size)
+    };
+    let start = load(&format!("file={},interval=4096", file.display()));
+    assert_eq!(p.tell(&start), "0");
+    for _ in 0..10 {
+        assert_eq!(p.tell(&load("cmd=stop")), "0");
+        assert_eq!(p.tell(&start), "0");
+    }
+    let before = held();
+    for _ in 0..2000 {
+        assert_eq!(p.tell(&load("cmd=stop")), "0");
+        assert_eq!(p.tell(&start), "0");
+    }
+    assert_eq!(held(), before);
+}
+
 #[test]
 fn refuses_what_it_can_not_do() {
     let dir = tempfile::tempdir().unwrap();
