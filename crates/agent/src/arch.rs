@@ -55,6 +55,18 @@ pub fn thread() -> &'static Thread {
     }
 }
 
+/// pthread_self(): glibc's control block of the thread, which for threads of pthread_create lies at the top of their
+/// stack.
+#[inline(always)]
+pub fn thread_pointer() -> u64 {
+    let p;
+    // SAFETY: fs:0 holds the thread pointer by the x86-64 TLS ABI, and glibc's pthread_t is that.
+    unsafe {
+        asm!("mov {0}, qword ptr fs:[0]", out(reg) p, options(pure, readonly, nostack, preserves_flags))
+    };
+    p
+}
+
 /// The registers that unwinding follows.
 #[derive(Clone, Copy, Debug)]
 pub struct Regs {

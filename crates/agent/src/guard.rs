@@ -68,8 +68,12 @@ impl Stack {
         let t = arch::thread();
         let page = sp & !(PAGE - 1);
         let (lo, hi) = t.stack.get();
-        let known = t.stack_epoch.get() == UNMAPS.load(Relaxed);
-        if known && sp >= lo && sp < hi {
+        // A thread's own stack, at whose top its control block lies, stays as it is. Others (coroutines) come and go,
+        // and not every unmapping is seen: then at least the top must still be there.
+        let home = arch::thread_pointer();
+        let own = home >= lo && home < hi.saturating_add(2 * PAGE);
+        let known = t.stack_epoch.get() == UNMAPS.load(Relaxed) || own;
+        if known && sp >= lo && sp < hi && (own || readable(hi - PAGE, 8)) {
             return Stack { lo: Cell::new(lo), hi: Cell::new(hi) };
         }
         // Deeper than before on the same stack: everything in between must be readable.

@@ -26,7 +26,15 @@
 //! stop or ask · 104 no allocator found · 105 another agent is busy starting.
 //!
 //! Under LD_PRELOAD the same options come from the environment: `OFFHEAP_FILE`, `OFFHEAP_SIZE`,
-//! `OFFHEAP_INTERVAL`; without `OFFHEAP_FILE` the library stays asleep.
+//! `OFFHEAP_INTERVAL`; without `OFFHEAP_FILE`, or under a file name without `offheap_agent`, the library stays asleep.
+//!
+//! What it sees, as tests/coverage.rs holds it against glibc, jemalloc and tcmalloc, preloaded and loaded late: malloc,
+//! calloc, realloc, reallocarray, posix_memalign, aligned_alloc, memalign, valloc, pvalloc, operator new (also of
+//! allocators that bring their own), libc's own calls (strdup), mmap, mremap, thread stacks; from the executable and
+//! every library, loaded before or after, by any caller, with RTLD_DEEPBIND or by a search path of the caller's;
+//! through pointers in tables, and by dlsym before or after. Not seen: sbrk, direct system calls, other dlmopen
+//! namespaces, allocators linked into the executable (its own calls), constructors of libraries loaded late in attach
+//! mode (for mmap also when preloaded), and pointers that were kept in heap memory before the agent came.
 
 // The product is built with panic=abort and without std: no panic machinery in the target, no symbol newer than
 // glibc 2.17. Tests and everyday builds keep std, which the test harness needs.

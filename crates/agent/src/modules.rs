@@ -80,11 +80,17 @@ static GENERATION: AtomicU32 = AtomicU32::new(0);
 /// Raised when some library in the process has a DT_RPATH.
 static RPATH_SEEN: AtomicU32 = AtomicU32::new(0);
 
-/// The agent's own text, and in it the hooks of allocating functions.
+/// The agent's own address range.
 static OWN_START: AtomicU64 = AtomicU64::new(0);
 static OWN_END: AtomicU64 = AtomicU64::new(0);
 
-/// The agent's own address range.
+/// Tells where the agent itself is; before the first table.
+pub fn set_own(start: u64, end: u64) {
+    OWN_START.store(start, Relaxed);
+    OWN_END.store(end, Relaxed);
+}
+
+/// Whether an address is the agent's own.
 #[inline]
 pub fn is_own(pc: u64) -> bool {
     pc >= OWN_START.load(Relaxed) && pc < OWN_END.load(Relaxed)
@@ -295,11 +301,6 @@ impl Build {
                 self.changed = true;
                 if rpath {
                     RPATH_SEEN.store(1, Relaxed);
-                }
-                let own = is_own as *const () as u64;
-                if own >= start && own < end {
-                    OWN_START.store(start, Relaxed);
-                    OWN_END.store(end, Relaxed);
                 }
                 let (hdr, section_start, image) = unwind_tables(o, build_id).unwrap_or((0, 0, Image::NONE));
                 if image.at.is_null() {

@@ -152,6 +152,12 @@ pub fn is_libc(o: &Object, d: &Dynamic) -> bool {
 
 /// Finds the real functions. False if there is no allocator to be found.
 pub fn resolve() -> bool {
+    elf::for_each(|o| {
+        if is_self(o) {
+            let (start, end) = o.range();
+            modules::set_own(start, end);
+        }
+    });
     let [process, libc] = &REAL.0;
     let mut complete = true;
     for (i, name) in NAMES.iter().enumerate() {

@@ -229,7 +229,7 @@ fn sample_region(start: u64, end: u64, size: u64, kind: RegionKind) {
                 held.file.add_allocated(record.stack, record.size, record.weight);
             }
         }
-        None => table::count(Counter::DropReentrant),
+        None => table::count(Counter::DropRegionsFull),
     }
 }
 
@@ -286,14 +286,14 @@ pub fn put_back(record: &RegionRec, start: u64, len: u64) {
         }
         held.add(RegionRec { start, end, size, ..*record });
     } else {
-        table::count(Counter::DropReentrant);
+        table::count(Counter::DropRegionsFull);
     }
 }
 
 /// Adds a thread's stack; false if there is no room.
 pub fn add(record: RegionRec) -> bool {
     let Some(held) = Held::new() else {
-        table::count(Counter::DropReentrant);
+        table::count(Counter::DropRegionsFull);
         return false;
     };
     // The same stack again, from the C library's cache: its last thread's end went unseen.

@@ -11,6 +11,7 @@ use core::cell::UnsafeCell;
 
 use offheap_live::{Counter, RegionKind, RegionRec};
 
+use crate::arch::thread_pointer;
 use crate::real::{Function, Helper, helper, real};
 use crate::regions;
 use crate::sample;
@@ -168,16 +169,6 @@ unsafe extern "C" fn begin(birth: *const Birth) -> Work {
 /// The slot's destructor.
 unsafe extern "C" fn ended(_: *mut c_void) {
     regions::thread_ended(thread_pointer());
-}
-
-/// pthread_self().
-fn thread_pointer() -> u64 {
-    let p;
-    // SAFETY: fs:0 holds the thread pointer by the x86-64 TLS ABI, and glibc's pthread_t is that.
-    unsafe {
-        core::arch::asm!("mov {0}, qword ptr fs:[0]", out(reg) p, options(pure, readonly, nostack, preserves_flags));
-    }
-    p
 }
 
 unsafe extern "C" {

@@ -138,7 +138,7 @@ pub enum Counter {
     DropTableFull = 2,
     /// Dropped: no room for another stack.
     DropStacksFull = 3,
-    /// Dropped: no room for another region.
+    /// Dropped: no room for another region, or the table of regions was held for too long by others.
     DropRegionsFull = 4,
     /// Dropped: the sample fell into the agent's own work (a signal handler that allocates).
     DropReentrant = 5,
