@@ -191,11 +191,9 @@ impl Collector {
         let mut account = account(vmas, memory.pagemap(), &Claims::settle(claims), |vma| defaults.label(vma));
         let threads = stacks.take(&mut account);
 
-        let hidden = match (&self.hotspot, &view, &jvm) {
-            (Some(hotspot), Some(view), Some(jvm))
-                if effort.deep && view.direct.is_some_and(|d| d.hides_temporary) =>
-            {
-                hidden_direct(hotspot, &memory, jvm, heap.as_ref())
+        let uncounted = match (&self.hotspot, &view, &jvm) {
+            (Some(hotspot), Some(view), Some(jvm)) if is_scan_worth_it(view, effort) => {
+                uncounted_direct(hotspot, &memory, jvm, heap.as_ref())
             }
             _ => None,
         };
@@ -208,7 +206,7 @@ impl Collector {
                     None => Owner::Unknown(jvm),
                 },
             };
-            split(&mut account, heap, labels, owner, hidden.unwrap_or(0));
+            split(&mut account, heap, labels, owner, uncounted.unwrap_or(0));
         }
 
         self.cgroup = Cgroup::of(&self.process);
@@ -236,7 +234,7 @@ impl Collector {
         if let Some(jvm) = &mut snapshot.jvm {
             jvm.heap.resident_bytes = heap_rss / u64::from(jvm.heap.mapped_times.max(1));
             if let Some(direct) = &mut jvm.direct {
-                direct.hidden_bytes = hidden;
+                direct.hidden_bytes = uncounted;
             }
         }
         snapshot.notes = notes::notes(&snapshot, view.as_ref(), self.blind.as_deref(), pymalloc.as_ref());
@@ -305,9 +303,18 @@ impl Collector {
 /// A JVM of which nothing is known, for the split.
 static EMPTY_JVM: std::sync::LazyLock<Jvm> = std::sync::LazyLock::new(Jvm::default);
 
-/// Direct buffers whose chunks were found but which Bits doesn't count: the buffers the Java heap refers to, as far as
-/// their memory is a live chunk, less what Bits counts.
-fn hidden_direct(hotspot: &HotSpot, memory: &Memory, jvm: &Jvm, heap: Option<&Heap>) -> Option<u64> {
+/// Whether to look for direct buffers in the Java heap: where the JDK keeps some out of Bits, and under ZGC where Bits can't
+/// be read because its class mirror was moved and the reference to it not healed yet, which happens at the next marking.
+fn is_scan_worth_it(view: &View, effort: Effort) -> bool {
+    match view.direct {
+        Some(direct) => effort.deep && direct.hides_temporary,
+        None => view.gc == "Z",
+    }
+}
+
+/// Direct buffers that Bits doesn't count or that couldn't be read there: those the Java heap refers to, as far as their
+/// memory is a live chunk, less what Bits counts.
+fn uncounted_direct(hotspot: &HotSpot, memory: &Memory, jvm: &Jvm, heap: Option<&Heap>) -> Option<u64> {
     let found = hotspot.direct_buffers(memory, HEAP_SCAN_BUDGET);
     if found.incomplete.is_some() {
         return None;

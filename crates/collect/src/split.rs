@@ -74,7 +74,7 @@ pub fn split(account: &mut Account, heap: &Heap, labels: &HeapLabels, owner: Own
             let shares = vec![
                 (Label::new(Domain::DirectMemory, "direct buffers", "java.nio.Bits"), direct),
                 (
-                    Label::new(Domain::DirectMemory, "NIO's hidden temporary buffers", "Java heap scan"),
+                    Label::new(Domain::DirectMemory, "direct buffers not in Bits", "Java heap scan"),
                     extra_direct,
                 ),
             ];

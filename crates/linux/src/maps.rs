@@ -143,12 +143,12 @@ fn parse_figure(line: &[u8], vma: &mut Vma) {
         b"Rss" => &mut vma.rss,
         b"Pss" => &mut vma.pss,
         b"Private_Clean" | b"Private_Hugetlb" => {
-            vma.private += kib(&value[1..]);
+            vma.private = vma.private.saturating_add(kib(&value[1..]));
             return;
         }
         b"Private_Dirty" => {
             vma.private_dirty = kib(&value[1..]);
-            vma.private += vma.private_dirty;
+            vma.private = vma.private.saturating_add(vma.private_dirty);
             return;
         }
         b"Anonymous" => &mut vma.anonymous,

@@ -127,12 +127,10 @@ impl Pagemap {
             // borrowed by nobody else during the call; without a write flag the call changes nothing in the target.
             let found = unsafe { libc::ioctl(self.file.as_raw_fd(), PAGEMAP_SCAN, &raw mut argument) };
             let Ok(found) = usize::try_from(found) else {
-                // The range may lie beyond user space or the process may be gone; only "unknown call" asks for the other way.
-                let unknown = matches!(
-                    std::io::Error::last_os_error().raw_os_error(),
-                    Some(libc::ENOTTY | libc::EINVAL | libc::ENOSYS)
-                );
-                if unknown && runs.is_empty() {
+                // Kernels before 6.7 know no call on this file at all. Any other refusal is about the range (beyond user
+                // space) or the process (gone), and reading entry by entry would fare no better.
+                let unknown = std::io::Error::last_os_error().raw_os_error() == Some(libc::ENOTTY);
+                if unknown {
                     self.scan_works.set(false);
                     return false;
                 }

@@ -504,7 +504,7 @@ mod tests {
         let text = screen(&mut growing(), 80, 24);
         assert!(text.contains("RSS 179 MiB") && text.contains("grows +1.00 MiB/s"), "{text}");
         let malloc = text.lines().find(|line| line.starts_with("malloc")).unwrap();
-        assert!(malloc.contains("129 MiB") && malloc.contains('▁') && malloc.contains('█'), "{malloc}");
+        assert!(malloc.contains("129 MiB") && malloc.contains('▂') && malloc.contains('█'), "{malloc}");
     }
 
     #[test]
