@@ -1,7 +1,9 @@
 //! Which format a file is of, by its content.
 
 use crate::{Error, Parsed};
-use crate::{collapsed, gperftools, heaptrack, jemalloc, json, massif, memcheck, memleak, pprof, sanitizer};
+use crate::{
+    collapsed, gperftools, heaptrack, jemalloc, jfr, json, massif, memcheck, memleak, pprof, sanitizer,
+};
 
 /// A format known here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,6 +17,8 @@ pub enum Format {
     Heaptrack,
     /// [`jemalloc`]
     Jemalloc,
+    /// [`jfr`]
+    Jfr,
     /// [`json`]
     Json,
     /// [`massif`]
@@ -39,6 +43,7 @@ impl Format {
             Format::Gperftools => "gperftools heap profile",
             Format::Heaptrack => "heaptrack",
             Format::Jemalloc => "jemalloc heap profile",
+            Format::Jfr => "JFR recording",
             Format::Json => "offheap profile",
             Format::Massif => "massif",
             Format::MemcheckText => "memcheck report",
@@ -60,9 +65,10 @@ const HEAD: usize = 64 << 10;
 pub fn detect(bytes: &[u8]) -> Option<Format> {
     let head = bytes.get(..HEAD).unwrap_or(bytes);
     // The certain ones first; collapsed stacks, which look like much else, last.
-    let tests: [(Test, Format); 11] = [
+    let tests: [(Test, Format); 12] = [
         (jemalloc::is, Format::Jemalloc),
         (gperftools::is, Format::Gperftools),
+        (jfr::is, Format::Jfr),
         (heaptrack::is, Format::Heaptrack),
         (massif::is, Format::Massif),
         (memcheck::is_xml, Format::MemcheckXml),
@@ -86,6 +92,7 @@ pub fn read_profile(bytes: &[u8]) -> Result<Parsed, Error> {
         Some(Format::Gperftools) => gperftools::read(bytes),
         Some(Format::Heaptrack) => heaptrack::read(bytes),
         Some(Format::Jemalloc) => jemalloc::read(bytes),
+        Some(Format::Jfr) => jfr::read(bytes).map(|jfr| jfr.profile),
         Some(Format::Json) => json::read(bytes),
         Some(Format::Massif) => massif::read(bytes).map(|massif| massif.stacks),
         Some(Format::MemcheckText) => memcheck::read_text(bytes),

@@ -18,6 +18,7 @@ pub mod flamegraph;
 pub mod gperftools;
 pub mod heaptrack;
 pub mod jemalloc;
+pub mod jfr;
 pub mod json;
 pub mod massif;
 pub mod memcheck;

@@ -46,6 +46,7 @@ fn each_is_recognised_by_its_content() {
         ("asan_overflow.txt", Format::Sanitizer),
         ("gperftools.heap", Format::Gperftools),
         ("jemalloc.heap", Format::Jemalloc),
+        ("native.jfr.gz", Format::Jfr),
     ] {
         assert_eq!(detect(&sample(name)), Some(format), "{name}");
     }
@@ -153,6 +154,68 @@ fn raw_heaptrack_keeps_addresses_and_modules() {
 }
 
 #[test]
+fn jfr_matches_frees_and_leaves_out_the_tail() {
+    let jfr = offheap_formats::jfr::read(&sample("native.jfr.gz")).unwrap();
+    let profile = &jfr.profile.profile;
+    // What Mallocs.java does: 100 leaks of 48 of which one is freed, 100 pairs of 1000, one of 5 in the last moment.
+    assert_eq!(live(profile), (99 * 48 + 5, 100));
+    assert_eq!(leaked(profile), 99 * 48);
+    let allocated: u64 = profile.sites.iter().map(|site| site.allocated_bytes).sum();
+    assert_eq!(allocated, 100 * 48 + 100 * 1000 + 5);
+    assert!(
+        profile.notes.iter().any(|note| note.starts_with("1 frees of blocks whose allocation was not seen"))
+    );
+    assert_eq!(stack_with(profile, "Mallocs.leak"), ["Mallocs.malloc", "Mallocs.leak", "Mallocs.main"]);
+    assert_eq!(profile.frames.iter().find(|frame| frame.name == "Mallocs.leak").unwrap().line, Some(11));
+    assert_eq!(jfr.profile.cut, None);
+}
+
+#[test]
+fn jfr_has_the_jdks_series() {
+    let jfr = offheap_formats::jfr::read(&sample("native.jfr.gz")).unwrap();
+    let series = |event: &str, of: &str, field: &str| {
+        let found = jfr
+            .series
+            .iter()
+            .find(|s| (s.event.as_str(), s.of.as_str(), s.field.as_str()) == (event, of, field));
+        found.unwrap_or_else(|| panic!("{event} {of} {field}")).points.clone()
+    };
+    // `jfr print` says: five of each; in the end 10 buffers of 640 KiB together.
+    assert_eq!(series("jdk.NativeMemoryUsageTotal", "", "committed").len(), 5);
+    assert_eq!(series("jdk.DirectBufferStatistics", "", "count").last().unwrap().1, 10);
+    assert_eq!(series("jdk.DirectBufferStatistics", "", "memoryUsed").last().unwrap().1, 640 << 10);
+    assert!(series("jdk.ResidentSetSize", "", "size").iter().all(|(_, bytes)| *bytes > 50 << 20));
+    let total: i64 = jfr
+        .series
+        .iter()
+        .filter(|s| s.event == "jdk.NativeMemoryUsage" && s.field == "committed")
+        .map(|s| s.points.last().unwrap().1)
+        .sum();
+    let said = series("jdk.NativeMemoryUsageTotal", "", "committed").last().unwrap().1;
+    // The two events are taken one after the other.
+    assert!((total - said).abs() < said / 50, "{total} of {said}");
+    let heap = series("jdk.NativeMemoryUsage", "Java Heap", "committed");
+    assert!(heap.windows(2).all(|pair| pair[0].0 < pair[1].0) && heap[0].0 > 1_700_000_000_000);
+    assert!(
+        jfr.libraries
+            .iter()
+            .any(|library| library.path.ends_with("libjvm.so") && library.start < library.end)
+    );
+}
+
+#[test]
+fn a_jfr_that_is_being_written_gives_what_is_there() {
+    let bytes = sample("native.jfr.gz");
+    let jfr = offheap_formats::jfr::read(&bytes[..bytes.len() - 50]).unwrap();
+    assert!(jfr.profile.cut.is_some() && !jfr.series.is_empty() && !jfr.profile.profile.sites.is_empty());
+    // Two chunks, the second cut off in its header.
+    let two = [bytes.as_slice(), &bytes[..30]].concat();
+    let jfr = offheap_formats::jfr::read(&two).unwrap();
+    assert_eq!(jfr.profile.cut.unwrap().at, bytes.len() as u64);
+    assert_eq!(live(&jfr.profile.profile).1, 100);
+}
+
+#[test]
 fn a_file_that_is_cut_off_gives_its_part_and_says_where_it_ends() {
     for name in ["gperftools.heap", "jemalloc.heap", "heaptrack.zst", "heaptrack.raw.zst", "massif.out"] {
         let bytes = sample(name);
@@ -176,12 +239,13 @@ fn a_file_that_is_cut_off_gives_its_part_and_says_where_it_ends() {
 #[test]
 fn nothing_makes_a_reader_panic() {
     type Reader = fn(&[u8]) -> bool;
-    let readers: [Reader; 12] = [
+    let readers: [Reader; 13] = [
         |bytes| offheap_formats::collapsed::read(bytes).is_ok(),
         |bytes| gperftools::read(bytes).is_ok(),
         |bytes| heaptrack::read(bytes).is_ok(),
         |bytes| jemalloc::read(bytes).is_ok(),
         |bytes| offheap_formats::json::read(bytes).is_ok(),
+        |bytes| offheap_formats::jfr::read(bytes).is_ok(),
         |bytes| massif::read(bytes).is_ok(),
         |bytes| memcheck::read_text(bytes).is_ok(),
         |bytes| memcheck::read_xml(bytes).is_ok(),

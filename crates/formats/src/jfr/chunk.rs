@@ -1,0 +1,290 @@
+//! A chunk: header, metadata, constant pools, events.
+
+use super::FORMAT;
+use super::metadata::{self, Class, Field, Kind};
+use super::value::{self, Value};
+use crate::Error;
+use crate::bytes::Bytes;
+use std::collections::HashMap;
+
+/// Bytes of the header.
+const HEADER: usize = 68;
+
+/// How deep structures may nest in each other.
+const DEEPEST: usize = 8;
+
+pub(super) struct Chunk<'a> {
+    bytes: &'a [u8],
+    size: usize,
+    whole: bool,
+    start_ns: i64,
+    start_ticks: i64,
+    ticks_per_second: i64,
+    pub(super) classes: HashMap<u64, Class>,
+    /// Class → key → value.
+    pools: HashMap<u64, HashMap<u64, Value>>,
+}
+
+impl<'a> Chunk<'a> {
+    pub(super) fn open(bytes: &'a [u8]) -> Result<Chunk<'a>, Error> {
+        let damaged =
+            |at: usize, reason: &str| Error::Damaged { format: FORMAT, at: at as u64, reason: reason.into() };
+        let long = |at: usize| -> Result<i64, Error> {
+            let eight = bytes.get(at..at + 8).and_then(|eight| eight.try_into().ok());
+            eight.map(i64::from_be_bytes).ok_or_else(|| damaged(at, "the chunk's header is cut off"))
+        };
+        if !bytes.starts_with(b"FLR\0") || bytes.len() < HEADER {
+            return Err(damaged(0, "no whole header of a chunk is there"));
+        }
+        let major = u16::from_be_bytes([bytes[4], bytes[5]]);
+        if !(1..=2).contains(&major) {
+            let reason = format!("version {major}; 1 and 2 are known (0.x are JDK 7's and 8's)");
+            return Err(Error::Unsupported { format: FORMAT, reason });
+        }
+        // While it is being written the size and both offsets are zero or of the last flush.
+        let said = usize::try_from(long(8)?).unwrap_or(0);
+        let whole = said >= HEADER && said <= bytes.len();
+        let size = if whole { said } else { bytes.len() };
+        let mut chunk = Chunk {
+            bytes: bytes.get(..size).unwrap_or(bytes),
+            size,
+            whole,
+            start_ns: long(32)?,
+            start_ticks: long(48)?,
+            ticks_per_second: long(56)?.max(1),
+            classes: HashMap::new(),
+            pools: HashMap::new(),
+        };
+        chunk.tables();
+        Ok(chunk)
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Walks over all events once for metadata and constant pools: their offsets in the header are only right in a finished
+    /// chunk, their places in the file always are.
+    fn tables(&mut self) {
+        let mut pools = Vec::new();
+        let mut classes = None;
+        self.walk(|kind, body| match kind {
+            0 => classes = metadata::read(&mut Bytes::new(body)).or(classes.take()),
+            1 => pools.push(body),
+            _ => {}
+        });
+        self.classes = classes.unwrap_or_default();
+        for body in pools {
+            // One that is damaged gives what comes before.
+            self.pool(&mut Bytes::new(body));
+        }
+    }
+
+    /// Every event's type and what follows it; where it stopped before the chunk's end, with what.
+    fn walk(&self, mut each: impl FnMut(u64, &'a [u8])) -> Option<(usize, String)> {
+        let mut bytes = Bytes::new(self.bytes);
+        bytes.take(HEADER)?;
+        while !bytes.is_empty() {
+            let at = bytes.at();
+            let event = value::number(&mut bytes).and_then(|size| {
+                let length = usize::try_from(size).ok()?.checked_sub(bytes.at() - at)?;
+                let mut body = Bytes::new(bytes.take(length)?);
+                let kind = value::number(&mut body)?;
+                Some((kind, body.rest()))
+            });
+            let Some((kind, body)) = event else {
+                return Some((at, "an event".to_owned()));
+            };
+            each(kind, body);
+        }
+        (!self.whole).then(|| (self.size, "a chunk that was still being written".to_owned()))
+    }
+
+    /// Every event of a known class; where it stopped, as [`walk`](Self::walk).
+    pub(super) fn events(&self, mut each: impl FnMut(&Class, &[u8])) -> Option<(usize, String)> {
+        self.walk(|kind, body| {
+            if kind > 1
+                && let Some(class) = self.classes.get(&kind)
+            {
+                each(class, body);
+            }
+        })
+    }
+
+    fn pool(&mut self, bytes: &mut Bytes<'_>) -> Option<()> {
+        // Start, duration, delta to the pool before.
+        for _ in 0..3 {
+            value::number(bytes)?;
+        }
+        let _mask = bytes.u8()?;
+        for _ in 0..value::number(bytes)? {
+            let id = value::number(bytes)?;
+            let class = self.classes.get(&id)?.clone();
+            for _ in 0..value::number(bytes)? {
+                let key = value::number(bytes)?;
+                let value = if class.name == "java.lang.String" {
+                    value::text(bytes)?
+                } else {
+                    self.fields_of(id, &class, bytes, 0)?
+                };
+                self.pools.entry(id).or_default().insert(key, value);
+            }
+        }
+        Some(())
+    }
+
+    fn fields_of(&self, id: u64, class: &Class, bytes: &mut Bytes<'_>, depth: usize) -> Option<Value> {
+        let values = class.fields.iter().map(|field| self.value(field, bytes, depth));
+        Some(Value::Struct(id, values.collect::<Option<_>>()?))
+    }
+
+    fn value(&self, field: &Field, bytes: &mut Bytes<'_>, depth: usize) -> Option<Value> {
+        if !field.is_array {
+            return self.single(field, bytes, depth);
+        }
+        let count = usize::try_from(value::number(bytes)?).ok()?;
+        // An element takes a byte at least.
+        if count > bytes.rest().len() {
+            return None;
+        }
+        (0..count).map(|_| self.single(field, bytes, depth)).collect::<Option<_>>().map(Value::Array)
+    }
+
+    fn single(&self, field: &Field, bytes: &mut Bytes<'_>, depth: usize) -> Option<Value> {
+        if field.is_constant {
+            return Some(Value::Constant(field.class, value::number(bytes)?));
+        }
+        Some(match field.kind {
+            Kind::Byte => Value::Number(i64::from(bytes.u8()? as i8)),
+            Kind::Number => Value::Number(value::number(bytes)? as i64),
+            Kind::Float => bytes.take(4).map(|_| Value::Nothing)?,
+            Kind::Double => bytes.take(8).map(|_| Value::Nothing)?,
+            Kind::Text => value::text(bytes)?,
+            Kind::Struct if depth < DEEPEST => {
+                let class = self.classes.get(&field.class)?;
+                // One without fields would take no byte: arrays of it could be endless.
+                if class.fields.is_empty() {
+                    return None;
+                }
+                self.fields_of(field.class, class, bytes, depth + 1)?
+            }
+            Kind::Struct => return None,
+        })
+    }
+
+    /// The fields of an event.
+    pub(super) fn fields<'c>(&'c self, class: &'c Class, body: &[u8]) -> Option<Fields<'c, 'a>> {
+        let mut bytes = Bytes::new(body);
+        let values = class.fields.iter().map(|field| self.value(field, &mut bytes, 0));
+        Some(Fields { chunk: self, class, values: values.collect::<Option<_>>()? })
+    }
+
+    /// The constant `key` of the pool of the class `id`.
+    pub(super) fn constant(&self, id: u64, key: u64) -> Option<View<'_, 'a>> {
+        let value = self.pools.get(&id)?.get(&key)?;
+        Some(View { chunk: self, value })
+    }
+
+    /// Ticks as milliseconds since the Unix epoch.
+    pub(super) fn time_ms(&self, ticks: i64) -> i64 {
+        let ns = i128::from(ticks.wrapping_sub(self.start_ticks)) * 1_000_000_000
+            / i128::from(self.ticks_per_second);
+        i64::try_from((i128::from(self.start_ns) + ns) / 1_000_000).unwrap_or(0)
+    }
+}
+
+/// The fields of an event.
+pub(super) struct Fields<'c, 'a> {
+    chunk: &'c Chunk<'a>,
+    class: &'c Class,
+    values: Vec<Value>,
+}
+
+impl<'c, 'a> Fields<'c, 'a> {
+    fn get(&self, name: &str) -> Option<&Value> {
+        self.values.get(self.class.fields.iter().position(|field| field.name == name)?)
+    }
+
+    pub(super) fn number(&self, name: &str) -> Option<i64> {
+        match self.get(name)? {
+            Value::Number(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        View { chunk: self.chunk, value: self.get(name)? }.text()
+    }
+
+    pub(super) fn constant(&self, name: &str) -> Option<View<'c, 'a>> {
+        match self.get(name)? {
+            Value::Constant(class, key) => self.chunk.constant(*class, *key),
+            _ => None,
+        }
+    }
+
+    /// Every field that is a number.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = (&str, i64)> {
+        self.class.fields.iter().zip(&self.values).filter_map(|(field, value)| match value {
+            Value::Number(number) => Some((field.name.as_str(), *number)),
+            _ => None,
+        })
+    }
+}
+
+/// A value with the chunk it refers into.
+#[derive(Clone, Copy)]
+pub(super) struct View<'c, 'a> {
+    chunk: &'c Chunk<'a>,
+    value: &'c Value,
+}
+
+impl<'c, 'a> View<'c, 'a> {
+    /// The field `name` of a structure; a constant is looked up.
+    pub(super) fn field(self, name: &str) -> Option<View<'c, 'a>> {
+        let Value::Struct(class, values) = self.value else { return None };
+        let class = self.chunk.classes.get(class)?;
+        let value = values.get(class.fields.iter().position(|field| field.name == name)?)?;
+        match value {
+            Value::Constant(class, key) => self.chunk.constant(*class, *key),
+            value => Some(View { chunk: self.chunk, value }),
+        }
+    }
+
+    pub(super) fn text(self) -> Option<String> {
+        match self.value {
+            Value::Text(text) => Some(text.clone()),
+            Value::TextConstant(key) => {
+                let (id, _) =
+                    self.chunk.classes.iter().find(|(_, class)| class.name == "java.lang.String")?;
+                match self.chunk.pools.get(id)?.get(key)? {
+                    Value::Text(text) => Some(text.clone()),
+                    _ => None,
+                }
+            }
+            // A symbol: a structure around a string.
+            Value::Struct(..) => self.field("string")?.text(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn field_text(self, name: &str) -> Option<String> {
+        self.field(name)?.text()
+    }
+
+    pub(super) fn field_number(self, name: &str) -> Option<i64> {
+        match self.field(name)?.value {
+            Value::Number(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The elements of an array.
+    pub(super) fn elements(self) -> impl Iterator<Item = View<'c, 'a>> {
+        let elements = match self.value {
+            Value::Array(elements) => elements.as_slice(),
+            _ => &[],
+        };
+        elements.iter().map(move |value| View { chunk: self.chunk, value })
+    }
+}

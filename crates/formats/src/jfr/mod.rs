@@ -1,0 +1,149 @@
+//! JDK Flight Recorder files, of the JDK and of async-profiler: driven by the metadata that each chunk carries.
+//!
+//! Layout (the JDK's jdk.jfr.internal.consumer: `ChunkHeader`, `MetadataReader`, `ConstantMap`; jfrMetadata and
+//! jfrCheckpointWriter in HotSpot): a file is chunks; a chunk is a header of 68 bytes, then events, each `size type fields`, among
+//! them the metadata (type 0: classes with their fields) and constant pools (type 1).
+//!
+//! Read here are `profiler.Malloc` and `profiler.Free`, as a profile of what was not freed, and the JDK's events of native
+//! memory, as series. Everything else is passed over.
+
+mod chunk;
+mod frames;
+mod leak;
+mod metadata;
+mod value;
+
+use crate::{Builder, Cut, Error, Parsed};
+use chunk::Chunk;
+use std::collections::BTreeMap;
+
+pub(crate) const FORMAT: &str = "JFR recording";
+
+/// A figure over time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Series {
+    /// The event: `"jdk.NativeMemoryUsage"`.
+    pub event: String,
+    /// What of: an NMT category (`"Class"`); empty where the event is of the whole.
+    pub of: String,
+    /// The event's field: `"committed"`.
+    pub field: String,
+    /// Time (milliseconds since the Unix epoch) and value, oldest first.
+    pub points: Vec<(i64, i64)>,
+}
+
+/// A library the JVM had loaded.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Library {
+    /// First address.
+    pub start: u64,
+    /// First address after it.
+    pub end: u64,
+    /// Its path.
+    pub path: String,
+}
+
+/// What a recording says of native memory.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Jfr {
+    /// The profile of `profiler.Malloc` events; without sites where there are none. `leak_bytes` leaves out what was allocated
+    /// in the last tenth of the recording: it may yet be freed (async-profiler's tail rule).
+    pub profile: Parsed,
+    /// The JDK's figures over time.
+    pub series: Vec<Series>,
+    /// Libraries, by address.
+    pub libraries: Vec<Library>,
+}
+
+/// True where `head` begins like one.
+pub(crate) fn is(head: &[u8]) -> bool {
+    head.starts_with(b"FLR\0")
+}
+
+/// Reads a recording, finished, being written, or cut off.
+///
+/// # Errors
+/// It does not begin with a chunk, or not one of a version known here (1 and 2).
+pub fn read(bytes: &[u8]) -> Result<Jfr, Error> {
+    if !is(bytes) {
+        return Err(Error::NotThis { format: FORMAT, reason: "it does not begin with FLR".into() });
+    }
+    let mut builder = Builder::new();
+    let mut leaks = leak::Leaks::default();
+    let mut series = Points::new();
+    let mut libraries = Vec::new();
+    let mut cut = None;
+    let mut at = 0;
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        let chunk = match Chunk::open(rest) {
+            Ok(chunk) => chunk,
+            Err(error) if at == 0 => return Err(error),
+            Err(error) => {
+                cut = Some(Cut { at: at as u64, reading: error.to_string() });
+                break;
+            }
+        };
+        let mut events = Vec::new();
+        let end = chunk.events(|event, body| {
+            match event.name.as_str() {
+                "profiler.Malloc" => events.extend(leak::malloc(event, body)),
+                "profiler.Free" => events.extend(leak::free(event, body)),
+                "jdk.NativeLibrary" => libraries.extend(library(&chunk, event, body)),
+                // An event whose fields are damaged gives no point.
+                name if SERIES.contains(&name) => _ = point(&chunk, event, body, &mut series),
+                _ => {}
+            }
+        });
+        leaks.chunk(&chunk, events, &mut builder);
+        if let Some((place, reading)) = end {
+            cut = Some(Cut { at: (at + place) as u64, reading });
+            break;
+        }
+        at += chunk.size();
+    }
+    leaks.finish(&mut builder);
+    libraries.sort();
+    libraries.dedup();
+    let series = series
+        .into_iter()
+        .map(|((event, of, field), mut points)| {
+            points.sort_unstable();
+            Series { event, of, field, points }
+        })
+        .collect();
+    Ok(Jfr { profile: builder.finish(Vec::new(), cut), series, libraries })
+}
+
+/// Points by event, what of, and field.
+type Points = BTreeMap<(String, String, String), Vec<(i64, i64)>>;
+
+/// The events that become series.
+const SERIES: [&str; 4] = [
+    "jdk.NativeMemoryUsage",
+    "jdk.NativeMemoryUsageTotal",
+    "jdk.ResidentSetSize",
+    "jdk.DirectBufferStatistics",
+];
+
+fn point(chunk: &Chunk<'_>, event: &metadata::Class, body: &[u8], series: &mut Points) -> Option<()> {
+    let fields = chunk.fields(event, body)?;
+    let time = chunk.time_ms(fields.number("startTime")?);
+    // The NMT category of jdk.NativeMemoryUsage is a constant with a name.
+    let of = fields.constant("type").and_then(|kind| kind.field_text("name")).unwrap_or_default();
+    for (field, value) in fields.numbers() {
+        if !matches!(field, "startTime" | "duration" | "eventThread" | "stackTrace" | "type") {
+            let key = (event.name.clone(), of.clone(), field.to_owned());
+            series.entry(key).or_default().push((time, value));
+        }
+    }
+    Some(())
+}
+
+fn library(chunk: &Chunk<'_>, event: &metadata::Class, body: &[u8]) -> Option<Library> {
+    let fields = chunk.fields(event, body)?;
+    Some(Library {
+        start: fields.number("baseAddress")? as u64,
+        end: fields.number("topAddress")? as u64,
+        path: fields.text("name")?,
+    })
+}
