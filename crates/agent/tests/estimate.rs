@@ -4,7 +4,7 @@ mod common;
 
 use std::process::Command;
 
-use offheap_live::{Reader, State};
+use offheap_live::{Counter, MIN_FILE_BYTES, Reader, State};
 
 struct Site {
     size: u64,
@@ -51,6 +51,29 @@ fn exact_at_interval_1() {
     let (live, passed) = run(&program, &dir.path().join("mix.live"), 1);
     assert_eq!(live, SITES.each_ref().map(|s| (s.size as f64 * s.count, s.count)));
     assert_eq!(passed, PASSING.0 as f64 * PASSING.1);
+}
+
+/// A table that is too small loses samples, says how many, and still knows what was allocated where.
+#[test]
+fn a_full_table_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let (program, file) = (dir.path().join("mix"), dir.path().join("full.live"));
+    common::compile("gcc", "c/mix.c", &program, &[]);
+    let mut command = Command::new(&program);
+    command.env("LD_PRELOAD", common::agent()).env("OFFHEAP_FILE", &file).env("OFFHEAP_INTERVAL", "1");
+    command.env("OFFHEAP_SIZE", MIN_FILE_BYTES.to_string());
+    let (out, err, code) = common::run(&mut command, 60);
+    assert_eq!((out.as_str(), err.as_str(), code), ("", "", Some(0)));
+    let bytes = std::fs::read(&file).unwrap();
+    let r = Reader::new(&bytes).unwrap();
+    let live = r.samples().filter(|s| s.size == 200 || s.size == 600_000).count() as u64;
+    let dropped = r.counter(Counter::DropTableFull);
+    assert!(dropped > 10_000 && live > 10_000, "{live} {dropped}");
+    assert_eq!(live + dropped, 60_020);
+    assert_eq!(r.dropped(), dropped);
+    assert_eq!(r.samples().filter(|s| s.size == PASSING.0).count(), 0, "a freed block is in the table");
+    let small = r.stacks().map(|s| s.alloc_bytes).filter(|b| *b == 200.0 * 60_000.0).count();
+    assert_eq!(small, 1, "the site's total");
 }
 
 /// Within two standard errors in 95 of 100 runs; asked for here is 85, which a right sampler misses once in 10,000
