@@ -47,6 +47,8 @@ pub struct Collector {
     /// Why there is a JVM but no view of it.
     blind: Option<String>,
     cgroup: Option<Cgroup>,
+    /// Whether the view of the JVM was ever known to miss nothing.
+    was_complete: bool,
     /// What was known of the process when it was last looked at.
     identity: offheap_model::Process,
     snapshots: u64,
@@ -71,6 +73,7 @@ impl Collector {
             images: native::ImageSizes::new(),
             blind: None,
             cgroup: None,
+            was_complete: false,
             snapshots: 0,
         };
         collector.look_around(&memory);
@@ -171,8 +174,19 @@ impl Collector {
         if self.snapshots > 0 {
             self.look_around(&memory);
         }
-        let tasks = self.process.tasks()?;
-        let view = self.hotspot.as_ref().map(|hotspot| hotspot.view(&memory, &tasks, ViewOptions::default()));
+        let mut tasks = self.process.tasks()?;
+        let mut view = None;
+        if let Some(hotspot) = &self.hotspot {
+            let mut seen = hotspot.view(&memory, &tasks, ViewOptions::default());
+            if !seen.coverage.is_complete() {
+                // A thread that starts, a table that is being swapped: a second look tells that from what can't be read.
+                memory.forget();
+                tasks = self.process.tasks()?;
+                seen = hotspot.view(&memory, &tasks, ViewOptions::default());
+            }
+            self.was_complete |= seen.coverage.is_complete();
+            view = Some(seen);
+        }
         let pymalloc = self.interpreter.as_ref().map(|interpreter| interpreter.view(&memory));
         let heap = self.walk(&memory, view.as_ref(), effort);
         let jvm = view.as_ref().map(jvm::jvm);
@@ -257,7 +271,9 @@ impl Collector {
     /// What may be said of anonymous memory that nobody claims.
     fn rest(&self, view: Option<&View>, heap: Option<&Heap>) -> native::Rest {
         let jvm_known = match view {
-            Some(view) => view.coverage.is_complete(),
+            // What was once known to be all stays all: a single look that misses something must not move memory from one
+            // domain to another in the midst of a series.
+            Some(view) => view.coverage.is_complete() || self.was_complete,
             None => self.blind.is_none(),
         };
         let malloc_known = heap.is_some_and(|heap| heap.walked);
