@@ -81,8 +81,8 @@ impl CheckResult {
 /// heap (which is bounded by `-Xmx`).
 ///
 /// Where the window begins with a warm-up that ends, what follows is judged. The interval is that of the slope, widened for
-/// correlated snapshots: its lower end above the limit fails if growth also lasts to the end of the window, its upper end at
-/// or below it passes.
+/// correlated snapshots: its lower end above the limit fails if growth also lasts to the end of the window and
+/// is a third of [`Evidence::material`] or more, its upper end at or below it passes.
 pub fn check(evidence: &Evidence<'_>, max_growth_bytes_per_s: f64, domains: &[Domain]) -> CheckResult {
     // Less than this comes and goes in any process; it must have come together within the window.
     let least = evidence.material() / 3.0;

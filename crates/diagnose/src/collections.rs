@@ -5,7 +5,7 @@
 //! as it outlived collections.
 
 use crate::stats::Point;
-use offheap_model::Snapshot;
+use offheap_model::{Jvm, Snapshot};
 
 /// The collections of the window.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -14,8 +14,14 @@ pub struct Collections {
     pub known: bool,
     /// Seconds at which a snapshot first showed another collection of any kind.
     pub any: Vec<f64>,
-    /// Of these, old or full ones.
+    /// Of these, the ones that cleaned up in the old generation, G1's mixed collections among them.
+    pub mixed: Vec<f64>,
+    /// Of these, the ones that found what is dead in the whole heap: full ones, the end of a concurrent marking, every one
+    /// of a collector without generations.
     pub old: Vec<f64>,
+    /// Those, and the instants at which most direct buffers that had gathered went. The JDK and most programs make some and
+    /// drop them, so they are the canary: what a Cleaner frees goes when they go.
+    pub cleaned: Vec<f64>,
 }
 
 /// What collections did to a series.
@@ -23,8 +29,6 @@ pub struct Collections {
 pub struct Outlived {
     /// How many there were.
     pub collections: usize,
-    /// How many of them were old or full.
-    pub old: usize,
     /// What had been gained before them, since the collection before or the window's begin.
     pub gained: f64,
     /// What they took away of it.
@@ -35,44 +39,69 @@ pub struct Outlived {
 
 /// Cleaners run on a thread of their own: what a collection frees may go some seconds later.
 const CLEANER_LAG_S: f64 = 4.0;
+/// Fewer direct bytes that go tell nothing.
+const LEAST_CANARY: u64 = 48 << 10;
+/// Smaller falls of heap use are races of reading.
+const LEAST_FALL: u64 = 1 << 20;
 
 impl Collections {
     /// Reads them off the snapshots.
     pub fn of(snapshots: &[&Snapshot], times: &[f64]) -> Collections {
         let mut found = Collections::default();
+        let direct =
+            |s: &Snapshot| s.jvm.as_ref().and_then(|jvm| jvm.direct.as_ref()).map(|d| d.reserved_bytes);
+        let fewest = snapshots.iter().filter_map(|s| direct(s)).min().unwrap_or(0);
         let mut before: Option<&Snapshot> = None;
         for (snapshot, &t) in snapshots.iter().zip(times) {
             if let Some((a, b)) = before.and_then(|s| s.jvm.as_ref()).zip(snapshot.jvm.as_ref()) {
-                let more = |a: Option<u64>, b: Option<u64>| a.zip(b).is_some_and(|(a, b)| b > a);
-                // G1's mixed collections, which clean up after marking, count as young; the old pool's own figure tells.
-                let old = more(a.gc_old_count, b.gc_old_count)
-                    || a.heap.old_after_gc_bytes != b.heap.old_after_gc_bytes
-                        && b.heap.old_after_gc_bytes.is_some();
-                let mut any = old || more(a.gc_young_count, b.gc_young_count);
-                if b.gc_young_count.is_some() || b.gc_old_count.is_some() {
-                    found.known = true;
-                } else if let Some((a, b)) = a.heap.used_bytes.zip(b.heap.used_bytes) {
-                    // Only collections make the use fall; a tenth is more than any race of reading.
-                    found.known = true;
-                    any = b < a - a / 10;
-                }
-                if any {
-                    found.any.push(t);
-                }
-                if old {
-                    found.old.push(t);
-                }
+                found.compare(a, b, t, fewest);
             }
             before = Some(*snapshot);
         }
         found
     }
 
-    /// What the collections did to a series; `only_old` looks at old and full ones alone.
-    pub fn outlived(&self, points: &[Point], only_old: bool) -> Outlived {
-        let events = if only_old { &self.old } else { &self.any };
-        let mut result =
-            Outlived { collections: 0, old: self.old.len(), gained: 0.0, freed: 0.0, span_s: 0.0 };
+    /// Notes what `b`, seen at `t`, tells of collections since `a`; `fewest` direct bytes were seen in the window.
+    fn compare(&mut self, a: &Jvm, b: &Jvm, t: f64, fewest: u64) {
+        let more = |a: Option<u64>, b: Option<u64>| a.zip(b).is_some_and(|(a, b)| b > a);
+        // Only collections make the use of the heap fall; a tenth is more than any race of reading.
+        let fell = |a: Option<u64>, b: Option<u64>| {
+            a.zip(b).is_some_and(|(a, b)| b < a - a / 10 && a - b > LEAST_FALL)
+        };
+        let counted = b.gc_young_count.is_some() || b.gc_old_count.is_some();
+        self.known |= counted || b.heap.used_bytes.is_some();
+        // G1 counts the marking's pauses nowhere: what it shows is the old generation falling when marking ends. A mixed
+        // collection, which counts as young, shows in the old pool's usage after collection.
+        let canary = a.direct.as_ref().zip(b.direct.as_ref()).is_some_and(|(a, b)| {
+            let gone = a.reserved_bytes.saturating_sub(b.reserved_bytes);
+            gone >= LEAST_CANARY && gone >= a.reserved_bytes.saturating_sub(fewest) / 2
+        });
+        let mut old =
+            more(a.gc_old_count, b.gc_old_count) || fell(a.heap.old_used_bytes, b.heap.old_used_bytes);
+        let after = (a.heap.old_after_gc_bytes, b.heap.old_after_gc_bytes);
+        let mut any = old || more(a.gc_young_count, b.gc_young_count);
+        if !counted {
+            any |= fell(a.heap.used_bytes, b.heap.used_bytes);
+        }
+        if b.heap.old_used_bytes.is_none() && b.gc_old_count.is_none_or(|count| count == 0) {
+            old = any;
+        }
+        let mixed = old || any && after.1.is_some() && after.0 != after.1;
+        for (seen, list) in [
+            (any, &mut self.any),
+            (mixed, &mut self.mixed),
+            (old, &mut self.old),
+            (old || canary, &mut self.cleaned),
+        ] {
+            if seen {
+                list.push(t);
+            }
+        }
+    }
+
+    /// What the collections at `events` (one of the lists) did to a series.
+    pub fn outlived(points: &[Point], events: &[f64]) -> Outlived {
+        let mut result = Outlived { collections: 0, gained: 0.0, freed: 0.0, span_s: 0.0 };
         let mut floor = points.first().map(|p| p.v);
         for (i, &event) in events.iter().enumerate() {
             let next = events.get(i + 1).copied().unwrap_or(f64::INFINITY);

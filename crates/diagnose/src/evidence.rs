@@ -2,7 +2,7 @@
 
 use crate::collections::Collections;
 use crate::series::{Key, Series, collect};
-use crate::stats::Trend;
+use crate::stats::{Point, Trend};
 use offheap_model::{Domain, Profile, Snapshot, units};
 use std::collections::BTreeMap;
 
@@ -162,8 +162,14 @@ impl<'a> Evidence<'a> {
     pub fn allocation_rate(&self) -> Option<f64> {
         let points = self.series(&Key::HeapUsed)?.points();
         let seconds = points.last()?.t - points.first()?.t;
-        let rises: f64 = points.iter().zip(points.iter().skip(1)).map(|(a, b)| (b.v - a.v).max(0.0)).sum();
-        (seconds > 0.0).then(|| rises / seconds)
+        (seconds > 0.0).then(|| rises(points) / seconds)
+    }
+
+    /// The share of what Java code allocates that ends in the old generation; `None` without generations or figures.
+    pub fn promoted_share(&self) -> Option<f64> {
+        let allocated = self.allocation_rate()? * self.seconds();
+        let promoted = rises(self.series(&Key::OldUsed)?.points());
+        (allocated > 0.0).then(|| promoted / allocated)
     }
 
     /// When the load stopped, seconds into the window: Java code allocates at less than a twentieth of its rate before, for
@@ -173,8 +179,7 @@ impl<'a> Evidence<'a> {
         let end = points.last()?.t;
         let start = points.first()?.t;
         let mut rises_after = 0.0;
-        let mut rises_before: f64 =
-            points.iter().zip(points.iter().skip(1)).map(|(a, b)| (b.v - a.v).max(0.0)).sum();
+        let mut rises_before = rises(points);
         let mut since = None;
         for (a, b) in points.iter().zip(points.iter().skip(1)).rev() {
             let rise = (b.v - a.v).max(0.0);
@@ -226,4 +231,9 @@ impl<'a> Evidence<'a> {
             .and_then(|s| s.domains.iter().find(|f| f.domain == domain))
             .map_or_else(|| "the account".to_owned(), |f| f.source.clone())
     }
+}
+
+/// The sum of all rises from point to point.
+fn rises(points: &[Point]) -> f64 {
+    points.iter().zip(points.iter().skip(1)).map(|(a, b)| (b.v - a.v).max(0.0)).sum()
 }

@@ -1,7 +1,7 @@
 //! Whether a series grows, in the sense that matters: for certain, to the end of the window, by an amount worth a word, and
 //! not because a collector has not come by yet.
 
-use crate::collections::Outlived;
+use crate::collections::{Collections, Outlived};
 use crate::evidence::Evidence;
 use crate::series::{Key, Series};
 use crate::stats::{Shape, Trend, time_needed};
@@ -13,9 +13,9 @@ use offheap_model::units;
 pub enum Freed {
     /// The program's own code, at once.
     ByProgram,
-    /// A Cleaner or finalizer, after any collection that finds the owner dead.
+    /// A Cleaner or finalizer, after a collection that finds the owner dead.
     ByCollector,
-    /// Only after an old or full collection: classes, the old generation itself.
+    /// Only a collection that finds what is dead in the whole heap: classes.
     ByOldCollection,
 }
 
@@ -80,6 +80,9 @@ impl Growth {
 /// Of what is gained before collections this share may be freed by them and the rest still be called growth that outlived
 /// them.
 const FREED_AT_MOST: f64 = 0.4;
+/// Where more than this share of what is allocated ends in the old generation, young collections say little about what is
+/// dead: the owners of native memory are promoted like everything else.
+const PROMOTED_AT_MOST: f64 = 0.2;
 /// What was gained before the collections must be this share of all growth for them to say anything about it.
 const TESTED_AT_LEAST: f64 = 0.15;
 
@@ -176,53 +179,64 @@ impl Evidence<'_> {
 
     /// Growth of memory that a collector frees counts as far as it outlived collections.
     fn ask_the_collector(&self, growth: &mut Growth, series: &Series, freed: Freed) {
-        let points = series.points();
-        let only_old = freed == Freed::ByOldCollection;
-        let outlived = self.collections().outlived(points, only_old);
-        if outlived_them(&outlived, series.trend()) {
-            if outlived.old == 0 {
-                growth.certainty *= 0.92;
-                growth.why = format!(
-                    "it outlived {} collection{} of the young generation, none of the old",
-                    outlived.collections,
-                    plural(outlived.collections)
-                );
-            } else {
-                growth.why = format!(
-                    "it outlived {} collection{}",
-                    outlived.collections,
-                    plural(outlived.collections)
-                );
-            }
+        let collections = self.collections();
+        let events = if freed == Freed::ByCollector { &collections.cleaned } else { &collections.old };
+        let whole = Collections::outlived(series.points(), events);
+        if outlived_them(&whole, series.trend()) {
+            growth.why = format!("it outlived {} collection{}", whole.collections, plural(whole.collections));
+            return;
+        }
+        let any = Collections::outlived(series.points(), &collections.any);
+        if freed == Freed::ByCollector
+            && self.young_collections_tell()
+            && outlived_them(&any, series.trend())
+            && whole.freed <= FREED_AT_MOST * whole.gained
+        {
+            growth.certainty *= 0.92;
+            growth.why = format!(
+                "it outlived {} collection{} of the young generation, from which little is promoted",
+                any.collections,
+                plural(any.collections)
+            );
             return;
         }
         let max = self.last().and_then(|s| s.jvm.as_ref()).map_or(0, |jvm| jvm.heap.max_bytes) as f64;
-        if !only_old && growth.to - growth.from > max.max(256e6) {
+        if freed == Freed::ByCollector && growth.to - growth.from > max.max(256e6) {
             growth.certainty *= 0.7;
             growth.why =
                 "no collection came that could free it, but by now it is more than the whole Java heap"
                     .to_owned();
             return;
         }
-        let kind_of = if only_old { "old or full collection" } else { "collection" };
         growth.kind = Kind::Uncollected;
         growth.certainty = 0.5;
-        growth.why = if !self.collections().known {
+        growth.why = if !collections.known {
             "the JVM does not say when it collects, so this may be garbage that is not collected yet"
                 .to_owned()
-        } else if outlived.collections == 0 {
-            format!("no {kind_of} ran in the window, so this may be garbage that is not collected yet")
+        } else if any.collections == 0 {
+            "no collection ran in the window, so this may be garbage that is not collected yet".to_owned()
+        } else if whole.collections == 0 {
+            format!(
+                "only young collections ran in the window ({}), and what is promoted stays until an old one, so this may \
+                 be garbage that is not collected yet",
+                any.collections
+            )
         } else {
             format!(
-                "the {} {kind_of}{} of the window freed some of it or came too early to tell",
-                outlived.collections,
-                plural(outlived.collections)
+                "the {} collection{} of the old generation in the window freed some of it or came too early to tell",
+                whole.collections,
+                plural(whole.collections)
             )
         };
         growth.next = format!(
             "run `jcmd {} GC.run` and look again: what is still there after it is in use",
             self.pid()
         );
+    }
+
+    /// Whether young collections free what is dead: little is promoted.
+    fn young_collections_tell(&self) -> bool {
+        self.promoted_share().is_some_and(|share| share <= PROMOTED_AT_MOST)
     }
 }
 

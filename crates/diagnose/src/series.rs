@@ -1,6 +1,6 @@
 //! Named series: one figure of the snapshots over time.
 
-use crate::stats::{Point, Trend};
+use crate::stats::{MIN_POINTS, Point, Trend};
 use offheap_model::{Domain, FileKind, Malloc, Snapshot};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::OnceLock;
@@ -131,15 +131,25 @@ impl Series {
 /// How many pools, files and size classes are followed: those that grew most. A recording may hold thousands.
 const FOLLOWED: usize = 24;
 
+/// Inexact walks of the C heap are left out if the exact ones are at least this share.
+const EXACT_SHARE: f64 = 0.3;
+
 /// Every series of `snapshots`; `times` are their seconds.
 pub(crate) fn collect(snapshots: &[&Snapshot], times: &[f64]) -> BTreeMap<Key, Series> {
     let mut all: BTreeMap<Key, Vec<Point>> = BTreeMap::new();
     let followed = Followed::of(snapshots);
+    // A walk whose self-checks failed may have missed a large block: where enough others held, they alone count.
+    let walks = |exact: bool| {
+        snapshots.iter().filter_map(|s| s.malloc.as_ref()).filter(|m| m.walked && (m.exact || !exact)).count()
+    };
+    let only_exact = walks(true) >= MIN_POINTS && walks(true) as f64 >= EXACT_SHARE * walks(false) as f64;
     for (snapshot, &t) in snapshots.iter().zip(times) {
         let mut put = |key: Key, v: f64| all.entry(key).or_default().push(Point { t, v });
         process(snapshot, &mut put);
         jvm(snapshot, &mut put);
-        malloc(snapshot, &followed, &mut put);
+        if !only_exact || snapshot.malloc.as_ref().is_some_and(|malloc| malloc.exact) {
+            malloc(snapshot, &followed, &mut put);
+        }
         groups(snapshot, &followed, &mut put);
     }
     all.into_iter().map(|(key, points)| (key, Series::new(points))).collect()
@@ -212,13 +222,15 @@ fn live_bytes(malloc: &Malloc) -> f64 {
 }
 
 /// What the JVM itself counts of its malloc: all of it with NMT (a block costs 24 bytes more: NMT's header and glibc's), else
-/// the direct buffers. Arenas of a category are malloc'ed as Arena Chunk, so they are not added again.
+/// the direct buffers. Chunks that arenas hold are counted as the arenas', those left under Arena Chunk are free.
 fn accounted_by_jvm(snapshot: &Snapshot) -> f64 {
     let Some(jvm) = &snapshot.jvm else { return 0.0 };
     match (&jvm.nmt, &jvm.direct) {
-        (Some(nmt), _) => {
-            nmt.categories.iter().map(|c| c.malloc_bytes as f64 + 24.0 * c.malloc_count as f64).sum()
-        }
+        (Some(nmt), _) => nmt
+            .categories
+            .iter()
+            .map(|c| c.malloc_bytes as f64 + c.arena_bytes as f64 + 24.0 * c.malloc_count as f64)
+            .sum(),
         (None, Some(direct)) => direct.reserved_bytes as f64 + direct.hidden_bytes.unwrap_or(0) as f64,
         (None, None) => 0.0,
     }

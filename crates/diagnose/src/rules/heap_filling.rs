@@ -57,10 +57,12 @@ impl Rule for HeapFilling {
                 units::bytes(left)
             )
         };
+        // A heap that is mapped several times counts several times in RSS.
+        let times = f64::from(heap.mapped_times.max(1));
         let figures = format!(
             "resident {} → {} of at most {}, {}",
-            units::bytes(trend.from.max(0.0) as u64),
-            units::bytes(trend.to.max(0.0) as u64),
+            units::bytes((trend.from / times).max(0.0) as u64),
+            units::bytes((trend.to / times).max(0.0) as u64),
             units::bytes(heap.max_bytes),
             units::rate(per_s)
         );

@@ -4,9 +4,10 @@
 //! work of heap tools.
 //!
 //! ## Signature
-//! The old generation in use right after old or full collections is higher each time, at a rate that lasts to the end of
-//! the window. Growth between old collections says nothing, since garbage gathers there too; then offheap says
-//! `inconclusive` if the old generation gains a tenth of the heap in the window, and `healthy` below that.
+//! The old generation in use right after collections of the whole heap is higher each time (three or more), or it grows
+//! steadily for a minute while G1's mixed collections free some of it all along. Growth between old collections says
+//! nothing, since garbage gathers there too; then offheap says `inconclusive` if the old generation gains a tenth of the
+//! heap in half a minute or more, and `healthy` below that.
 //!
 //! ## Why
 //! Something reachable holds the objects: a static map, a listener list, a session store without expiry, a `ThreadLocal`
@@ -28,15 +29,28 @@
 use super::Rule;
 use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
-use crate::growth::{Freed, Kind};
+use crate::growth::{Freed, Growth, Kind};
 use crate::series::Key;
+use crate::stats::{Point, median, theil_sen};
 use offheap_model::{Domain, Finding, Status, units};
 
 /// See the page.
 pub struct HeapLeak;
 
-/// Without an old collection, growth of the old generation below this share of the heap is what a healthy program promotes.
+/// Without an old collection, growth of the old generation below this share of the heap is what a healthy program promotes…
 const SUSPECT_SHARE: f64 = 0.10;
+/// …and in less than this time it is anyway.
+const SUSPECT_S: f64 = 29.0;
+/// Old collections whose floors must each be higher than the one before; more in a window of less than [`FLOORS_S`].
+const FLOORS: usize = 3;
+const FLOORS_SHORT: usize = 5;
+const FLOORS_S: f64 = 44.0;
+/// A floor must rise by this share of what a collection frees on average: smaller rises are the odds of what was just alive.
+const RISE_OF_FALL: f64 = 0.33;
+/// Mixed collections that must have freed something, all along, for growth across them to count.
+const MIXED: usize = 5;
+/// Of what is promoted they must free this share at least: if they free nothing, they know nothing yet of what is dead.
+const FREED_SHARE: f64 = 0.1;
 
 impl Rule for HeapLeak {
     fn id(&self) -> &'static str {
@@ -46,21 +60,20 @@ impl Rule for HeapLeak {
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding> {
         let jvm = evidence.last()?.jvm.as_ref()?;
         let collections = evidence.collections();
-        // A collector without generations is judged by all that is in use, after any of its collections.
-        let (key, freed, what) = if evidence.series(&Key::OldUsed).is_some() {
-            (Key::OldUsed, Freed::ByOldCollection, "live data in the old generation of the Java heap")
+        // A collector without generations is judged by all that is in use.
+        let (key, what) = if evidence.series(&Key::OldUsed).is_some() {
+            (Key::OldUsed, "live data in the old generation of the Java heap")
         } else {
-            (Key::HeapUsed, Freed::ByCollector, "live data on the Java heap")
+            (Key::HeapUsed, "live data on the Java heap")
         };
-        let mut growth = evidence.growth(&key, freed, evidence.material())?;
-        if growth.kind == Kind::Uncollected {
-            let share = (growth.to - growth.from) / (jvm.heap.max_bytes.max(1) as f64);
-            if share < SUSPECT_SHARE || collections.any.len() < 3 {
-                return None;
-            }
-        } else if growth.kind != Kind::Lasting {
-            // Whatever else the heap does is bounded by -Xmx.
-            return None;
+        let mut growth = match rising_floors(evidence, &key) {
+            Some(growth) => growth,
+            None => evidence
+                .growth(&key, Freed::ByProgram, evidence.material())
+                .filter(|growth| growth.kind == Kind::Lasting)?,
+        };
+        if growth.why.is_empty() {
+            between_collections(evidence, &key, &mut growth, jvm.heap.max_bytes as f64)?;
         }
         growth.per_s = growth.per_s.max(0.0);
         let max = jvm.heap.max_bytes as f64;
@@ -78,9 +91,9 @@ impl Rule for HeapLeak {
         let draft = draft
             .saw(
                 format!(
-                    "{} collections in the window, {} of them old or full",
+                    "{} collections in the window, {} of them of the old generation",
                     collections.any.len(),
-                    collections.old.len()
+                    collections.mixed.len()
                 ),
                 "the JVM's counters",
             )
@@ -96,4 +109,78 @@ impl Rule for HeapLeak {
             ]);
         Some(draft.finish())
     }
+}
+
+/// Growth that no floors show: it counts if mixed collections freed some of it all along, is suspect if it is much, and is
+/// what healthy programs promote otherwise (`None`).
+fn between_collections(evidence: &Evidence<'_>, key: &Key, growth: &mut Growth, max: f64) -> Option<()> {
+    let collections = evidence.collections();
+    let points = evidence.series(key)?.points();
+    let (mut rises, mut falls) = (0.0, 0.0);
+    for (a, b) in points.iter().zip(points.iter().skip(1)) {
+        rises += (b.v - a.v).max(0.0);
+        falls += (a.v - b.v).max(0.0);
+    }
+    let spread = collections.mixed.last().zip(collections.mixed.first()).map_or(0.0, |(b, a)| b - a);
+    let enough = collections.mixed.len() >= MIXED && spread >= evidence.seconds() / 2.0;
+    let large = growth.to - growth.from >= SUSPECT_SHARE * max.max(1.0);
+    if enough && large && evidence.seconds() > 45.0 && falls >= FREED_SHARE * rises {
+        growth.certainty *= 0.92;
+        growth.why = format!("it outlived {} collections of the old generation", collections.mixed.len());
+        return Some(());
+    }
+    if !large || evidence.seconds() < SUSPECT_S || collections.any.len() < 3 {
+        return None;
+    }
+    growth.kind = Kind::Uncollected;
+    growth.certainty = 0.5;
+    growth.why =
+        "too few collections of the window looked at the whole old generation to tell live data from garbage"
+            .to_owned();
+    growth.next = format!(
+        "run `jcmd {} GC.run` and look again, or watch until the next old collections: what is left after them is in use",
+        evidence.pid()
+    );
+    Some(())
+}
+
+/// Growth of what is left after collections that find all that is dead, if every one left more than the one before.
+fn rising_floors(evidence: &Evidence<'_>, key: &Key) -> Option<Growth> {
+    let points = evidence.series(key)?.points();
+    // The canary may go later than the collection: only where the heap fell is there a floor.
+    let falls: Vec<(f64, Point)> = evidence
+        .collections()
+        .old
+        .iter()
+        .filter_map(|&event| {
+            let at = points.partition_point(|p| p.t < event);
+            let (before, after) = (points.get(at.checked_sub(1)?)?, points.get(at)?);
+            (after.v < before.v).then_some((before.v - after.v, *after))
+        })
+        .collect();
+    // A mixed collection that follows a marking falls too, but by little, and not to the floor.
+    let typical = median(&mut falls.iter().map(|fall| fall.0).collect::<Vec<_>>());
+    let (fallen, floors): (Vec<f64>, Vec<Point>) =
+        falls.into_iter().filter(|fall| fall.0 >= typical / 2.0).unzip();
+    let steps: Vec<f64> = floors.iter().zip(floors.iter().skip(1)).map(|(a, b)| b.v - a.v).collect();
+    let (first, last) = (floors.first()?, floors.last()?);
+    let mean_fall = fallen.iter().sum::<f64>() / floors.len() as f64;
+    let mean_step = (last.v - first.v) / steps.len().max(1) as f64;
+    let enough = if evidence.seconds() < FLOORS_S { FLOORS_SHORT } else { FLOORS };
+    let rising = floors.len() >= enough
+        && steps.iter().all(|step| *step > 0.0)
+        && mean_step >= RISE_OF_FALL * mean_fall
+        && steps.last().is_some_and(|step| *step >= 0.35 * mean_step)
+        && last.v - first.v >= evidence.material();
+    let slope = theil_sen(&floors, 1.0);
+    rising.then(|| Growth {
+        kind: Kind::Lasting,
+        per_s: slope.per_s,
+        ci95: slope.ci95,
+        from: first.v,
+        to: last.v,
+        certainty: if floors.len() > FLOORS { 0.88 } else { 0.78 },
+        why: format!("each of {} collections of the whole heap left more than the one before", floors.len()),
+        next: String::new(),
+    })
 }

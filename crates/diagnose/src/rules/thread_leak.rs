@@ -2,7 +2,7 @@
 //!
 //! ## Signature
 //! The number of threads grows steadily to the end of the window, one pool (names that differ only in their number) grows
-//! with it, and at least eight threads came. A pool that fills and stays, or comes and goes, is none.
+//! with it, and at least sixteen threads came. A pool that fills and stays, or comes and goes, is none.
 //!
 //! ## Why
 //! An executor is made for each request and never shut down; a cached pool is fed tasks that never return; a client library
@@ -44,7 +44,7 @@ use offheap_model::{Domain, Finding, Status, units};
 pub struct ThreadLeak;
 
 /// Fewer new threads than this are a pool that warms up.
-const LEAST_THREADS: f64 = 8.0;
+const LEAST_THREADS: f64 = 16.0;
 /// A pool explains the process's growth if its own is at least this share of it.
 const SHARE: f64 = 0.5;
 
