@@ -2,7 +2,8 @@
 
 use crate::{Error, Parsed};
 use crate::{
-    collapsed, gperftools, heaptrack, jemalloc, jfr, json, massif, memcheck, memleak, pprof, sanitizer,
+    collapsed, gperftools, heaptrack, hs_err, jemalloc, jfr, json, massif, memcheck, memleak, pprof,
+    sanitizer, smaps,
 };
 
 /// A format known here.
@@ -15,6 +16,8 @@ pub enum Format {
     Gperftools,
     /// [`heaptrack`]
     Heaptrack,
+    /// [`hs_err`]
+    HsErr,
     /// [`jemalloc`]
     Jemalloc,
     /// [`jfr`]
@@ -31,8 +34,12 @@ pub enum Format {
     Memleak,
     /// [`pprof`]
     Pprof,
+    /// [`smaps::read_pmap`]
+    Pmap,
     /// [`sanitizer`]
     Sanitizer,
+    /// [`smaps::read_smaps`]
+    Smaps,
 }
 
 impl Format {
@@ -42,6 +49,7 @@ impl Format {
             Format::Collapsed => "collapsed stacks",
             Format::Gperftools => "gperftools heap profile",
             Format::Heaptrack => "heaptrack",
+            Format::HsErr => "hs_err log",
             Format::Jemalloc => "jemalloc heap profile",
             Format::Jfr => "JFR recording",
             Format::Json => "offheap profile",
@@ -50,7 +58,9 @@ impl Format {
             Format::MemcheckXml => "memcheck report in XML",
             Format::Memleak => "memleak output",
             Format::Pprof => "pprof",
+            Format::Pmap => "pmap -X",
             Format::Sanitizer => "sanitizer report",
+            Format::Smaps => "smaps",
         }
     }
 }
@@ -65,9 +75,12 @@ const HEAD: usize = 64 << 10;
 pub fn detect(bytes: &[u8]) -> Option<Format> {
     let head = bytes.get(..HEAD).unwrap_or(bytes);
     // The certain ones first; collapsed stacks, which look like much else, last.
-    let tests: [(Test, Format); 12] = [
+    let tests: [(Test, Format); 15] = [
         (jemalloc::is, Format::Jemalloc),
         (gperftools::is, Format::Gperftools),
+        (hs_err::is, Format::HsErr),
+        (smaps::is_smaps, Format::Smaps),
+        (smaps::is_pmap, Format::Pmap),
         (jfr::is, Format::Jfr),
         (heaptrack::is, Format::Heaptrack),
         (massif::is, Format::Massif),
@@ -100,6 +113,10 @@ pub fn read_profile(bytes: &[u8]) -> Result<Parsed, Error> {
         Some(Format::Memleak) => memleak::read(bytes),
         Some(Format::Pprof) => pprof::read(bytes),
         Some(Format::Sanitizer) => sanitizer::read(bytes),
+        Some(format @ (Format::HsErr | Format::Pmap | Format::Smaps)) => Err(Error::NotThis {
+            format: "profile",
+            reason: format!("a file of format {:?} has no allocation sites", format.name()),
+        }),
         None => Err(Error::NotThis { format: "profile", reason: "its format is not recognised".into() }),
     }
 }

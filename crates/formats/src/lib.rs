@@ -14,9 +14,11 @@ mod unwrap;
 
 pub mod collapsed;
 pub mod csv;
+pub mod firefox;
 pub mod flamegraph;
 pub mod gperftools;
 pub mod heaptrack;
+pub mod hs_err;
 pub mod jemalloc;
 pub mod jfr;
 pub mod json;
@@ -25,6 +27,7 @@ pub mod memcheck;
 pub mod memleak;
 pub mod pprof;
 pub mod sanitizer;
+pub mod smaps;
 pub mod speedscope;
 
 pub use builder::{Builder, Mapping, Parsed};

@@ -1,8 +1,9 @@
 //! Readers on files made by the real tools (`samples/README.md`): totals are those the tools print themselves.
 
+use offheap_formats::hs_err::{self, Crash};
 use offheap_formats::{
     Format, Parsed, detect, gperftools, heaptrack, jemalloc, massif, memcheck, read_profile, sanitizer,
-    unwrap,
+    smaps, unwrap,
 };
 use offheap_model::Profile;
 
@@ -47,6 +48,10 @@ fn each_is_recognised_by_its_content() {
         ("gperftools.heap", Format::Gperftools),
         ("jemalloc.heap", Format::Jemalloc),
         ("native.jfr.gz", Format::Jfr),
+        ("hs_err_oom_17.log.gz", Format::HsErr),
+        ("hs_err_25.log.gz", Format::HsErr),
+        ("smaps.txt", Format::Smaps),
+        ("pmap-X.txt", Format::Pmap),
     ] {
         assert_eq!(detect(&sample(name)), Some(format), "{name}");
     }
@@ -216,6 +221,65 @@ fn a_jfr_that_is_being_written_gives_what_is_there() {
 }
 
 #[test]
+fn smaps_and_pmap_of_one_process_agree() {
+    let smaps = smaps::read_smaps(&sample("smaps.txt")).unwrap();
+    let pmap = smaps::read_pmap(&sample("pmap-X.txt")).unwrap();
+    assert_eq!((smaps.cut.clone(), pmap.cut.clone()), (None, None));
+    // pmap's own sum is the line "2924 1808 210 …".
+    assert_eq!((smaps.rss_bytes(), pmap.rss_bytes()), (1808 << 10, 1808 << 10));
+    assert_eq!(smaps.regions.len(), pmap.regions.len());
+    for (a, b) in smaps.regions.iter().zip(&pmap.regions) {
+        assert_eq!(
+            (a.start, a.end, a.rss_bytes, &a.permissions),
+            (b.start, b.end, b.rss_bytes, &b.permissions)
+        );
+        assert!(a.name.ends_with(&b.name), "pmap shows the last part: {} {}", a.name, b.name);
+    }
+    let bytes = sample("pmap-X.txt");
+    assert!(smaps::read_pmap(&bytes[..1500]).unwrap().cut.is_some());
+}
+
+#[test]
+fn hs_err_says_what_happened() {
+    let read = |name: &str| hs_err::read(&sample(name)).unwrap();
+    for (name, crash) in [
+        ("hs_err_17.log.gz", Crash::SentFromOutside),
+        ("hs_err_25.log.gz", Crash::SentFromOutside),
+        ("hs_err_oom_17.log.gz", Crash::NativeMemory),
+        ("hs_err_python.log.gz", Crash::Python),
+    ] {
+        let log = read(name);
+        assert_eq!(log.crash(), crash, "{name}");
+        assert!(!log.crash().advice().is_empty());
+        assert!(log.mappings.iter().any(|mapping| mapping.path.ends_with("libjvm.so")), "{name}");
+        assert!(log.nmt.as_ref().unwrap().contains("Total: reserved="), "{name}");
+        assert!(log.command_line.contains("-XX:NativeMemoryTracking=summary"), "{name}");
+        assert!(
+            log.physical_bytes.unwrap().0 > 1 << 30 && log.pid.is_some() && log.uptime_s.is_some(),
+            "{name}"
+        );
+        assert_eq!(log.cut, None, "{name}");
+    }
+    let log = read("hs_err_17.log.gz");
+    assert_eq!((log.c_heap_bytes, log.c_heap_retained_bytes), (Some(185_282 << 10), Some(2125 << 10)));
+    assert_eq!(log.signal.as_ref().unwrap().sender, Some(26_912));
+    assert_eq!(log.java_threads, None);
+    let python = read("hs_err_python.log.gz");
+    assert_eq!(python.java_threads, Some(12));
+    assert_eq!((python.native_stack[0].name.as_str(), python.pid), ("PyList_New", Some(29_724)));
+    assert_eq!(python.signal.unwrap().address, Some(0x10));
+    let names: Vec<&str> = python.java_stack.iter().map(|frame| frame.name.as_str()).collect();
+    assert_eq!(names[..4], ["jep.Jep.invoke", "jep.Jep.invoke", "Main.request", "Main.main"]);
+    let oom = read("hs_err_oom_17.log.gz");
+    assert!(
+        oom.java_stack.iter().any(|frame| frame.name == "java.util.concurrent.ConcurrentHashMap.addCount")
+    );
+    let bytes = sample("hs_err_17.log.gz");
+    let part = hs_err::read(&bytes[..20_000]).unwrap();
+    assert!(part.cut.is_some() && part.crash() == Crash::SentFromOutside);
+}
+
+#[test]
 fn a_file_that_is_cut_off_gives_its_part_and_says_where_it_ends() {
     for name in ["gperftools.heap", "jemalloc.heap", "heaptrack.zst", "heaptrack.raw.zst", "massif.out"] {
         let bytes = sample(name);
@@ -239,12 +303,15 @@ fn a_file_that_is_cut_off_gives_its_part_and_says_where_it_ends() {
 #[test]
 fn nothing_makes_a_reader_panic() {
     type Reader = fn(&[u8]) -> bool;
-    let readers: [Reader; 13] = [
+    let readers: [Reader; 16] = [
         |bytes| offheap_formats::collapsed::read(bytes).is_ok(),
         |bytes| gperftools::read(bytes).is_ok(),
         |bytes| heaptrack::read(bytes).is_ok(),
         |bytes| jemalloc::read(bytes).is_ok(),
         |bytes| offheap_formats::json::read(bytes).is_ok(),
+        |bytes| offheap_formats::hs_err::read(bytes).is_ok(),
+        |bytes| offheap_formats::smaps::read_smaps(bytes).is_ok(),
+        |bytes| offheap_formats::smaps::read_pmap(bytes).is_ok(),
         |bytes| offheap_formats::jfr::read(bytes).is_ok(),
         |bytes| massif::read(bytes).is_ok(),
         |bytes| memcheck::read_text(bytes).is_ok(),
@@ -265,7 +332,7 @@ fn nothing_makes_a_reader_panic() {
     for entry in std::fs::read_dir(folder).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let bytes = sample(&name);
-        for round in 0..120 {
+        for round in 0..45 {
             let mut mutant = bytes.clone();
             if round % 3 == 0 {
                 mutant.truncate(random(bytes.len()));
