@@ -20,6 +20,7 @@ pub mod docs;
 mod draft;
 mod evidence;
 mod growth;
+pub mod libraries;
 mod render;
 pub mod rules;
 mod series;

@@ -15,6 +15,7 @@ mod glibc_retention;
 mod heap_committed_empty;
 mod heap_filling;
 mod heap_leak;
+mod jni_library_leak;
 mod jvm_internal_growth;
 mod mapped_files;
 mod native_malloc_growth;
@@ -25,6 +26,7 @@ mod python_growth;
 mod string_symbol_tables;
 mod thread_leak;
 mod thread_stacks_thp;
+mod unclosed_native_peer;
 mod unexplained_growth;
 mod zgc_triple_count;
 
@@ -54,6 +56,8 @@ pub const RULES: &[&dyn Rule] = &[
     &gc_structures::GcStructures,
     &compiler_arenas::CompilerArenas,
     &code_cache_growth::CodeCacheGrowth,
+    &unclosed_native_peer::UnclosedNativePeer,
+    &jni_library_leak::JniLibraryLeak,
     &native_malloc_growth::NativeMallocGrowth,
     &native_mmap_growth::NativeMmapGrowth,
     &unexplained_growth::UnexplainedGrowth,

@@ -55,11 +55,7 @@ impl Rule for NativeMallocGrowth {
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding> {
         let last = evidence.last()?;
         let domain = domain(last);
-        let growth = match evidence.series(&Key::MallocRest) {
-            Some(rest) => evidence.growth_of(&net(evidence, rest), Freed::ByCollector, evidence.material()),
-            // Another allocator than glibc's: only its resident bytes are known.
-            None => evidence.growth(&Key::Domain(domain), Freed::ByCollector, evidence.material())?,
-        };
+        let growth = rest_growth(evidence)?;
         let walked = evidence.series(&Key::MallocRest).is_some();
         let subject = Subject {
             what: match (walked, domain) {
@@ -117,8 +113,20 @@ impl Rule for NativeMallocGrowth {
     }
 }
 
+/// The growth of the C heap beyond what is accounted for otherwise.
+pub(super) fn rest_growth(evidence: &Evidence<'_>) -> Option<Growth> {
+    match evidence.series(&Key::MallocRest) {
+        Some(rest) => Some(evidence.growth_of(&net(evidence, rest), Freed::ByCollector, evidence.material())),
+        // Another allocator than glibc's: only its resident bytes are known.
+        None => {
+            let key = Key::Domain(domain(evidence.last()?));
+            evidence.growth(&key, Freed::ByCollector, evidence.material())
+        }
+    }
+}
+
 /// `malloc` in a JVM whose share is unknown, `native-malloc` elsewhere.
-fn domain(last: &Snapshot) -> Domain {
+pub(super) fn domain(last: &Snapshot) -> Domain {
     match &last.jvm {
         Some(jvm) if jvm.nmt.is_none() => Domain::Malloc,
         _ => Domain::NativeMalloc,

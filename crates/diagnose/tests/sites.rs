@@ -1,0 +1,159 @@
+//! With a profile the findings name the code.
+
+mod common;
+
+use common::Random;
+use common::world::{MB, World, jvm};
+use offheap_diagnose::{Diagnosis, Evidence, diagnose, render_markdown};
+use offheap_model::{Age, Domain, Frame, FrameKind, Profile, ProfileSite, Status};
+
+fn frame(name: &str, kind: FrameKind, module: &str) -> Frame {
+    let file = (kind == FrameKind::Java).then(|| "Source.java".to_owned());
+    let line = file.as_ref().map(|_| 42);
+    Frame { name: name.into(), kind, file, line, module: (!module.is_empty()).then(|| module.into()) }
+}
+
+fn native(name: &str, module: &str) -> Frame {
+    frame(name, FrameKind::Native, module)
+}
+
+fn java(name: &str) -> Frame {
+    frame(name, FrameKind::Java, "")
+}
+
+/// A profile of one site that leaks at 1 MB/s and one that is large but steady.
+fn profile(leaking: Vec<Frame>) -> Profile {
+    let n = leaking.len() as u32;
+    let mut frames = leaking;
+    frames.extend([
+        native("malloc", "/lib/libc.so.6"),
+        native("cache_fill", "/opt/libcache.so"),
+        java("app.Cache.load"),
+    ]);
+    Profile {
+        seconds: 60.0,
+        frames,
+        sites: vec![
+            ProfileSite {
+                stack: (n..n + 3).collect(),
+                live_bytes: 70_000_000,
+                live_count: 700,
+                leak_bytes: 68_000_000,
+                slope_bytes_per_s: Some(0.0),
+                ..ProfileSite::default()
+            },
+            ProfileSite {
+                stack: (0..n).collect(),
+                live_bytes: 60_000_000,
+                live_count: 60_000,
+                leak_bytes: 45_000_000,
+                slope_bytes_per_s: Some(1e6),
+                slope_ci95: Some([0.95e6, 1.05e6]),
+                age_seconds: Some(Age { p50: 31.0, p90: 54.0 }),
+                ..ProfileSite::default()
+            },
+        ],
+        ..Profile::default()
+    }
+}
+
+fn leaking() -> World {
+    jvm(61, 12.0, &mut Random::new(7)).with(|t, s| s.malloc += MB * t)
+}
+
+fn judged(world: World, frames: Vec<Frame>) -> Diagnosis {
+    let (snapshots, profile) = (world.snapshots(), profile(frames));
+    diagnose(&Evidence::of(&snapshots).with_profile(&profile))
+}
+
+#[test]
+fn an_unclosed_peer_is_named_with_its_library_and_the_line() {
+    let diagnosis = judged(
+        leaking(),
+        vec![
+            native("malloc", "/lib/libc.so.6"),
+            native("inflateInit2_", "/jdk/lib/libzip.so"),
+            native("Java_java_util_zip_Inflater_init", "/jdk/lib/libzip.so"),
+            java("java.util.zip.Inflater.init"),
+            java("java.util.zip.Inflater.<init>"),
+            java("app.Compression.unpack"),
+        ],
+    );
+    let verdict = &diagnosis.verdict;
+    assert_eq!(
+        (verdict.cause.as_str(), verdict.status),
+        ("unclosed-native-peer", Status::Leak),
+        "{verdict:#?}"
+    );
+    assert_eq!(verdict.domain, Some(Domain::NativeMalloc));
+    assert!(
+        verdict
+            .summary
+            .contains("inflateInit2_ in libzip.so, called by app.Compression.unpack (Source.java:42)")
+    );
+    assert!(verdict.fix[0].contains("end() every Inflater"), "{:?}", verdict.fix);
+    let site = verdict.site.as_ref().unwrap();
+    assert_eq!((site.frames[0].name.as_str(), site.bytes), ("malloc", 60_000_000));
+    assert!(render_markdown(&diagnosis).contains("app.Compression.unpack"));
+}
+
+#[test]
+fn a_library_of_ones_own_is_a_jni_leak() {
+    let diagnosis = judged(
+        leaking(),
+        vec![
+            native("malloc", "/lib/libc.so.6"),
+            native("frame_new", "/app/libjni_codec.so"),
+            native("Java_app_NativeCodec_encode", "/app/libjni_codec.so"),
+            java("app.NativeCodec.encode"),
+            java("app.NativeCodec.handleFrame"),
+        ],
+    );
+    let verdict = &diagnosis.verdict;
+    assert_eq!(verdict.cause, "jni-library-leak", "{verdict:#?}");
+    assert!(verdict.summary.contains("frame_new in libjni_codec.so"), "{}", verdict.summary);
+    assert!(verdict.summary.contains("Java_app_NativeCodec_encode"), "{}", verdict.summary);
+}
+
+#[test]
+fn unsafe_memory_gets_its_domain_from_the_stack() {
+    let diagnosis = judged(
+        leaking(),
+        vec![
+            native("malloc", "/lib/libc.so.6"),
+            frame("Unsafe_AllocateMemory0(JNIEnv_*, _jobject*, long)", FrameKind::Jvm, "libjvm.so"),
+            java("jdk.internal.misc.Unsafe.allocateMemory"),
+            java("app.UnsafeCache.store"),
+        ],
+    );
+    assert_eq!(diagnosis.verdict.domain, Some(Domain::DirectMemory), "{:#?}", diagnosis.verdict);
+    assert!(diagnosis.verdict.summary.contains("app.UnsafeCache.store"), "{}", diagnosis.verdict.summary);
+}
+
+#[test]
+fn a_site_of_another_domain_is_not_blamed() {
+    let world = jvm(61, 12.0, &mut Random::new(7)).with(|t, s| s.metaspace += 0.5 * MB * t);
+    let diagnosis =
+        judged(world, vec![native("malloc", "libc.so.6"), native("x_new", "libx.so"), java("app.X.y")]);
+    assert_eq!(diagnosis.verdict.cause, "class-loader-leak");
+    assert!(diagnosis.verdict.site.is_none());
+}
+
+#[test]
+fn a_healthy_process_stays_healthy_whatever_the_profile_holds() {
+    let world = jvm(61, 12.0, &mut Random::new(7));
+    let diagnosis =
+        judged(world, vec![native("malloc", "libc.so.6"), native("x_new", "libx.so"), java("app.X.y")]);
+    assert_eq!(diagnosis.verdict.status, Status::Healthy, "{:#?}", diagnosis.verdict);
+}
+
+#[test]
+fn the_table_of_libraries_matches_modules_and_classes() {
+    use offheap_diagnose::libraries::library_of;
+    let name = |frames: &[Frame]| library_of(frames).map(|library| library.name);
+    assert_eq!(name(&[native("rocksdb_x", "/tmp/librocksdbjni123.so")]), Some("RocksDB"));
+    assert_eq!(name(&[java("com.github.luben.zstd.Zstd.compress")]), Some("zstd-jni"));
+    assert_eq!(name(&[java("io.netty.internal.tcnative.SSL.newSSL")]), Some("netty-tcnative (OpenSSL)"));
+    assert_eq!(name(&[java("io.netty.buffer.PoolArena.allocate")]), Some("Netty"));
+    assert_eq!(name(&[java("app.Main.main"), native("f", "/home/librocksdbjni/mine.so")]), None);
+}
