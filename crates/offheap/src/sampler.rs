@@ -67,15 +67,16 @@ impl Sampler {
         self.due
     }
 
-    /// Takes a snapshot. A large process makes them slow; then the pace is slackened, so that looking costs no more than
-    /// three percent of a core.
+    /// Takes a snapshot. A large process makes them costly; then the pace is slackened, so that looking takes no more than
+    /// three percent of a core. What counts is the time on a core: on a busy machine a snapshot that only waits for one costs
+    /// nothing, and fewer of them would tell less.
     ///
     /// # Errors
     /// As [`Collector::snapshot`].
     pub fn snapshot(&mut self) -> Result<Snapshot, Error> {
-        let begun = Instant::now();
+        let (begun, spent) = (Instant::now(), cpu_time());
         let snapshot = self.collector.snapshot(Effort::SERIES)?;
-        let pace = self.every.max(begun.elapsed() * SHARE);
+        let pace = self.every.max(cpu_time().saturating_sub(spent) * SHARE);
         // Kept to a grid where possible; a missed beat is not made up for.
         self.due = (self.due + pace).max(begun + pace / 2);
         Ok(snapshot)
@@ -85,4 +86,10 @@ impl Sampler {
     pub fn collector(&self) -> &Collector {
         &self.collector
     }
+}
+
+/// Time this thread has spent on a core.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
