@@ -2,7 +2,7 @@
 
 use crate::{Error, Parsed};
 use crate::{
-    collapsed, gperftools, heaptrack, hs_err, jemalloc, jfr, json, massif, memcheck, memleak, pprof,
+    collapsed, gperftools, heaptrack, hprof, hs_err, jemalloc, jfr, json, massif, memcheck, memleak, pprof,
     sanitizer, smaps,
 };
 
@@ -16,6 +16,8 @@ pub enum Format {
     Gperftools,
     /// [`heaptrack`]
     Heaptrack,
+    /// [`hprof`]
+    Hprof,
     /// [`hs_err`]
     HsErr,
     /// [`jemalloc`]
@@ -49,6 +51,7 @@ impl Format {
             Format::Collapsed => "collapsed stacks",
             Format::Gperftools => "gperftools heap profile",
             Format::Heaptrack => "heaptrack",
+            Format::Hprof => "heap dump",
             Format::HsErr => "hs_err log",
             Format::Jemalloc => "jemalloc heap profile",
             Format::Jfr => "JFR recording",
@@ -75,9 +78,10 @@ const HEAD: usize = 64 << 10;
 pub fn detect(bytes: &[u8]) -> Option<Format> {
     let head = bytes.get(..HEAD).unwrap_or(bytes);
     // The certain ones first; collapsed stacks, which look like much else, last.
-    let tests: [(Test, Format); 15] = [
+    let tests: [(Test, Format); 16] = [
         (jemalloc::is, Format::Jemalloc),
         (gperftools::is, Format::Gperftools),
+        (hprof::is, Format::Hprof),
         (hs_err::is, Format::HsErr),
         (smaps::is_smaps, Format::Smaps),
         (smaps::is_pmap, Format::Pmap),
@@ -113,10 +117,12 @@ pub fn read_profile(bytes: &[u8]) -> Result<Parsed, Error> {
         Some(Format::Memleak) => memleak::read(bytes),
         Some(Format::Pprof) => pprof::read(bytes),
         Some(Format::Sanitizer) => sanitizer::read(bytes),
-        Some(format @ (Format::HsErr | Format::Pmap | Format::Smaps)) => Err(Error::NotThis {
-            format: "profile",
-            reason: format!("a file of format {:?} has no allocation sites", format.name()),
-        }),
+        Some(format @ (Format::Hprof | Format::HsErr | Format::Pmap | Format::Smaps)) => {
+            Err(Error::NotThis {
+                format: "profile",
+                reason: format!("a file of format {:?} has no allocation sites", format.name()),
+            })
+        }
         None => Err(Error::NotThis { format: "profile", reason: "its format is not recognised".into() }),
     }
 }

@@ -18,6 +18,7 @@ pub mod firefox;
 pub mod flamegraph;
 pub mod gperftools;
 pub mod heaptrack;
+pub mod hprof;
 pub mod hs_err;
 pub mod jemalloc;
 pub mod jfr;

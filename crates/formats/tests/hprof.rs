@@ -1,0 +1,58 @@
+//! Heap dumps of a real JVM.
+
+use offheap_formats::{Format, detect, hprof};
+use std::path::PathBuf;
+
+/// A JDK that runs source files (11 and later have the launcher).
+fn java() -> PathBuf {
+    let folders = std::fs::read_dir("/usr/lib/jvm").expect("a JDK below /usr/lib/jvm");
+    let mut found: Vec<PathBuf> = folders
+        .filter_map(Result::ok)
+        .map(|folder| folder.path())
+        .filter(|folder| folder.join("bin/javac").exists())
+        .map(|folder| folder.join("bin/java"))
+        .collect();
+    found.sort();
+    found.into_iter().next().expect("a JDK with javac below /usr/lib/jvm")
+}
+
+#[test]
+fn what_the_heap_holds_outside_is_counted() {
+    let folder = std::env::temp_dir().join(format!("offheap-hprof-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("dump.hprof");
+    let status = std::process::Command::new(java())
+        .arg("-Xmx64m")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/Dumped.java"))
+        .arg(&file)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(detect(&bytes), Some(Format::Hprof));
+    let dump = hprof::read(&bytes).unwrap();
+    assert_eq!(dump.cut, None);
+    let of = |size: u64| {
+        dump.direct.by_capacity.iter().find(|(capacity, _)| *capacity == size).map(|(_, count)| *count)
+    };
+    // The duplicates own nothing: the three they were made of do.
+    assert_eq!((of(12_345), of(1 << 20)), (Some(40), Some(3)));
+    assert!(dump.direct.capacity_bytes >= 40 * 12_345 + (3 << 20));
+    let class = |name: &str| dump.classes.iter().find(|class| class.name == name).map(|class| class.count);
+    // The source launcher itself may hold a few.
+    assert!(class("java.util.zip.Inflater") >= Some(17), "{:?}", class("java.util.zip.Inflater"));
+    assert!(
+        class("long[][]") >= Some(1) && class("byte[]") > Some(100) && class("java.lang.String") > Some(100)
+    );
+    assert!(
+        dump.loaders[0].classes > 300
+            && dump.loaders.iter().any(|loader| loader.class.contains("AppClassLoader"))
+    );
+    assert!(dump.threads >= 3 && !dump.jni_globals.is_empty());
+    assert!((dump.time_ms - 1_700_000_000_000) > 0);
+    for part in [bytes.len() / 2, bytes.len() - 1, 40] {
+        let dump = hprof::read(&bytes[..part]).unwrap();
+        assert!(dump.cut.is_some(), "cut off at {part}");
+    }
+}
