@@ -375,7 +375,9 @@ pub fn hook_of(family: usize, index: usize) -> usize {
     if real_of(family, index) == 0 {
         return 0;
     }
-    HOOKS.get(family).and_then(|f| f.get(index)).map_or(0, |&p| p as usize)
+    let hook = HOOKS.get(family).and_then(|f| f.get(index)).map_or(0, |&p| p as usize);
+    // Whatever the linker made of the table: only the agent's own code is a hook.
+    if modules::is_own(hook as u64) { hook } else { 0 }
 }
 
 // The linker makes these symbols global; another copy of the agent must not see them.

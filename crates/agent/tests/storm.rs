@@ -102,7 +102,8 @@ fn one(jvm: &common::Jvm, collector: &str, rounds: u32, dir: &Path) -> Result<()
         }
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    let last = out.next().and_then(Result::ok);
+    // The JVM warns on stdout when memory is short.
+    let last = out.find_map(|line| line.ok().filter(|l| !l.starts_with('[')));
     let mut err = String::new();
     let _ = child.stderr.take().unwrap().read_to_string(&mut err);
     let status = child.wait().unwrap();
