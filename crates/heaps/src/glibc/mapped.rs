@@ -165,7 +165,9 @@ pub(super) fn chunk_at(memory: &Memory, page: u64, end: u64) -> Option<u64> {
         .enumerate()
         .skip(1)
         .find_map(|(index, header)| map_bytes(index as u64 * 16, header));
-    Some(aligned.unwrap_or(at_start)).filter(|bytes| *bytes <= room)
+    // A chunk that realloc grew since the mappings were listed reaches beyond its mapping's end as it was then. It is as long
+    // as the mapping was; anything that claims twice that is no chunk.
+    Some(aligned.unwrap_or(at_start)).filter(|bytes| *bytes / 2 <= room).map(|bytes| bytes.min(room))
 }
 
 /// The bytes of the map with a mmapped chunk's header `offset` bytes behind its start.

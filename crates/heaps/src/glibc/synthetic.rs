@@ -217,8 +217,11 @@ fn large_chunks_of_every_release_are_told_by_their_first_words() {
     head(0x30, 0x30, (5 * PAGE - 0x30 - 16) | 2);
     assert_eq!(look(), Some(5 * PAGE), "aligned, resized, from 2.43");
     head(0x30, 0, 0);
+    // Grown by realloc since the mappings were listed: as long as the mapping was then.
+    head(0, 0, (9 * PAGE) | 2);
+    assert_eq!(look(), Some(8 * PAGE), "grown");
     for (before, word) in
-        [(0, (9 * PAGE) | 2), (0, (3 * PAGE) | 3), (16, (3 * PAGE) | 2), (0, 2), (0, 100 | 2)]
+        [(0, (17 * PAGE) | 2), (0, (3 * PAGE) | 3), (16, (3 * PAGE) | 2), (0, 2), (0, 100 | 2)]
     {
         head(0, before, word);
         assert_eq!(look(), None, "{before:#x} {word:#x}");
