@@ -8,6 +8,10 @@ use std::collections::hash_map::Entry;
 /// Frames of a stack that are kept, from the innermost on.
 pub(crate) const MAX_DEPTH: usize = 4096;
 
+/// Frames of all stacks together that are kept. Formats with trees of stacks can claim thousands of frames in a few bytes;
+/// ten thousand honest stacks have a fiftieth of this.
+const MAX_FRAMES: usize = 1 << 25;
+
 /// What a reader gives.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Parsed {
@@ -45,6 +49,8 @@ pub struct Builder {
     sites: HashMap<Vec<u32>, usize>,
     addresses: Vec<Option<u64>>,
     has_addresses: bool,
+    kept: usize,
+    shortened: u64,
 }
 
 impl Builder {
@@ -86,10 +92,15 @@ impl Builder {
 
     /// Adds `figures` (its `stack` is ignored) to the site with `stack`, innermost frame first.
     pub fn add(&mut self, stack: &[u32], figures: &ProfileSite) {
-        let stack = stack.get(..MAX_DEPTH).unwrap_or(stack);
+        let mut stack = stack.get(..MAX_DEPTH).unwrap_or(stack);
+        if self.kept + stack.len() > MAX_FRAMES && !self.sites.contains_key(stack) {
+            stack = stack.get(..1).unwrap_or(stack);
+            self.shortened += 1;
+        }
         let index = match self.sites.get(stack) {
             Some(index) => *index,
             None => {
+                self.kept += stack.len();
                 self.sites.insert(stack.to_vec(), self.profile.sites.len());
                 self.profile.sites.push(ProfileSite { stack: stack.to_vec(), ..ProfileSite::default() });
                 self.profile.sites.len() - 1
@@ -121,6 +132,11 @@ impl Builder {
                 .then_with(|| a.stack.cmp(&b.stack))
         });
         profile.notes.extend(cut.iter().map(Cut::to_string));
+        if self.shortened > 0 {
+            let what =
+                "stacks are shortened to their innermost frame: all together are too many frames to keep";
+            profile.notes.push(format!("{} {what}", self.shortened));
+        }
         let addresses = if self.has_addresses { self.addresses } else { Vec::new() };
         Parsed { profile, addresses, mappings, cut }
     }
@@ -166,6 +182,26 @@ mod tests {
         let profile = builder.finish(Vec::new(), None).profile;
         assert_eq!(profile.sites.len(), 2);
         assert_eq!((profile.sites[0].live_bytes, profile.sites[0].stack.clone()), (8, vec![leak, main]));
+    }
+
+    #[test]
+    fn all_stacks_together_are_bounded_and_no_byte_is_lost() {
+        let mut builder = Builder::new();
+        let frames: Vec<u32> =
+            (0..3).map(|n| builder.frame(named(&n.to_string(), FrameKind::Native))).collect();
+        let rounds = (MAX_FRAMES / MAX_DEPTH) as u32 + 100;
+        let mut stack = vec![frames[0]; MAX_DEPTH];
+        for round in 0..rounds {
+            // All differ.
+            for bit in 0..20 {
+                stack[1 + bit] = frames[(round >> bit & 1) as usize];
+            }
+            builder.add(&stack, &ProfileSite { live_bytes: 1, ..ProfileSite::default() });
+        }
+        let profile = builder.finish(Vec::new(), None).profile;
+        assert!(profile.sites.iter().map(|site| site.stack.len()).sum::<usize>() <= MAX_FRAMES + 100);
+        assert_eq!(profile.sites.iter().map(|site| site.live_bytes).sum::<u64>(), u64::from(rounds));
+        assert!(profile.notes[0].starts_with("100 stacks are shortened"), "{:?}", profile.notes);
     }
 
     #[test]
