@@ -279,22 +279,6 @@ impl File {
         }
     }
 
-    /// Fetches the places where [`File::insert`] will put a block, so that they arrive while the stack is walked.
-    #[inline]
-    pub fn prefetch(&self, addr: u64) {
-        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let l = self.layout();
-        let bucket = bucket_of(addr, l.keys.count);
-        let keys: *mut [u64; BUCKET] = self.record(l.keys, bucket);
-        let samples: *mut SampleRec = self.record(l.samples, bucket * BUCKET as u64);
-        // SAFETY: a prefetch reads nothing and never faults. Most buckets are empty: the first record will be it.
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(keys.cast());
-            _mm_prefetch::<_MM_HINT_T0>(samples.cast());
-            _mm_prefetch::<_MM_HINT_T0>(samples.add(1).cast());
-        }
-    }
-
     /// Puts a live block into the table. The block is still the caller's alone, so nobody looks for it yet.
     pub fn insert(&self, sample: &SampleRec) -> bool {
         let slots = self.layout().keys.count;
