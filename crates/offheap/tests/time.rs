@@ -139,3 +139,71 @@ fn watch_draws_on_a_terminal_of_eighty_columns() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("java-heap") && text.contains("worker-*"), "{text}");
 }
+
+/// A memory control group of the test's own with a limit, removed when dropped; `None` where none can be made.
+struct Group(std::path::PathBuf);
+
+impl Group {
+    fn with_limit(bytes: u64) -> Option<Group> {
+        let name = format!("offheap-test-{}", std::process::id());
+        let (v1, v2) = ("/sys/fs/cgroup/memory", "/sys/fs/cgroup");
+        let (root, file) = if std::path::Path::new(v1).is_dir() {
+            (v1, "memory.limit_in_bytes")
+        } else {
+            (v2, "memory.max")
+        };
+        let path = std::path::Path::new(root).join(name);
+        std::fs::create_dir(&path).ok()?;
+        let group = Group(path);
+        std::fs::write(group.0.join(file), bytes.to_string()).ok()?;
+        // Swap would only put off the end.
+        let _ = std::fs::write(group.0.join("memory.swap.max"), "0");
+        Some(group)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // A killed process leaves its group a moment later.
+        for _ in 0..100 {
+            if std::fs::remove_dir(&self.0).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+#[test]
+fn a_process_killed_for_memory_is_recorded_as_such() {
+    let Some(group) = Group::with_limit(60 << 20) else {
+        println!("skipped: no memory control group can be made here");
+        return;
+    };
+    let command = format!(
+        "echo $$ > {}/cgroup.procs; exec {} 4000000",
+        group.0.display(),
+        build_c("leaks", LEAKS, &[]).display()
+    );
+    let program = Program::start(Command::new("sh").args(["-c", &command]));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("oom.offheap");
+    let account = json(&["map", &program.pid().to_string(), "--json"]);
+    assert_eq!(account["cgroup"]["limit_bytes"].as_u64(), Some(60 << 20));
+    let output = offheap(&[
+        "record",
+        &program.pid().to_string(),
+        "-o",
+        file.to_str().unwrap(),
+        "--every",
+        "300ms",
+        "--for",
+        "60s",
+    ]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let connection = rusqlite::Connection::open(&file).unwrap();
+    let end: Option<String> =
+        connection.query_row("SELECT ended_how FROM target", [], |row| row.get(0)).unwrap();
+    assert!(end.as_deref().is_some_and(|how| how.contains("killed for memory")), "{end:?}");
+    drop(program);
+}
