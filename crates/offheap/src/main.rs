@@ -32,6 +32,7 @@ enum Verb {
     Diff(verbs::diff::Arguments),
     Jcmd(verbs::jcmd::Arguments),
     Nmt(verbs::nmt::Arguments),
+    Convert(verbs::convert::Arguments),
     Demo(verbs::demo::Arguments),
 }
 
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         Verb::Diff(arguments) => verbs::diff::run(&arguments),
         Verb::Jcmd(arguments) => verbs::jcmd::run(&arguments),
         Verb::Nmt(arguments) => verbs::nmt::run(&arguments),
+        Verb::Convert(arguments) => verbs::convert::run(&arguments),
         Verb::Demo(arguments) => verbs::demo::run(&arguments),
     };
     result.unwrap_or_else(|error| {

@@ -1,6 +1,7 @@
 //! One file a verb: its arguments, and the way from them to the crates that do the work.
 
 pub mod check;
+pub mod convert;
 pub mod demo;
 pub mod diagnose;
 pub mod diff;
