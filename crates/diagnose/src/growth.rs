@@ -8,6 +8,14 @@ use crate::stats::{Shape, Trend, time_needed};
 use offheap_model::Status;
 use offheap_model::units;
 
+/// How the next step begins where only a collection can tell.
+pub(crate) const COLLECT: &str = "run `jcmd";
+
+/// The next step where only a collection can tell.
+pub(crate) fn collect_and_look(pid: i32) -> String {
+    format!("{COLLECT} {pid} GC.run` and look again: what is still there after it is in use")
+}
+
 /// Who gives the memory back when it is no longer needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Freed {
@@ -121,8 +129,12 @@ impl Evidence<'_> {
             Shape::Unclear => Kind::Unclear,
             Shape::Steady | Shape::RisingFloor => Kind::Lasting,
         };
-        if growth.kind == Kind::Slowing && trend.ending_per_s * trend.seconds < least {
-            // What is left of it would not be worth a word in a window of its own.
+        // What is left of it would not be worth a word in a window of its own.
+        let goes_on = match growth.kind {
+            Kind::Slowing => trend.ending_per_s * trend.seconds,
+            _ => growth.per_s * (trend.seconds - trend.tail_start),
+        };
+        if matches!(growth.kind, Kind::Slowing | Kind::Lasting) && goes_on < least {
             growth.kind = Kind::Ended;
         }
         growth.certainty = certainty(trend);
@@ -228,10 +240,7 @@ impl Evidence<'_> {
                 plural(whole.collections)
             )
         };
-        growth.next = format!(
-            "run `jcmd {} GC.run` and look again: what is still there after it is in use",
-            self.pid()
-        );
+        growth.next = collect_and_look(self.pid());
     }
 
     /// Whether young collections free what is dead: little is promoted.

@@ -2,6 +2,7 @@
 
 use crate::draft::Draft;
 use crate::evidence::Evidence;
+use crate::growth::COLLECT;
 use crate::rules::RULES;
 use crate::series::Key;
 use crate::sites;
@@ -29,6 +30,22 @@ pub struct Diagnosis {
     pub verdict: Finding,
     /// Everything that was found, best first.
     pub findings: Vec<Finding>,
+    /// What would make an inconclusive verdict certain.
+    #[serde(default)]
+    pub next: Option<Next>,
+}
+
+/// What would make an inconclusive verdict certain.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "do")]
+pub enum Next {
+    /// A full collection in the target, then some more seconds: none came that could have freed what grew.
+    Collect,
+    /// A window of this length.
+    Watch {
+        /// Seconds in all.
+        seconds: f64,
+    },
 }
 
 /// Whose memory it is.
@@ -145,9 +162,23 @@ pub fn diagnose(evidence: &Evidence<'_>) -> Diagnosis {
             slope_ci95: rss.ci95,
         },
         domains: domains(evidence),
+        next: next(evidence, &verdict),
         verdict,
         findings,
     }
+}
+
+fn next(evidence: &Evidence<'_>, verdict: &Finding) -> Option<Next> {
+    if verdict.status != Status::Inconclusive {
+        return None;
+    }
+    let seconds = evidence.seconds();
+    // A finding's open question is its first confirmation.
+    Some(if verdict.confirm.first().is_some_and(|step| step.starts_with(COLLECT)) {
+        Next::Collect
+    } else {
+        Next::Watch { seconds: (3.0 * seconds).max(60.0) }
+    })
 }
 
 fn rank(status: Status) -> u8 {

@@ -29,7 +29,7 @@
 use super::Rule;
 use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
-use crate::growth::{Freed, Growth, Kind};
+use crate::growth::{Freed, Growth, Kind, collect_and_look};
 use crate::series::Key;
 use offheap_model::{Domain, Finding};
 
@@ -97,7 +97,7 @@ pub(super) fn class_growth(evidence: &Evidence<'_>) -> Option<Growth> {
     if growth.kind == Kind::Lasting && unloaded > UNLOADED_AT_MOST * loaded {
         growth.kind = Kind::Uncollected;
         growth.why = format!("of {loaded:.0} classes loaded in the window {unloaded:.0} were unloaded again");
-        growth.next = format!("run `jcmd {} GC.run` and look again", evidence.pid());
+        growth.next = collect_and_look(evidence.pid());
     } else if growth.kind == Kind::Uncollected && unloading_had_its_chance(evidence, &growth, unloaded) {
         growth.kind = Kind::Lasting;
         growth.certainty = crate::certainty(evidence.trend(&Key::Metaspace)?) * 0.95;

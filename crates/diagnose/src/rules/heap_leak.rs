@@ -29,8 +29,8 @@
 use super::Rule;
 use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
-use crate::growth::{Freed, Growth, Kind};
-use crate::series::Key;
+use crate::growth::{Freed, Growth, Kind, collect_and_look};
+use crate::series::{Key, Series};
 use crate::stats::{Point, median, theil_sen};
 use offheap_model::{Domain, Finding, Status, units};
 
@@ -68,13 +68,8 @@ impl Rule for HeapLeak {
         };
         let mut growth = match rising_floors(evidence, &key) {
             Some(growth) => growth,
-            None => evidence
-                .growth(&key, Freed::ByProgram, evidence.material())
-                .filter(|growth| growth.kind == Kind::Lasting)?,
+            None => between_collections(evidence, &key, jvm.heap.max_bytes as f64)?,
         };
-        if growth.why.is_empty() {
-            between_collections(evidence, &key, &mut growth, jvm.heap.max_bytes as f64)?;
-        }
         growth.per_s = growth.per_s.max(0.0);
         let max = jvm.heap.max_bytes as f64;
         let meaning = "It survives collections, so something reachable holds it.";
@@ -111,25 +106,48 @@ impl Rule for HeapLeak {
     }
 }
 
-/// Growth that no floors show: it counts if mixed collections freed some of it all along, is suspect if it is much, and is
-/// what healthy programs promote otherwise (`None`).
-fn between_collections(evidence: &Evidence<'_>, key: &Key, growth: &mut Growth, max: f64) -> Option<()> {
+/// Growth that no floors show: since the last collection of the whole heap, if that was long ago, else over the window. It
+/// counts if mixed collections freed some of it all along, is suspect if it is much, and is what healthy programs promote
+/// otherwise (`None`).
+fn between_collections(evidence: &Evidence<'_>, key: &Key, max: f64) -> Option<Growth> {
     let collections = evidence.collections();
-    let points = evidence.series(key)?.points();
+    let all = evidence.series(key)?.points();
+    let since =
+        collections.old.last().copied().filter(|t| evidence.seconds() - t >= evidence.seconds() / 2.0);
+    let tail: Vec<Point> = all.iter().copied().filter(|p| p.t >= since.unwrap_or(0.0)).collect();
+    let seconds = tail.last()?.t - tail.first()?.t;
     let (mut rises, mut falls) = (0.0, 0.0);
-    for (a, b) in points.iter().zip(points.iter().skip(1)) {
+    for (a, b) in tail.iter().zip(tail.iter().skip(1)) {
         rises += (b.v - a.v).max(0.0);
         falls += (a.v - b.v).max(0.0);
     }
-    let spread = collections.mixed.last().zip(collections.mixed.first()).map_or(0.0, |(b, a)| b - a);
-    let enough = collections.mixed.len() >= MIXED && spread >= evidence.seconds() / 2.0;
+    let mixed: Vec<f64> =
+        collections.mixed.iter().copied().filter(|t| since.is_none_or(|since| *t > since)).collect();
+    let spread = mixed.last().zip(mixed.first()).map_or(0.0, |(b, a)| b - a);
+    let series = Series::new(tail);
+    let ending = series.trend().ending_per_s;
+    let mut growth = evidence.growth_of(&series, Freed::ByProgram, evidence.material());
+    let grows = matches!(growth.kind, Kind::Lasting | Kind::Slowing | Kind::Unclear);
     let large = growth.to - growth.from >= SUSPECT_SHARE * max.max(1.0);
-    if enough && large && evidence.seconds() > 45.0 && falls >= FREED_SHARE * rises {
-        growth.certainty *= 0.92;
-        growth.why = format!("it outlived {} collections of the old generation", collections.mixed.len());
-        return Some(());
+    if !grows || !large {
+        return None;
     }
-    if !large || evidence.seconds() < SUSPECT_S || collections.any.len() < 3 {
+    let freed_along = mixed.len() >= MIXED
+        && spread >= seconds / 2.0
+        && falls >= FREED_SHARE * rises
+        && seconds >= FLOORS_S;
+    if growth.kind == Kind::Lasting && freed_along {
+        growth.certainty *= 0.92;
+        growth.why = format!("it outlived {} collections of the old generation", mixed.len());
+        return Some(growth);
+    }
+    let never_looked = growth.kind == Kind::Lasting
+        && collections.old.is_empty()
+        && seconds >= SUSPECT_S
+        && collections.any.len() >= 3;
+    // Where the whole heap was collected often enough for floors, they have spoken.
+    let goes_on = freed_along && collections.old.len() < FLOORS && ending * seconds >= SUSPECT_SHARE * max;
+    if !never_looked && !goes_on {
         return None;
     }
     growth.kind = Kind::Uncollected;
@@ -137,11 +155,8 @@ fn between_collections(evidence: &Evidence<'_>, key: &Key, growth: &mut Growth, 
     growth.why =
         "too few collections of the window looked at the whole old generation to tell live data from garbage"
             .to_owned();
-    growth.next = format!(
-        "run `jcmd {} GC.run` and look again, or watch until the next old collections: what is left after them is in use",
-        evidence.pid()
-    );
-    Some(())
+    growth.next = collect_and_look(evidence.pid());
+    Some(growth)
 }
 
 /// Growth of what is left after collections that find all that is dead, if every one left more than the one before.
