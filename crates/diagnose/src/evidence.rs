@@ -28,6 +28,8 @@ pub struct Evidence<'a> {
     collections: Collections,
 }
 
+/// Characters of a command line that a sentence can bear.
+const MOST_COMMAND: usize = 120;
 /// More snapshots than this are thinned: evenly, so that slopes stay.
 const MAX_SNAPSHOTS: usize = 2_400;
 
@@ -197,20 +199,25 @@ impl<'a> Evidence<'a> {
         since
     }
 
-    /// The process in words: `java process 4711 (OpenJDK 17.0.15, java -jar app.jar)`.
+    /// The process in words: ``process 4711 (`app.Main`, OpenJDK 17.0.15+6)``.
     pub fn who(&self) -> String {
         let Some(last) = self.last() else { return "the process".to_owned() };
         let process = &last.process;
-        let command: String = process.command.chars().take(120).collect();
-        let command = if command.is_empty() { process.name.clone() } else { command };
+        let main = last.jvm.as_ref().map(|jvm| jvm.main.as_str()).filter(|main| !main.is_empty());
+        let command = match main {
+            Some(main) => main,
+            None if process.command.is_empty() => &process.name,
+            None => &process.command,
+        };
+        let command: String = command.chars().take(MOST_COMMAND).collect();
         let runtime = match (&last.jvm, &last.python) {
             (Some(jvm), _) => {
-                format!("{} {}, ", if jvm.vendor.is_empty() { "JVM" } else { &jvm.vendor }, jvm.version)
+                format!(", {} {}", if jvm.vendor.is_empty() { "JVM" } else { &jvm.vendor }, jvm.version)
             }
-            (None, Some(python)) => format!("Python {}, ", python.version),
+            (None, Some(python)) => format!(", Python {}", python.version),
             (None, None) => String::new(),
         };
-        format!("process {} ({runtime}`{}`)", process.pid, command.replace('`', "'").trim())
+        format!("process {} (`{}`{runtime})", process.pid, command.replace('`', "'").trim())
     }
 
     /// The window in words: `1 min (61 snapshots)`.
