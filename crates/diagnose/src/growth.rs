@@ -21,6 +21,9 @@ pub(crate) fn collect_and_look(pid: i32) -> String {
 pub enum Freed {
     /// The program's own code, at once.
     ByProgram,
+    /// Mostly the program's own code; a Cleaner where a Java object owns it. Native memory that is freed only with its dead
+    /// owner is rare beside native memory that is freed by hand, so growth that no collection could speak about counts.
+    ByProgramMostly,
     /// A Cleaner or finalizer, after a collection that finds the owner dead.
     ByCollector,
     /// Only a collection that finds what is dead in the whole heap: classes.
@@ -192,14 +195,15 @@ impl Evidence<'_> {
     /// Growth of memory that a collector frees counts as far as it outlived collections.
     fn ask_the_collector(&self, growth: &mut Growth, series: &Series, freed: Freed) {
         let collections = self.collections();
-        let events = if freed == Freed::ByCollector { &collections.cleaned } else { &collections.old };
+        let by_cleaner = matches!(freed, Freed::ByCollector | Freed::ByProgramMostly);
+        let events = if by_cleaner { &collections.cleaned } else { &collections.old };
         let whole = Collections::outlived(series.points(), events);
         if outlived_them(&whole, series.trend()) {
             growth.why = format!("it outlived {} collection{}", whole.collections, plural(whole.collections));
             return;
         }
         let any = Collections::outlived(series.points(), &collections.any);
-        if freed == Freed::ByCollector
+        if by_cleaner
             && self.young_collections_tell()
             && outlived_them(&any, series.trend())
             && whole.freed <= FREED_AT_MOST * whole.gained
@@ -213,11 +217,17 @@ impl Evidence<'_> {
             return;
         }
         let max = self.last().and_then(|s| s.jvm.as_ref()).map_or(0, |jvm| jvm.heap.max_bytes) as f64;
-        if freed == Freed::ByCollector && growth.to - growth.from > max.max(256e6) {
+        if by_cleaner && growth.to - growth.from > max.max(256e6) {
             growth.certainty *= 0.7;
             growth.why =
                 "no collection came that could free it, but by now it is more than the whole Java heap"
                     .to_owned();
+            return;
+        }
+        if freed == Freed::ByProgramMostly && collections.known && any.collections == 0 {
+            growth.certainty *= 0.8;
+            growth.why = "no collection ran in the window: should Java objects own it, the next one would free what is dead"
+                .to_owned();
             return;
         }
         growth.kind = Kind::Uncollected;
