@@ -45,7 +45,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     ));
     let seconds = format!("{}s", arguments.length.as_secs().max(1));
     for words in [vec!["ps"], vec!["map", &pid], vec!["diagnose", &pid, "--no-agent", "--for", &seconds]] {
-        output::note(&format!("\n$ offheap {}", words.join(" ")));
+        output::note("");
+        output::note(&format!("$ offheap {}", words.join(" ")));
         let status = Command::new(std::env::current_exe()?).args(&words).status()?;
         // 1 is the verdict "leak": what the demo is about.
         if !matches!(status.code(), Some(0 | 1 | 3)) {
