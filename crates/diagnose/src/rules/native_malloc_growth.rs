@@ -11,7 +11,7 @@
 //! evidence than RSS: a leak first eats what the allocator held free, and RSS does not move.
 //!
 //! ## Confirm
-//! - `offheap diagnose PID` with the agent: the stack that allocates what stays.
+//! - A native allocation profiler (`asprof -e nativemem -d 60 -f out.jfr PID`) names the stack that allocates what stays.
 //! - The chunk size that grows is a fingerprint: `sizeof` of a struct, plus 8, rounded up to 16.
 //! - In a JVM: `jcmd PID GC.class_histogram` shows which Java class's count grows alike. After `jcmd PID GC.run` peers
 //!   with cleaners are gone.
@@ -74,9 +74,7 @@ impl Rule for NativeMallocGrowth {
         let mut draft = Draft::of_growth(self.id(), evidence, domain, &growth, &subject)?;
         if domain == Domain::Malloc {
             draft = draft
-                .also(
-                    "The JVM's own malloc is in it: native memory tracking or the agent would split it off.",
-                )
+                .also("The JVM's own malloc is in it: native memory tracking would split it off.")
                 .weigh(0.97);
         }
         if !walked {
@@ -98,8 +96,10 @@ impl Rule for NativeMallocGrowth {
             fix.push("close() Java objects with native peers (try-with-resources): RocksDB, zstd, Inflater, ImageReader…");
         }
         fix.push("own native code: free on every path, bound containers that only grow");
-        let mut confirm =
-            vec![format!("offheap diagnose {}: with the agent, the stack that allocates", evidence.pid())];
+        let mut confirm = vec![format!(
+            "a native allocation profiler names the stack that allocates: asprof -e nativemem -d 60 -f out.jfr {}",
+            evidence.pid()
+        )];
         if evidence.is_jvm() {
             confirm.push(format!(
                 "jcmd {} GC.class_histogram, twice some minutes apart: a class whose count grows alike",

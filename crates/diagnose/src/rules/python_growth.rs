@@ -10,7 +10,7 @@
 //! plateau is no leak.
 //!
 //! ## Confirm
-//! - `offheap diagnose PID` with the agent: the Python lines whose objects stay.
+//! - `PYTHONTRACEMALLOC=10` at the next start and `tracemalloc` snapshots name the Python lines whose objects stay.
 //! - `tracemalloc` in the program (slow), or `gc.get_objects()` counted by type twice.
 //! - Embedded in a JVM (jep, JPype): objects are freed only when the library gets to it; `System.gc()` alone frees nothing.
 //!
@@ -52,7 +52,7 @@ impl Rule for PythonGrowth {
                 "extension modules: balance Py_INCREF and Py_DECREF",
             ])
             .confirm([
-                format!("offheap diagnose {}: with the agent, the Python lines", evidence.pid()),
+                "PYTHONTRACEMALLOC=10 at the next start, and tracemalloc snapshots, name the Python lines".to_owned(),
                 "tracemalloc.take_snapshot() twice and compare_to()".to_owned(),
             ]);
         if let Some(blocks) = evidence.trend(&Key::PythonBlocks) {
