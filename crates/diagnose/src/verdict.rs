@@ -133,9 +133,7 @@ pub fn diagnose(evidence: &Evidence<'_>) -> Diagnosis {
         }
     }
     // A stable sort: among equals the order of the rules decides.
-    findings.sort_by(|a, b| {
-        rank(a.status).cmp(&rank(b.status)).then(b.slope_bytes_per_s.total_cmp(&a.slope_bytes_per_s))
-    });
+    findings.sort_by(|a, b| rank(a.status).cmp(&rank(b.status)).then(explained(b).total_cmp(&explained(a))));
     let mut verdict = verdict(evidence, &findings);
     phases(evidence, &mut verdict);
     let last = evidence.last();
@@ -188,6 +186,14 @@ fn rank(status: Status) -> u8 {
         Status::Retention => 2,
         Status::Healthy => 3,
     }
+}
+
+/// How much growth a finding explains, for the order. Objects on the Java heap hold what leaks beside it (buffers, peers,
+/// classes), so a heap leak often comes with another: the heap is bounded by -Xmx and the other is not, so it comes first
+/// unless it is small beside.
+fn explained(finding: &Finding) -> f64 {
+    let weight = if finding.domain == Some(Domain::JavaHeap) { 0.2 } else { 1.0 };
+    weight * finding.slope_bytes_per_s
 }
 
 /// JSON knows no infinity.

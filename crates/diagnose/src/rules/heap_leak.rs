@@ -47,6 +47,8 @@ const FLOORS_SHORT: usize = 5;
 const FLOORS_S: f64 = 44.0;
 /// A floor must rise by this share of what a collection frees on average: smaller rises are the odds of what was just alive.
 const RISE_OF_FALL: f64 = 0.33;
+/// A smaller fall is no floor.
+const LEAST_FALL: f64 = 1024.0 * 1024.0;
 /// Mixed collections that must have freed something, all along, for growth across them to count.
 const MIXED: usize = 5;
 /// Of what is promoted they must free this share at least: if they free nothing, they know nothing yet of what is dead.
@@ -66,9 +68,10 @@ impl Rule for HeapLeak {
         } else {
             (Key::HeapUsed, "live data on the Java heap")
         };
-        let mut growth = match rising_floors(evidence, &key) {
+        let floors = floors(evidence, &key)?;
+        let mut growth = match rising_floors(evidence, &floors) {
             Some(growth) => growth,
-            None => between_collections(evidence, &key, jvm.heap.max_bytes as f64)?,
+            None => between_collections(evidence, &key, floors.len(), jvm.heap.max_bytes as f64)?,
         };
         growth.per_s = growth.per_s.max(0.0);
         let max = jvm.heap.max_bytes as f64;
@@ -109,11 +112,11 @@ impl Rule for HeapLeak {
 /// Growth that no floors show: since the last collection of the whole heap, if that was long ago, else over the window. It
 /// counts if mixed collections freed some of it all along, is suspect if it is much, and is what healthy programs promote
 /// otherwise (`None`).
-fn between_collections(evidence: &Evidence<'_>, key: &Key, max: f64) -> Option<Growth> {
+fn between_collections(evidence: &Evidence<'_>, key: &Key, floors: usize, max: f64) -> Option<Growth> {
     let collections = evidence.collections();
     let all = evidence.series(key)?.points();
     let since =
-        collections.old.last().copied().filter(|t| evidence.seconds() - t >= evidence.seconds() / 2.0);
+        collections.cleaned.last().copied().filter(|t| evidence.seconds() - t >= evidence.seconds() / 2.0);
     let tail: Vec<Point> = all.iter().copied().filter(|p| p.t >= since.unwrap_or(0.0)).collect();
     let seconds = tail.last()?.t - tail.first()?.t;
     let (mut rises, mut falls) = (0.0, 0.0);
@@ -141,12 +144,10 @@ fn between_collections(evidence: &Evidence<'_>, key: &Key, max: f64) -> Option<G
         growth.why = format!("it outlived {} collections of the old generation", mixed.len());
         return Some(growth);
     }
-    let never_looked = growth.kind == Kind::Lasting
-        && collections.old.is_empty()
-        && seconds >= SUSPECT_S
-        && collections.any.len() >= 3;
+    let never_looked =
+        growth.kind == Kind::Lasting && floors == 0 && seconds >= SUSPECT_S && collections.any.len() >= 3;
     // Where the whole heap was collected often enough for floors, they have spoken.
-    let goes_on = freed_along && collections.old.len() < FLOORS && ending * seconds >= SUSPECT_SHARE * max;
+    let goes_on = freed_along && floors < FLOORS && ending * seconds >= SUSPECT_SHARE * max;
     if !never_looked && !goes_on {
         return None;
     }
@@ -159,24 +160,28 @@ fn between_collections(evidence: &Evidence<'_>, key: &Key, max: f64) -> Option<G
     Some(growth)
 }
 
-/// Growth of what is left after collections that find all that is dead, if every one left more than the one before.
-fn rising_floors(evidence: &Evidence<'_>, key: &Key) -> Option<Growth> {
+/// What collections that find all that is dead left, each with what it freed.
+fn floors(evidence: &Evidence<'_>, key: &Key) -> Option<Vec<(f64, Point)>> {
     let points = evidence.series(key)?.points();
-    // The canary may go later than the collection: only where the heap fell is there a floor.
+    // Not every collection that frees buffers empties old regions: only where the heap fell is there a floor.
     let falls: Vec<(f64, Point)> = evidence
         .collections()
-        .old
+        .cleaned
         .iter()
         .filter_map(|&event| {
             let at = points.partition_point(|p| p.t < event);
             let (before, after) = (points.get(at.checked_sub(1)?)?, points.get(at)?);
-            (after.v < before.v).then_some((before.v - after.v, *after))
+            (before.v - after.v > LEAST_FALL).then_some((before.v - after.v, *after))
         })
         .collect();
     // A mixed collection that follows a marking falls too, but by little, and not to the floor.
     let typical = median(&mut falls.iter().map(|fall| fall.0).collect::<Vec<_>>());
-    let (fallen, floors): (Vec<f64>, Vec<Point>) =
-        falls.into_iter().filter(|fall| fall.0 >= typical / 2.0).unzip();
+    Some(falls.into_iter().filter(|fall| fall.0 >= typical / 2.0).collect())
+}
+
+/// Growth of what is left after such collections, if every one left more than the one before.
+fn rising_floors(evidence: &Evidence<'_>, floors: &[(f64, Point)]) -> Option<Growth> {
+    let (fallen, floors): (Vec<f64>, Vec<Point>) = floors.iter().copied().unzip();
     let steps: Vec<f64> = floors.iter().zip(floors.iter().skip(1)).map(|(a, b)| b.v - a.v).collect();
     let (first, last) = (floors.first()?, floors.last()?);
     let mean_fall = fallen.iter().sum::<f64>() / floors.len() as f64;

@@ -1,0 +1,89 @@
+//! What counts as a collection that tells, and what young ones say.
+
+mod common;
+
+use common::Random;
+use common::world::{MB, World, jvm};
+use offheap_diagnose::{Collections, Evidence, Next, diagnose};
+use offheap_model::Status;
+
+fn collections(world: &World) -> Collections {
+    let snapshots = world.snapshots();
+    Evidence::of(&snapshots).collections().clone()
+}
+
+/// Young collections every ten seconds that promote nearly all they find, and free no buffers.
+fn promoting() -> World {
+    jvm(61, 12.0, &mut Random::new(3)).with(|t, s| {
+        s.young = (t / 10.0) as u64;
+        s.old_used = 20.0 * MB + 30.0 * MB * (t / 10.0).floor();
+        s.heap_used = s.old_used + 3.2 * MB * (t % 10.0);
+        s.direct = MB + 24e3 * t;
+    })
+}
+
+#[test]
+fn young_old_and_freeing_collections_are_told_apart() {
+    let young = collections(&promoting());
+    assert_eq!((young.any.len(), young.old.len(), young.cleaned.len()), (6, 0, 0), "{young:?}");
+    assert!(young.known);
+    // Marking ends at 30 s: the old generation falls.
+    let marked = promoting().with(|t, s| s.old_used -= if t >= 30.0 { 80.0 * MB } else { 0.0 });
+    assert_eq!(collections(&marked).old, [30.0]);
+    // The buffers that had gathered go at 40 s: whatever collection that was, it freed what is dead.
+    let canary = promoting().with(|t, s| s.direct -= if t >= 40.0 { 24e3 * 40.0 } else { 0.0 });
+    assert_eq!(collections(&canary).cleaned, [40.0]);
+    assert!(collections(&canary).old.is_empty());
+    // A mixed collection counts as young and shows in the old pool.
+    let mixed = promoting().with(|t, s| s.old_after_gc = (t >= 50.0).then_some(100.0 * MB));
+    assert_eq!(collections(&mixed).mixed, [50.0]);
+}
+
+#[test]
+fn what_is_promoted_is_not_judged_by_young_collections() {
+    let leak = |world: World| {
+        let snapshots = world.with(|t, s| s.malloc += MB * t).snapshots();
+        diagnose(&Evidence::of(&snapshots))
+    };
+    let undecided = leak(promoting());
+    assert_eq!(undecided.verdict.status, Status::Inconclusive, "{:#?}", undecided.verdict);
+    assert_eq!(undecided.next, Some(Next::Collect));
+    // The same, but a collection at 40 s freed the buffers and not this.
+    let canary = promoting().with(|t, s| s.direct -= if t >= 40.0 { 24e3 * 40.0 } else { 0.0 });
+    let decided = leak(canary);
+    assert_eq!(decided.verdict.status, Status::Leak, "{:#?}", decided.verdict);
+    assert_eq!(decided.next, None);
+}
+
+#[test]
+fn garbage_that_only_old_collections_free_is_no_leak() {
+    // Rises through 30 s of young collections, falls with the marking: cut anywhere, it is never called a leak.
+    let world = || {
+        promoting().with(|t, s| {
+            let since = t % 30.0;
+            s.old_used = 20.0 * MB + 3.0 * MB * since;
+            s.direct = MB + 24e3 * since;
+            s.malloc += MB * since;
+        })
+    };
+    for skip in [0, 1, 5, 12, 25, 31] {
+        for take in [20, 28, 36, 61] {
+            let snapshots = world().snapshots();
+            let cut: Vec<_> = snapshots.into_iter().skip(skip).take(take).collect();
+            let verdict = diagnose(&Evidence::of(&cut)).verdict;
+            assert_ne!(verdict.status, Status::Leak, "{skip} {take}: {verdict:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_jvm_that_says_nothing_of_collections_is_not_accused() {
+    let mut snapshots = jvm(61, 12.0, &mut Random::new(3)).with(|t, s| s.malloc += MB * t).snapshots();
+    for jvm in snapshots.iter_mut().filter_map(|s| s.jvm.as_mut()) {
+        (jvm.gc_young_count, jvm.gc_old_count, jvm.heap.used_bytes, jvm.heap.old_used_bytes) =
+            (None, None, None, None);
+        jvm.direct = None;
+    }
+    let diagnosis = diagnose(&Evidence::of(&snapshots));
+    assert_eq!(diagnosis.verdict.status, Status::Inconclusive, "{:#?}", diagnosis.verdict);
+}
