@@ -48,8 +48,7 @@ impl<'a> Agent<'a> {
         }
         if session.tmp_is_noexec() {
             bail!(
-                "the target's /tmp is mounted noexec, so no library can be loaded from there; mount it with exec, or \
-                 start the JVM with the agent (-agentpath)"
+                "the target's /tmp is mounted noexec, so no library can be loaded from there; mount it with exec"
             );
         }
         let tag = format!("{}-{:016x}", std::process::id(), RandomState::new().build_hasher().finish());
@@ -82,8 +81,7 @@ impl<'a> Agent<'a> {
         });
         agent.with_context(|| {
             let _ = session.load_agent(&library, "cmd=stop");
-            "the agent of an earlier run is in the target, and its live file can't be opened: that takes root \
-             (/proc/PID/map_files); or restart the target"
+            "an agent that another tool or -agentpath started is in the target; read its live file where it was put"
         })
     }
 
@@ -132,8 +130,13 @@ impl Earlier {
         if library.is_none() && live.is_none() {
             return Ok(None);
         }
-        let live =
-            live.and_then(|vma| process.file(&format!("map_files/{:x}-{:x}", vma.start, vma.end)).ok());
+        let live = live
+            .map(|vma| process.file(&format!("map_files/{:x}-{:x}", vma.start, vma.end)))
+            .transpose()
+            .context(
+                "the agent of an earlier run is in the target, and its live file, which has no name any more, can't be \
+                 opened: that takes root (/proc/PID/map_files), or a restart of the target",
+            )?;
         Ok(Some(Earlier { library: library.map(|vma| vma.path.clone()), live }))
     }
 }

@@ -124,7 +124,12 @@ fn stack(profile: &Profile, number: usize, site: &ProfileSite, style: Style) -> 
     let age = site.age_seconds.map_or_else(String::new, |age| {
         format!(", half of it older than {}, a tenth older than {}", duration(age.p50), duration(age.p90))
     });
-    let head = format!("#{number}  {} live in {} blocks{age}", bytes(site.live_bytes), site.live_count);
+    let head = format!(
+        "#{number}  {} live in {} block{}{age}",
+        bytes(site.live_bytes),
+        site.live_count,
+        if site.live_count == 1 { "" } else { "s" }
+    );
     let mut out = style.paint(Tone::Strong, &fit(&head, style.width));
     out.push('\n');
     let frames = frames(profile, site);
