@@ -62,7 +62,7 @@ __attribute__((noinline)) void borrow_a_block(void) {
 JNIEXPORT void JNICALL Java_Leak_churn0(JNIEnv *env, jclass c) { borrow_a_block(); }
 "#;
 
-/// One Debian 17 and one 25: the oldest and newest of the long-lived releases that everybody runs.
+/// The last JDK 17 and 25 of the list: one whose agents load silently, and one that warns of them.
 fn tried() -> Vec<&'static Jdk> {
     let of = |feature| jdks().iter().rfind(|jdk| jdk.feature == feature);
     let tried: Vec<_> = [17, 25].into_iter().filter_map(of).collect();
