@@ -34,7 +34,9 @@ pub fn find(process: &Process, vmas: &[Vma], module: Module<'_>) -> Option<Symbo
         process.file(&format!("map_files/{:x}-{:x}", vma.start, vma.end)).ok()
     };
     let own = || {
-        let files = [mapped(), open(&process.path_in_root(module.path))];
+        // Of a process that has just ended there is no root any more; with a build id our own file system will do.
+        let ours = (!module.build_id.is_empty()).then(|| open(Path::new(module.path))).flatten();
+        let files = [mapped(), open(&process.path_in_root(module.path)), ours];
         files.iter().flatten().find_map(|file| Symbols::read(file, module.build_id).ok())
     };
     debug.filter(|symbols| !symbols.is_empty()).or_else(own).filter(|symbols| !symbols.is_empty())
