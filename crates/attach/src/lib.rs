@@ -18,6 +18,7 @@
 //! target's own, or wait without an end.
 
 mod error;
+mod files;
 mod hsperf;
 mod identity;
 mod load;

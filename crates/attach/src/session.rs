@@ -15,7 +15,7 @@ use crate::{Options, trigger};
 #[derive(Debug)]
 pub struct Session {
     process: Process,
-    rendezvous: Rendezvous,
+    pub(crate) rendezvous: Rendezvous,
     maps: Maps,
     options: Options,
 }

@@ -3,6 +3,7 @@
 mod instants;
 mod observe;
 mod output;
+mod profile;
 mod sampler;
 mod verbs;
 
@@ -28,6 +29,7 @@ enum Verb {
     Check(verbs::check::Arguments),
     Watch(verbs::watch::Arguments),
     Record(verbs::record::Arguments),
+    Profile(verbs::profile::Arguments),
     Mark(verbs::mark::Arguments),
     Diff(verbs::diff::Arguments),
     Jcmd(verbs::jcmd::Arguments),
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Verb::Check(arguments) => verbs::check::run(&arguments),
         Verb::Watch(arguments) => verbs::watch::run(&arguments),
         Verb::Record(arguments) => verbs::record::run(&arguments),
+        Verb::Profile(arguments) => verbs::profile::run(&arguments),
         Verb::Mark(arguments) => verbs::mark::run(&arguments),
         Verb::Diff(arguments) => verbs::diff::run(&arguments),
         Verb::Jcmd(arguments) => verbs::jcmd::run(&arguments),

@@ -44,7 +44,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         Some(path) => {
             let title = arguments.input.file_name().unwrap_or_default().to_string_lossy();
-            let bytes = render(&parsed.profile, path, &title)?;
+            let bytes = render(&parsed.profile, path, &title, serde_json::Value::Null)?;
             std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
         }
     }
@@ -63,8 +63,13 @@ fn read(path: &Path) -> anyhow::Result<Parsed> {
     Ok(parsed)
 }
 
-/// `profile` in the format that the ending of `path` names.
-fn render(profile: &Profile, path: &Path, title: &str) -> anyhow::Result<Vec<u8>> {
+/// `profile` in the format that the ending of `path` names; `target` is what the JSON says of the process.
+pub(crate) fn render(
+    profile: &Profile,
+    path: &Path,
+    title: &str,
+    target: serde_json::Value,
+) -> anyhow::Result<Vec<u8>> {
     use offheap_formats::{collapsed, csv, firefox, flamegraph, json, pprof, speedscope};
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let figure = Figure::best(profile);
@@ -82,7 +87,7 @@ fn render(profile: &Profile, path: &Path, title: &str) -> anyhow::Result<Vec<u8>
     } else if is(".firefox.json") {
         firefox::write(profile, figure, title).into_bytes()
     } else if is(".json") {
-        json::write(profile, serde_json::Value::Null).into_bytes()
+        json::write(profile, target).into_bytes()
     } else if is(".collapsed") || is(".txt") {
         collapsed::write(profile, figure, false).into_bytes()
     } else if is(".csv") {

@@ -9,6 +9,7 @@ pub mod jcmd;
 pub mod map;
 pub mod mark;
 pub mod nmt;
+pub mod profile;
 pub mod ps;
 pub mod record;
 pub mod watch;

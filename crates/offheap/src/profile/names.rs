@@ -1,0 +1,86 @@
+//! Frames of a live file with the names a person knows them by.
+
+use offheap_linux::{Process, Vma};
+use offheap_live::{FrameKind as Kind, Module, Reader, Stack};
+use offheap_model::{Frame, FrameKind};
+use offheap_symbols::{Symbols, demangle, find};
+use std::collections::HashMap;
+
+/// Names frames. Symbols are read once a library.
+pub struct Names<'a> {
+    reader: Reader<'a>,
+    process: &'a Process,
+    vmas: Vec<Vma>,
+    modules: HashMap<u32, Option<Symbols>>,
+    native: HashMap<(Option<u32>, u64), Frame>,
+}
+
+impl<'a> Names<'a> {
+    /// For the live file `reader` of `process`, as long as that lives.
+    pub fn new(reader: Reader<'a>, process: &'a Process) -> Self {
+        let vmas = process.maps().unwrap_or_default();
+        Names { reader, process, vmas, modules: HashMap::new(), native: HashMap::new() }
+    }
+
+    /// The frames of `stack`, innermost first.
+    pub fn frames(&mut self, stack: &Stack<'_>) -> Vec<Frame> {
+        stack.frames().map(|frame| self.frame(&frame)).collect()
+    }
+
+    fn frame(&mut self, frame: &offheap_live::Frame<'_>) -> Frame {
+        let text = |bytes: Option<&[u8]>| bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        let method = || {
+            let class = text(frame.class).unwrap_or_else(|| "?".to_owned()).replace('/', ".");
+            format!("{class}.{}", text(frame.name).as_deref().unwrap_or("?"))
+        };
+        let (name, kind) = match frame.kind {
+            Kind::Interpreted | Kind::C1 | Kind::C2 | Kind::Inlined | Kind::JavaNative => {
+                (method(), FrameKind::Java)
+            }
+            Kind::Stub => (format!("[{}]", text(frame.name).as_deref().unwrap_or("stub")), FrameKind::Jvm),
+            // Not on the stack: what the compiler thread works on.
+            Kind::Compiling => (format!("[compiling {}]", method()), FrameKind::Jvm),
+            Kind::Python => (text(frame.name).unwrap_or_else(|| "?".to_owned()), FrameKind::Python),
+            _ => return self.native(frame.pc, frame.module),
+        };
+        Frame { name, kind, file: text(frame.file), line: frame.line, module: None }
+    }
+
+    fn native(&mut self, pc: u64, module: Option<u32>) -> Frame {
+        if let Some(known) = self.native.get(&(module, pc)) {
+            return known.clone();
+        }
+        let frame = match module.and_then(|index| self.reader.module(index)) {
+            Some(module) => self.in_module(pc, &module),
+            None => Frame {
+                name: format!("{pc:#x}"),
+                kind: FrameKind::Native,
+                file: None,
+                line: None,
+                module: None,
+            },
+        };
+        self.native.insert((module, pc), frame.clone());
+        frame
+    }
+
+    fn in_module(&mut self, pc: u64, module: &Module<'_>) -> Frame {
+        let path = String::from_utf8_lossy(module.path);
+        let base = path.rsplit('/').next().unwrap_or_default();
+        // A return address may lie behind the last instruction of the caller.
+        let address = pc.wrapping_sub(1).wrapping_sub(module.bias);
+        let symbols = self.modules.entry(module.index).or_insert_with(|| {
+            let wanted =
+                offheap_symbols::Module { path: &path, start: module.start, build_id: module.build_id };
+            find(self.process, &self.vmas, wanted)
+        });
+        let name = symbols.as_ref().and_then(|symbols| symbols.name(address)).map(demangle);
+        Frame {
+            name: name.unwrap_or_else(|| format!("{base}+{address:#x}")),
+            kind: if base == "libjvm.so" { FrameKind::Jvm } else { FrameKind::Native },
+            file: None,
+            line: None,
+            module: Some(path.into_owned()),
+        }
+    }
+}

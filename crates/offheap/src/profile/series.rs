@@ -1,0 +1,304 @@
+//! From copies of the live file over a window to sites with live bytes, ages and slopes.
+
+use super::names::Names;
+use offheap_diagnose::stats::{Point, theil_sen};
+use offheap_linux::Process;
+use offheap_live::{Counter, LiveError, Reader};
+use offheap_model::{Age, Frame, FrameKind, Profile, ProfileSite, Sampling};
+use std::collections::{HashMap, HashSet};
+
+/// Fewer readings than these give no slope.
+const MIN_POINTS: usize = 5;
+
+/// A stack's key in the live file; `None` for samples whose stack could not be kept.
+type Key = Option<u32>;
+
+/// What is live at a moment. Keys are indices of the live file, which never change their meaning while it lives.
+#[derive(Debug)]
+struct Reading {
+    seconds: f64,
+    live: HashMap<Key, f64>,
+}
+
+/// The totals at the window's begin: an agent that was there before has counted on.
+#[derive(Debug, Default)]
+struct Before {
+    allocated: HashMap<u32, (f64, f64)>,
+    samples: u64,
+    dropped: u64,
+}
+
+/// Readings of one live file over a window.
+#[derive(Debug)]
+pub struct Window {
+    start_ms: i64,
+    start_ns: u64,
+    before: Before,
+    readings: Vec<Reading>,
+    last: Vec<u8>,
+    last_ns: u64,
+}
+
+/// A live sampled block or mapping.
+struct Piece {
+    key: Key,
+    bytes: f64,
+    count: f64,
+    time_ns: u64,
+}
+
+impl Window {
+    /// Begins with the reading `bytes`, taken at `now_ns` of CLOCK_MONOTONIC and `start_ms` of the calendar. `was_there`:
+    /// the agent is an earlier run's, and its totals so far are not this window's.
+    ///
+    /// # Errors
+    /// It is no live file.
+    pub fn begin(bytes: Vec<u8>, now_ns: u64, start_ms: i64, was_there: bool) -> Result<Window, LiveError> {
+        let reader = Reader::new(&bytes)?;
+        let before = if was_there {
+            Before {
+                allocated: reader.stacks().map(|s| (s.id, (s.alloc_bytes, s.alloc_count))).collect(),
+                samples: reader.counter(Counter::Samples),
+                dropped: reader.dropped(),
+            }
+        } else {
+            Before::default()
+        };
+        let mut window = Window {
+            start_ms,
+            start_ns: now_ns,
+            before,
+            readings: Vec::new(),
+            last: Vec::new(),
+            last_ns: now_ns,
+        };
+        window.add(bytes, now_ns)?;
+        Ok(window)
+    }
+
+    /// Adds a reading.
+    ///
+    /// # Errors
+    /// It is no live file.
+    pub fn add(&mut self, bytes: Vec<u8>, now_ns: u64) -> Result<(), LiveError> {
+        let reader = Reader::new(&bytes)?;
+        let mut live: HashMap<Key, f64> = HashMap::new();
+        for piece in pieces(&reader) {
+            *live.entry(piece.key).or_default() += piece.bytes;
+        }
+        self.readings.push(Reading { seconds: seconds(self.start_ns, now_ns), live });
+        (self.last, self.last_ns) = (bytes, now_ns);
+        Ok(())
+    }
+
+    /// Live bytes at the latest reading.
+    pub fn live_bytes(&self) -> f64 {
+        self.readings.last().map_or(0.0, |reading| reading.live.values().sum())
+    }
+
+    /// The profile, at the moment of the latest reading.
+    ///
+    /// # Errors
+    /// As [`Window::add`], which has already looked.
+    pub fn profile(&self, process: &Process) -> Result<Profile, LiveError> {
+        let reader = Reader::new(&self.last)?;
+        let length = seconds(self.start_ns, self.last_ns);
+        let tail_ns = self.last_ns - (self.last_ns - self.start_ns) / 3;
+        let mut groups = Groups::new(Names::new(reader, process));
+        for piece in pieces(&reader) {
+            let site = groups.site(&reader, piece.key);
+            site.live_bytes += piece.bytes;
+            site.live_count += piece.count;
+            if piece.time_ns < tail_ns {
+                site.leak_bytes += piece.bytes;
+            }
+            site.ages.push((seconds(piece.time_ns, self.last_ns), piece.count));
+        }
+        for stack in reader.stacks() {
+            let (bytes, count) = self.before.allocated.get(&stack.id).copied().unwrap_or_default();
+            let site = groups.site(&reader, Some(stack.id));
+            site.allocated_bytes += stack.alloc_bytes - bytes;
+            site.allocated_count += stack.alloc_count - count;
+        }
+        for (index, reading) in self.readings.iter().enumerate() {
+            for (key, bytes) in &reading.live {
+                let site = groups.site(&reader, *key);
+                site.series.resize(self.readings.len(), 0.0);
+                if let Some(sum) = site.series.get_mut(index) {
+                    *sum += bytes;
+                }
+            }
+        }
+        let times: Vec<f64> = self.readings.iter().map(|reading| reading.seconds).collect();
+        let (frames, groups) = groups.finish();
+        let mut sites: Vec<ProfileSite> = groups.into_iter().map(|group| group.site(&times)).collect();
+        // What an earlier run saw come and go is nothing of this window.
+        sites.retain(|site| site.live_bytes > 0 || site.allocated_bytes > 0);
+        sites.sort_by(|a, b| {
+            (b.leak_bytes, b.live_bytes, b.allocated_bytes)
+                .cmp(&(a.leak_bytes, a.live_bytes, a.allocated_bytes))
+                .then_with(|| a.stack.cmp(&b.stack))
+        });
+        Ok(Profile {
+            start_ms: self.start_ms,
+            seconds: length,
+            sampling: Sampling {
+                interval_bytes: reader.info().interval,
+                samples: reader.counter(Counter::Samples).saturating_sub(self.before.samples),
+                dropped: reader.dropped().saturating_sub(self.before.dropped),
+            },
+            frames,
+            sites,
+            notes: Vec::new(),
+        })
+    }
+}
+
+/// All that is live. A block that moves while it is read can be seen twice: an address counts once.
+fn pieces<'a>(reader: &Reader<'a>) -> impl Iterator<Item = Piece> + use<'a> {
+    let mut seen = HashSet::new();
+    let blocks = reader.samples().filter(move |sample| seen.insert(sample.addr)).map(|sample| Piece {
+        key: sample.stack,
+        bytes: sample.size as f64 * sample.weight,
+        count: sample.weight,
+        time_ns: sample.time_ns,
+    });
+    let regions = reader.regions().map(|region| Piece {
+        key: region.stack,
+        bytes: region.end.saturating_sub(region.start) as f64 * region.weight,
+        count: region.weight,
+        time_ns: region.time_ns,
+    });
+    blocks.chain(regions)
+}
+
+/// Stacks that read the same are one site: the same call at two addresses, or compiled twice.
+struct Groups<'a> {
+    names: Names<'a>,
+    frames: Vec<Frame>,
+    numbers: HashMap<Frame, u32>,
+    by_key: HashMap<Key, usize>,
+    by_stack: HashMap<Vec<u32>, usize>,
+    groups: Vec<Group>,
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    stack: Vec<u32>,
+    live_bytes: f64,
+    live_count: f64,
+    leak_bytes: f64,
+    allocated_bytes: f64,
+    allocated_count: f64,
+    /// Age in seconds and weight of each live sample.
+    ages: Vec<(f64, f64)>,
+    /// Live bytes at each reading; empty where there were none at any.
+    series: Vec<f64>,
+}
+
+impl<'a> Groups<'a> {
+    fn new(names: Names<'a>) -> Self {
+        Groups {
+            names,
+            frames: Vec::new(),
+            numbers: HashMap::new(),
+            by_key: HashMap::new(),
+            by_stack: HashMap::new(),
+            groups: Vec::new(),
+        }
+    }
+
+    fn site(&mut self, reader: &Reader<'a>, key: Key) -> &mut Group {
+        let index = match self.by_key.get(&key) {
+            Some(index) => *index,
+            None => {
+                let stack = self.stack(reader, key);
+                let new = self.groups.len();
+                let index = *self.by_stack.entry(stack.clone()).or_insert(new);
+                if index == new {
+                    self.groups.push(Group { stack, ..Group::default() });
+                }
+                self.by_key.insert(key, index);
+                index
+            }
+        };
+        // Every index in the maps is one of a group that was pushed before.
+        &mut self.groups[index]
+    }
+
+    fn stack(&mut self, reader: &Reader<'a>, key: Key) -> Vec<u32> {
+        let mut frames =
+            key.and_then(|key| reader.stack(key)).map(|stack| self.names.frames(&stack)).unwrap_or_default();
+        if frames.is_empty() {
+            let name = "[no stack]".to_owned();
+            frames.push(Frame { name, kind: FrameKind::Native, file: None, line: None, module: None });
+        }
+        let (list, numbers) = (&mut self.frames, &mut self.numbers);
+        frames
+            .into_iter()
+            .map(|frame| {
+                *numbers.entry(frame).or_insert_with_key(|frame| {
+                    list.push(frame.clone());
+                    u32::try_from(list.len() - 1).unwrap_or(u32::MAX)
+                })
+            })
+            .collect()
+    }
+
+    fn finish(self) -> (Vec<Frame>, Vec<Group>) {
+        (self.frames, self.groups)
+    }
+}
+
+impl Group {
+    fn site(mut self, times: &[f64]) -> ProfileSite {
+        self.ages.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let points: Vec<Point> =
+            times.iter().zip(&self.series).map(|(t, v)| Point { t: *t, v: *v }).collect();
+        let slope = (points.len() >= MIN_POINTS).then(|| theil_sen(&points, 1.0));
+        ProfileSite {
+            stack: self.stack,
+            live_bytes: self.live_bytes.round() as u64,
+            live_count: self.live_count.round() as u64,
+            leak_bytes: self.leak_bytes.round() as u64,
+            allocated_bytes: self.allocated_bytes.max(0.0).round() as u64,
+            allocated_count: self.allocated_count.max(0.0).round() as u64,
+            slope_bytes_per_s: slope.map(|slope| slope.per_s),
+            slope_ci95: slope.map(|slope| slope.ci95),
+            age_seconds: (!self.ages.is_empty())
+                .then(|| Age { p50: quantile(&self.ages, 0.5), p90: quantile(&self.ages, 0.9) }),
+        }
+    }
+}
+
+/// The value below which `share` of the weight lies; `values` are sorted.
+fn quantile(values: &[(f64, f64)], share: f64) -> f64 {
+    let wanted = values.iter().map(|(_, weight)| weight).sum::<f64>() * share;
+    let mut sum = 0.0;
+    let at = values.iter().find(|(_, weight)| {
+        sum += weight;
+        sum >= wanted
+    });
+    at.or(values.last()).map_or(0.0, |(value, _)| *value)
+}
+
+fn seconds(from_ns: u64, to_ns: u64) -> f64 {
+    to_ns.saturating_sub(from_ns) as f64 / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_go_by_weight() {
+        let ages = [(1.0, 1.0), (2.0, 1.0), (3.0, 8.0)];
+        assert_eq!((quantile(&ages, 0.1), quantile(&ages, 0.5), quantile(&ages, 0.9)), (1.0, 3.0, 3.0));
+        assert_eq!(quantile(&[], 0.5), 0.0);
+    }
+
+    #[test]
+    fn what_is_no_live_file_is_an_error() {
+        assert!(Window::begin(vec![0; 8192], 0, 0, false).is_err());
+    }
+}
