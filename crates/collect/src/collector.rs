@@ -47,6 +47,8 @@ pub struct Collector {
     /// Why there is a JVM but no view of it.
     blind: Option<String>,
     cgroup: Option<Cgroup>,
+    /// The group's kills at the look before the last: during the last one the kernel may already have been at it.
+    oom_kills_before: u64,
     /// Whether the view of the JVM was ever known to miss nothing.
     was_complete: bool,
     /// What was known of the process when it was last looked at.
@@ -73,6 +75,7 @@ impl Collector {
             images: native::ImageSizes::new(),
             blind: None,
             cgroup: None,
+            oom_kills_before: 0,
             was_complete: false,
             snapshots: 0,
         };
@@ -87,7 +90,8 @@ impl Collector {
 
     /// What is known of the process's end, in words.
     pub fn end(&self) -> String {
-        let killed = self.cgroup.as_ref().is_some_and(|group| group.oom_kills_now() > Some(group.oom_kills));
+        let killed =
+            self.cgroup.as_ref().is_some_and(|group| group.oom_kills_now() > Some(self.oom_kills_before));
         if self.process.is_alive() {
             "still runs".to_owned()
         } else if killed {
@@ -223,7 +227,9 @@ impl Collector {
             split(&mut account, heap, labels, owner, uncounted.unwrap_or(0));
         }
 
-        self.cgroup = Cgroup::of(&self.process);
+        let group = Cgroup::of(&self.process);
+        self.oom_kills_before = self.cgroup.as_ref().or(group.as_ref()).map_or(0, |group| group.oom_kills);
+        self.cgroup = group;
         self.identity = totals::process(&self.process)?;
         let mut snapshot = Snapshot {
             time_ms: 0,

@@ -16,7 +16,7 @@
 //! ## Confirm
 //! - `jcmd PID GC.run`, then look again: what is still there is referenced.
 //! - `jcmd PID GC.class_histogram | grep DirectByteBuffer`: the count grows.
-//! - A native allocation profiler (`asprof -e nativemem -d 60 -f out.jfr PID`) names the allocating line; a heap dump names the holder (paths to GC roots of
+//! - `offheap profile PID`: the allocating line; a heap dump names the holder (paths to GC roots of
 //!   `java.nio.DirectByteBuffer`).
 //!
 //! ## Fix
@@ -80,7 +80,7 @@ impl Rule for DirectBuffersReferenced {
             .confirm([
                 format!("jcmd {} GC.run, then look again: what is left is referenced", evidence.pid()),
                 format!("jcmd {} GC.class_histogram | grep DirectByteBuffer", evidence.pid()),
-                format!("a native allocation profiler names the line that allocates: asprof -e nativemem -d 60 -f out.jfr {}", evidence.pid()),
+                format!("offheap profile {}: the line that allocates", evidence.pid()),
             ]);
         Some(draft.finish())
     }

@@ -12,7 +12,7 @@
 //! ## Confirm
 //! - `jcmd PID VM.native_memory summary.diff` after `baseline`: Other.
 //! - The MXBean `java.nio:type=BufferPool,name=direct` stays where it is.
-//! - A native allocation profiler (`asprof -e nativemem -d 60 -f out.jfr PID`) names the Java line that allocates.
+//! - `offheap profile PID`: the Java line that allocates.
 //!
 //! ## Fix
 //! - `Unsafe`: bound the cache, `freeMemory` what it evicts.
@@ -64,7 +64,7 @@ impl Rule for DirectMemoryUncounted {
                     "jcmd {0} VM.native_memory baseline, later jcmd {0} VM.native_memory summary.diff: Other",
                     evidence.pid()
                 ),
-                format!("a native allocation profiler names the Java line that allocates: asprof -e nativemem -d 60 -f out.jfr {}", evidence.pid()),
+                format!("offheap profile {}: the Java line that allocates", evidence.pid()),
             ]);
         Some(draft.finish())
     }

@@ -11,7 +11,7 @@
 //! evidence than RSS: a leak first eats what the allocator held free, and RSS does not move.
 //!
 //! ## Confirm
-//! - A native allocation profiler (`asprof -e nativemem -d 60 -f out.jfr PID`) names the stack that allocates what stays.
+//! - `offheap profile PID`: the stack that allocates what stays.
 //! - The chunk size that grows is a fingerprint: `sizeof` of a struct, plus 8, rounded up to 16.
 //! - In a JVM: `jcmd PID GC.class_histogram` shows which Java class's count grows alike. After `jcmd PID GC.run` peers
 //!   with cleaners are gone.
@@ -96,10 +96,7 @@ impl Rule for NativeMallocGrowth {
             fix.push("close() Java objects with native peers (try-with-resources): RocksDB, zstd, Inflater, ImageReader…");
         }
         fix.push("own native code: free on every path, bound containers that only grow");
-        let mut confirm = vec![format!(
-            "a native allocation profiler names the stack that allocates: asprof -e nativemem -d 60 -f out.jfr {}",
-            evidence.pid()
-        )];
+        let mut confirm = vec![format!("offheap profile {}: the stack that allocates", evidence.pid())];
         if evidence.is_jvm() {
             confirm.push(format!(
                 "jcmd {} GC.class_histogram, twice some minutes apart: a class whose count grows alike",

@@ -8,7 +8,7 @@
 //! extensions), arenas of an allocator that is not the C library's (Go, Rust with its own, .NET), GPU drivers.
 //!
 //! ## Confirm
-//! - `strace -f -k -e trace=mmap -p PID` for a few seconds (it slows the process) prints the native stacks that call `mmap`.
+//! - `offheap profile PID`: who calls `mmap`.
 //! - `strace -f -e trace=mmap,munmap -p PID` for a few seconds (slows the program).
 //!
 //! ## Fix
@@ -52,7 +52,7 @@ impl Rule for NativeMmapGrowth {
             )
             .fix(["munmap on every path; close the library's handles; set the library's limit for its pools"])
             .confirm([
-                format!("strace -f -k -e trace=mmap -p {} for a few seconds (it slows the process) prints the stacks that call mmap", evidence.pid()),
+                format!("offheap profile {}: who calls mmap", evidence.pid()),
                 format!("strace -f -e trace=mmap,munmap -p {} for some seconds", evidence.pid()),
             ]);
         Some(draft.finish())

@@ -12,7 +12,7 @@
 //! ## Confirm
 //! - `PooledByteBufAllocator.DEFAULT.metric()`: `usedDirectMemory` against the sum of the pools' in-use bytes.
 //! - `-Dio.netty.leakDetection.level=paranoid`: the log says `LEAK: ByteBuf.release() was not called`, with the accesses.
-//! - A native allocation profiler (`asprof -e nativemem -d 60 -f out.jfr PID`) names who asks the pool for buffers that live.
+//! - `offheap profile PID`: who asks the pool for buffers that live.
 //!
 //! ## Fix
 //! - `release()` every `ByteBuf` exactly once (`SimpleChannelInboundHandler` does it for you, `retain()` asks for another).
@@ -66,7 +66,7 @@ impl Rule for NettyPoolArenas {
             .confirm([
                 "-Dio.netty.leakDetection.level=paranoid, then the log's lines with LEAK".to_owned(),
                 "PooledByteBufAllocator.DEFAULT.metric(): used against pooled".to_owned(),
-                format!("a native allocation profiler names who asks for the buffers: asprof -e nativemem -d 60 -f out.jfr {}", evidence.pid()),
+                format!("offheap profile {}: who asks for the buffers", evidence.pid()),
             ]);
         Some(draft.finish())
     }
