@@ -4,7 +4,7 @@
 //! work of heap tools.
 //!
 //! ## Signature
-//! The old generation in use right after collections of the whole heap is higher each time (three or more), or it grows
+//! The old generation in use right after collections of the whole heap is higher each time (four or more), or it grows
 //! steadily for a minute while G1's mixed collections free some of it all along. Growth between old collections says
 //! nothing, since garbage gathers there too; then offheap says `inconclusive` if the old generation gains a tenth of the
 //! heap in half a minute or more, and `healthy` below that.
@@ -42,8 +42,8 @@ const SUSPECT_SHARE: f64 = 0.10;
 /// …and in less than this time it is anyway.
 const SUSPECT_S: f64 = 29.0;
 /// Old collections whose floors must each be higher than the one before; more in a window of less than [`FLOORS_S`].
-const FLOORS: usize = 3;
-const FLOORS_SHORT: usize = 5;
+const FLOORS: usize = 4;
+const FLOORS_SHORT: usize = 6;
 const FLOORS_S: f64 = 44.0;
 /// A floor must rise by this share of what a collection frees on average: smaller rises are the odds of what was just alive.
 const RISE_OF_FALL: f64 = 0.33;

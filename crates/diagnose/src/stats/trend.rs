@@ -78,6 +78,8 @@ const STRAIGHT: f64 = 0.6;
 /// …and as straight as this if only the first third or less is left out: a saturating curve that passes then would take
 /// more than three windows to fill, which no window of this length can tell from a line.
 const VERY_STRAIGHT: f64 = 0.8;
+/// Slopes this near to each other are the same.
+const SAME: f64 = 0.15;
 /// Windows shorter than this, and tails, see only the beginning of what fills slowly.
 const SHORT_S: f64 = 29.0;
 /// A tail shorter than this is too little to call growth steady.
@@ -136,7 +138,7 @@ impl Trend {
             return Shape::Steady;
         }
         for share in [0.15, 0.25, 1.0 / 3.0, 0.5] {
-            if let Some(tail) = own_phase(points, share) {
+            if let Some(tail) = own_phase(points, whole, share) {
                 self.lasting = tail.slope;
                 self.tail_start = tail.start;
                 self.consistency = tail.blocks.t();
@@ -283,13 +285,15 @@ fn local_noise(points: &[Point]) -> f64 {
 
 /// The part after `share` of the window, where it grows in a straight line and is a phase of its own: what came before
 /// was much faster (a warm-up) or about still (the load had not begun), but no fall (then it would be a tooth).
-fn own_phase(points: &[Point], share: f64) -> Option<Part> {
+fn own_phase(points: &[Point], whole: &Part, share: f64) -> Option<Part> {
     let cut = (points.len() as f64 * share).round() as usize;
     let tail = Part::of(points.get(cut..)?);
     let head = theil_sen(points.get(..cut)?, 1.0).per_s;
     let s = tail.slope.per_s;
     let another_regime = head >= REGIME * s || (-0.3 * s..=s / REGIME).contains(&head);
-    let mostly_straight = share < 0.4 && head > 0.0 && tail.straightness() >= VERY_STRAIGHT;
+    // Or it is no phase of its own, and what came before was the same growth with something coming and going on top.
+    let same_growth = (whole.slope.per_s - s).abs() <= SAME * s && whole.tau > 2.0 * TAU_REAL;
+    let mostly_straight = (share < 0.4 && head > 0.0 || same_growth) && tail.straightness() >= VERY_STRAIGHT;
     let straight = !tail.too_short()
         && tail.seconds >= TAIL_S
         && tail.grows()
