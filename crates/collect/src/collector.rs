@@ -64,6 +64,9 @@ impl Collector {
     pub fn open(pid: i32) -> Result<Self, Error> {
         let process = Process::open(pid)?;
         let vmas = process.maps()?;
+        if vmas.is_empty() {
+            return Err(Error::NoMemory { pid });
+        }
         let memory = process.memory(&vmas)?;
         let identity = totals::process(&process)?;
         let mut collector = Collector {

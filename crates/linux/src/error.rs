@@ -22,6 +22,12 @@ pub enum Error {
         /// What was being done.
         doing: String,
     },
+    /// A kernel thread, or a process that has ended and waits for its parent.
+    #[error("process {pid} has no memory of its own: it is a kernel thread or a zombie; see: offheap ps")]
+    NoMemory {
+        /// Its pid.
+        pid: i32,
+    },
     /// The kernel refused.
     #[error(
         "not allowed to read {what} of process {pid}: this needs the process's own user or CAP_SYS_PTRACE; \

@@ -132,6 +132,10 @@ fn errors_say_what_to_do() {
     };
     assert!(fails(&["map", "2147483647"]).contains("no process has pid 2147483647"));
     assert!(fails(&["map", "no such program at all"]).contains("offheap ps"));
+    // kthreadd; inside a container there may be none.
+    if std::fs::read_to_string("/proc/2/comm").is_ok_and(|name| name.trim() == "kthreadd") {
+        assert!(fails(&["map", "2"]).contains("kernel thread"));
+    }
     let mut program = Program::start(&mut Command::new(build_c("allocates", ALLOCATES, &[])));
     program.kill();
     assert!(fails(&["map", &program.pid().to_string()]).contains("no process has pid"));
