@@ -229,6 +229,13 @@ mod tests {
         let tag = format!("98765.4{}", std::process::id());
         let mut children: Vec<_> =
             (0..2).map(|_| std::process::Command::new("sleep").arg(&tag).spawn().unwrap()).collect();
+        // A child just forked still has our own words: wait until both have become sleep.
+        for child in &children {
+            let words = format!("/proc/{}/cmdline", child.id());
+            while !std::fs::read_to_string(&words).unwrap().contains(&tag) {
+                std::thread::yield_now();
+            }
+        }
         assert!(matches!(resolve(&tag), Err(TargetError::Many { count: 2, .. })));
         children[0].kill().unwrap();
         children[0].wait().unwrap();

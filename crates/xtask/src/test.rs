@@ -12,7 +12,8 @@ pub fn test(filter: &[&str]) -> Result<()> {
     }
     // Tests drive the real binary; the figures they check are those of the build that is shipped.
     run::build_release()?;
-    let arguments = [&["test", "--workspace"], filter].concat();
+    // All of them, also behind a failure: one run shows everything that is broken.
+    let arguments = [&["test", "--workspace", "--no-fail-fast"], filter].concat();
     eprintln!("+ cargo {}", arguments.join(" "));
     let status = Command::new(run::cargo())
         .args(&arguments)
