@@ -15,7 +15,9 @@
 //! ```
 
 mod check;
+mod code;
 mod collections;
+mod compare;
 pub mod docs;
 mod draft;
 mod evidence;
@@ -29,6 +31,8 @@ pub mod stats;
 mod verdict;
 
 pub use check::{CHECK_SCHEMA, CheckLine, CheckResult, Outcome, check};
+pub use code::{Suspect, suspect};
+pub use compare::{COMPARE_SCHEMA, Comparison, Fixed, compare};
 pub use collections::{Collections, Outlived};
 pub use evidence::{Evidence, Phase};
 pub use growth::{Freed, Growth, Kind, certainty};

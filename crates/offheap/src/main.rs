@@ -1,8 +1,10 @@
 //! The `offheap` binary: one file a verb, glue only.
 
+mod code;
 mod instants;
 mod observe;
 mod output;
+mod procedure;
 mod profile;
 mod sampler;
 mod verbs;
@@ -30,6 +32,7 @@ enum Verb {
     Watch(verbs::watch::Arguments),
     Record(verbs::record::Arguments),
     Profile(verbs::profile::Arguments),
+    Trim(verbs::trim::Arguments),
     Mark(verbs::mark::Arguments),
     Diff(verbs::diff::Arguments),
     Jcmd(verbs::jcmd::Arguments),
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Verb::Watch(arguments) => verbs::watch::run(&arguments),
         Verb::Record(arguments) => verbs::record::run(&arguments),
         Verb::Profile(arguments) => verbs::profile::run(&arguments),
+        Verb::Trim(arguments) => verbs::trim::run(&arguments),
         Verb::Mark(arguments) => verbs::mark::run(&arguments),
         Verb::Diff(arguments) => verbs::diff::run(&arguments),
         Verb::Jcmd(arguments) => verbs::jcmd::run(&arguments),

@@ -35,9 +35,6 @@ impl<'a> Agent<'a> {
     /// # Errors
     /// The JVM takes no agents, `/tmp` is read-only, full or `noexec`, or the agent's own reason.
     pub fn start(session: &'a Session, process: &Process, interval: u64) -> anyhow::Result<Agent<'a>> {
-        if LIBRARY.is_empty() {
-            bail!("this offheap was built without its agent, which knows x86-64 only");
-        }
         // An agent from an earlier run is still in the target, asleep: it is woken, and goes on with its live file.
         let earlier = Earlier::find(process)?;
         if let Some(Earlier { library: Some(library), live: Some(_) }) = &earlier
@@ -46,17 +43,9 @@ impl<'a> Agent<'a> {
             let library = library.clone();
             return Self::join(session, library, earlier);
         }
-        if session.tmp_is_noexec() {
-            bail!(
-                "the target's /tmp is mounted noexec, so no library can be loaded from there; mount it with exec"
-            );
-        }
-        let tag = format!("{}-{:016x}", std::process::id(), RandomState::new().build_hasher().finish());
+        let tag = tag();
         let (library, live) = (format!("{LIBRARY_NAME}{tag}.so"), format!("{LIVE_NAME}{tag}"));
-        session.create_in_tmp(&library, LIBRARY).context(
-            "cannot write the agent into the target's /tmp; it must be writable for the target's user and have \
-             room for the agent and 32 MiB",
-        )?;
+        put_library(session, &library)?;
         let path = format!("/tmp/{library}");
         let outcome = session.load_agent(&path, &format!("file=/tmp/{live},interval={interval}"));
         let opened = session.open_in_tmp(&live);
@@ -96,6 +85,14 @@ impl<'a> Agent<'a> {
         Ok(bytes)
     }
 
+    /// Samples each `interval` bytes from now on.
+    ///
+    /// # Errors
+    /// The target has ended, or does not answer.
+    pub fn set_interval(&mut self, interval: u64) -> anyhow::Result<()> {
+        explain(self.session.load_agent(&self.library, &format!("interval={interval}"))?)
+    }
+
     /// Stops the sampling. The library stays loaded and passes every call through.
     ///
     /// # Errors
@@ -113,6 +110,43 @@ impl Drop for Agent<'_> {
     fn drop(&mut self) {
         let _ = self.stop();
     }
+}
+
+/// Has glibc in `session`'s JVM give back what is free, by the agent: `malloc_trim(0)`. No sampling is started; the library
+/// stays loaded and does nothing.
+///
+/// # Errors
+/// As [`Agent::start`].
+pub fn trim(session: &Session, process: &Process) -> anyhow::Result<()> {
+    if let Some(Earlier { library: Some(library), .. }) = Earlier::find(process)?
+        && let Ok(LoadOutcome::Loaded) = session.load_agent(&library, "cmd=trim")
+    {
+        return Ok(());
+    }
+    let library = format!("{LIBRARY_NAME}{}", tag() + ".so");
+    put_library(session, &library)?;
+    let outcome = session.load_agent(&format!("/tmp/{library}"), "cmd=trim");
+    let _ = session.remove_from_tmp(&library);
+    explain(outcome?)
+}
+
+/// What no other run's files have in their names.
+fn tag() -> String {
+    format!("{}-{:016x}", std::process::id(), RandomState::new().build_hasher().finish())
+}
+
+/// Writes the agent's library into the target's `/tmp`.
+fn put_library(session: &Session, library: &str) -> anyhow::Result<()> {
+    if LIBRARY.is_empty() {
+        bail!("this offheap was built without its agent, which knows x86-64 only");
+    }
+    if session.tmp_is_noexec() {
+        bail!("the target's /tmp is mounted noexec, so no library can be loaded from there; mount it with exec");
+    }
+    session.create_in_tmp(library, LIBRARY).context(
+        "cannot write the agent into the target's /tmp; it must be writable for the target's user and have room for the \
+         agent and 32 MiB",
+    )
 }
 
 /// What an agent of an earlier run has mapped.

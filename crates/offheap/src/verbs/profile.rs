@@ -3,7 +3,7 @@
 use super::convert::render;
 use super::jcmd;
 use crate::output::{self, Progress};
-use crate::profile::{Agent, Window};
+use crate::profile::{Agent, Window, now_ms, now_ns};
 use crate::sampler::Stop;
 use anyhow::{Context, bail};
 use offheap_collect::{Collector, Effort, targets};
@@ -14,7 +14,7 @@ use offheap_present::terminal;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// Readings of the live file over the window, beside the one at its begin.
 const READINGS: u32 = 20;
@@ -105,7 +105,7 @@ fn sample(
     stop: &Stop,
 ) -> anyhow::Result<Profile> {
     let session = jcmd::open(process.pid(), ATTACH)?;
-    let start_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+    let start_ms = now_ms();
     let mut agent = Agent::start(&session, process, arguments.interval)?;
     let was_there = agent.was_there;
     let begun = Instant::now();
@@ -166,10 +166,4 @@ fn blind_spot(account: &Snapshot, was_there: bool) -> String {
     } else {
         format!("What was allocated before the agent came is not seen{size}.")
     }
-}
-
-/// CLOCK_MONOTONIC, which the agent's times are of.
-fn now_ns() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
 }
