@@ -32,8 +32,8 @@ mod verdict;
 
 pub use check::{CHECK_SCHEMA, CheckLine, CheckResult, Outcome, check};
 pub use code::{Suspect, suspect};
-pub use compare::{COMPARE_SCHEMA, Comparison, Fixed, compare};
 pub use collections::{Collections, Outlived};
+pub use compare::{COMPARE_SCHEMA, Comparison, Fixed, compare};
 pub use evidence::{Evidence, Phase};
 pub use growth::{Freed, Growth, Kind, certainty};
 pub use render::{render_check_junit, render_check_markdown, render_markdown};

@@ -34,6 +34,8 @@ pub(crate) struct Sum {
     pub live_count: u64,
     /// Of the live bytes, those older than the window's tail.
     pub leak_bytes: u64,
+    /// What counts as staying: see [`kept`].
+    pub kept_bytes: f64,
     /// Allocated in the window, freed or not.
     pub allocated_bytes: u64,
     /// Growth of what is live.
@@ -41,7 +43,8 @@ pub(crate) struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, site: &ProfileSite) {
+    fn add(&mut self, site: &ProfileSite, kept: f64) {
+        self.kept_bytes += kept;
         self.stacks += 1;
         self.live_bytes += site.live_bytes;
         self.live_count += site.live_count;
@@ -78,7 +81,9 @@ impl Origin<'_> {
 
     /// The innermost function that is neither the allocator nor the C++ library, which is the same for every leak.
     fn function(&self) -> Option<&Frame> {
-        let own = |frame: &&Frame| !is_plumbing(&frame.name) && !frame.name.trim_start_matches("void ").starts_with("std::");
+        let own = |frame: &&Frame| {
+            !is_plumbing(&frame.name) && !frame.name.trim_start_matches("void ").starts_with("std::")
+        };
         self.frames.iter().find(own).or_else(|| self.allocator())
     }
 
@@ -113,7 +118,7 @@ pub(crate) fn best<'a>(evidence: &Evidence<'a>, domain: Domain) -> Option<Origin
     };
     let mut owners: BTreeMap<String, Origin<'a>> = BTreeMap::new();
     // Ordered by what stays, so that the first site of an owner is its largest.
-    for site in profile.sites.iter().take(MOST_SITES).filter(|site| site.leak_bytes > 0) {
+    for site in profile.sites.iter().take(MOST_SITES).filter(|site| kept(site, profile.seconds) > 0.0) {
         let frames: Vec<Frame> =
             site.stack.iter().filter_map(|&i| profile.frames.get(i as usize)).cloned().collect();
         let domain = domain_of(&frames);
@@ -121,13 +126,25 @@ pub(crate) fn best<'a>(evidence: &Evidence<'a>, domain: Domain) -> Option<Origin
             continue;
         }
         let origin = Origin { site, sum: Sum::default(), domain, library: library_of(&frames), frames };
-        owners.entry(format!("{domain} {}", origin.owner())).or_insert(origin).sum.add(site);
+        owners
+            .entry(format!("{domain} {}", origin.owner()))
+            .or_insert(origin)
+            .sum
+            .add(site, kept(site, profile.seconds));
     }
-    let all: f64 = owners.values().map(|origin| origin.sum.leak_bytes as f64).sum();
-    owners.into_values().filter(|origin| origin.sum.leak_bytes as f64 >= NAMED_SHARE * all).max_by(|a, b| {
+    let kept = |origin: &Origin<'_>| origin.sum.kept_bytes;
+    let all: f64 = owners.values().map(kept).sum();
+    owners.into_values().filter(|origin| kept(origin) >= NAMED_SHARE * all).max_by(|a, b| {
         let by_slope = a.sum.slope_bytes_per_s.total_cmp(&b.sum.slope_bytes_per_s);
         by_slope.then(a.sum.leak_bytes.cmp(&b.sum.leak_bytes))
     })
+}
+
+/// Bytes of a site that count as staying: those older than the window's tail, or, where blocks are renewed while they grow
+/// (realloc makes each one young again), what surely came to be in the window.
+fn kept(site: &ProfileSite, seconds: f64) -> f64 {
+    let surely = site.slope_ci95.map_or(0.0, |[low, _]| low.max(0.0)) * seconds;
+    (site.leak_bytes as f64).max(if surely.is_finite() { surely } else { 0.0 })
 }
 
 /// Adds the site to a finding of growth, with the advice for its library.

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Seconds between two looks at how the verdict stands.
-const LOOK: Duration = Duration::from_secs(3);
+const LOOK: Duration = Duration::from_secs(2);
 /// A look may use one part in so many of the time.
 const SHARE: u32 = 20;
 /// A verdict as sure as this is told before the window ends.

@@ -141,7 +141,9 @@ fn put_library(session: &Session, library: &str) -> anyhow::Result<()> {
         bail!("this offheap was built without its agent, which knows x86-64 only");
     }
     if session.tmp_is_noexec() {
-        bail!("the target's /tmp is mounted noexec, so no library can be loaded from there; mount it with exec");
+        bail!(
+            "the target's /tmp is mounted noexec, so no library can be loaded from there; mount it with exec"
+        );
     }
     session.create_in_tmp(library, LIBRARY).context(
         "cannot write the agent into the target's /tmp; it must be writable for the target's user and have room for the \

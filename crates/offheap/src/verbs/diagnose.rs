@@ -64,7 +64,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     let mut diagnosis = diagnose(&evidence);
     if let Some(why) = observed.found.no_code {
-        diagnosis.verdict.evidence.push(Observation { text: why, source: "the search for the code".to_owned() });
+        diagnosis
+            .verdict
+            .evidence
+            .push(Observation { text: why, source: "the search for the code".to_owned() });
     }
     let comparison = before.map(|before| compare(&Evidence::of(&before.snapshots), &evidence));
     show(arguments, &diagnosis, comparison.as_ref())?;
@@ -83,11 +86,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 /// On standard output.
-fn show(
-    arguments: &Arguments,
-    diagnosis: &Diagnosis,
-    comparison: Option<&Comparison>,
-) -> anyhow::Result<()> {
+fn show(arguments: &Arguments, diagnosis: &Diagnosis, comparison: Option<&Comparison>) -> anyhow::Result<()> {
     if arguments.json {
         let mut value = serde_json::to_value(diagnosis)?;
         if let Some(comparison) = comparison {

@@ -46,7 +46,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         );
     };
     if before.jvm.is_none() {
-        bail!("process {pid} is no JVM, and only a JVM can be told to trim: restart it, or call malloc_trim(0) in it");
+        bail!(
+            "process {pid} is no JVM, and only a JVM can be told to trim: restart it, or call malloc_trim(0) in it"
+        );
     }
     let predicted = malloc.trimmable_bytes;
     let begun = Instant::now();
@@ -95,7 +97,8 @@ fn show(
         }));
         return;
     }
-    let gained = if to <= from { format!("−{}", bytes(from - to)) } else { format!("+{}", bytes(to - from)) };
+    let gained =
+        if to <= from { format!("−{}", bytes(from - to)) } else { format!("+{}", bytes(to - from)) };
     output::print(&format!(
         "RSS {} → {} ({gained}; {} were predicted), by {how} in {}\nFree but resident in the C heap: {} → {}\n",
         bytes(from),
