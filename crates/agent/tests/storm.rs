@@ -1,5 +1,6 @@
-//! JVMs in bad weather (class unloading, stack overflow, out of memory, child processes, threads) while the agent is
-//! attached, started, stopped and re-set: on every JVM, nothing breaks and nothing is left over.
+//! JVMs in bad weather (class unloading, stack overflow, out of memory, child processes, threads, libraries that come and
+//! go, forks, signals) while the agent is attached, started, stopped and re-set: on every JVM, nothing breaks and nothing
+//! is left over.
 
 mod common;
 
@@ -36,6 +37,7 @@ fn storm(rounds: u32) {
     let include = jdk.join("include").display().to_string();
     let flags = ["-shared", "-fPIC", &format!("-I{include}"), &format!("-I{include}/linux")];
     common::compile("gcc", "java/storm.c", &dir.join("libstorm.so"), &flags);
+    common::compile("gcc", "c/plugin.c", &dir.join("plugin.so"), &["-shared", "-fPIC"]);
     let mut wrongs = Vec::new();
     for jvm in common::jvms() {
         for collector in ["-XX:+UseG1GC", "-XX:+UseZGC"] {
@@ -67,6 +69,7 @@ fn one(jvm: &common::Jvm, collector: &str, rounds: u32, dir: &Path) -> Result<()
         .arg("-cp")
         .arg(dir)
         .args(["Storm", &rounds.to_string()])
+        .arg(dir.join("plugin.so"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -110,7 +113,8 @@ fn one(jvm: &common::Jvm, collector: &str, rounds: u32, dir: &Path) -> Result<()
     if last.as_deref() != Some("SURVIVED") || !err.is_empty() || !status.success() {
         return Err(format!("after {cycles} cycles: {last:?}, {status}, {err}"));
     }
-    let bytes = std::fs::read(&file).unwrap();
+    let bytes =
+        std::fs::read(&file).map_err(|e| format!("after {cycles} cycles: {}: {e}", file.display()))?;
     let r = Reader::new(&bytes).unwrap();
     let stale = r.samples().filter(|s| s.size == 777).count();
     let broken = r.counter(Counter::JavaBroken) * 100 > r.counter(Counter::Samples);

@@ -10,6 +10,9 @@ import java.util.zip.Deflater;
 public class Storm {
     static native void leak(int bytes);
     public static native void churn(int blocks);
+    static native boolean plugin(String path);
+    static native boolean fork();
+    static native void signal();
 
     /** Loaded again and again by loaders that are then forgotten: its metadata comes and goes. */
     public static class Fleeting {
@@ -71,6 +74,15 @@ public class Storm {
             Thread.sleep(200);
         }));
         threads.add(start(() -> { new ProcessBuilder("true").start().waitFor(); Thread.sleep(20); }));
+        threads.add(start(() -> {
+            if (!plugin(args[1])) throw new IllegalStateException("dlopen");
+            Thread.sleep(1);
+        }));
+        threads.add(start(() -> {
+            if (!fork()) throw new IllegalStateException("fork");
+            signal();
+            Thread.sleep(5);
+        }));
         for (int i = 0; i < rounds; i++) { Thread.sleep(100); if (i % 10 == 0) System.gc(); if (failure != null) break; }
         done = true;
         for (Thread t : threads) t.join();

@@ -1,8 +1,16 @@
 //! Live allocation sites: the agent in the target, its live file read over a window, and the profile made of that.
 
 mod agent;
+pub mod launch;
+pub mod live;
 mod names;
 mod series;
 
 pub use agent::Agent;
 pub use series::Window;
+
+/// CLOCK_MONOTONIC in nanoseconds, which the agent's times are of.
+pub fn now_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
+}

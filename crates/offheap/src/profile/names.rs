@@ -5,20 +5,22 @@ use offheap_live::{FrameKind as Kind, Module, Reader, Stack};
 use offheap_model::{Frame, FrameKind};
 use offheap_symbols::{Symbols, demangle, find};
 use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
 
 /// Names frames. Symbols are read once a library.
 pub struct Names<'a> {
     reader: Reader<'a>,
-    process: &'a Process,
+    process: Option<&'a Process>,
     vmas: Vec<Vma>,
     modules: HashMap<u32, Option<Symbols>>,
     native: HashMap<(Option<u32>, u64), Frame>,
 }
 
 impl<'a> Names<'a> {
-    /// For the live file `reader` of `process`, as long as that lives.
-    pub fn new(reader: Reader<'a>, process: &'a Process) -> Self {
-        let vmas = process.maps().unwrap_or_default();
+    /// For the live file `reader` of `process`. Once that has ended, and where it is not known (`None`), the libraries are
+    /// looked for in our own file system.
+    pub fn new(reader: Reader<'a>, process: Option<&'a Process>) -> Self {
+        let vmas = process.and_then(|process| process.maps().ok()).unwrap_or_default();
         Names { reader, process, vmas, modules: HashMap::new(), native: HashMap::new() }
     }
 
@@ -70,8 +72,15 @@ impl<'a> Names<'a> {
         // A return address may lie behind the last instruction of the caller.
         let address = pc.wrapping_sub(1).wrapping_sub(module.bias);
         let symbols = self.modules.entry(module.index).or_insert_with(|| {
-            let wanted =
-                offheap_symbols::Module { path: &path, start: module.start, build_id: module.build_id };
+            let made = Duration::from_nanos(self.reader.info().start_realtime_ns);
+            let wanted = offheap_symbols::Module {
+                path: &path,
+                start: module.start,
+                build_id: module.build_id,
+                // The agent came after the library, or saw it loaded: a file that was not touched since the agent's begin is
+                // the one.
+                loaded: SystemTime::UNIX_EPOCH.checked_add(made),
+            };
             find(self.process, &self.vmas, wanted)
         });
         let name = symbols.as_ref().and_then(|symbols| symbols.name(address)).map(demangle);

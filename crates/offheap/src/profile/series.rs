@@ -1,7 +1,7 @@
 //! From copies of the live file over a window to sites with live bytes, ages and slopes.
 
 use super::names::Names;
-use offheap_diagnose::stats::{Point, theil_sen};
+use offheap_diagnose::stats::{Point, Trend};
 use offheap_linux::Process;
 use offheap_live::{Counter, LiveError, Reader};
 use offheap_model::{Age, Frame, FrameKind, Profile, ProfileSite, Sampling};
@@ -9,6 +9,8 @@ use std::collections::{HashMap, HashSet};
 
 /// Fewer readings than these give no slope.
 const MIN_POINTS: usize = 5;
+/// More readings than these are not kept: then every other one goes, so that a window has no limit.
+const MAX_READINGS: usize = 64;
 
 /// A stack's key in the live file; `None` for samples whose stack could not be kept.
 type Key = Option<u32>;
@@ -76,6 +78,46 @@ impl Window {
         Ok(window)
     }
 
+    /// Begins with the reading `bytes` of an agent that was there from its process's begin on: all that it has counted is the
+    /// window's.
+    ///
+    /// # Errors
+    /// It is no live file.
+    pub fn from_begin(bytes: Vec<u8>, now_ns: u64) -> Result<Window, LiveError> {
+        let info = Reader::new(&bytes)?.info();
+        let mut window = Window {
+            start_ms: i64::try_from(info.start_realtime_ns / 1_000_000).unwrap_or(0),
+            start_ns: info.start_monotonic_ns,
+            before: Before::default(),
+            readings: Vec::new(),
+            last: Vec::new(),
+            last_ns: now_ns,
+        };
+        window.add(bytes, now_ns)?;
+        Ok(window)
+    }
+
+    /// From the one reading that a live file gives whose process may have ended: the window is from its making to the last
+    /// thing in it. It has no slopes.
+    ///
+    /// # Errors
+    /// It is no live file.
+    pub fn left_behind(bytes: Vec<u8>) -> Result<Window, LiveError> {
+        let reader = Reader::new(&bytes)?;
+        let info = reader.info();
+        let times = reader.samples().map(|sample| sample.time_ns);
+        let times = times.chain(reader.regions().map(|region| region.time_ns));
+        let times = times.chain(reader.stacks().map(|stack| stack.first_ns));
+        let last_ns = times.fold(info.start_monotonic_ns, u64::max);
+        Window::from_begin(bytes, last_ns)
+    }
+
+    /// Whether `bytes` go on with this window: a process that replaces itself (exec) begins another live file.
+    pub fn goes_on_with(&self, bytes: &[u8]) -> bool {
+        let made = |bytes| Reader::new(bytes).map(|reader| reader.info().start_monotonic_ns);
+        made(bytes).is_ok_and(|new| made(&self.last).is_ok_and(|last| last == new))
+    }
+
     /// Adds a reading.
     ///
     /// # Errors
@@ -85,6 +127,13 @@ impl Window {
         let mut live: HashMap<Key, f64> = HashMap::new();
         for piece in pieces(&reader) {
             *live.entry(piece.key).or_default() += piece.bytes;
+        }
+        if self.readings.len() >= MAX_READINGS {
+            let mut place = 0;
+            self.readings.retain(|_| {
+                place += 1;
+                place % 2 == 1
+            });
         }
         self.readings.push(Reading { seconds: seconds(self.start_ns, now_ns), live });
         (self.last, self.last_ns) = (bytes, now_ns);
@@ -96,11 +145,20 @@ impl Window {
         self.readings.last().map_or(0.0, |reading| reading.live.values().sum())
     }
 
-    /// The profile, at the moment of the latest reading.
+    /// The profile, at the moment of the latest reading, with the names of `process`'s libraries.
     ///
     /// # Errors
     /// As [`Window::add`], which has already looked.
     pub fn profile(&self, process: &Process) -> Result<Profile, LiveError> {
+        self.profile_of(Some(process))
+    }
+
+    /// As [`Window::profile`], also where there is no process any more: its libraries are then looked for in our own file
+    /// system, and believed by their build id or their age.
+    ///
+    /// # Errors
+    /// As [`Window::add`].
+    pub fn profile_of(&self, process: Option<&Process>) -> Result<Profile, LiveError> {
         let reader = Reader::new(&self.last)?;
         let length = seconds(self.start_ns, self.last_ns);
         let tail_ns = self.last_ns - (self.last_ns - self.start_ns) / 3;
@@ -255,7 +313,8 @@ impl Group {
         self.ages.sort_by(|a, b| a.0.total_cmp(&b.0));
         let points: Vec<Point> =
             times.iter().zip(&self.series).map(|(t, v)| Point { t: *t, v: *v }).collect();
-        let slope = (points.len() >= MIN_POINTS).then(|| theil_sen(&points, 1.0));
+        // Readings of what lives for longer than their distance are no independent draws: the trend's interval knows that.
+        let slope = (points.len() >= MIN_POINTS).then(|| Trend::of(&points).slope);
         ProfileSite {
             stack: self.stack,
             live_bytes: self.live_bytes.round() as u64,

@@ -12,4 +12,5 @@ pub mod nmt;
 pub mod profile;
 pub mod ps;
 pub mod record;
+pub mod run;
 pub mod watch;
