@@ -4,6 +4,7 @@ use super::live::{self, LiveFile};
 use anyhow::{Context, bail};
 use offheap_attach::{LoadOutcome, Session};
 use offheap_linux::Process;
+use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// The library, as build.rs built it; empty where there is none for this processor.
@@ -14,8 +15,8 @@ const LIVE_NAME: &str = ".offheap-live-";
 
 /// The agent at work in a target. Dropping it stops the sampling.
 #[derive(Debug)]
-pub struct Agent<'a> {
-    session: &'a Session,
+pub struct Agent<S: Borrow<Session>> {
+    session: S,
     /// The library's path in the target, under which the loader knows it also once the file is gone.
     library: String,
     live: LiveFile,
@@ -24,14 +25,14 @@ pub struct Agent<'a> {
     running: bool,
 }
 
-impl<'a> Agent<'a> {
+impl<S: Borrow<Session>> Agent<S> {
     /// Loads the agent into `session`'s JVM and starts sampling, one sample each `interval` bytes. Both files are gone
     /// from the target's `/tmp` when this returns, whatever the result: the target keeps what it has mapped, and we keep
     /// the live file open.
     ///
     /// # Errors
     /// The JVM takes no agents, `/tmp` is read-only, full or `noexec`, or the agent's own reason.
-    pub fn start(session: &'a Session, process: &Process, interval: u64) -> anyhow::Result<Agent<'a>> {
+    pub fn start(session: S, process: &Process, interval: u64) -> anyhow::Result<Self> {
         Self::begin(session, process, interval, None)
     }
 
@@ -40,12 +41,7 @@ impl<'a> Agent<'a> {
     ///
     /// # Errors
     /// As [`Agent::start`]; also that an agent is there already, which has its live file elsewhere.
-    pub fn start_at(
-        session: &'a Session,
-        process: &Process,
-        interval: u64,
-        path: &str,
-    ) -> anyhow::Result<Agent<'a>> {
+    pub fn start_at(session: S, process: &Process, interval: u64, path: &str) -> anyhow::Result<Self> {
         if !path.starts_with('/') || path.contains([',', '%']) {
             bail!(
                 "the live file's path is an absolute one in the target's file system, without , and %: not {path}"
@@ -54,15 +50,11 @@ impl<'a> Agent<'a> {
         Self::begin(session, process, interval, Some(path))
     }
 
-    fn begin(
-        session: &'a Session,
-        process: &Process,
-        interval: u64,
-        keep: Option<&str>,
-    ) -> anyhow::Result<Agent<'a>> {
+    fn begin(session: S, process: &Process, interval: u64, keep: Option<&str>) -> anyhow::Result<Self> {
         if LIBRARY.is_empty() {
             bail!("this offheap was built without its agent, which knows x86-64 only");
         }
+        let jvm = session.borrow();
         // An agent from an earlier run is still in the target, asleep: it is woken, and goes on with its live file.
         let earlier = Earlier::find(process)?;
         if let Some(Earlier { live: Some(_), .. }) = &earlier
@@ -74,32 +66,32 @@ impl<'a> Agent<'a> {
             );
         }
         if let Some(Earlier { library: Some(library), live: Some(_) }) = &earlier
-            && let Ok(LoadOutcome::Loaded) = session.load_agent(library, &format!("interval={interval}"))
+            && let Ok(LoadOutcome::Loaded) = jvm.load_agent(library, &format!("interval={interval}"))
         {
             let library = library.clone();
             return Self::join(session, library, earlier);
         }
-        if session.tmp_is_noexec() {
+        if jvm.tmp_is_noexec() {
             bail!(
                 "the target's /tmp is mounted noexec, so no library can be loaded from there; mount it with exec"
             );
         }
         let tag = tag();
         let (library, name) = (format!("{LIBRARY_NAME}{tag}.so"), format!("{LIVE_NAME}{tag}"));
-        session.create_in_tmp(&library, LIBRARY).context(
+        jvm.create_in_tmp(&library, LIBRARY).context(
             "cannot write the agent into the target's /tmp; it must be writable for the target's user and have \
              room for the agent and 32 MiB",
         )?;
         let path = format!("/tmp/{library}");
         let file = keep.map_or_else(|| format!("/tmp/{name}"), str::to_owned);
-        let outcome = session.load_agent(&path, &format!("file={file},interval={interval}"));
+        let outcome = jvm.load_agent(&path, &format!("file={file},interval={interval}"));
         let opened = match keep {
-            None => session.open_in_tmp(&name),
+            None => jvm.open_in_tmp(&name),
             Some(path) => live::open(&process.path_in_root(path)),
         };
-        let _ = session.remove_from_tmp(&library);
+        let _ = jvm.remove_from_tmp(&library);
         if keep.is_none() {
-            let _ = session.remove_from_tmp(&name);
+            let _ = jvm.remove_from_tmp(&name);
         }
         explain(outcome?, &file)?;
         match opened {
@@ -112,19 +104,14 @@ impl<'a> Agent<'a> {
         }
     }
 
-    fn join(session: &'a Session, library: String, earlier: Option<Earlier>) -> anyhow::Result<Agent<'a>> {
-        let live = earlier.and_then(|earlier| earlier.live);
-        let agent = live.map(|live| Agent {
-            session,
-            library: library.clone(),
-            live,
-            was_there: true,
-            running: true,
-        });
-        agent.with_context(|| {
-            let _ = session.load_agent(&library, "cmd=stop");
-            "an agent that another tool or -agentpath started is in the target; read its live file where it was put"
-        })
+    fn join(session: S, library: String, earlier: Option<Earlier>) -> anyhow::Result<Self> {
+        let Some(live) = earlier.and_then(|earlier| earlier.live) else {
+            let _ = session.borrow().load_agent(&library, "cmd=stop");
+            bail!(
+                "an agent that another tool or -agentpath started is in the target; read its live file where it was put"
+            );
+        };
+        Ok(Agent { session, library, live, was_there: true, running: true })
     }
 
     /// A copy of the live file as it is now. After the target has ended only where the file could be opened: that is of the
@@ -145,11 +132,11 @@ impl<'a> Agent<'a> {
             return Ok(());
         }
         // The loader knows the library by this name and does not look for the file.
-        explain(self.session.load_agent(&self.library, "cmd=stop")?, "")
+        explain(self.session.borrow().load_agent(&self.library, "cmd=stop")?, "")
     }
 }
 
-impl Drop for Agent<'_> {
+impl<S: Borrow<Session>> Drop for Agent<S> {
     fn drop(&mut self) {
         let _ = self.stop();
     }

@@ -1,12 +1,14 @@
 //! Live allocation sites: the agent in the target, its live file read over a window, and the profile made of that.
 
 mod agent;
+mod following;
 pub mod launch;
 pub mod live;
 mod names;
 mod series;
 
 pub use agent::Agent;
+pub use following::Following;
 pub use series::Window;
 
 /// CLOCK_MONOTONIC in nanoseconds, which the agent's times are of.

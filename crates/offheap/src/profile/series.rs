@@ -1,6 +1,6 @@
 //! From copies of the live file over a window to sites with live bytes, ages and slopes.
 
-use super::names::Names;
+use super::names::{Libraries, Names};
 use offheap_diagnose::stats::{Point, Trend};
 use offheap_linux::Process;
 use offheap_live::{Counter, LiveError, Reader};
@@ -39,6 +39,7 @@ pub struct Window {
     readings: Vec<Reading>,
     last: Vec<u8>,
     last_ns: u64,
+    libraries: Libraries,
 }
 
 /// A live sampled block or mapping.
@@ -73,6 +74,7 @@ impl Window {
             readings: Vec::new(),
             last: Vec::new(),
             last_ns: now_ns,
+            libraries: Libraries::default(),
         };
         window.add(bytes, now_ns)?;
         Ok(window)
@@ -92,6 +94,7 @@ impl Window {
             readings: Vec::new(),
             last: Vec::new(),
             last_ns: now_ns,
+            libraries: Libraries::default(),
         };
         window.add(bytes, now_ns)?;
         Ok(window)
@@ -140,6 +143,19 @@ impl Window {
         Ok(())
     }
 
+    /// Reads the symbols of the libraries seen so far while `process` lives: a container's file system ends with it.
+    ///
+    /// # Errors
+    /// As [`Window::add`], which has already looked.
+    pub fn learn(&self, process: &Process) -> Result<(), LiveError> {
+        let reader = Reader::new(&self.last)?;
+        let mut names = Names::new(reader, Some(process), &self.libraries);
+        for stack in reader.stacks() {
+            names.frames(&stack);
+        }
+        Ok(())
+    }
+
     /// Live bytes at the latest reading.
     pub fn live_bytes(&self) -> f64 {
         self.readings.last().map_or(0.0, |reading| reading.live.values().sum())
@@ -162,7 +178,7 @@ impl Window {
         let reader = Reader::new(&self.last)?;
         let length = seconds(self.start_ns, self.last_ns);
         let tail_ns = self.last_ns - (self.last_ns - self.start_ns) / 3;
-        let mut groups = Groups::new(Names::new(reader, process));
+        let mut groups = Groups::new(Names::new(reader, process, &self.libraries));
         for piece in pieces(&reader) {
             let site = groups.site(&reader, piece.key);
             site.live_bytes += piece.bytes;

@@ -1,9 +1,8 @@
 //! `offheap profile`
 
 use super::convert::render;
-use super::jcmd;
 use crate::output::{self, Progress};
-use crate::profile::{Agent, Window, live, now_ns};
+use crate::profile::{Following, Window, live};
 use crate::sampler::Stop;
 use anyhow::{Context, bail};
 use offheap_collect::{Collector, Effort, targets};
@@ -16,14 +15,12 @@ use offheap_store::{Recording, is_recording};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// Readings of the live file over the window, beside the one at its begin.
 const READINGS: u32 = 20;
 /// More often than this the file, 32 MiB of it, is not read.
 const SHORTEST: Duration = Duration::from_millis(200);
-/// How long the JVM may take to load the agent.
-const ATTACH: Duration = Duration::from_secs(30);
 
 /// Show which code allocates: live allocation sites with Java, native and JVM frames.
 ///
@@ -108,11 +105,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let pid = targets::resolve(arguments.target.as_deref().unwrap_or_default())?;
-    let process = Process::open(pid)?;
     let account = Collector::open(pid)?.snapshot(Effort::SERIES)?;
     warn_of_the_warning(&account);
     let stop = Stop::catch()?;
-    let profile = sample(arguments, &process, &account, &stop)?;
+    let profile = sample(arguments, &account, &stop)?;
     let title = format!("{} ({pid})", account.process.name);
     output::print(&arguments.shown.text(&profile, &title, target(&account))?);
     Ok(ExitCode::SUCCESS)
@@ -184,7 +180,7 @@ fn recorded(path: &Path) -> anyhow::Result<(Profile, String, Value)> {
 }
 
 /// JDK 21 and later print a warning to the application's own output when an agent is loaded (JEP 451).
-fn warn_of_the_warning(account: &Snapshot) {
+pub fn warn_of_the_warning(account: &Snapshot) {
     let allowed = account.process.command.contains("-XX:+EnableDynamicAgentLoading");
     if account.jvm.as_ref().is_some_and(|jvm| jvm.feature >= 21) && !allowed {
         output::note(
@@ -195,21 +191,10 @@ fn warn_of_the_warning(account: &Snapshot) {
 }
 
 /// Samples for the window.
-fn sample(
-    arguments: &Arguments,
-    process: &Process,
-    account: &Snapshot,
-    stop: &Stop,
-) -> anyhow::Result<Profile> {
-    let session = jcmd::open(process.pid(), ATTACH)?;
-    let start_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-    let mut agent = match &arguments.live {
-        None => Agent::start(&session, process, arguments.interval)?,
-        Some(path) => Agent::start_at(&session, process, arguments.interval, path)?,
-    };
-    let was_there = agent.was_there;
+fn sample(arguments: &Arguments, account: &Snapshot, stop: &Stop) -> anyhow::Result<Profile> {
+    let pid = account.process.pid;
+    let mut following = Following::start(pid, arguments.interval, arguments.live.as_deref())?;
     let begun = Instant::now();
-    let mut window = Window::begin(agent.read()?, now_ns(), start_ms, was_there)?;
     let end = begun + arguments.length;
     let every = (arguments.length / READINGS).max(SHORTEST);
     let mut progress = Progress::new();
@@ -219,24 +204,24 @@ fn sample(
             "{} of {} · {} live of what was allocated since · Ctrl-C: show it now",
             duration(begun.elapsed().as_secs_f64()),
             duration(arguments.length.as_secs_f64()),
-            bytes(window.live_bytes() as u64),
+            bytes(following.live_bytes() as u64),
         ));
         stop.sleep_until(end.min(Instant::now() + every));
-        window.add(agent.read()?, now_ns())?;
-        if !process.is_alive() {
-            notes.push(format!("Process {} ended during the window; this is its last state.", process.pid()));
+        following.read()?;
+        if !following.is_alive() {
+            notes.push(format!("Process {pid} ended during the window; this is its last state."));
             break;
         }
     }
     progress.clear();
+    let was_there = following.was_there();
     // Named while the target's files can still be looked at.
-    let mut profile = window.profile(process)?;
-    if process.is_alive()
-        && let Err(error) = agent.stop()
+    let mut profile = following.profile()?;
+    if following.is_alive()
+        && let Err(error) = following.stop()
     {
         notes.push(format!("The agent could not be told to stop and samples on: {error:#}"));
     }
-    drop(agent);
     notes.push(format!(
         "leak: live bytes that were allocated before the last third of the window (older than {}).",
         duration(profile.seconds / 3.0)
