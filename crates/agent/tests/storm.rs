@@ -16,7 +16,7 @@ fn jvms_survive() {
     storm(15);
 }
 
-/// `OFFHEAP_STORM_ROUNDS=3000 cargo test -p offheap-agent --test storm -- --ignored`: ten rounds a second.
+/// `OFFHEAP_STORM_ROUNDS=3000 cargo test -p offheap-agent --test storm -- --ignored`: a round is a tenth of a second.
 #[test]
 #[ignore = "takes as long as asked"]
 fn jvms_survive_for_long() {
@@ -25,6 +25,8 @@ fn jvms_survive_for_long() {
 }
 
 fn storm(rounds: u32) {
+    // Built before the first JVM runs, which does not wait for it.
+    common::agent();
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let jdk = common::jdk();
@@ -54,7 +56,7 @@ fn one(jvm: &common::Jvm, collector: &str, rounds: u32, dir: &Path) -> Result<()
     let _ = std::fs::remove_file(&file);
     let mut command = Command::new("timeout");
     command
-        .args(["--signal=KILL", &(rounds / 2 + 120).to_string()])
+        .args(["--signal=KILL", &(rounds / 10 + 300).to_string()])
         .arg(&jvm.java)
         .args(["-XX:+UnlockExperimentalVMOptions", collector, "-Xmx128m", "-XX:-UsePerfData"])
         .args(["-XX:MaxDirectMemorySize=64m", "-Xss512k"]);

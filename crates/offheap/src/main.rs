@@ -1,5 +1,6 @@
 //! The `offheap` binary: one file a verb, glue only.
 
+mod doctor;
 mod instants;
 mod observe;
 mod output;
@@ -31,6 +32,7 @@ enum Verb {
     Record(verbs::record::Arguments),
     Profile(verbs::profile::Arguments),
     Run(verbs::run::Arguments),
+    Doctor(verbs::doctor::Arguments),
     Mark(verbs::mark::Arguments),
     Diff(verbs::diff::Arguments),
     Jcmd(verbs::jcmd::Arguments),
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Verb::Record(arguments) => verbs::record::run(&arguments),
         Verb::Profile(arguments) => verbs::profile::run(&arguments),
         Verb::Run(arguments) => verbs::run::run(&arguments),
+        Verb::Doctor(arguments) => verbs::doctor::run(&arguments),
         Verb::Mark(arguments) => verbs::mark::run(&arguments),
         Verb::Diff(arguments) => verbs::diff::run(&arguments),
         Verb::Jcmd(arguments) => verbs::jcmd::run(&arguments),

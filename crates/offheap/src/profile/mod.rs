@@ -11,6 +11,11 @@ pub use agent::Agent;
 pub use following::Following;
 pub use series::Window;
 
+/// Whether this binary carries the agent.
+pub fn has_agent() -> bool {
+    !agent::LIBRARY.is_empty()
+}
+
 /// CLOCK_MONOTONIC in nanoseconds, which the agent's times are of.
 pub fn now_ns() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);

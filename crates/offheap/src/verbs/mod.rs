@@ -5,6 +5,7 @@ pub mod convert;
 pub mod demo;
 pub mod diagnose;
 pub mod diff;
+pub mod doctor;
 pub mod jcmd;
 pub mod map;
 pub mod mark;
