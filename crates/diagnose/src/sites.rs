@@ -224,7 +224,12 @@ fn domain_of(frames: &[Frame]) -> Domain {
     }
     let innermost = frames.first().map_or("", |f| f.name.as_str());
     let first = frames.iter().find(|f| !is_plumbing(&f.name));
-    if matches!(innermost, "mmap" | "mmap64" | "__mmap" | "__mmap64") {
+    match innermost {
+        "[mmap of a file]" => return Domain::MappedFiles,
+        "[stack of a thread]" => return Domain::ThreadStacks,
+        _ => {}
+    }
+    if matches!(innermost, "[mmap]" | "mmap" | "mmap64" | "__mmap" | "__mmap64") {
         return match first.map(|f| f.kind) {
             _ if java(&["sun.nio.ch.FileChannelImpl.map"]) => Domain::MappedFiles,
             _ if named(&["create_thread", "pthread_create"]) => Domain::ThreadStacks,
@@ -246,7 +251,11 @@ fn domain_of(frames: &[Frame]) -> Domain {
 
 /// The allocator's own functions, which every stack ends in.
 fn is_plumbing(name: &str) -> bool {
-    const NAMES: [&str; 18] = [
+    const NAMES: [&str; 21] = [
+        // Not functions: how our own profile labels what is no malloc.
+        "[mmap]",
+        "[mmap of a file]",
+        "[stack of a thread]",
         "malloc",
         "calloc",
         "realloc",

@@ -1,19 +1,14 @@
 //! The search for the code while a process is watched: the agent beside the snapshots, on a thread of its own, so that a JVM
 //! that is slow to answer leaves no gap in the series.
 
-use crate::profile::{Agent, Window, now_ms, now_ns};
-use crate::verbs::jcmd;
+use crate::profile::Following;
 use anyhow::Context;
-use offheap_linux::Process;
-use offheap_live::{Counter, Reader};
 use offheap_model::Profile;
 use offheap_model::units::{bytes, duration};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long the JVM may take to load the agent.
-const ATTACH: Duration = Duration::from_secs(20);
 /// The sampling begins here: what any program can bear.
 const WIDEST: u64 = 512 << 10;
 /// It is never closer than this: every allocation of this size is seen then.
@@ -99,48 +94,33 @@ fn work(
     inbox: &Receiver<Order>,
     tell: &Sender<String>,
 ) -> anyhow::Result<()> {
-    let process = Process::open(pid)?;
-    let session = jcmd::open(pid, ATTACH)?;
     let begun = Instant::now();
-    let start_ms = now_ms();
-    let mut agent = Agent::start(&session, &process, WIDEST)?;
+    let mut following = Following::start(pid, WIDEST, None)?;
     let _ = tell.send(format!("agent loaded in {}", duration(begun.elapsed().as_secs_f64())));
-    let mut window = Window::begin(agent.read()?, now_ns(), start_ms, agent.was_there)?;
     let mut chosen = false;
     loop {
         let wait = if chosen { READ.max(begun.elapsed() / READ_PART) } else { TRIAL };
         match inbox.recv_timeout(wait) {
             Ok(Order::Profile(answer)) => {
-                let profile = match agent.read() {
-                    Ok(live) => {
-                        window.add(live, now_ns()).and_then(|()| window.profile(&process)).map_err(Into::into)
-                    }
-                    Err(error) => Err(error.into()),
-                };
-                let _ = answer.send(profile);
+                let _ = answer.send(following.read().and_then(|()| following.profile()));
             }
             Err(RecvTimeoutError::Timeout) => {
-                let live = agent.read()?;
+                following.read()?;
                 if !chosen {
                     chosen = true;
-                    let taken = Reader::new(&live)?.counter(Counter::Samples);
-                    let rate = taken as f64 / begun.elapsed().as_secs_f64();
+                    let rate = following.samples() as f64 / begun.elapsed().as_secs_f64();
                     let interval = interval(per_s, remaining, rate);
                     if interval < WIDEST {
-                        agent.set_interval(interval)?;
+                        following.set_interval(interval)?;
                     }
                     let _ = tell.send(format!("one sample each {}", bytes(interval)));
                 }
-                window.add(live, now_ns())?;
             }
             Err(RecvTimeoutError::Disconnected) => break,
         }
-        if !process.is_alive() {
-            return Ok(());
-        }
     }
-    if process.is_alive() {
-        agent.stop().context("the agent could not be told to stop and samples on")?;
+    if following.is_alive() {
+        following.stop().context("the agent could not be told to stop and samples on")?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The `offheap` binary: one file a verb, glue only.
 
 mod code;
+mod doctor;
 mod instants;
 mod observe;
 mod output;
@@ -33,6 +34,8 @@ enum Verb {
     Record(verbs::record::Arguments),
     Profile(verbs::profile::Arguments),
     Trim(verbs::trim::Arguments),
+    Run(verbs::run::Arguments),
+    Doctor(verbs::doctor::Arguments),
     Mark(verbs::mark::Arguments),
     Diff(verbs::diff::Arguments),
     Jcmd(verbs::jcmd::Arguments),
@@ -63,6 +66,8 @@ fn main() -> ExitCode {
         Verb::Record(arguments) => verbs::record::run(&arguments),
         Verb::Profile(arguments) => verbs::profile::run(&arguments),
         Verb::Trim(arguments) => verbs::trim::run(&arguments),
+        Verb::Run(arguments) => verbs::run::run(&arguments),
+        Verb::Doctor(arguments) => verbs::doctor::run(&arguments),
         Verb::Mark(arguments) => verbs::mark::run(&arguments),
         Verb::Diff(arguments) => verbs::diff::run(&arguments),
         Verb::Jcmd(arguments) => verbs::jcmd::run(&arguments),
