@@ -56,7 +56,7 @@ export function account(store) {
           h('i.swatch', { style: { background: `var(${hue(row.name)})` } }), row.name)),
         h('div', { role: 'cell' }, bytes(row.bytes[to])),
         h('div', { role: 'cell' }, percent(row.bytes[to] / (last || 1))),
-        h('div', { role: 'cell', class: certain && slope > 0 && !span ? 'grows' : 'muted', title: trend ? `95 % between ${rate(trend.slope_ci95[0])} and ${rate(trend.slope_ci95[1])}` : '' }, moved),
+        h('div', { role: 'cell', class: certain && slope > 0 && !span ? (row === model.grower && model.verdict.status === 'leak' ? 'grower' : slope * 10 > model.diagnosis.rss.slope_bytes_per_s ? 'grows' : '') : 'muted', title: trend ? `95 % between ${rate(trend.slope_ci95[0])} and ${rate(trend.slope_ci95[1])}` : '' }, moved),
         h('div.bar', { role: 'cell', 'aria-hidden': 'true' }, h('i', { style: { width: `${100 * row.bytes[to] / most}%`, background: `var(${hue(row.name)})` } })));
     }));
     shown();

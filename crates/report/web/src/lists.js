@@ -5,9 +5,10 @@ import { fill, h, section } from './dom.js';
 import { bytes, count, delta, duration, instant } from './units.js';
 
 /** A table that sorts by its headings. Columns: { title, text, by?, left? }. */
-function table(label, columns, rows, limit = 15) {
-  let key = null, down = true, all = false;
+function table(label, columns, limit = 15) {
+  let rows = [], key = null, down = true, all = false;
   const head = h('tr'), body = h('tbody');
+  if (matchMedia('(max-width: 640px)').matches) limit = Math.min(limit, 6);
   const more = h('button.quiet', { type: 'button', onclick: () => { all = true; draw(); } });
   function draw() {
     const sorted = key === null ? rows : [...rows].sort((a, b) => {
@@ -20,8 +21,8 @@ function table(label, columns, rows, limit = 15) {
     more.hidden = all || rows.length <= limit;
     more.textContent = `${rows.length - limit} more`;
   }
-  draw();
-  return h('div.table', h('table', { 'aria-label': label }, h('thead', head), body), more);
+  const element = h('div.table', h('table', { 'aria-label': label }, h('thead', head), body), more);
+  return { element, update(next) { rows = next; draw(); } };
 }
 
 const figure = (title, of, show = bytes, rest = {}) => ({ title, text: row => of(row) === null || of(row) === undefined ? '–' : show(of(row)), by: row => of(row) ?? -1, ...rest });
@@ -29,61 +30,76 @@ const word = (title, of, rest = {}) => ({ title, text: of, by: row => String(of(
 
 const PALETTE = ['--blue', '--amber', '--green', '--violet', '--red', '--teal', '--pink', '--brown'];
 
-/** Lines over time of those series that moved most. */
-function movers(label, model, series, values, unit) {
-  const moved = line => Math.max(...values(line)) - Math.min(...values(line));
-  const lines = [...series].sort((a, b) => moved(b) - moved(a)).slice(0, 6).map((line, place) => ({ title: line.name, values: values(line), colour: PALETTE[place] }));
-  if (model.at.length < 2 || !lines.length) return null;
-  const show = unit === 'bytes' ? bytes : count;
-  const chart = new TimeChart({ height: 200, unit, label, describe: index => lines.map(line => [line.title, show(line.values[index]), line.colour]) });
-  chart.set({ at: model.at, lines, marks: model.marks });
-  return h('figure', h('figcaption', label), h('div.legend', lines.map(line => h('span', h('i', { style: { background: `var(${line.colour})` } }), line.title))), chart.element);
+/** A chart of what those series that moved most did since the begin; hidden where none did. */
+function movers(label, unit) {
+  const show = unit === 'bytes' ? delta : signed, least = unit === 'bytes' ? 65536 : 0;
+  const legend = h('div.legend');
+  let lines = [];
+  const chart = new TimeChart({ height: 180, unit, label, signed: true, describe: index => lines.map(line => [line.title, show(line.values[index]), line.colour]) });
+  const element = h('figure', h('figcaption', label), legend, chart.element);
+  return { element, update(model, series, values) {
+    lines = series.map(line => ({ title: line.name, values: values(line).map((value, _, all) => value - all[0]) }))
+      .map(line => ({ ...line, moved: Math.max(...line.values) - Math.min(...line.values) }))
+      .filter(line => line.moved > least).sort((a, b) => b.moved - a.moved).slice(0, 6).map((line, place) => ({ ...line, colour: PALETTE[place] }));
+    element.hidden = model.at.length < 2 || !lines.length;
+    fill(legend, lines.map(line => h('span', h('i', { style: { background: `var(${line.colour})` } }), line.title, h('data', show(line.values.at(-1))))));
+    chart.set({ at: model.at, lines, marks: model.marks });
+  } };
 }
 
-const change = (model, kind) => {
-  const changes = new Map((model.data.diff?.[kind] || []).map(change => [change.name, change]));
-  return name => changes.get(name);
-};
+const signed = value => value > 0 ? `+${count(value)}` : value < 0 ? `−${count(-value)}` : '±0';
+
+/** The changes of one kind between the first and the last snapshot, by name. */
+const changes = (model, kind) => new Map((model.data.diff?.[kind] || []).map(change => [change.name, change]));
 
 export function threads() {
-  const body = h('div');
-  const element = section('threads', 'Threads by pool', 'Threads whose names differ only in their number are one pool.', body);
+  let since = new Map();
+  const chart = movers('Threads since the window began, of the pools that changed', 'count');
+  const list = table('Threads by pool', [
+    word('Pool', pool => pool.pool), figure('Threads', pool => pool.count, count),
+    figure('Since the begin', pool => { const seen = since.get(pool.pool); return seen ? seen.after_count - seen.before_count : 0; }, signed, { wide: true }),
+    figure('Resident', pool => pool.resident_bytes), figure('Reserved', pool => pool.reserved_bytes, bytes, { wide: true }), word('Kind', pool => pool.kind, { wide: true }),
+  ]);
+  const element = section('threads', 'Threads by pool', 'Threads whose names differ only in their number are one pool.', chart.element, list.element);
   return { element, update(model) {
     const pools = model.last?.threads || [];
     element.hidden = !pools.length;
-    const of = change(model, 'threads');
-    fill(body, movers('Threads of the pools that changed most', model, model.pools, pool => pool.count, 'count'), table('Threads by pool', [
-      word('Pool', pool => pool.pool), figure('Threads', pool => pool.count, count),
-      figure('Since the begin', pool => { const seen = of(pool.pool); return seen ? seen.after_count - seen.before_count : 0; }, value => value > 0 ? `+${value}` : value < 0 ? `−${-value}` : '±0', { wide: true }),
-      figure('Resident', pool => pool.resident_bytes), figure('Reserved', pool => pool.reserved_bytes, bytes, { wide: true }), word('Kind', pool => pool.kind, { wide: true }),
-    ], pools));
+    since = changes(model, 'threads');
+    chart.update(model, model.pools, pool => pool.count);
+    list.update(pools);
   } };
 }
 
 export function malloc() {
-  const body = h('div');
-  const element = section('malloc', 'The C heap', 'What the allocator has from the system: in use, free but kept, and what a trim would give back.', body);
+  let since = new Map();
+  const said = h('div'), whole = h('div.whole', { 'aria-hidden': 'true' }), legend = h('div.legend');
+  const arenas = table('Arenas', [
+    word('Arena', arena => arena.main ? 'main' : '0x' + arena.address.toString(16)), figure('In use', arena => arena.in_use_bytes), figure('Blocks', arena => arena.in_use_count, count, { wide: true }),
+    figure('Free', arena => arena.free_bytes + arena.top_bytes + arena.tcache_bytes), figure('Trimmable', arena => arena.trimmable_bytes), figure('Resident', arena => arena.resident_bytes, bytes, { wide: true }), figure('Threads', arena => arena.threads, count, { wide: true }),
+  ], 8);
+  const sizes = table('Live blocks by size', [
+    word('Block size', size => size.chunk_bytes ? `${count(size.chunk_bytes)} bytes` : 'other sizes', { by: size => size.chunk_bytes }), figure('Blocks', size => size.count, count), figure('Bytes', size => size.total_bytes),
+    figure('Since the begin', size => since.get(size.chunk_bytes ? `chunks of ${size.chunk_bytes} bytes` : 'other sizes')?.delta_bytes ?? 0, delta), word('Seems to hold', size => hint(size.hint), { wide: true }),
+  ], 8);
+  const bySize = h('div', h('h3', 'Live blocks by size'), sizes.element);
+  const walked = h('div', whole, legend, h('h3', 'Arenas'), arenas.element, bySize);
+  const element = section('malloc', 'The C heap', 'What the allocator has from the system: in use, free but kept, and what a trim would give back.', said, walked);
   return { element, update(model) {
     const heap = model.last?.malloc;
     element.hidden = !heap;
     if (!heap) return;
     const version = `${heap.allocator} ${heap.allocator_version}`.trim();
-    if (!heap.walked) return fill(body, h('p', `The allocator is ${version}: it was recognised, but what is free inside it is not known.`));
-    const classes = change(model, 'size_classes');
+    walked.hidden = !heap.walked;
+    if (!heap.walked) return fill(said, `The allocator is ${version}: it was recognised, but what is free inside it is not known.`);
+    since = changes(model, 'size_classes');
     const parts = [['in use', heap.in_use_bytes, '--red'], ['large blocks of their own', heap.mmapped_bytes, '--amber'], ['in thread caches', heap.tcache_bytes, '--sky'], ['free inside', heap.free_bytes, '--pink'], ['free at the top', heap.top_bytes, '--grey2']].filter(([, value]) => value > 0);
     const all = parts.reduce((sum, [, value]) => sum + value, 0) || 1;
-    fill(body,
-      h('p', `${version}, ${heap.arenas.length} arenas. A trim now would give back `, h('b', bytes(heap.trimmable_bytes)), '.', heap.exact ? '' : ` Not every self-check held: ${heap.doubts.join('; ')}.`),
-      h('div.whole', { 'aria-hidden': 'true' }, parts.map(([, value, colour]) => h('i', { style: { 'flex-grow': String(value / all), background: `var(${colour})` } }))),
-      h('div.legend', parts.map(([name, value, colour]) => h('span', h('i', { style: { background: `var(${colour})` } }), name, h('data', bytes(value))))),
-      table('Arenas', [
-        word('Arena', arena => arena.main ? 'main' : '0x' + arena.address.toString(16)), figure('In use', arena => arena.in_use_bytes), figure('Blocks', arena => arena.in_use_count, count, { wide: true }),
-        figure('Free', arena => arena.free_bytes + arena.top_bytes + arena.tcache_bytes), figure('Trimmable', arena => arena.trimmable_bytes), figure('Resident', arena => arena.resident_bytes, bytes, { wide: true }), figure('Threads', arena => arena.threads, count, { wide: true }),
-      ], heap.arenas, 8),
-      heap.size_classes.length ? [h('h3', 'Live blocks by size'), table('Live blocks by size', [
-        word('Block size', size => size.chunk_bytes ? `${count(size.chunk_bytes)} bytes` : 'other sizes', { by: size => size.chunk_bytes, left: true }), figure('Blocks', size => size.count, count), figure('Bytes', size => size.total_bytes),
-        figure('Since the begin', size => classes(size.chunk_bytes ? `chunks of ${size.chunk_bytes} bytes` : 'other sizes')?.delta_bytes ?? 0, delta), word('Seems to hold', size => hint(size.hint), { wide: true }),
-      ], [...heap.size_classes].sort((a, b) => b.total_bytes - a.total_bytes), 8)] : null);
+    fill(said, `${version}, ${heap.arenas.length} arenas. A trim now would give back `, h('b', bytes(heap.trimmable_bytes)), '.', heap.exact ? '' : ` Not every self-check held: ${heap.doubts.join('; ')}.`);
+    fill(whole, parts.map(([, value, colour]) => h('i', { style: { 'flex-grow': String(value / all), background: `var(${colour})` } })));
+    fill(legend, parts.map(([name, value, colour]) => h('span', h('i', { style: { background: `var(${colour})` } }), name, h('data', bytes(value)))));
+    arenas.update(heap.arenas);
+    bySize.hidden = !heap.size_classes.length;
+    sizes.update([...heap.size_classes].sort((a, b) => b.total_bytes - a.total_bytes));
   } };
 }
 
@@ -93,32 +109,36 @@ function hint(hint) {
 }
 
 export function nmt() {
-  const body = h('div');
-  const element = section('nmt', 'Native Memory Tracking', 'What the JVM counts of its own, over time.', body);
+  let since = new Map();
+  const chart = movers('Growth since the window began, of the categories that moved most', 'bytes');
+  const list = table('NMT categories', [
+    word('Category', category => category.name), figure('Malloc', category => category.malloc_bytes), figure('Blocks', category => category.malloc_count, count, { wide: true }), figure('Arenas', category => category.arena_bytes, bytes, { wide: true }),
+    figure('Committed', category => category.committed_bytes), figure('Reserved', category => category.reserved_bytes, bytes, { wide: true }), figure('Since the begin', category => since.get(category.name)?.delta_bytes ?? 0, delta),
+  ], 10);
+  const element = section('nmt', 'Native Memory Tracking', 'What the JVM counts of its own, over time.', chart.element, list.element);
   return { element, update(model) {
     const categories = model.last?.jvm?.nmt?.categories;
     element.hidden = !categories?.length;
     if (element.hidden) return;
-    const of = change(model, 'nmt');
     const whole = category => category.malloc_bytes + category.arena_bytes + category.committed_bytes;
-    fill(body, movers('The categories that moved most', model, model.nmt, line => line.bytes, 'bytes'), table('NMT categories', [
-      word('Category', category => category.name), figure('Malloc', category => category.malloc_bytes), figure('Blocks', category => category.malloc_count, count, { wide: true }), figure('Arenas', category => category.arena_bytes, bytes, { wide: true }),
-      figure('Committed', category => category.committed_bytes), figure('Reserved', category => category.reserved_bytes, bytes, { wide: true }), figure('Since the begin', category => of(category.name)?.delta_bytes ?? 0, delta),
-    ], [...categories].sort((a, b) => whole(b) - whole(a)), 10));
+    since = changes(model, 'nmt');
+    chart.update(model, model.nmt, line => line.bytes);
+    list.update([...categories].sort((a, b) => whole(b) - whole(a)));
   } };
 }
 
 export function files() {
-  const body = h('div');
-  const element = section('files', 'Files', null, body);
+  let since = new Map();
+  const list = table('Mapped files', [
+    word('File', file => [h('span.file', file.path.split('/').pop() || file.path), file.deleted ? h('span.tag', 'deleted') : null], { hint: file => file.path, by: file => file.path }), figure('Resident', file => file.rss_bytes), figure('Private', file => file.dirty_bytes, bytes, { wide: true }),
+    figure('Address space', file => file.virtual_bytes, bytes, { wide: true }), figure('Since the begin', file => since.get(file.path)?.delta_bytes ?? 0, delta), word('Kind', file => file.kind, { wide: true }),
+  ], 10);
+  const element = section('files', 'Files', null, list.element);
   return { element, update(model) {
     const files = model.last?.files || [];
     element.hidden = !files.length;
-    const of = change(model, 'files');
-    fill(body, table('Mapped files', [
-      word('File', file => [h('span.file', file.path.split('/').pop() || file.path), file.deleted ? h('span.tag', 'deleted') : null], { hint: file => file.path, by: file => file.path }), figure('Resident', file => file.rss_bytes), figure('Private', file => file.dirty_bytes, bytes, { wide: true }),
-      figure('Address space', file => file.virtual_bytes, bytes, { wide: true }), figure('Since the begin', file => of(file.path)?.delta_bytes ?? 0, delta), word('Kind', file => file.kind, { wide: true }),
-    ], files, 10));
+    since = changes(model, 'files');
+    list.update(files);
   } };
 }
 

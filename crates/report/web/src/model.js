@@ -106,7 +106,9 @@ export function titleOf(stack) {
   const inner = stack.find(frame => !PLUMBING.test(frame.name)) || stack[0];
   if (!inner) return { name: 'no stack', by: '' };
   const java = stack.find(frame => frame.kind === 'j' && !JDK.test(frame.name)) || stack.find(frame => frame.kind === 'j');
-  return { name: bare(inner.name), by: java && java !== inner ? java.name : '' };
+  // Without Java behind it, the caller tells sites of one function apart.
+  const caller = java || stack[stack.indexOf(inner) + 1];
+  return { name: bare(inner.name), by: caller && caller !== inner ? bare(caller.name) : '' };
 }
 
 /** A C++ name without its parameters. */

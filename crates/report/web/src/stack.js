@@ -7,7 +7,7 @@ import { KINDS, placeOf } from './model.js';
 const SHOWN = 14;
 
 export function stack(frames) {
-  const row = frame => h('li', h(`span.kind.kind-${frame.kind}`, KINDS[frame.kind].name), h('code', frame.name), h('span.place', { title: frame.module || '' }, placeOf(frame)));
+  const row = frame => h('li', h(`span.kind.kind-${frame.kind}`, KINDS[frame.kind].name), h('span.frame', h('code', frame.name), ' ', h('span.place', { title: frame.module || '' }, placeOf(frame))));
   const list = h('ol.stack', frames.slice(0, SHOWN).map(row));
   if (frames.length > SHOWN) {
     const more = h('button.quiet', { type: 'button', onclick: () => { more.remove(); list.append(...frames.slice(SHOWN).map(row)); } }, `${frames.length - SHOWN} more frames`);

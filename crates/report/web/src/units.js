@@ -35,7 +35,7 @@ export function duration(seconds) {
 
 export const count = value => value === null || value === undefined ? '–' : Math.round(value).toLocaleString('en').replaceAll(',', ' ');
 
-export const percent = share => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
+export const percent = share => share > 0 && share < 0.0005 ? '< 0.1 %' : `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
 
 /** An instant as everybody reads it the same: UTC. */
 export function instant(ms) {
