@@ -21,6 +21,7 @@ mod code;
 mod data;
 mod page;
 mod series;
+pub mod serve;
 
 pub use data::{Data, data};
 pub use page::{LIVE_POLICY, live_page, render};
