@@ -206,8 +206,8 @@ pub(crate) fn age_words(origin: &Origin<'_>) -> String {
     text
 }
 
-/// What kind of memory a stack takes, from the functions in it.
-fn domain_of(frames: &[Frame]) -> Domain {
+/// What kind of memory a stack takes, from the functions in it; innermost first.
+pub fn domain_of(frames: &[Frame]) -> Domain {
     let named =
         |parts: &[&str]| frames.iter().take(12).any(|f| parts.iter().any(|part| f.name.contains(part)));
     let java = |parts: &[&str]| {
