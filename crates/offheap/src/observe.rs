@@ -60,10 +60,13 @@ pub fn observe(arguments: &Arguments, allowed: Allowed) -> anyhow::Result<Observ
 pub fn read(path: &Path, pid: Option<i32>) -> anyhow::Result<Observed> {
     let recording = Recording::open(path)?;
     let target = instants::target(&recording, pid)?;
+    // Of profiles recorded along, the last one has the most to say; the others show what grew between two.
+    let instants = recording.profiles(target.id)?;
+    let profile = instants.last().map(|(_, profile)| profile.clone());
     Ok(Observed {
         snapshots: recording.snapshots(target.id, i64::MIN..=i64::MAX, SNAPSHOTS)?,
         marks: recording.marks()?.into_iter().map(|mark| (mark.time_ms, mark.text)).collect(),
-        found: Found::default(),
+        found: Found { profile, instants, no_code: None },
         ended: None,
     })
 }

@@ -9,7 +9,7 @@ use offheap_model::units::{bytes, duration, rate};
 use offheap_model::{Profile, Snapshot, Status};
 use std::io::{BufRead, IsTerminal, Write};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Seconds between two looks at how the verdict stands.
 const LOOK: Duration = Duration::from_secs(2);
@@ -75,11 +75,16 @@ impl Allowed {
     }
 }
 
+/// Profiles are kept of so many instants of the window, for what grew between two of them.
+const INSTANTS: u32 = 5;
+
 /// What the search for the code found.
 #[derive(Debug, Default)]
 pub struct Found {
     /// The allocation sites.
     pub profile: Option<Profile>,
+    /// The sites at several instants, milliseconds since the Unix epoch; the last one is `profile`.
+    pub instants: Vec<(i64, Profile)>,
     /// Why there are none, though they were looked for.
     pub no_code: Option<String>,
 }
@@ -97,7 +102,8 @@ pub struct Procedure {
     look_at: Instant,
     told: Option<(Status, String)>,
     standing: String,
-    first_profile: Option<Profile>,
+    instants: Vec<(i64, Profile)>,
+    instant_at: Instant,
     no_code: Option<String>,
 }
 
@@ -116,7 +122,8 @@ impl Procedure {
             look_at: begun + LOOK,
             told: None,
             standing: "too early to say".to_owned(),
-            first_profile: None,
+            instants: Vec::new(),
+            instant_at: begun,
             no_code: None,
         }
     }
@@ -136,6 +143,7 @@ impl Procedure {
         let now = Instant::now();
         if now >= self.look_at {
             self.look(snapshots, &mut news);
+            self.keep_instant();
             self.look_at = now + LOOK.max(now.elapsed() * SHARE);
         }
         let at = duration(self.begun.elapsed().as_secs_f64());
@@ -148,14 +156,24 @@ impl Procedure {
         if let Some(thread) = self.collection.take() {
             news.extend(thread.join());
         }
-        let mut profile = None;
         if let Some(search) = self.search.take() {
-            profile = search.profile();
+            self.instants.extend(search.profile().map(|profile| (now_ms(), profile)));
             let last = search.finish();
             self.remember(&last);
             news.extend(last);
         }
-        (Found { profile: profile.or(self.first_profile), no_code: self.no_code }, news)
+        let profile = self.instants.last().map(|(_, profile)| profile.clone());
+        (Found { profile, instants: self.instants, no_code: self.no_code }, news)
+    }
+
+    /// Keeps the sites as they are now, when it is time.
+    fn keep_instant(&mut self) {
+        if self.search.is_none() || Instant::now() < self.instant_at {
+            return;
+        }
+        self.instant_at = Instant::now() + self.length / INSTANTS;
+        self.instants
+            .extend(self.search.as_ref().and_then(Search::profile).map(|profile| (now_ms(), profile)));
     }
 
     fn remember(&mut self, news: &[String]) {
@@ -204,7 +222,6 @@ impl Procedure {
             ));
             self.told = Some(told);
         }
-        self.first_profile = profile.or(self.first_profile.take());
     }
 
     fn search_if_needed(&mut self, evidence: &Evidence<'_>, news: &mut Vec<String>) {
@@ -252,6 +269,12 @@ impl Procedure {
         let pid = evidence.pid();
         self.collection = Some(std::thread::spawn(move || collect(pid)));
     }
+}
+
+/// Milliseconds since the Unix epoch.
+pub fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// Has the JVM run one full collection; what to say of it.

@@ -1,12 +1,13 @@
 //! `offheap diagnose`
 
-use crate::procedure::{Allowed, Gc};
+use crate::procedure::{Allowed, Gc, now_ms};
 use crate::{observe, output};
 use anyhow::{Context, bail};
 use offheap_diagnose::{Comparison, Diagnosis, Evidence, compare, diagnose, render_markdown};
 use offheap_model::Evidence as Observation;
 use offheap_present::terminal;
-use std::path::PathBuf;
+use offheap_report::Report;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Say what grows, whether it is a leak, why, and what to do.
@@ -37,19 +38,15 @@ pub struct Arguments {
     /// 3 inconclusive.
     #[arg(long, value_name = "RECORDING")]
     compare: Option<PathBuf>,
-    /// Also write the verdict to a file: .md for a ticket, .json for programs.
+    /// Also write a report: .html to look at and hand on, .md for a ticket, .json for programs.
     #[arg(short, long)]
     output: Option<PathBuf>,
 }
 
 /// Runs the verb.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let ending = arguments.output.as_ref().map(|path| path.extension().unwrap_or_default().to_string_lossy());
-    if let Some(ending) = &ending
-        && !matches!(ending.as_ref(), "md" | "json")
-    {
-        bail!("a report ends with .md or .json, not {ending:?}");
-    }
+    // A wrong ending must show before the window, not after it.
+    let form = arguments.output.as_deref().map(Form::of).transpose()?;
     let allowed = if arguments.no_agent {
         Allowed::NOTHING
     } else {
@@ -71,18 +68,59 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     let comparison = before.map(|before| compare(&Evidence::of(&before.snapshots), &evidence));
     show(arguments, &diagnosis, comparison.as_ref())?;
-    if let Some(path) = &arguments.output {
-        let text = match ending.as_deref() {
-            Some("md") => render_markdown(&diagnosis),
-            _ => format!("{:#}\n", serde_json::to_value(&diagnosis)?),
+    if let (Some(path), Some(form)) = (&arguments.output, form) {
+        let text = match form {
+            Form::Markdown => render_markdown(&diagnosis),
+            Form::Json => format!("{:#}\n", serde_json::to_value(&diagnosis)?),
+            Form::Html => offheap_report::render(&Report {
+                snapshots: &observed.snapshots,
+                profile: observed.found.profile.as_ref(),
+                instants: &observed.found.instants,
+                marks: &observed.marks,
+                ended: observed.ended.as_deref(),
+                environment: &environment(),
+                made_ms: now_ms(),
+                ..Report::of(&diagnosis)
+            }),
         };
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        output::note(&format!("The report is in {}.", path.display()));
     }
     if let Some(why) = observed.ended {
         // What was learnt is shown; but the window was not seen to its end.
         bail!("{why}");
     }
     Ok(ExitCode::from(comparison.map_or(diagnosis.exit_code(), |comparison| comparison.exit_code())))
+}
+
+/// What a report is written as.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    Html,
+    Markdown,
+    Json,
+}
+
+impl Form {
+    fn of(path: &Path) -> anyhow::Result<Form> {
+        match path.extension().unwrap_or_default().to_str() {
+            Some("html" | "htm") => Ok(Form::Html),
+            Some("md") => Ok(Form::Markdown),
+            Some("json") => Ok(Form::Json),
+            _ => bail!("a report ends with .html, .md or .json: {} does not", path.display()),
+        }
+    }
+}
+
+/// Where this is measured.
+fn environment() -> Vec<(String, String)> {
+    let system = rustix::system::uname();
+    let text = |name: &str, value: &std::ffi::CStr| (name.to_owned(), value.to_string_lossy().into_owned());
+    vec![
+        text("host", system.nodename()),
+        text("kernel", system.release()),
+        ("offheap".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+    ]
 }
 
 /// On standard output.
