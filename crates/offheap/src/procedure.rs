@@ -45,6 +45,8 @@ pub enum Gc {
 pub struct Allowed {
     /// Load the agent, if the answer needs code.
     pub agent: bool,
+    /// From the begin, whatever grows.
+    pub agent_at_once: bool,
     /// Run a collection.
     pub gc: Gc,
     /// Only after asking, where somebody can be asked.
@@ -53,7 +55,9 @@ pub struct Allowed {
 
 impl Allowed {
     /// Only look.
-    pub const NOTHING: Allowed = Allowed { agent: false, gc: Gc::Never, ask: false };
+    pub const NOTHING: Allowed = Allowed { agent: false, agent_at_once: false, gc: Gc::Never, ask: false };
+    /// The agent from the begin, and nothing else; not asked for.
+    pub const AGENT: Allowed = Allowed { agent: true, agent_at_once: true, gc: Gc::Never, ask: false };
 
     /// Asks on the terminal, once, before the window begins. Where nobody can be asked the command itself is the consent:
     /// `--no-agent` is how to withhold it.
@@ -119,7 +123,7 @@ impl Procedure {
             searched: false,
             collection: None,
             collected: false,
-            look_at: begun + LOOK,
+            look_at: if allowed.agent_at_once { begun } else { begun + LOOK },
             told: None,
             standing: "too early to say".to_owned(),
             instants: Vec::new(),
@@ -229,18 +233,25 @@ impl Procedure {
         if self.searched || !self.allowed.agent || passed.as_secs_f64() > LATEST * self.length.as_secs_f64() {
             return;
         }
-        let Some(suspect) = suspect(evidence, self.length.as_secs_f64()) else { return };
+        let length = self.length.as_secs_f64();
+        let (why, per_s) = match suspect(evidence, length) {
+            // All code is wanted, so as finely as the target can bear.
+            _ if self.allowed.agent_at_once => ("code is asked for".to_owned(), 0.0),
+            Some(suspect) => {
+                (format!("{} seems to grow ({})", suspect.domain, rate(suspect.per_s)), suspect.per_s)
+            }
+            None => return,
+        };
         self.searched = true;
-        let grows = format!("{} seems to grow ({})", suspect.domain, rate(suspect.per_s));
         if !evidence.is_jvm() {
-            let why = "a program without a JVM can only be watched from its start: offheap run -- COMMAND";
-            self.no_code = Some(format!("{NO_CODE}: {why}"));
-            news.push(format!("{grows}, but {NO_CODE}: {why}"));
+            let no = "a program without a JVM can only be watched from its start: offheap run -- COMMAND";
+            self.no_code = Some(format!("{NO_CODE}: {no}"));
+            news.push(format!("{why}, but {NO_CODE}: {no}"));
             return;
         }
-        news.push(format!("{grows}: loading the agent, to name the code"));
+        news.push(format!("{why}: loading the agent, to name the code"));
         let remaining = self.length.saturating_sub(passed);
-        self.search = Some(Search::start(evidence.pid(), suspect.per_s, remaining));
+        self.search = Some(Search::start(evidence.pid(), per_s, remaining));
     }
 
     fn collect_if_needed(&mut self, evidence: &Evidence<'_>, diagnosis: &Diagnosis, news: &mut Vec<String>) {

@@ -152,6 +152,36 @@ fn the_leaking_code_is_named_and_gone_when_it_stops() {
 }
 
 #[test]
+fn the_gate_judges_code_and_lets_pass_what_is_allowed() {
+    let program = start(jdk(17), "malloc");
+    let pid = program.pid().to_string();
+    let gate = |more: &[&str]| {
+        let all =
+            [&["check", &pid, "--sites", "--max-growth", "10MB/s", "--for", "20s", "--json"], more].concat();
+        let output = offheap(&all);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        let result: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|why| panic!("{why}: {error}"));
+        (output.status.code(), result)
+    };
+    let (code, result) = gate(&["--max-site-growth", "200k/s"]);
+    let failed: Vec<&str> = result["lines"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|line| line["outcome"] == "fail")
+        .filter_map(|line| line["subject"].as_str())
+        .collect();
+    assert_eq!(code, Some(1), "{result:#}");
+    assert!(
+        failed.len() == 1 && failed[0].contains("block_new") && failed[0].contains("Busy."),
+        "{result:#}"
+    );
+    let (code, result) = gate(&["--max-site-growth", "200k/s", "--allow", "Busy.handle"]);
+    assert_eq!(code, Some(0), "{result:#}");
+}
+
+#[test]
 fn without_leave_nothing_is_put_into_the_target() {
     let program = start(jdk(17), "malloc");
     let (document, error, code) = diagnose(&program, &["--for", "20s", "--no-agent"]);

@@ -50,7 +50,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let allowed = if arguments.no_agent {
         Allowed::NOTHING
     } else {
-        Allowed { agent: true, gc: arguments.gc, ask: !arguments.yes }
+        Allowed { agent: true, agent_at_once: false, gc: arguments.gc, ask: !arguments.yes }
     };
     // Read first: a wrong name must show before the window, not after it.
     let before = arguments.compare.as_ref().map(|path| observe::read(path, None)).transpose()?;
