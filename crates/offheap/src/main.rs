@@ -1,5 +1,6 @@
 //! The `offheap` binary: one file a verb, glue only.
 
+mod foreign;
 mod instants;
 mod observe;
 mod output;
