@@ -2,6 +2,7 @@
 
 mod code;
 mod doctor;
+mod foreign;
 mod instants;
 mod observe;
 mod output;
