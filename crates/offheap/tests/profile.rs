@@ -253,7 +253,9 @@ fn a_recording_has_the_last_picture_of_a_killed_jvm() {
         let live = of("Leak.keep", "live_bytes");
         // It kept on between the begin and the count, and between the count and the kill.
         assert!(live * 10 >= kept * 8 && live <= kept * 3, "{}: {live} of {kept}", jdk.name);
-        assert_eq!(of("take_a_block", "live_bytes"), live, "{}: native names", jdk.name);
+        // The JVM allocates a little in there too.
+        let native = of("take_a_block", "live_bytes");
+        assert!(native * 100 >= live * 98, "{}: native names: {native} of {live}", jdk.name);
         assert!(sites[0]["slope_bytes_per_s"].as_f64().unwrap() > 0.0, "{}", jdk.name);
     }
     let output = offheap(&["profile", "--from", "/no/such/file"]);

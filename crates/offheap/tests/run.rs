@@ -106,11 +106,14 @@ fn assert_exact(document: &Value) {
 
 #[test]
 fn a_command_keeps_its_output_and_exit_code_and_hands_nothing_on() {
-    let output = run(&["--interval", "1", "--", &program(), "exit"]);
+    let output = run(&["--interval", "1", "--tree", "--", &program(), "exit"]);
     assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
     assert_eq!(text(&output.stdout), "preload= file=0\n");
     let table = text(&output.stderr);
+    // Named with its line: the program has debugging information.
+    assert!(table.contains("run_leak.c:"), "{table}");
     assert!(table.contains("28.6 MiB live") && table.contains("keep_a_block"), "{table}");
+    assert!(table.contains("Tree of the"), "{table}");
     // Others that are preloaded stay.
     let library = build_c("nothing", "int offheap_test_nothing;", &["-shared", "-fPIC"]);
     let mut command = Command::new(offheap_testkit::offheap());
