@@ -215,7 +215,7 @@ impl Evidence<'_> {
         }
         let any = Collections::outlived(series.points(), &collections.any);
         if by_cleaner
-            && self.young_collections_tell(&collections.any)
+            && self.young_collections_tell(&any)
             && outlived_them(&any, series.trend())
             && whole.freed <= FREED_AT_MOST * whole.gained
         {
@@ -258,11 +258,15 @@ impl Evidence<'_> {
         growth.next = collect_and_look(self.pid());
     }
 
-    /// Whether the young collections at `events` free what is dead: little is promoted, and direct buffers, of which most
-    /// programs drop some, did not gather across them.
-    fn young_collections_tell(&self, events: &[f64]) -> bool {
+    /// Whether young collections free what is dead: little is promoted, and direct buffers, of which most programs drop
+    /// some, did not gather across them. `series` is what they did to the series in question: where that is no more than the
+    /// direct buffers, these are what is asked about and no sign of anything.
+    fn young_collections_tell(&self, series: &Outlived) -> bool {
+        let events = &self.collections().any;
         let canary = self.series(&Key::DirectReserved).map(|s| Collections::outlived(s.points(), events));
-        let gathered = canary.is_some_and(|c| c.gained >= LEAST_CANARY as f64 && c.freed < c.gained / 2.0);
+        let gathered = canary.is_some_and(|c| {
+            c.gained >= LEAST_CANARY as f64 && c.freed < c.gained / 2.0 && c.gained < series.gained / 4.0
+        });
         !gathered && self.promoted_share().is_some_and(|share| share <= PROMOTED_AT_MOST)
     }
 }
