@@ -15,12 +15,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const LOOK: Duration = Duration::from_secs(2);
 /// A look may use one part in so many of the time.
 const SHARE: u32 = 20;
-/// A verdict as sure as this is told before the window ends.
-const CERTAIN: f64 = 0.8;
+/// A leak as sure as this is told before the window ends; less is only suspected anyway.
+const CERTAIN: f64 = 0.7;
 /// The search begins no later than this part of the window: what comes then is too little to name a site.
 const LATEST: f64 = 0.75;
-/// A collection needs as much of the window before it, for something to be there that it could free…
-const COLLECT_AFTER: f64 = 0.5;
+/// A collection needs this long before it, for something to be there that it could free; where it came too early to tell, a
+/// second one comes in the middle of the window…
+const COLLECT_AFTER: Duration = Duration::from_secs(14);
 /// …and as long behind it, for what it frees to be gone: cleaners run after it.
 const COLLECT_BEFORE_END: Duration = Duration::from_secs(4);
 /// Unless asked for, no collection where its pause could be longer than about a second: collectors mark about 1 GiB of live
@@ -102,7 +103,8 @@ pub struct Procedure {
     search: Option<Search>,
     searched: bool,
     collection: Option<JoinHandle<String>>,
-    collected: bool,
+    /// How many collections were run; `u32::MAX` where none may be.
+    collected: u32,
     look_at: Instant,
     told: Option<(Status, String)>,
     standing: String,
@@ -122,7 +124,7 @@ impl Procedure {
             search: None,
             searched: false,
             collection: None,
-            collected: false,
+            collected: 0,
             look_at: if allowed.agent_at_once { begun } else { begun + LOOK },
             told: None,
             standing: "too early to say".to_owned(),
@@ -256,9 +258,13 @@ impl Procedure {
 
     fn collect_if_needed(&mut self, evidence: &Evidence<'_>, diagnosis: &Diagnosis, news: &mut Vec<String>) {
         let passed = self.begun.elapsed();
-        let in_time = passed.as_secs_f64() >= COLLECT_AFTER * self.length.as_secs_f64()
-            && passed + COLLECT_BEFORE_END <= self.length;
-        if self.collected || !in_time || diagnosis.next != Some(Next::Collect) {
+        let after = match self.collected {
+            0 => COLLECT_AFTER.min(self.length / 2),
+            1 => self.length / 2,
+            _ => return,
+        };
+        let in_time = passed >= after && passed + COLLECT_BEFORE_END <= self.length;
+        if !in_time || self.collection.is_some() || diagnosis.next != Some(Next::Collect) {
             return;
         }
         let Some(jvm) = evidence.last().and_then(|last| last.jvm.as_ref()) else { return };
@@ -272,10 +278,10 @@ impl Procedure {
                     bytes(used)
                 ));
             }
-            self.collected = true;
+            self.collected = u32::MAX;
             return;
         }
-        self.collected = true;
+        self.collected += 1;
         news.push("only a collection can tell a leak from garbage: running GC.run".to_owned());
         let pid = evidence.pid();
         self.collection = Some(std::thread::spawn(move || collect(pid)));

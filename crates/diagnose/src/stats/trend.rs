@@ -90,7 +90,7 @@ const TAIL_S: f64 = 22.0;
 /// be cut until what is left looks straight.
 const REGIME: f64 = 2.5;
 /// By this share of its growth a tail must end above all that came before, if there was a deep fall between.
-const NEW_GROUND: f64 = 0.1;
+const NEW_GROUND: f64 = 0.35;
 /// The last steps must reach this share of the mean growth to say that it lasts.
 const LASTS: f64 = 0.35;
 
