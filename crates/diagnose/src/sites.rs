@@ -67,10 +67,7 @@ impl Origin<'_> {
 
     /// The Java method nearest to the allocation that is neither the JDK's nor the library's.
     pub fn java_caller(&self) -> Option<&Frame> {
-        let java = || self.frames.iter().filter(|f| f.kind == FrameKind::Java);
-        java()
-            .find(|f| !is_jdk(&f.name) && library_of(std::slice::from_ref(*f)).is_none())
-            .or_else(|| java().next())
+        caller(&self.frames)
     }
 
     /// The innermost frame that is not the allocator itself.
@@ -105,6 +102,15 @@ impl Origin<'_> {
         }
         text
     }
+}
+
+/// The frame that a person would call the culprit: the Java method nearest to the allocation that is neither the JDK's nor a
+/// well-known library's; else the innermost Java method. `frames` run from the innermost outwards.
+pub fn caller(frames: &[Frame]) -> Option<&Frame> {
+    let java = || frames.iter().filter(|f| f.kind == FrameKind::Java);
+    java()
+        .find(|f| !is_jdk(&f.name) && library_of(std::slice::from_ref(*f)).is_none())
+        .or_else(|| java().next())
 }
 
 /// More sites than this are not looked at: they are ordered, and a leak is not the thousandth.

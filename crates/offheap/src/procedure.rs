@@ -4,7 +4,7 @@
 use crate::code::{NO_CODE, Search};
 use crate::output;
 use crate::verbs::jcmd;
-use offheap_diagnose::{Diagnosis, Evidence, Next, diagnose, suspect};
+use offheap_diagnose::{Diagnosis, Evidence, Next, caller, diagnose, suspect};
 use offheap_model::units::{bytes, duration, rate};
 use offheap_model::{Profile, Snapshot, Status};
 use std::io::{BufRead, IsTerminal, Write};
@@ -220,10 +220,7 @@ impl Procedure {
                 verdict
                     .site
                     .as_ref()
-                    .and_then(|site| site
-                        .frames
-                        .iter()
-                        .find(|frame| frame.kind == offheap_model::FrameKind::Java))
+                    .and_then(|site| caller(&site.frames))
                     .map_or_else(String::new, |frame| format!(" in {}", frame.name))
             ));
             self.told = Some(told);
