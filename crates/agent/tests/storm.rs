@@ -84,7 +84,8 @@ fn one(jvm: &common::Jvm, collector: &str, [rounds, wanted]: [u32; 2], dir: &Pat
         .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
-    let first = out.next().and_then(Result::ok);
+    // Another profiler may have its say first.
+    let first = out.find_map(|line| line.ok().filter(|l| !l.starts_with("Profiling")));
     if first.as_deref() != Some("READY") {
         let _ = child.wait();
         return if first.is_none() && collector.contains('Z') { Ok(()) } else { Err(format!("{first:?}")) };
