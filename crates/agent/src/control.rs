@@ -35,6 +35,7 @@ enum Command {
     Start,
     Stop,
     Status,
+    Trim,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +76,7 @@ fn parse(text: &[u8]) -> Option<Options<'_>> {
                     b"start" => Command::Start,
                     b"stop" => Command::Stop,
                     b"status" => Command::Status,
+                    b"trim" => Command::Trim,
                     _ => return None,
                 }
             }
@@ -103,6 +105,11 @@ fn follow(o: &Options) -> Code {
     }
     match o.command {
         Command::Status => table::file().map_or(Code::NotStarted, |_| Code::Done),
+        Command::Trim => {
+            // SAFETY: takes no pointer; it locks one arena after the other, as any malloc does, and this is not a hook.
+            unsafe { libc::malloc_trim(0) };
+            Code::Done
+        }
         Command::Stop => match table::file() {
             Some(_) => {
                 if sample::interval() != 0 {

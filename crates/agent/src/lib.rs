@@ -21,6 +21,7 @@
 //! | `interval=BYTES` | mean bytes between samples (default 524288; 1 = every allocation) |
 //! | `cmd=start` | start sampling (default), or change the interval |
 //! | `cmd=stop` | stop sampling; frees of known samples are still followed |
+//! | `cmd=trim` | no sampling: have glibc give back what is free (malloc_trim), for JVMs that have no command for it |
 //! | `cmd=status` | change nothing; succeeds if the agent is running or stopped |
 //!
 //! Return codes: 0 done · 100 unreadable options · 101 no `file` · 102 the file could not be made · 103 nothing to

@@ -1,9 +1,11 @@
 //! The `offheap` binary: one file a verb, glue only.
 
+mod code;
 mod doctor;
 mod instants;
 mod observe;
 mod output;
+mod procedure;
 mod profile;
 mod sampler;
 mod verbs;
@@ -31,6 +33,7 @@ enum Verb {
     Watch(verbs::watch::Arguments),
     Record(verbs::record::Arguments),
     Profile(verbs::profile::Arguments),
+    Trim(verbs::trim::Arguments),
     Run(verbs::run::Arguments),
     Doctor(verbs::doctor::Arguments),
     Mark(verbs::mark::Arguments),
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Verb::Watch(arguments) => verbs::watch::run(&arguments),
         Verb::Record(arguments) => verbs::record::run(&arguments),
         Verb::Profile(arguments) => verbs::profile::run(&arguments),
+        Verb::Trim(arguments) => verbs::trim::run(&arguments),
         Verb::Run(arguments) => verbs::run::run(&arguments),
         Verb::Doctor(arguments) => verbs::doctor::run(&arguments),
         Verb::Mark(arguments) => verbs::mark::run(&arguments),

@@ -65,11 +65,6 @@ impl Progress {
         Progress { visible: std::io::stderr().is_terminal(), shown: false }
     }
 
-    /// True where somebody sees it.
-    pub fn is_visible(&self) -> bool {
-        self.visible
-    }
-
     /// Shows `text` in place of what was shown before.
     pub fn show(&mut self, text: &str) {
         if self.visible {

@@ -24,6 +24,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("offheap-diagnose", &["offheap-model"]),
     ("offheap-store", &["offheap-model"]),
     ("offheap-present", &["offheap-model", "offheap-diagnose"]),
+    ("offheap-report", &["offheap-model", "offheap-diagnose"]),
     (
         "offheap",
         &[
@@ -39,6 +40,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "offheap-diagnose",
             "offheap-store",
             "offheap-present",
+            "offheap-report",
         ],
     ),
     // Only for tests.

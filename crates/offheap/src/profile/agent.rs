@@ -51,9 +51,6 @@ impl<S: Borrow<Session>> Agent<S> {
     }
 
     fn begin(session: S, process: &Process, interval: u64, keep: Option<&str>) -> anyhow::Result<Self> {
-        if LIBRARY.is_empty() {
-            bail!("this offheap was built without its agent, which knows x86-64 only");
-        }
         let jvm = session.borrow();
         // An agent from an earlier run is still in the target, asleep: it is woken, and goes on with its live file.
         let earlier = Earlier::find(process)?;
@@ -71,17 +68,9 @@ impl<S: Borrow<Session>> Agent<S> {
             let library = library.clone();
             return Self::join(session, library, earlier);
         }
-        if jvm.tmp_is_noexec() {
-            bail!(
-                "the target's /tmp is mounted noexec, so no library can be loaded from there; mount it with exec"
-            );
-        }
         let tag = tag();
         let (library, name) = (format!("{LIBRARY_NAME}{tag}.so"), format!("{LIVE_NAME}{tag}"));
-        jvm.create_in_tmp(&library, LIBRARY).context(
-            "cannot write the agent into the target's /tmp; it must be writable for the target's user and have \
-             room for the agent and 32 MiB",
-        )?;
+        put_library(jvm, &library)?;
         let path = format!("/tmp/{library}");
         let file = keep.map_or_else(|| format!("/tmp/{name}"), str::to_owned);
         let outcome = jvm.load_agent(&path, &format!("file={file},interval={interval}"));
@@ -123,6 +112,14 @@ impl<S: Borrow<Session>> Agent<S> {
         self.live.read()
     }
 
+    /// Samples each `interval` bytes from now on.
+    ///
+    /// # Errors
+    /// The target has ended, or does not answer.
+    pub fn set_interval(&mut self, interval: u64) -> anyhow::Result<()> {
+        explain(self.session.borrow().load_agent(&self.library, &format!("interval={interval}"))?, "")
+    }
+
     /// Stops the sampling. The library stays loaded and passes every call through.
     ///
     /// # Errors
@@ -140,6 +137,40 @@ impl<S: Borrow<Session>> Drop for Agent<S> {
     fn drop(&mut self) {
         let _ = self.stop();
     }
+}
+
+/// Has glibc in `session`'s JVM give back what is free, by the agent: `malloc_trim(0)`. No sampling is started; the library
+/// stays loaded and does nothing.
+///
+/// # Errors
+/// As [`Agent::start`].
+pub fn trim(session: &Session, process: &Process) -> anyhow::Result<()> {
+    if let Some(Earlier { library: Some(library), .. }) = Earlier::find(process)?
+        && let Ok(LoadOutcome::Loaded) = session.load_agent(&library, "cmd=trim")
+    {
+        return Ok(());
+    }
+    let library = format!("{LIBRARY_NAME}{}", tag() + ".so");
+    put_library(session, &library)?;
+    let outcome = session.load_agent(&format!("/tmp/{library}"), "cmd=trim");
+    let _ = session.remove_from_tmp(&library);
+    explain(outcome?, "")
+}
+
+/// Writes the agent's library into the target's `/tmp`.
+fn put_library(session: &Session, library: &str) -> anyhow::Result<()> {
+    if LIBRARY.is_empty() {
+        bail!("this offheap was built without its agent, which knows x86-64 only");
+    }
+    if session.tmp_is_noexec() {
+        bail!(
+            "the target's /tmp is mounted noexec, so no library can be loaded from there; mount it with exec"
+        );
+    }
+    session.create_in_tmp(library, LIBRARY).context(
+        "cannot write the agent into the target's /tmp; it must be writable for the target's user and have room for the \
+         agent and 32 MiB",
+    )
 }
 
 /// What an agent that came earlier has mapped.

@@ -68,6 +68,19 @@ impl Following {
         self.window.live_bytes()
     }
 
+    /// Samples taken in the window so far.
+    pub fn samples(&self) -> u64 {
+        self.window.samples()
+    }
+
+    /// Samples each `interval` bytes from now on.
+    ///
+    /// # Errors
+    /// The JVM does not answer.
+    pub fn set_interval(&mut self, interval: u64) -> anyhow::Result<()> {
+        self.agent.set_interval(interval)
+    }
+
     /// Whether the process lives.
     pub fn is_alive(&self) -> bool {
         self.process.is_alive()

@@ -8,7 +8,7 @@ mod names;
 mod series;
 pub mod tree;
 
-pub use agent::Agent;
+pub use agent::{Agent, trim};
 pub use following::Following;
 pub use series::Window;
 

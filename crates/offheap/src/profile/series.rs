@@ -3,7 +3,7 @@
 use super::names::{Libraries, Names};
 use offheap_diagnose::stats::{Point, Trend};
 use offheap_linux::Process;
-use offheap_live::{Counter, LiveError, Reader};
+use offheap_live::{Counter, LiveError, Reader, RegionKind};
 use offheap_model::{Age, Frame, FrameKind, Profile, ProfileSite, Sampling};
 use std::collections::{HashMap, HashSet};
 
@@ -37,6 +37,8 @@ pub struct Window {
     start_ns: u64,
     before: Before,
     readings: Vec<Reading>,
+    /// What the stacks map, that map instead of allocating.
+    maps: HashMap<u32, RegionKind>,
     last: Vec<u8>,
     last_ns: u64,
     libraries: Libraries,
@@ -72,6 +74,7 @@ impl Window {
             start_ns: now_ns,
             before,
             readings: Vec::new(),
+            maps: HashMap::new(),
             last: Vec::new(),
             last_ns: now_ns,
             libraries: Libraries::default(),
@@ -92,6 +95,7 @@ impl Window {
             start_ns: info.start_monotonic_ns,
             before: Before::default(),
             readings: Vec::new(),
+            maps: HashMap::new(),
             last: Vec::new(),
             last_ns: now_ns,
             libraries: Libraries::default(),
@@ -128,6 +132,7 @@ impl Window {
     pub fn add(&mut self, bytes: Vec<u8>, now_ns: u64) -> Result<(), LiveError> {
         let reader = Reader::new(&bytes)?;
         let mut live: HashMap<Key, f64> = HashMap::new();
+        self.maps.extend(reader.regions().filter_map(|region| Some((region.stack?, region.kind))));
         for piece in pieces(&reader) {
             *live.entry(piece.key).or_default() += piece.bytes;
         }
@@ -156,6 +161,12 @@ impl Window {
         Ok(())
     }
 
+    /// Samples taken in the window up to the latest reading.
+    pub fn samples(&self) -> u64 {
+        let taken = Reader::new(&self.last).map_or(0, |reader| reader.counter(Counter::Samples));
+        taken.saturating_sub(self.before.samples)
+    }
+
     /// Live bytes at the latest reading.
     pub fn live_bytes(&self) -> f64 {
         self.readings.last().map_or(0.0, |reading| reading.live.values().sum())
@@ -178,7 +189,7 @@ impl Window {
         let reader = Reader::new(&self.last)?;
         let length = seconds(self.start_ns, self.last_ns);
         let tail_ns = self.last_ns - (self.last_ns - self.start_ns) / 3;
-        let mut groups = Groups::new(Names::new(reader, process, &self.libraries));
+        let mut groups = Groups::new(Names::new(reader, process, &self.libraries), &self.maps);
         for piece in pieces(&reader) {
             let site = groups.site(&reader, piece.key);
             site.live_bytes += piece.bytes;
@@ -249,6 +260,7 @@ fn pieces<'a>(reader: &Reader<'a>) -> impl Iterator<Item = Piece> + use<'a> {
 /// Stacks that read the same are one site: the same call at two addresses, or compiled twice.
 struct Groups<'a> {
     names: Names<'a>,
+    maps: &'a HashMap<u32, RegionKind>,
     frames: Vec<Frame>,
     numbers: HashMap<Frame, u32>,
     by_key: HashMap<Key, usize>,
@@ -271,9 +283,10 @@ struct Group {
 }
 
 impl<'a> Groups<'a> {
-    fn new(names: Names<'a>) -> Self {
+    fn new(names: Names<'a>, maps: &'a HashMap<u32, RegionKind>) -> Self {
         Groups {
             names,
+            maps,
             frames: Vec::new(),
             numbers: HashMap::new(),
             by_key: HashMap::new(),
@@ -303,9 +316,22 @@ impl<'a> Groups<'a> {
     fn stack(&mut self, reader: &Reader<'a>, key: Key) -> Vec<u32> {
         let mut frames =
             key.and_then(|key| reader.stack(key)).map(|stack| self.names.frames(&stack)).unwrap_or_default();
+        let label = |name: &str| Frame {
+            name: name.to_owned(),
+            kind: FrameKind::Native,
+            file: None,
+            line: None,
+            module: None,
+        };
         if frames.is_empty() {
-            let name = "[no stack]".to_owned();
-            frames.push(Frame { name, kind: FrameKind::Native, file: None, line: None, module: None });
+            frames.push(label("[no stack]"));
+        }
+        // The allocator's own functions are in no stack; without a word a mapping would pass for a malloc.
+        match key.and_then(|key| self.maps.get(&key)) {
+            Some(RegionKind::Anonymous) => frames.insert(0, label("[mmap]")),
+            Some(RegionKind::File) => frames.insert(0, label("[mmap of a file]")),
+            Some(RegionKind::ThreadStack) => frames.insert(0, label("[stack of a thread]")),
+            _ => {}
         }
         let (list, numbers) = (&mut self.frames, &mut self.numbers);
         frames

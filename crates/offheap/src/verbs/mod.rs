@@ -14,4 +14,5 @@ pub mod profile;
 pub mod ps;
 pub mod record;
 pub mod run;
+pub mod trim;
 pub mod watch;
