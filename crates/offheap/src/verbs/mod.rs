@@ -12,4 +12,6 @@ pub mod nmt;
 pub mod profile;
 pub mod ps;
 pub mod record;
+pub mod report;
+pub mod serve;
 pub mod watch;
