@@ -286,7 +286,7 @@ impl Procedure {
 }
 
 /// Milliseconds since the Unix epoch.
-pub fn now_ms() -> i64 {
+fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -1,12 +1,12 @@
 //! `offheap diagnose`
 
-use crate::procedure::{Allowed, Gc, now_ms};
+use super::report;
+use crate::procedure::{Allowed, Gc};
 use crate::{observe, output};
 use anyhow::{Context, bail};
 use offheap_diagnose::{Comparison, Diagnosis, Evidence, compare, diagnose, render_markdown};
 use offheap_model::Evidence as Observation;
 use offheap_present::terminal;
-use offheap_report::Report;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -60,7 +60,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         evidence = evidence.with_profile(profile);
     }
     let mut diagnosis = diagnose(&evidence);
-    if let Some(why) = observed.found.no_code {
+    if let Some(why) = observed.found.no_code.clone() {
         diagnosis
             .verdict
             .evidence
@@ -69,21 +69,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let comparison = before.map(|before| compare(&Evidence::of(&before.snapshots), &evidence));
     show(arguments, &diagnosis, comparison.as_ref())?;
     if let (Some(path), Some(form)) = (&arguments.output, form) {
-        let text = match form {
-            Form::Markdown => render_markdown(&diagnosis),
-            Form::Json => format!("{:#}\n", serde_json::to_value(&diagnosis)?),
-            Form::Html => offheap_report::render(&Report {
-                snapshots: &observed.snapshots,
-                profile: observed.found.profile.as_ref(),
-                instants: &observed.found.instants,
-                marks: &observed.marks,
-                ended: observed.ended.as_deref(),
-                environment: &environment(),
-                made_ms: now_ms(),
-                ..Report::of(&diagnosis)
-            }),
-        };
-        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        write(path, form, &diagnosis, &observed)?;
         output::note(&format!("The report is in {}.", path.display()));
     }
     if let Some(why) = observed.ended {
@@ -112,15 +98,23 @@ impl Form {
     }
 }
 
-/// Where this is measured.
-fn environment() -> Vec<(String, String)> {
-    let system = rustix::system::uname();
-    let text = |name: &str, value: &std::ffi::CStr| (name.to_owned(), value.to_string_lossy().into_owned());
-    vec![
-        text("host", system.nodename()),
-        text("kernel", system.release()),
-        ("offheap".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-    ]
+/// Writes the report.
+fn write(path: &Path, form: Form, diagnosis: &Diagnosis, observed: &observe::Observed) -> anyhow::Result<()> {
+    let text = match form {
+        Form::Html => {
+            let seen = report::Seen {
+                snapshots: &observed.snapshots,
+                profile: observed.found.profile.as_ref(),
+                instants: &observed.found.instants,
+                marks: &observed.marks,
+                ended: observed.ended.as_deref(),
+            };
+            return report::write(path, diagnosis, seen);
+        }
+        Form::Markdown => render_markdown(diagnosis),
+        Form::Json => format!("{:#}\n", serde_json::to_value(diagnosis)?),
+    };
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// On standard output.

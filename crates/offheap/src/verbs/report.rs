@@ -26,7 +26,6 @@ pub struct Seen<'a> {
 ///
 /// # Errors
 /// The file can't be written.
-#[allow(dead_code)] // until `diagnose -o report.html` calls it
 pub fn write(path: &Path, diagnosis: &Diagnosis, seen: Seen<'_>) -> anyhow::Result<()> {
     let page = with(diagnosis, seen, |report| render(&report));
     std::fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))
