@@ -4,10 +4,12 @@
 mod names;
 mod series;
 mod show;
+mod verdict;
 
 pub use names::PerfMaps;
 pub use series::{Order, Series, common_figure, series};
 pub use show::{comparison, csv, dump, figures, json, log, report, table};
+pub use verdict::diagnose;
 
 use anyhow::{Context, anyhow, bail};
 use offheap_formats::hs_err::HsErr;

@@ -56,6 +56,14 @@ impl Series {
     }
 }
 
+impl Series {
+    /// The slope of one of its rows.
+    pub fn slopes_of(&self, row: &Row) -> Option<Slope> {
+        let index = self.table.rows.iter().position(|other| std::ptr::eq(other, row))?;
+        self.slopes.get(index).copied().flatten()
+    }
+}
+
 /// Reads `paths` (a directory stands for its files) as one series. `keep_order` compares them as they are given.
 ///
 /// # Errors

@@ -1,8 +1,9 @@
 //! `offheap diagnose`
 
 use super::report;
+use crate::observe::Observed;
 use crate::procedure::{Allowed, Gc};
-use crate::{observe, output};
+use crate::{foreign, observe, output};
 use anyhow::{Context, bail};
 use offheap_diagnose::{Comparison, Diagnosis, Evidence, compare, diagnose, render_markdown};
 use offheap_model::Evidence as Observation;
@@ -19,6 +20,9 @@ use std::process::ExitCode;
 pub struct Arguments {
     #[command(flatten)]
     observe: observe::Arguments,
+    /// More files of other tools (all that offheap convert reads), of later times.
+    #[arg(value_name = "FILE")]
+    more: Vec<PathBuf>,
     /// Only look from outside: no agent, no collection.
     #[arg(long)]
     no_agent: bool,
@@ -47,6 +51,16 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     // A wrong ending must show before the window, not after it.
     let form = arguments.output.as_deref().map(Form::of).transpose()?;
+    if foreign::is_foreign(Path::new(&arguments.observe.target)) {
+        return files(arguments, form);
+    }
+    if let Some(file) = arguments.more.first() {
+        bail!(
+            "{} is no file of another tool, so {} can't be a later one of it",
+            arguments.observe.target,
+            file.display()
+        );
+    }
     let allowed = if arguments.no_agent {
         Allowed::NOTHING
     } else {
@@ -79,6 +93,25 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(comparison.map_or(diagnosis.exit_code(), |comparison| comparison.exit_code())))
 }
 
+/// Files of other tools.
+fn files(arguments: &Arguments, form: Option<Form>) -> anyhow::Result<ExitCode> {
+    if arguments.compare.is_some() {
+        bail!(
+            "--compare needs a process or a recording of offheap's; of other files offheap diff shows the difference"
+        );
+    }
+    let paths: Vec<PathBuf> = std::iter::once(PathBuf::from(&arguments.observe.target))
+        .chain(arguments.more.iter().cloned())
+        .collect();
+    let diagnosis = foreign::diagnose(&paths)?;
+    show(arguments, &diagnosis, None)?;
+    if let (Some(path), Some(form)) = (&arguments.output, form) {
+        write(path, form, &diagnosis, &Observed::default())?;
+        output::note(&format!("The report is in {}.", path.display()));
+    }
+    Ok(ExitCode::from(diagnosis.exit_code()))
+}
+
 /// What a report is written as.
 #[derive(Debug, Clone, Copy)]
 enum Form {
@@ -99,7 +132,7 @@ impl Form {
 }
 
 /// Writes the report.
-fn write(path: &Path, form: Form, diagnosis: &Diagnosis, observed: &observe::Observed) -> anyhow::Result<()> {
+fn write(path: &Path, form: Form, diagnosis: &Diagnosis, observed: &Observed) -> anyhow::Result<()> {
     let text = match form {
         Form::Html => {
             let seen = report::Seen {
