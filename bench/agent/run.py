@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What the agent costs: interleaved runs of each workload without and with it; see README.md.
+"""What the agent costs: interleaved runs of each workload without and with it, and with a neighbour; see README.md.
 
 Usage: run.py AGENT.so JAVA_HOME [JAVA…]   (JAVA_HOME needs javac and the JNI headers; JAVA: more runtimes)
-ROUNDS=9 and ONLY=part of a workload's name come from the environment.
+From the environment: ROUNDS=9, ONLY=part of a workload's name, NEIGHBOUR=libasyncProfiler.so (in malloc mode, frees tracked).
 """
 import os, statistics, subprocess, sys, tempfile
 
@@ -11,6 +11,7 @@ agent, jdk = sys.argv[1], sys.argv[2]
 javas = [f"{jdk}/bin/java", *sys.argv[3:]]
 rounds = int(os.environ.get("ROUNDS", "9"))
 only = os.environ.get("ONLY", "")
+neighbour = os.environ.get("NEIGHBOUR", "")
 tmp = tempfile.mkdtemp()
 
 def sh(*args):
@@ -20,31 +21,50 @@ sh("gcc", "-O2", "-fno-optimize-sibling-calls", "-pthread", "-o", f"{tmp}/pairs"
 sh("gcc", "-O2", "-shared", "-fPIC", f"-I{jdk}/include", f"-I{jdk}/include/linux", "-o", f"{tmp}/libjni.so", f"{here}/jni.c")
 sh(f"{jdk}/bin/javac", "-nowarn", "-XDignore.symbol.file", "-d", tmp, f"{here}/Jni.java")
 
-def run(command, interval=None, jvm=False):
-    """One run; with an interval under the agent."""
-    env = dict(os.environ)
+def with_agent(command, interval, jvm, env):
     live = f"{tmp}/bench.live"
     if os.path.exists(live):
         os.remove(live)
-    if interval is not None:
-        if jvm:
-            command = [command[0], f"-agentpath:{agent}=file={live},interval={interval}", *command[1:]]
-        else:
-            env.update(LD_PRELOAD=agent, OFFHEAP_FILE=live, OFFHEAP_INTERVAL=str(interval))
-    return float(subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout)
+    if jvm:
+        return [command[0], f"-agentpath:{agent}=file={live},interval={interval}", *command[1:]]
+    env.update(LD_PRELOAD=agent, OFFHEAP_FILE=live, OFFHEAP_INTERVAL=str(interval))
+    return command
+
+def with_neighbour(command, interval, jvm, env):
+    # Its interval 0 is every call.
+    options = f"start,nativemem={0 if interval == 1 else interval},file={tmp}/neighbour.jfr"
+    if jvm:
+        return [command[0], f"-agentpath:{neighbour}={options}", *command[1:]]
+    env.update(LD_PRELOAD=neighbour, ASPROF_COMMAND=options)
+    return command
+
+def run(command, under=None, interval=0, jvm=False):
+    env = dict(os.environ)
+    if under:
+        command = under(command, interval, jvm, env)
+    out = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+    # A profiler may say something too.
+    return float([line for line in out.splitlines() if line.replace(".", "", 1).isdigit()][-1])
 
 def compare(name, command, interval, jvm=False):
     if only not in name:
         return
-    base, ours = [], []
+    kinds = [None, with_agent] + ([with_neighbour] if neighbour else [])
+    times = {kind: [] for kind in kinds}
     for _ in range(rounds):
-        base.append(run(command, None, jvm))
-        ours.append(run(command, interval, jvm))
-    b, o = statistics.median(base), statistics.median(ours)
-    print(f"| {name} | {interval} | {b:.2f} | {o:.2f} | {o / b:.3f} | {o - b:+.2f} | {min(base):.2f} | {min(ours):.2f} | {min(ours) - min(base):+.2f} |", flush=True)
+        for kind in kinds:
+            times[kind].append(run(command, kind, interval, jvm))
+    base, *others = [statistics.median(times[kind]) for kind in kinds]
+    least, *least_others = [min(times[kind]) for kind in kinds]
+    cells = [f"{base:.2f}"]
+    for median, low in zip(others, least_others):
+        cells += [f"{median:.2f}", f"{median / base:.3f}", f"{median - base:+.2f}", f"{low - least:+.2f}"]
+    print(f"| {name} | {interval} | {' | '.join(cells)} |", flush=True)
 
-print("| workload | interval | base, median ns | with agent | ratio | difference | base, least | with agent | difference |")
-print("|---|---|---|---|---|---|---|---|---|")
+heads = ["workload", "interval", "base, median ns"]
+for who in ["agent"] + (["async-profiler"] if neighbour else []):
+    heads += [f"{who}", "ratio", "difference", "of the least"]
+print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}", flush=True)
 for threads in (1, 2, 8):
     compare(f"c, {threads} threads", [f"{tmp}/pairs", str(threads), "20000000"], 512 << 10)
 compare("c, every one, 4 frames", [f"{tmp}/pairs", "1", "1000000"], 1)

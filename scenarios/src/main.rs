@@ -87,6 +87,9 @@ enum Verb {
         /// Let offheap load its agent, and judge the site too
         #[arg(long)]
         agent: bool,
+        /// Also record each window into this directory, to look at a verdict again
+        #[arg(long)]
+        keep: Option<PathBuf>,
         /// Where to write the page; printed as well
         #[arg(short, long)]
         output: Option<PathBuf>,
@@ -124,7 +127,7 @@ fn main() -> Result<()> {
         Verb::Measure { which, how, jdk, rate, window, jobs } => {
             measure_all(&which.scenarios()?, &how.options(&jdk, rate)?, window, jobs)
         }
-        Verb::Score { offheap, which, how, jdk, rate, windows, runs, jobs, agent, output } => {
+        Verb::Score { offheap, which, how, jdk, rate, windows, runs, jobs, agent, keep, output } => {
             let plan = Plan {
                 offheap: offheap.canonicalize().with_context(|| format!("{}", offheap.display()))?,
                 scenarios: which.scenarios()?,
@@ -136,6 +139,7 @@ fn main() -> Result<()> {
                 runs,
                 jobs,
                 agent,
+                keep,
             };
             score(&plan, output)
         }

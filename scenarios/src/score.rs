@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -35,6 +35,8 @@ pub struct Plan {
     pub jobs: usize,
     /// Whether offheap may load its agent; then the site is judged too.
     pub agent: bool,
+    /// A directory for a recording of each window, so that a verdict can be looked at again; one file per attempt.
+    pub keep: Option<PathBuf>,
 }
 
 /// One diagnosis that is to be made.
@@ -192,6 +194,11 @@ fn diagnose(plan: &Plan, workshop: &Workshop, attempt: &Attempt) -> Outcome {
         }
         Err(error) => return Outcome::Failed(error.to_string()),
     };
+    let recorder = match plan.keep.as_deref().map(|dir| record(plan, attempt, running.pid(), dir)).transpose()
+    {
+        Ok(recorder) => recorder,
+        Err(error) => return Outcome::Failed(format!("offheap record: {error}")),
+    };
     let start = Instant::now();
     let mut command = Command::new(&plan.offheap);
     command.args(["diagnose", &running.pid().to_string(), "--json"]);
@@ -202,6 +209,10 @@ fn diagnose(plan: &Plan, workshop: &Workshop, attempt: &Attempt) -> Outcome {
         Err(reason) => return Outcome::Failed(reason),
     };
     let took = start.elapsed();
+    if let Some(mut recorder) = recorder {
+        // It ends with the window, as diagnose does; a failed recording is no miss.
+        let _ = recorder.wait();
+    }
     let diagnosis: Diagnosis = match serde_json::from_slice(&answer.stdout) {
         Ok(diagnosis) => diagnosis,
         Err(error) => {
@@ -220,6 +231,22 @@ fn diagnose(plan: &Plan, workshop: &Workshop, attempt: &Attempt) -> Outcome {
         problems.push(format!("the target died: {}", running.stderr().trim()));
     }
     Outcome::Answered(judge(&attempt.scenario, diagnosis.verdict, plan.agent, took, problems))
+}
+
+/// Starts `offheap record` for the attempt's window, into `dir`.
+fn record(plan: &Plan, attempt: &Attempt, pid: u32, dir: &Path) -> std::io::Result<Child> {
+    let mut name = attempt.scenario.name.clone();
+    name.extend(attempt.jdk.iter().map(|jdk| format!("-jdk{}", jdk.feature)));
+    name.extend(attempt.rate.map(|rate| format!("-{}k", rate >> 10)));
+    Command::new(&plan.offheap)
+        .args(["record", &pid.to_string(), "--every", "1s", "-o"])
+        .arg(dir.join(format!("{name}-{}s-{pid}.offheap", attempt.window.as_secs())))
+        .arg("--for")
+        .arg(format!("{}s", attempt.window.as_secs()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
 }
 
 /// Exit codes of `diagnose`: 0 no leak, 1 leak, 3 inconclusive.
@@ -354,6 +381,7 @@ mod tests {
             runs: 1,
             jobs: 1,
             agent: false,
+            keep: None,
         };
         assert_eq!(rates(&plan, &plan.scenarios[0]), [Some(maximum / 2), Some(maximum)]);
     }

@@ -36,6 +36,7 @@ fn outcomes(body: &str, names: &[&str]) -> (Vec<Outcome>, String) {
         runs: 1,
         jobs: 2,
         agent: false,
+        keep: None,
     };
     let results = run(&plan, &Workshop::open().unwrap(), |_, _| {});
     let page = markdown(&plan, &results);

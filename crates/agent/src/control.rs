@@ -8,6 +8,7 @@ use offheap_live::{
 };
 
 use crate::elf;
+use crate::environment;
 use crate::guard;
 use crate::patch;
 use crate::real;
@@ -34,6 +35,7 @@ enum Command {
     Start,
     Stop,
     Status,
+    Trim,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +76,7 @@ fn parse(text: &[u8]) -> Option<Options<'_>> {
                     b"start" => Command::Start,
                     b"stop" => Command::Stop,
                     b"status" => Command::Status,
+                    b"trim" => Command::Trim,
                     _ => return None,
                 }
             }
@@ -102,6 +105,11 @@ fn follow(o: &Options) -> Code {
     }
     match o.command {
         Command::Status => table::file().map_or(Code::NotStarted, |_| Code::Done),
+        Command::Trim => {
+            // SAFETY: takes no pointer; it locks one arena after the other, as any malloc does, and this is not a hook.
+            unsafe { libc::malloc_trim(0) };
+            Code::Done
+        }
         Command::Stop => match table::file() {
             Some(_) => {
                 if sample::interval() != 0 {
@@ -326,40 +334,23 @@ pub extern "C" fn Agent_OnLoad(_vm: *mut c_void, options: *const c_char, _: *mut
 }
 
 unsafe extern "C" {
-    static environ: *const *const c_char;
-}
-
-fn variable(environment: *const *const c_char, name: &[u8]) -> Option<&'static [u8]> {
-    for i in 0..100_000 {
-        // SAFETY: a null-terminated array of strings.
-        let entry = unsafe { *environment.add(i) };
-        if entry.is_null() {
-            break;
-        }
-        // SAFETY: as above.
-        let entry = unsafe { CStr::from_ptr(entry) }.to_bytes();
-        if let Some([b'=', value @ ..]) = entry.strip_prefix(name) {
-            return Some(value);
-        }
-    }
-    None
+    static environ: environment::Block;
 }
 
 /// LD_PRELOAD: starts as the environment says, if it names this library as preloaded.
-fn start_from_environment(environment: *const *const c_char) {
-    if environment.is_null() || table::file().is_some() {
+fn start_from_environment(environment: environment::Block) {
+    if environment.is_null() || table::file().is_some() || !environment::preloaded(environment) {
         return;
     }
-    let preloaded =
-        variable(environment, b"LD_PRELOAD").is_some_and(|v| v.windows(13).any(|w| w == b"offheap_agent"));
-    let Some(file) = variable(environment, b"OFFHEAP_FILE").filter(|f| preloaded && !f.is_empty()) else {
+    let variable = |name| environment::variable(environment, name);
+    let Some(file) = variable(b"OFFHEAP_FILE").filter(|f| !f.is_empty()) else {
         return;
     };
-    let size = match variable(environment, b"OFFHEAP_SIZE") {
+    let size = match variable(b"OFFHEAP_SIZE") {
         Some(text) => number(text),
         None => Some(DEFAULT_FILE_BYTES),
     };
-    let interval = match variable(environment, b"OFFHEAP_INTERVAL") {
+    let interval = match variable(b"OFFHEAP_INTERVAL") {
         Some(text) => number(text).filter(|&n| n > 0).map(Some),
         None => Some(None),
     };
@@ -377,8 +368,20 @@ pub fn start_early() {
     start_from_environment(unsafe { environ });
 }
 
-extern "C" fn constructor(_: c_int, _: *const *const c_char, environment: *const *const c_char) {
-    start_from_environment(environment);
+extern "C" fn constructor(_: c_int, _: *const *const c_char, initial: environment::Block) {
+    start_from_environment(initial);
+    if table::file().is_none() {
+        return;
+    }
+    // SAFETY: libc's variable. Another constructor may have changed the environment, which then is a copy.
+    for block in [initial, unsafe { environ }] {
+        if !block.is_null()
+            && environment::preloaded(block)
+            && environment::variable(block, b"OFFHEAP_CHILDREN").is_none()
+        {
+            environment::take_out(block);
+        }
+    }
 }
 
 /// The loader calls this when the library is loaded, with main's arguments.

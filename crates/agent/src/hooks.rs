@@ -11,6 +11,7 @@ use core::ffi::{CStr, c_char, c_int, c_void};
 use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
 use crate::arch;
+use crate::environment;
 use crate::modules;
 use crate::patch;
 use crate::real::{FAMILIES, FUNCTIONS, Function, OPERATORS, REAL, family_of, index_of, real, real_of};
@@ -146,7 +147,9 @@ unsafe extern "C" fn mmap_hook(
     }
     let q =
         call!(0, Mmap, fn(Ptr, usize, c_int, c_int, c_int, libc::off_t) -> Ptr, p, len, prot, flags, fd, at);
-    if q != libc::MAP_FAILED {
+    // Address space is no memory: the JVM reserves its heap so, and commits parts of it by mapping over them.
+    let reserved = prot == libc::PROT_NONE && flags & libc::MAP_NORESERVE != 0;
+    if q != libc::MAP_FAILED && !reserved {
         regions::mapped(q as u64, len as u64, flags & libc::MAP_ANONYMOUS != 0);
     }
     q
@@ -274,6 +277,38 @@ unsafe extern "C" fn pthread_create_hook(
     unsafe { threads::create(thread, attr, start, arg) }
 }
 
+type Words = *const *const c_char;
+
+unsafe extern "C" {
+    static environ: Words;
+}
+
+unsafe extern "C" fn execve_hook(path: *const c_char, arguments: Words, environment: Words) -> c_int {
+    let go = |environment| {
+        call!(0, Execve, fn(*const c_char, Words, Words) -> c_int, path, arguments, environment)
+    };
+    // SAFETY: the caller's environment.
+    unsafe { environment::exec(environment, &go) }
+}
+
+unsafe extern "C" fn execv_hook(path: *const c_char, arguments: Words) -> c_int {
+    // SAFETY: the caller's arguments, and libc's environment, which this function is defined to hand on.
+    unsafe { execve_hook(path, arguments, environ) }
+}
+
+unsafe extern "C" fn execvpe_hook(file: *const c_char, arguments: Words, environment: Words) -> c_int {
+    let go = |environment| {
+        call!(0, Execvpe, fn(*const c_char, Words, Words) -> c_int, file, arguments, environment)
+    };
+    // SAFETY: the caller's environment.
+    unsafe { environment::exec(environment, &go) }
+}
+
+unsafe extern "C" fn execvp_hook(file: *const c_char, arguments: Words) -> c_int {
+    // SAFETY: as execv_hook.
+    unsafe { execvpe_hook(file, arguments, environ) }
+}
+
 /// Operator new, after the real one has returned.
 unsafe extern "C" fn account_new(p: Ptr, size: usize) -> Ptr {
     account(p, size);
@@ -352,6 +387,10 @@ pub fn hook_of(family: usize, index: usize) -> usize {
             dlclose_hook as *const (),
             dlsym_hook as *const (),
             pthread_create_hook as *const (),
+            execve_hook as *const (),
+            execv_hook as *const (),
+            execvp_hook as *const (),
+            execvpe_hook as *const (),
             NEW_HOOKS[0],
             NEW_HOOKS[1],
             NEW_HOOKS[2],

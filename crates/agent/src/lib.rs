@@ -9,6 +9,7 @@
 //! - [`sample`]: decides which allocations are recorded (Poisson by bytes) and records them.
 //! - [`table`], [`regions`], [`threads`]: the agent's side of the live file (layout: crate `offheap-live`).
 //! - [`walk`]: native, HotSpot frames; names.
+//! - [`environment`]: that a preloaded agent is not handed on to children.
 //! - [`control`]: the ways in (attach, -agentpath, LD_PRELOAD) and the commands.
 //!
 //! Options, comma-separated, as given to `Agent_OnAttach`, `-agentpath:…=` and [`control::command`]:
@@ -20,6 +21,7 @@
 //! | `interval=BYTES` | mean bytes between samples (default 524288; 1 = every allocation) |
 //! | `cmd=start` | start sampling (default), or change the interval |
 //! | `cmd=stop` | stop sampling; frees of known samples are still followed |
+//! | `cmd=trim` | no sampling: have glibc give back what is free (malloc_trim), for JVMs that have no command for it |
 //! | `cmd=status` | change nothing; succeeds if the agent is running or stopped |
 //!
 //! Return codes: 0 done · 100 unreadable options · 101 no `file` · 102 the file could not be made · 103 nothing to
@@ -27,13 +29,16 @@
 //!
 //! Under LD_PRELOAD the same options come from the environment: `OFFHEAP_FILE`, `OFFHEAP_SIZE`,
 //! `OFFHEAP_INTERVAL`; without `OFFHEAP_FILE`, or under a file name without `offheap_agent`, the library stays asleep.
+//! These variables, and the agent's own place in LD_PRELOAD, are taken out of the environment once it has started, so that
+//! the processes that the program starts don't carry the agent; with `OFFHEAP_CHILDREN` they do (then `%p` is needed in the
+//! path). A program that replaces itself (execve, execv, execvp, execvpe) takes the agent along.
 //!
 //! What it sees, as tests/coverage.rs holds it against glibc, jemalloc and tcmalloc, preloaded and loaded late: malloc,
 //! calloc, realloc, reallocarray, posix_memalign, aligned_alloc, memalign, valloc, pvalloc, operator new (also of
 //! allocators that bring their own), libc's own calls (strdup), mmap, mremap, thread stacks; from the executable and
 //! every library, loaded before or after, by any caller, with RTLD_DEEPBIND or by a search path of the caller's;
 //! through pointers in tables, and by dlsym before or after. Not seen: sbrk, direct system calls, other dlmopen
-//! namespaces, allocators linked into the executable (its own calls), constructors of libraries loaded late in attach
+//! namespaces, address space that is only reserved (PROT_NONE with MAP_NORESERVE), allocators linked into the executable (its own calls), constructors of libraries loaded late in attach
 //! mode (for mmap also when preloaded), and pointers that were kept in heap memory before the agent came.
 
 // The product is built with panic=abort and without std: no panic machinery in the target, no symbol newer than
@@ -48,6 +53,7 @@ compile_error!(
 mod arch;
 mod control;
 mod elf;
+mod environment;
 mod guard;
 #[cfg(not(panic = "abort"))]
 mod heap;

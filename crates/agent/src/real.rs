@@ -39,6 +39,10 @@ pub enum Function {
     Dlclose,
     Dlsym,
     PthreadCreate,
+    Execve,
+    Execv,
+    Execvp,
+    Execvpe,
     /// The first of [`OPERATORS`] forms of operator new, then as many of operator delete. Hooked only where the
     /// allocator brings its own (jemalloc, tcmalloc): libstdc++'s go through malloc and free.
     OperatorNew,
@@ -72,6 +76,10 @@ pub const NAMES: [&CStr; FUNCTIONS] = [
     c"dlclose",
     c"dlsym",
     c"pthread_create",
+    c"execve",
+    c"execv",
+    c"execvp",
+    c"execvpe",
     c"_Znwm",
     c"_Znam",
     c"_ZnwmRKSt9nothrow_t",
@@ -114,7 +122,7 @@ pub fn real_of(family: usize, index: usize) -> usize {
 pub fn index_of(name: &CStr) -> Option<usize> {
     let bytes = name.to_bytes();
     if bytes.len() < 4
-        || !matches!(bytes.first(), Some(b'm' | b'c' | b'r' | b'f' | b'p' | b'a' | b'v' | b'd' | b'_'))
+        || !matches!(bytes.first(), Some(b'm' | b'c' | b'r' | b'f' | b'p' | b'a' | b'v' | b'd' | b'e' | b'_'))
     {
         return None;
     }

@@ -42,8 +42,26 @@ impl Drop for Killed {
     }
 }
 
-/// Runs Truth; what is wrong with what the live file says.
-fn wrong(jvm: &Jvm, dir: &Path, flags: &[&str], attach: bool) -> Vec<String> {
+/// What a run came to.
+#[derive(Default)]
+struct Outcome {
+    wrong: Vec<String>,
+    /// Samples that the program knows the Java stack of, and those of them that have exactly that.
+    known: u64,
+    right: u64,
+    /// Samples of Java threads, and those whose walk came to the thread's first frame with nothing in doubt.
+    java: u64,
+    whole: u64,
+}
+
+impl Outcome {
+    fn failed(why: String) -> Outcome {
+        Outcome { wrong: vec![why], ..Outcome::default() }
+    }
+}
+
+/// Runs Truth, and holds the live file against what it says.
+fn outcome(jvm: &Jvm, dir: &Path, flags: &[&str], attach: bool) -> Outcome {
     let name = format!("{}{}{attach}.live", jvm.version, flags.join("")).replace([':', '/'], "");
     let file = dir.join(name);
     let options = format!("file={},interval=1,size=67108864", file.display());
@@ -75,7 +93,7 @@ fn wrong(jvm: &Jvm, dir: &Path, flags: &[&str], attach: bool) -> Vec<String> {
     if first.as_deref() != Some("READY") {
         let mut text = String::new();
         let _ = child.0.stderr.take().unwrap().read_to_string(&mut text);
-        return vec![format!("does not start: {first:?} {text}")];
+        return Outcome::failed(format!("does not start: {first:?} {text}"));
     }
     if attach {
         // timeout's only child.
@@ -94,7 +112,7 @@ fn wrong(jvm: &Jvm, dir: &Path, flags: &[&str], attach: bool) -> Vec<String> {
             None => {
                 let mut text = String::new();
                 let _ = child.0.stderr.take().unwrap().read_to_string(&mut text);
-                return vec![format!("ended early: {text}")];
+                return Outcome::failed(format!("ended early: {text}"));
             }
         }
     }
@@ -102,25 +120,24 @@ fn wrong(jvm: &Jvm, dir: &Path, flags: &[&str], attach: bool) -> Vec<String> {
     stdin.write_all(b"\n\n").unwrap();
     let mut text = String::new();
     child.0.stderr.take().unwrap().read_to_string(&mut text).unwrap();
-    let mut wrong = Vec::new();
+    let mut outcome = compare(&bytes, &said);
     if !text.is_empty() {
-        wrong.push(format!("stderr: {text}"));
+        outcome.wrong.push(format!("stderr: {text}"));
     }
-    wrong.extend(compare(&bytes, &said));
-    wrong
+    outcome
 }
 
-fn compare(bytes: &[u8], said: &[String]) -> Vec<String> {
+fn compare(bytes: &[u8], said: &[String]) -> Outcome {
     let r = Reader::new(bytes).unwrap();
-    let mut wrong = Vec::new();
+    let mut outcome = Outcome::default();
     // Size → Java frames → how often.
     let mut seen: HashMap<u64, HashMap<Vec<String>, u64>> = HashMap::new();
-    let (mut java, mut broken) = (0, 0);
     for s in r.samples() {
         let Some(stack) = s.stack.and_then(|s| r.stack(s)) else { continue };
         if stack.flags & stack_flags::JAVA_THREAD != 0 {
-            java += 1;
-            broken += u32::from(stack.flags & (stack_flags::JAVA_BROKEN | stack_flags::TRUNCATED) != 0);
+            outcome.java += 1;
+            let doubtful = stack_flags::JAVA_BROKEN | stack_flags::TRUNCATED | stack_flags::NATIVE_GAP;
+            outcome.whole += u64::from(stack.flags & doubtful == 0);
         }
         let frames = stack.frames().filter(|f| {
             !matches!(f.kind, FrameKind::Native | FrameKind::Stub | FrameKind::Unknown | FrameKind::Compiling)
@@ -129,8 +146,9 @@ fn compare(bytes: &[u8], said: &[String]) -> Vec<String> {
         let names = frames.map(|f| format!("{}.{}", text(f.class), text(f.name)));
         *seen.entry(s.size).or_default().entry(names.collect()).or_default() += 1;
     }
-    if broken * 100 > java {
-        wrong.push(format!("{broken} of {java} stacks of Java threads are incomplete"));
+    if outcome.whole * 100 < outcome.java * 99 {
+        let (whole, java) = (outcome.whole, outcome.java);
+        outcome.wrong.push(format!("only {whole} of {java} stacks of Java threads are whole"));
     }
     for line in said {
         let words: Vec<&str> = line.split(' ').collect();
@@ -150,20 +168,22 @@ fn compare(bytes: &[u8], said: &[String]) -> Vec<String> {
             size.unsigned_abs()..=size.unsigned_abs() + if words[2] == "Truth.direct" { 4112 } else { 0 };
         let all = || seen.iter().filter(|(s, _)| sizes.contains(s)).flat_map(|(_, stacks)| stacks);
         let found: u64 = all().filter(|(f, _)| matches(f)).map(|(_, n)| n).sum();
+        outcome.known += count;
+        outcome.right += found.min(count);
         if found != count {
             let others: Vec<_> = all().filter(|(f, _)| !matches(f)).take(2).collect();
-            wrong.push(format!("{found} of {count} for {line}; instead: {others:?}"));
+            outcome.wrong.push(format!("{found} of {count} for {line}; instead: {others:?}"));
         }
     }
     if said.len() < 11 {
-        wrong.push(format!("the program said only {said:?}"));
+        outcome.wrong.push(format!("the program said only {said:?}"));
     }
     for counter in [Counter::AgentHeap, Counter::NamesLost, Counter::DropReentrant, Counter::MissedFrees] {
         if r.counter(counter) != 0 {
-            wrong.push(format!("{counter:?}: {}", r.counter(counter)));
+            outcome.wrong.push(format!("{counter:?}: {}", r.counter(counter)));
         }
     }
-    wrong
+    outcome
 }
 
 const COLLECTORS: [&str; 5] =
@@ -193,7 +213,21 @@ fn check(pick: impl Fn(usize, usize) -> bool) {
                 runs += 1;
                 let flags = ["-XX:+UnlockExperimentalVMOptions", collector, mode];
                 let attach = (g + m + jvm.version as usize).is_multiple_of(2);
-                for w in wrong(&jvm, dir.path(), &flags, attach) {
+                let outcome = outcome(&jvm, dir.path(), &flags, attach);
+                let share = |part: u64, of: u64| part as f64 * 100.0 / of.max(1) as f64;
+                // The table of bench/agent/README.md.
+                println!(
+                    "| {} | {} | {} | {} | {:.2} % of {} | {:.2} % of {} |",
+                    jvm.version,
+                    collector.trim_start_matches("-XX:+Use"),
+                    ["-Xint", "C1 only", "default"][m],
+                    if attach { "attach" } else { "-agentpath" },
+                    share(outcome.right, outcome.known),
+                    outcome.known,
+                    share(outcome.whole, outcome.java),
+                    outcome.java,
+                );
+                for w in outcome.wrong {
                     wrongs.push(format!("JDK {} {collector} {mode} attach {attach}: {w}", jvm.version));
                 }
             }

@@ -46,8 +46,10 @@ fn survives_glibc() {
 }
 
 #[test]
-fn survives_many_threads() {
-    survive(40, 128, None, 240);
+fn survives_few_and_many_threads() {
+    for (rounds, threads) in [(100, 2), (60, 32), (40, 128)] {
+        survive(rounds, threads, None, 240);
+    }
 }
 
 #[test]

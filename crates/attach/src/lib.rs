@@ -23,6 +23,7 @@ mod hsperf;
 mod identity;
 mod load;
 mod process;
+mod prospects;
 mod protocol;
 mod session;
 mod socket;
@@ -32,6 +33,7 @@ use std::time::Duration;
 
 pub use error::AttachError;
 pub use load::LoadOutcome;
+pub use prospects::{Prospects, Tmp, prospects};
 pub use protocol::Reply;
 pub use session::Session;
 

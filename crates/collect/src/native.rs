@@ -20,8 +20,9 @@ pub fn bss_claims(vmas: &[Vma], memory: &Memory, sizes: &mut ImageSizes) -> Vec<
         let [vma, next] = pair else { continue };
         if vma.inode != 0 {
             let file = files::identity(vma);
-            // The image starts at the mapping of offset 0; its other segments follow.
-            if vma.offset == 0 && image.is_none_or(|(known, _)| known != file) {
+            // The image starts at the mapping of offset 0; its other segments follow. Somebody may have mapped the file once
+            // more, to read it, right before; in a tiny file the data segment has offset 0 too.
+            if vma.offset == 0 && (!vma.write || image.is_none_or(|(known, _)| known != file)) {
                 image = Some((file, vma.start));
             }
         }

@@ -1,7 +1,7 @@
 //! Finding an interpreter and telling its version.
 
 use crate::pymalloc::{Arenas, Pymalloc};
-use offheap_linux::{Elf, Memory, PAGE, Process, Vma};
+use offheap_linux::{Elf, Memory, PAGE, Process, Vma, image_of};
 use std::cell::RefCell;
 
 /// Text searched for the version at the most.
@@ -56,11 +56,13 @@ impl Interpreter {
 /// The first mapping of libpython, or of an executable that has the interpreter in it.
 fn module(vmas: &[Vma]) -> Option<&Vma> {
     let named = |start: &str| {
-        let files = vmas.iter().filter(|vma| vma.path.starts_with('/'));
-        files.filter(|vma| vma.offset == 0).find(|vma| {
+        image_of(vmas, |vma| {
             let file = file_of(&vma.path);
             // libpython3.so only leads to the real one.
-            file.starts_with(start) && file != "libpython3.so" && !file.contains(".zip")
+            vma.path.starts_with('/')
+                && file.starts_with(start)
+                && file != "libpython3.so"
+                && !file.contains(".zip")
         })
     };
     named("libpython").or_else(|| {

@@ -87,13 +87,13 @@ pub fn check(evidence: &Evidence<'_>, max_growth_bytes_per_s: f64, domains: &[Do
     // Less than this comes and goes in any process; it must have come together within the window.
     let least = evidence.material() / 3.0;
     let lines: Vec<CheckLine> = if domains.is_empty() {
-        vec![line("rss-without-java-heap", &beside_the_heap(evidence), max_growth_bytes_per_s, least)]
+        vec![judge("rss-without-java-heap", &beside_the_heap(evidence), max_growth_bytes_per_s, least)]
     } else {
         let empty = Series::default();
         let series = |domain: Domain| evidence.series(&Key::Domain(domain)).unwrap_or(&empty);
         domains
             .iter()
-            .map(|&domain| line(domain.as_str(), series(domain), max_growth_bytes_per_s, least))
+            .map(|&domain| judge(domain.as_str(), series(domain), max_growth_bytes_per_s, least))
             .collect()
     };
     let any = |outcome: Outcome| lines.iter().any(|line| line.outcome == outcome);
@@ -123,7 +123,8 @@ fn beside_the_heap(evidence: &Evidence<'_>) -> Series {
     rss.without(heap, 1.0)
 }
 
-fn line(subject: &str, series: &Series, limit: f64, least: f64) -> CheckLine {
+/// Judges one series against `limit` bytes per second; growth of less than `least` bytes over the window never fails.
+pub(crate) fn judge(subject: &str, series: &Series, limit: f64, least: f64) -> CheckLine {
     let trend = series.trend();
     let slope: Slope = match trend.shape {
         Shape::Steady | Shape::RisingFloor | Shape::Ended => trend.lasting,

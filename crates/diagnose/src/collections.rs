@@ -40,7 +40,7 @@ pub struct Outlived {
 /// Cleaners run on a thread of their own: what a collection frees may go some seconds later.
 const CLEANER_LAG_S: f64 = 4.0;
 /// Fewer direct bytes that go tell nothing.
-const LEAST_CANARY: u64 = 48 << 10;
+pub(crate) const LEAST_CANARY: u64 = 48 << 10;
 /// Smaller falls of heap use are races of reading.
 const LEAST_FALL: u64 = 1 << 20;
 
@@ -76,8 +76,14 @@ impl Collections {
             let gone = a.reserved_bytes.saturating_sub(b.reserved_bytes);
             gone >= LEAST_CANARY && gone >= a.reserved_bytes.saturating_sub(fewest) / 2
         });
-        let mut old =
-            more(a.gc_old_count, b.gc_old_count) || fell(a.heap.old_used_bytes, b.heap.old_used_bytes);
+        let old_fell = |least: u64| {
+            let gone = a.heap.old_used_bytes.zip(b.heap.old_used_bytes).map(|(a, b)| a.saturating_sub(b));
+            gone.is_some_and(|gone| gone > least)
+        };
+        // Where buffers went as well, a small fall will do: only what knows what is dead in the old generation frees both.
+        let mut old = more(a.gc_old_count, b.gc_old_count)
+            || fell(a.heap.old_used_bytes, b.heap.old_used_bytes)
+            || canary && old_fell(LEAST_FALL);
         let after = (a.heap.old_after_gc_bytes, b.heap.old_after_gc_bytes);
         let mut any = old || more(a.gc_young_count, b.gc_young_count);
         if !counted {

@@ -1,7 +1,7 @@
 //! Whether a series grows, in the sense that matters: for certain, to the end of the window, by an amount worth a word, and
 //! not because a collector has not come by yet.
 
-use crate::collections::{Collections, Outlived};
+use crate::collections::{Collections, LEAST_CANARY, Outlived};
 use crate::evidence::Evidence;
 use crate::series::{Key, Series};
 use crate::stats::{Shape, Trend, time_needed};
@@ -21,10 +21,8 @@ pub(crate) fn collect_and_look(pid: i32) -> String {
 pub enum Freed {
     /// The program's own code, at once.
     ByProgram,
-    /// Mostly the program's own code; a Cleaner where a Java object owns it. Native memory that is freed only with its dead
-    /// owner is rare beside native memory that is freed by hand, so growth that no collection could speak about counts.
-    ByProgramMostly,
-    /// A Cleaner or finalizer, after a collection that finds the owner dead.
+    /// A Cleaner or finalizer, after a collection that finds the owner dead; or it may be so: native memory may have a Java
+    /// object that owns it.
     ByCollector,
     /// Only a collection that finds what is dead in the whole heap: classes.
     ByOldCollection,
@@ -43,6 +41,8 @@ pub enum Kind {
     Slowing,
     /// It grows, but no collection has come that could have freed it.
     Uncollected,
+    /// It grows, but has not been seen to for long enough: caches and pools fill like this.
+    Early,
     /// It seems to grow.
     Unclear,
     /// It grows to the end of the window.
@@ -75,7 +75,7 @@ impl Growth {
     pub fn status(&self) -> Option<Status> {
         match self.kind {
             Kind::Lasting => Some(Status::Leak),
-            Kind::Slowing | Kind::Uncollected | Kind::Unclear | Kind::EndedWithLoad => {
+            Kind::Slowing | Kind::Uncollected | Kind::Early | Kind::Unclear | Kind::EndedWithLoad => {
                 Some(Status::Inconclusive)
             }
             Kind::None | Kind::Ended => None,
@@ -91,6 +91,8 @@ impl Growth {
 /// Of what is gained before collections this share may be freed by them and the rest still be called growth that outlived
 /// them.
 const FREED_AT_MOST: f64 = 0.4;
+/// Caches, pools and warm-ups commonly fill for this long: growth that began later says nothing yet.
+const LEAST_S: f64 = 27.0;
 /// Where more than this share of what is allocated ends in the old generation, young collections say little about what is
 /// dead: the owners of native memory are promoted like everything else.
 const PROMOTED_AT_MOST: f64 = 0.2;
@@ -130,6 +132,7 @@ impl Evidence<'_> {
             Shape::Ended => Kind::Ended,
             Shape::Slowing => Kind::Slowing,
             Shape::Unclear => Kind::Unclear,
+            Shape::Steady | Shape::RisingFloor if trend.seconds - trend.tail_start < LEAST_S => Kind::Early,
             Shape::Steady | Shape::RisingFloor => Kind::Lasting,
         };
         // What is left of it would not be worth a word in a window of its own.
@@ -137,7 +140,7 @@ impl Evidence<'_> {
             Kind::Slowing => trend.ending_per_s * trend.seconds,
             _ => growth.per_s * (trend.seconds - trend.tail_start),
         };
-        if matches!(growth.kind, Kind::Slowing | Kind::Lasting) && goes_on < least {
+        if matches!(growth.kind, Kind::Slowing | Kind::Early | Kind::Lasting) && goes_on < least {
             growth.kind = Kind::Ended;
         }
         growth.certainty = certainty(trend);
@@ -180,6 +183,14 @@ impl Evidence<'_> {
                     units::duration((2.0 * trend.seconds).max(60.0))
                 );
             }
+            Kind::Early => {
+                growth.certainty = 0.55;
+                growth.why = format!(
+                    "{} of growth are too few to tell what leaks from what fills",
+                    units::duration(trend.seconds - trend.tail_start)
+                );
+                growth.next = format!("watch for {} more", units::duration((trend.seconds).max(60.0)));
+            }
             Kind::Unclear => {
                 growth.certainty = 0.5;
                 let interval = trend.seconds / trend.points.max(2) as f64;
@@ -195,7 +206,7 @@ impl Evidence<'_> {
     /// Growth of memory that a collector frees counts as far as it outlived collections.
     fn ask_the_collector(&self, growth: &mut Growth, series: &Series, freed: Freed) {
         let collections = self.collections();
-        let by_cleaner = matches!(freed, Freed::ByCollector | Freed::ByProgramMostly);
+        let by_cleaner = freed == Freed::ByCollector;
         let events = if by_cleaner { &collections.cleaned } else { &collections.old };
         let whole = Collections::outlived(series.points(), events);
         if outlived_them(&whole, series.trend()) {
@@ -204,7 +215,7 @@ impl Evidence<'_> {
         }
         let any = Collections::outlived(series.points(), &collections.any);
         if by_cleaner
-            && self.young_collections_tell()
+            && self.young_collections_tell(&collections.any)
             && outlived_them(&any, series.trend())
             && whole.freed <= FREED_AT_MOST * whole.gained
         {
@@ -222,12 +233,6 @@ impl Evidence<'_> {
             growth.why =
                 "no collection came that could free it, but by now it is more than the whole Java heap"
                     .to_owned();
-            return;
-        }
-        if freed == Freed::ByProgramMostly && collections.known && any.collections == 0 {
-            growth.certainty *= 0.8;
-            growth.why = "no collection ran in the window: should Java objects own it, the next one would free what is dead"
-                .to_owned();
             return;
         }
         growth.kind = Kind::Uncollected;
@@ -253,9 +258,12 @@ impl Evidence<'_> {
         growth.next = collect_and_look(self.pid());
     }
 
-    /// Whether young collections free what is dead: little is promoted.
-    fn young_collections_tell(&self) -> bool {
-        self.promoted_share().is_some_and(|share| share <= PROMOTED_AT_MOST)
+    /// Whether the young collections at `events` free what is dead: little is promoted, and direct buffers, of which most
+    /// programs drop some, did not gather across them.
+    fn young_collections_tell(&self, events: &[f64]) -> bool {
+        let canary = self.series(&Key::DirectReserved).map(|s| Collections::outlived(s.points(), events));
+        let gathered = canary.is_some_and(|c| c.gained >= LEAST_CANARY as f64 && c.freed < c.gained / 2.0);
+        !gathered && self.promoted_share().is_some_and(|share| share <= PROMOTED_AT_MOST)
     }
 }
 

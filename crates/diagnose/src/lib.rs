@@ -15,7 +15,9 @@
 //! ```
 
 mod check;
+mod code;
 mod collections;
+mod compare;
 pub mod docs;
 mod draft;
 mod evidence;
@@ -29,7 +31,9 @@ pub mod stats;
 mod verdict;
 
 pub use check::{CHECK_SCHEMA, CheckLine, CheckResult, Outcome, check};
+pub use code::{Suspect, suspect};
 pub use collections::{Collections, Outlived};
+pub use compare::{COMPARE_SCHEMA, Comparison, Fixed, compare};
 pub use evidence::{Evidence, Phase};
 pub use growth::{Freed, Growth, Kind, certainty};
 pub use render::{render_check_junit, render_check_markdown, render_markdown};

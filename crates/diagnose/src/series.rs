@@ -155,10 +155,28 @@ pub(crate) fn collect(snapshots: &[&Snapshot], times: &[f64]) -> BTreeMap<Key, S
     all.into_iter().map(|(key, points)| (key, Series::new(points))).collect()
 }
 
+/// What the files are called that our own agent keeps in the target (`offheap`, profile/agent.rs): its live file and its
+/// library. They come in the middle of a window, and the live file fills: that is no growth of the program's.
+const OURS: [&str; 2] = [".offheap-live-", ".offheap_agent-"];
+
+fn is_ours(path: &str) -> bool {
+    path.rsplit('/').next().is_some_and(|name| OURS.iter().any(|ours| name.starts_with(ours)))
+}
+
 fn process(snapshot: &Snapshot, put: &mut impl FnMut(Key, f64)) {
-    put(Key::Rss, snapshot.memory.rss_bytes as f64);
+    let ours = |kinds: &[FileKind]| {
+        let files = snapshot.files.iter().filter(|file| is_ours(&file.path) && kinds.contains(&file.kind));
+        total(files.map(|file| file.rss_bytes))
+    };
+    let (library, live) = (ours(&[FileKind::Library]), ours(&[FileKind::Data]));
+    put(Key::Rss, snapshot.memory.rss_bytes.saturating_sub(library).saturating_sub(live) as f64);
     for domain in Domain::ALL {
-        put(Key::Domain(domain), snapshot.rss_of(domain) as f64);
+        let ours = match domain {
+            Domain::MappedFiles => live,
+            Domain::Libraries => library,
+            _ => 0,
+        };
+        put(Key::Domain(domain), snapshot.rss_of(domain).saturating_sub(ours) as f64);
     }
     put(Key::Threads, snapshot.process.threads as f64);
     if let Some(blocks) = snapshot.python.as_ref().and_then(|python| python.blocks) {
@@ -269,7 +287,8 @@ pub(crate) fn total(values: impl IntoIterator<Item = u64>) -> u64 {
 
 /// Whether a mapping holds a program's data: ZGC's heap is a memfd too, but not a file to anyone.
 pub(crate) fn is_data(kind: FileKind, path: &str) -> bool {
-    matches!(kind, FileKind::Data | FileKind::Memfd | FileKind::Shm) && !path.contains("java_heap")
+    let data = matches!(kind, FileKind::Data | FileKind::Memfd | FileKind::Shm);
+    data && !path.contains("java_heap") && !is_ours(path)
 }
 
 /// The pools, files and size classes that grew most between the first and the last snapshot.

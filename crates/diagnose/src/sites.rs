@@ -5,18 +5,53 @@ use crate::libraries::{Library, library_of};
 use offheap_model::{
     Domain, Evidence as Observation, Finding, Frame, FrameKind, ProfileSite, Site, Status, units,
 };
+use std::collections::BTreeMap;
 
-/// A site of the profile with what its stack tells.
+/// Code that allocates: the sites of the profile that one method or function is to answer for, with what their stacks tell.
+/// One line that leaks makes many stacks: it is called from several places, and a library's depths differ from call to call.
 #[derive(Debug)]
 pub(crate) struct Origin<'a> {
-    /// Its figures.
+    /// Its largest site.
     pub site: &'a ProfileSite,
+    /// The figures of all its sites.
+    pub sum: Sum,
     /// Its stack, innermost first.
     pub frames: Vec<Frame>,
     /// What kind of memory it takes.
     pub domain: Domain,
     /// The well-known library in it.
     pub library: Option<&'static Library>,
+}
+
+/// Figures of several sites.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Sum {
+    /// How many stacks.
+    pub stacks: usize,
+    /// Live.
+    pub live_bytes: u64,
+    /// How many blocks that is.
+    pub live_count: u64,
+    /// Of the live bytes, those older than the window's tail.
+    pub leak_bytes: u64,
+    /// What counts as staying: see [`kept`].
+    pub kept_bytes: f64,
+    /// Allocated in the window, freed or not.
+    pub allocated_bytes: u64,
+    /// Growth of what is live.
+    pub slope_bytes_per_s: f64,
+}
+
+impl Sum {
+    fn add(&mut self, site: &ProfileSite, kept: f64) {
+        self.kept_bytes += kept;
+        self.stacks += 1;
+        self.live_bytes += site.live_bytes;
+        self.live_count += site.live_count;
+        self.leak_bytes += site.leak_bytes;
+        self.allocated_bytes += site.allocated_bytes;
+        self.slope_bytes_per_s += site.slope_bytes_per_s.filter(|slope| slope.is_finite()).unwrap_or(0.0);
+    }
 }
 
 impl Origin<'_> {
@@ -37,6 +72,19 @@ impl Origin<'_> {
     /// The innermost frame that is not the allocator itself.
     pub fn allocator(&self) -> Option<&Frame> {
         self.frames.iter().find(|f| !is_plumbing(&f.name))
+    }
+
+    /// Who has to answer for it: the application's method nearest to the allocation; without Java, the function.
+    fn owner(&self) -> &str {
+        self.java_caller().or_else(|| self.function()).map_or("", |frame| &frame.name)
+    }
+
+    /// The innermost function that is neither the allocator nor the C++ library, which is the same for every leak.
+    fn function(&self) -> Option<&Frame> {
+        let own = |frame: &&Frame| {
+            !is_plumbing(&frame.name) && !frame.name.trim_start_matches("void ").starts_with("std::")
+        };
+        self.frames.iter().find(own).or_else(|| self.allocator())
     }
 
     /// In words: `frame_new in libjni_codec.so, called by app.NativeCodec.handleFrame`.
@@ -68,24 +116,35 @@ pub(crate) fn best<'a>(evidence: &Evidence<'a>, domain: Domain) -> Option<Origin
             || domain == Domain::Malloc
                 && matches!(site, Domain::NativeMalloc | Domain::JvmInternal | Domain::DirectMemory)
     };
-    let origins: Vec<Origin<'a>> = profile
-        .sites
-        .iter()
-        .take(MOST_SITES)
-        .filter(|site| site.leak_bytes > 0)
-        .map(|site| {
-            let frames: Vec<Frame> =
-                site.stack.iter().filter_map(|&i| profile.frames.get(i as usize)).cloned().collect();
-            Origin { site, domain: domain_of(&frames), library: library_of(&frames), frames }
-        })
-        .filter(|origin| !origin.frames.is_empty() && fits(origin.domain))
-        .collect();
-    let all: f64 = origins.iter().map(|origin| origin.site.leak_bytes as f64).sum();
-    let grown = |origin: &Origin<'_>| origin.site.slope_bytes_per_s.unwrap_or(0.0);
-    origins
-        .into_iter()
-        .filter(|origin| origin.site.leak_bytes as f64 >= NAMED_SHARE * all)
-        .max_by(|a, b| grown(a).total_cmp(&grown(b)).then(a.site.leak_bytes.cmp(&b.site.leak_bytes)))
+    let mut owners: BTreeMap<String, Origin<'a>> = BTreeMap::new();
+    // Ordered by what stays, so that the first site of an owner is its largest.
+    for site in profile.sites.iter().take(MOST_SITES).filter(|site| kept(site, profile.seconds) > 0.0) {
+        let frames: Vec<Frame> =
+            site.stack.iter().filter_map(|&i| profile.frames.get(i as usize)).cloned().collect();
+        let domain = domain_of(&frames);
+        if frames.is_empty() || !fits(domain) {
+            continue;
+        }
+        let origin = Origin { site, sum: Sum::default(), domain, library: library_of(&frames), frames };
+        owners
+            .entry(format!("{domain} {}", origin.owner()))
+            .or_insert(origin)
+            .sum
+            .add(site, kept(site, profile.seconds));
+    }
+    let kept = |origin: &Origin<'_>| origin.sum.kept_bytes;
+    let all: f64 = owners.values().map(kept).sum();
+    owners.into_values().filter(|origin| kept(origin) >= NAMED_SHARE * all).max_by(|a, b| {
+        let by_slope = a.sum.slope_bytes_per_s.total_cmp(&b.sum.slope_bytes_per_s);
+        by_slope.then(a.sum.leak_bytes.cmp(&b.sum.leak_bytes))
+    })
+}
+
+/// Bytes of a site that count as staying: those older than the window's tail, or, where blocks are renewed while they grow
+/// (realloc makes each one young again), what surely came to be in the window.
+fn kept(site: &ProfileSite, seconds: f64) -> f64 {
+    let surely = site.slope_ci95.map_or(0.0, |[low, _]| low.max(0.0)) * seconds;
+    (site.leak_bytes as f64).max(if surely.is_finite() { surely } else { 0.0 })
 }
 
 /// Adds the site to a finding of growth, with the advice for its library.
@@ -98,39 +157,46 @@ pub(crate) fn attach(finding: &mut Finding, evidence: &Evidence<'_>) {
     };
     // What was C heap of unknown owner has one now, if this site is most of it.
     if finding.domain == Some(Domain::Malloc)
-        && origin.site.slope_bytes_per_s.is_some_and(|slope| slope >= 0.5 * finding.slope_bytes_per_s)
+        && origin.sum.slope_bytes_per_s >= 0.5 * finding.slope_bytes_per_s
     {
         finding.domain = Some(origin.domain);
     }
     finding.summary.push_str(&format!(" Most of what stays is allocated by {}.", origin.words()));
     finding
         .evidence
-        .push(Observation { text: age_words(origin.site), source: "the agent's live table".to_owned() });
+        .push(Observation { text: age_words(&origin), source: "the agent's live table".to_owned() });
     if let Some(library) = origin.library {
         finding.fix.insert(0, format!("{}: {}", library.name, library.advice));
     }
     finding.site = Some(site(origin));
 }
 
-/// The site in the model's words.
+/// The site in the model's words: the largest stack with the figures of all of its owner.
 pub(crate) fn site(origin: Origin<'_>) -> Site {
-    let slope = origin.site.slope_bytes_per_s.unwrap_or(0.0);
     Site {
-        bytes: origin.site.live_bytes,
-        slope_bytes_per_s: if slope.is_finite() { slope } else { 0.0 },
+        bytes: origin.sum.live_bytes,
+        slope_bytes_per_s: origin.sum.slope_bytes_per_s,
         frames: origin.frames,
     }
 }
 
-/// How much of a site's memory stays, in words.
-pub(crate) fn age_words(site: &ProfileSite) -> String {
-    let mut text = format!(
-        "{} live in {} blocks at the site, {} of it older than the window's tail",
-        units::bytes(site.live_bytes),
-        site.live_count,
-        units::bytes(site.leak_bytes)
-    );
-    if let Some(age) = site.age_seconds {
+/// How much of what is allocated there stays, and how old it is, in words: what tells a leak from a pool or a cache.
+pub(crate) fn age_words(origin: &Origin<'_>) -> String {
+    let sum = &origin.sum;
+    let mut text = format!("{} live in {} blocks at the site", units::bytes(sum.live_bytes), sum.live_count);
+    if sum.stacks > 1 {
+        text.push_str(&format!(" ({} stacks, the largest is shown)", sum.stacks));
+    }
+    text.push_str(&format!(", {} of it older than the window's tail", units::bytes(sum.leak_bytes)));
+    if sum.allocated_bytes > 0 {
+        // More can be live than was allocated in the window, if an agent was there before.
+        let stays = (100.0 * sum.live_bytes as f64 / sum.allocated_bytes as f64).min(100.0);
+        text.push_str(&format!(
+            "; of {} allocated there while the agent watched, {stays:.0} % is live",
+            units::bytes(sum.allocated_bytes)
+        ));
+    }
+    if let Some(age) = origin.site.age_seconds {
         text.push_str(&format!(
             "; half is older than {}, a tenth than {}",
             units::duration(age.p50),
@@ -158,7 +224,12 @@ pub fn domain_of(frames: &[Frame]) -> Domain {
     }
     let innermost = frames.first().map_or("", |f| f.name.as_str());
     let first = frames.iter().find(|f| !is_plumbing(&f.name));
-    if matches!(innermost, "mmap" | "mmap64" | "__mmap" | "__mmap64") {
+    match innermost {
+        "[mmap of a file]" => return Domain::MappedFiles,
+        "[stack of a thread]" => return Domain::ThreadStacks,
+        _ => {}
+    }
+    if matches!(innermost, "[mmap]" | "mmap" | "mmap64" | "__mmap" | "__mmap64") {
         return match first.map(|f| f.kind) {
             _ if java(&["sun.nio.ch.FileChannelImpl.map"]) => Domain::MappedFiles,
             _ if named(&["create_thread", "pthread_create"]) => Domain::ThreadStacks,
@@ -180,7 +251,11 @@ pub fn domain_of(frames: &[Frame]) -> Domain {
 
 /// The allocator's own functions, which every stack ends in.
 fn is_plumbing(name: &str) -> bool {
-    const NAMES: [&str; 18] = [
+    const NAMES: [&str; 21] = [
+        // Not functions: how our own profile labels what is no malloc.
+        "[mmap]",
+        "[mmap of a file]",
+        "[stack of a thread]",
         "malloc",
         "calloc",
         "realloc",

@@ -132,6 +132,8 @@ pub fn diagnose(evidence: &Evidence<'_>) -> Diagnosis {
             finding.status = Status::Inconclusive;
         }
     }
+    let heap_weight = heap_weight(&findings);
+    let explained = |finding: &Finding| explained(finding, heap_weight);
     // A stable sort: among equals the order of the rules decides.
     findings.sort_by(|a, b| rank(a.status).cmp(&rank(b.status)).then(explained(b).total_cmp(&explained(a))));
     let mut verdict = verdict(evidence, &findings);
@@ -188,12 +190,20 @@ fn rank(status: Status) -> u8 {
     }
 }
 
-/// How much growth a finding explains, for the order. Objects on the Java heap hold what leaks beside it (buffers, peers,
-/// classes), so a heap leak often comes with another: the heap is bounded by -Xmx and the other is not, so it comes first
-/// unless it is small beside.
-fn explained(finding: &Finding) -> f64 {
-    let weight = if finding.domain == Some(Domain::JavaHeap) { 0.2 } else { 1.0 };
+/// How much growth a finding explains, for the order.
+fn explained(finding: &Finding, heap_weight: f64) -> f64 {
+    let weight = if finding.domain == Some(Domain::JavaHeap) { heap_weight } else { 1.0 };
     weight * finding.slope_bytes_per_s
+}
+
+/// What a byte on the Java heap weighs against one beside it. Objects hold what leaks beside the heap (buffers, peers,
+/// classes), so a heap leak often comes with another: the heap is bounded by -Xmx and the other is not, so the other comes
+/// first unless it is small beside. Class loaders that leak hold far more objects than metaspace, so where they do, the
+/// heap's growth is theirs.
+fn heap_weight(findings: &[Finding]) -> f64 {
+    let loaders_leak =
+        findings.iter().any(|f| f.status == Status::Leak && f.domain == Some(Domain::Metaspace));
+    if loaders_leak { 0.02 } else { 0.2 }
 }
 
 /// JSON knows no infinity.

@@ -26,6 +26,38 @@ pub struct Parsed {
     pub cut: Option<Cut>,
 }
 
+impl Parsed {
+    /// The same with names for frames that are only addresses, where `name` knows one; sites that are one by then are added
+    /// up.
+    pub fn named(self, mut name: impl FnMut(u64, &Frame) -> Option<Frame>) -> Parsed {
+        if self.addresses.iter().all(Option::is_none) {
+            return self;
+        }
+        let mut builder = Builder::new();
+        let mut numbers = Vec::with_capacity(self.profile.frames.len());
+        for (frame, address) in self.profile.frames.iter().zip(&self.addresses) {
+            let named = address.and_then(|address| name(address, frame));
+            numbers.push(match (named, *address) {
+                (Some(named), _) => builder.frame(named),
+                (None, Some(_)) => builder.intern(frame.clone(), *address),
+                (None, None) => builder.frame(frame.clone()),
+            });
+        }
+        for site in &self.profile.sites {
+            let stack: Vec<u32> =
+                site.stack.iter().filter_map(|index| numbers.get(*index as usize).copied()).collect();
+            builder.add(&stack, site);
+        }
+        let Builder { profile: Profile { frames, sites, .. }, .. } = &mut builder;
+        let (frames, sites) = (std::mem::take(frames), std::mem::take(sites));
+        *builder.profile() = Profile { frames, sites, ..self.profile };
+        let cut = self.cut.clone();
+        // It is among the notes already.
+        let parsed = builder.finish(self.mappings, None);
+        Parsed { cut, ..parsed }
+    }
+}
+
 /// A mapping of a file into the profiled process.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Mapping {

@@ -2,8 +2,8 @@
 
 use crate::{Error, Parsed};
 use crate::{
-    collapsed, gperftools, heaptrack, hprof, hs_err, jemalloc, jfr, json, massif, memcheck, memleak, pprof,
-    sanitizer, smaps,
+    collapsed, gperftools, heaptrack, hprof, hs_err, jcmd, jemalloc, jfr, json, massif, memcheck, memleak,
+    pprof, sanitizer, smaps,
 };
 
 /// A format known here.
@@ -20,6 +20,8 @@ pub enum Format {
     Hprof,
     /// [`hs_err`]
     HsErr,
+    /// [`jcmd`]
+    Jcmd,
     /// [`jemalloc`]
     Jemalloc,
     /// [`jfr`]
@@ -34,6 +36,8 @@ pub enum Format {
     MemcheckXml,
     /// [`memleak`]
     Memleak,
+    /// Native Memory Tracking, as `jcmd PID VM.native_memory` prints it; read by the `nmt` crate.
+    Nmt,
     /// [`pprof`]
     Pprof,
     /// [`smaps::read_pmap`]
@@ -53,6 +57,7 @@ impl Format {
             Format::Heaptrack => "heaptrack",
             Format::Hprof => "heap dump",
             Format::HsErr => "hs_err log",
+            Format::Jcmd => "jcmd output",
             Format::Jemalloc => "jemalloc heap profile",
             Format::Jfr => "JFR recording",
             Format::Json => "offheap profile",
@@ -60,6 +65,7 @@ impl Format {
             Format::MemcheckText => "memcheck report",
             Format::MemcheckXml => "memcheck report in XML",
             Format::Memleak => "memleak output",
+            Format::Nmt => "NMT report",
             Format::Pprof => "pprof",
             Format::Pmap => "pmap -X",
             Format::Sanitizer => "sanitizer report",
@@ -71,6 +77,20 @@ impl Format {
 /// Whether the head of a file is of a format.
 type Test = fn(&[u8]) -> bool;
 
+/// True where `head` is a report of NMT; hs_err logs, which hold one, are told before.
+fn is_nmt(head: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(head.get(..8 << 10).unwrap_or(head));
+    let mut lines = text.lines().map(str::trim).skip_while(|line| {
+        // "12345:" or the status of the attach protocol.
+        line.is_empty() || line.trim_end_matches(':').parse::<i64>().is_ok()
+    });
+    lines.next().is_some_and(|line| {
+        line.starts_with("Native Memory Tracking")
+            || line.starts_with("Total: reserved=")
+            || line == "Baseline taken"
+    })
+}
+
 /// How much of a file is looked at: reports may come after a program's own output.
 const HEAD: usize = 64 << 10;
 
@@ -78,11 +98,13 @@ const HEAD: usize = 64 << 10;
 pub fn detect(bytes: &[u8]) -> Option<Format> {
     let head = bytes.get(..HEAD).unwrap_or(bytes);
     // The certain ones first; collapsed stacks, which look like much else, last.
-    let tests: [(Test, Format); 16] = [
+    let tests: [(Test, Format); 18] = [
         (jemalloc::is, Format::Jemalloc),
         (gperftools::is, Format::Gperftools),
         (hprof::is, Format::Hprof),
         (hs_err::is, Format::HsErr),
+        (is_nmt, Format::Nmt),
+        (jcmd::is, Format::Jcmd),
         (smaps::is_smaps, Format::Smaps),
         (smaps::is_pmap, Format::Pmap),
         (jfr::is, Format::Jfr),
@@ -117,12 +139,17 @@ pub fn read_profile(bytes: &[u8]) -> Result<Parsed, Error> {
         Some(Format::Memleak) => memleak::read(bytes),
         Some(Format::Pprof) => pprof::read(bytes),
         Some(Format::Sanitizer) => sanitizer::read(bytes),
-        Some(format @ (Format::Hprof | Format::HsErr | Format::Pmap | Format::Smaps)) => {
-            Err(Error::NotThis {
-                format: "profile",
-                reason: format!("a file of format {:?} has no allocation sites", format.name()),
-            })
-        }
+        Some(
+            format @ (Format::Hprof
+            | Format::HsErr
+            | Format::Jcmd
+            | Format::Nmt
+            | Format::Pmap
+            | Format::Smaps),
+        ) => Err(Error::NotThis {
+            format: "profile",
+            reason: format!("a file of format {:?} has no allocation sites", format.name()),
+        }),
         None => Err(Error::NotThis { format: "profile", reason: "its format is not recognised".into() }),
     }
 }

@@ -41,7 +41,7 @@ pub enum Error {
 }
 
 /// Where the readable part of a file ends, when that is before its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Cut {
     /// Offset in the unwrapped file of the first byte that could not be used.
     pub at: u64,

@@ -5,9 +5,8 @@
 //! `MAPPED_LIBRARIES:`. The kind says how figures are scaled up: `heapprofile` not at all (every allocation is seen),
 //! `heap_v2` as a Poisson process, `heap` as the older sampler did (interval halved, small blocks only).
 
-use crate::maps::{call_sites, mappings, module, unbias};
-use crate::{Builder, Cut, Error, Parsed};
-use offheap_model::ProfileSite;
+use crate::maps::{Stacks, four, unbias};
+use crate::{Error, Parsed};
 
 const FORMAT: &str = "gperftools heap profile";
 
@@ -30,47 +29,17 @@ pub fn read(bytes: &[u8]) -> Result<Parsed, Error> {
     four(figures).ok_or_else(no_header)?;
     let (kind, interval) = kind.trim().split_once('/').unwrap_or((kind.trim(), ""));
     let interval: u64 = interval.parse().unwrap_or(0);
-    let (stacks, maps) = match text.find("\nMAPPED_LIBRARIES:") {
-        Some(at) => text.split_at(at),
-        None => (text.as_ref(), ""),
-    };
-    let mappings = mappings(maps);
-    let mut builder = Builder::new();
-    let (mut at, mut samples, mut cut) = (0u64, 0u64, None);
-    for (number, line) in stacks.split_inclusive('\n').enumerate() {
-        let here = at;
-        at += line.len() as u64;
-        if number == 0 || line.trim().is_empty() {
-            continue;
+    let (stacks, cut) = Stacks::read(&text, |stacks, line| {
+        if line.is_empty() || line.starts_with("heap profile:") {
+            return Ok(());
         }
-        let parsed =
-            line.split_once('@').and_then(|(figures, stack)| Some((four(figures)?, call_sites(stack)?)));
-        let Some(([count, bytes, all_count, all_bytes], addresses)) = parsed else {
-            cut = Some(Cut { at: here, reading: "a stack with its figures".into() });
-            break;
-        };
-        let frame = |address| builder.address(address, module(&mappings, address));
-        let stack: Vec<u32> = addresses.into_iter().map(frame).collect();
-        samples = samples.saturating_add(count);
-        let (live_count, live_bytes) = scale(kind, count, bytes, interval);
-        let (allocated_count, allocated_bytes) = scale(kind, all_count, all_bytes, interval);
-        builder.add(
-            &stack,
-            &ProfileSite {
-                live_count,
-                live_bytes,
-                allocated_count,
-                allocated_bytes,
-                ..ProfileSite::default()
-            },
-        );
-    }
-    if maps.is_empty() && cut.is_none() {
-        cut = Some(Cut { at, reading: "the stacks: MAPPED_LIBRARIES does not follow".into() });
-    }
-    builder.profile().sampling.interval_bytes = if kind == "heapprofile" { 1 } else { interval };
-    builder.profile().sampling.samples = samples;
-    Ok(builder.finish(mappings, cut))
+        let read =
+            line.split_once('@').and_then(|(figures, stack)| Some((four(figures)?, stacks.frames(stack)?)));
+        let (figures, stack) = read.ok_or("a stack with its figures")?;
+        stacks.add(&stack, figures, |count, bytes| scale(kind, count, bytes, interval));
+        Ok(())
+    });
+    Ok(stacks.finish(if kind == "heapprofile" { 1 } else { interval }, cut))
 }
 
 fn scale(kind: &str, count: u64, bytes: u64, interval: u64) -> (u64, u64) {
@@ -86,11 +55,4 @@ fn scale(kind: &str, count: u64, bytes: u64, interval: u64) -> (u64, u64) {
         }
         _ => (count, bytes),
     }
-}
-
-/// `n: n [n: n]`
-fn four(text: &str) -> Option<[u64; 4]> {
-    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).filter(|word| !word.is_empty());
-    let mut next = || numbers.next()?.parse().ok();
-    Some([next()?, next()?, next()?, next()?])
 }

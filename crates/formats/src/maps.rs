@@ -1,6 +1,99 @@
-//! `/proc/PID/maps`, as heap profilers append it to their files.
+//! Heap profiles in text that name frames by their addresses: figures and stacks, then `/proc/PID/maps`, which names the
+//! files that the addresses lie in.
 
-use crate::Mapping;
+use crate::{Builder, Cut, Mapping, Parsed};
+use foldhash::fast::RandomState;
+use offheap_model::ProfileSite;
+use std::collections::HashMap;
+
+/// Such a profile while it is read.
+#[derive(Default)]
+pub(crate) struct Stacks {
+    builder: Builder,
+    frames: HashMap<u64, u32, RandomState>,
+    mappings: Vec<Mapping>,
+    samples: u64,
+}
+
+impl Stacks {
+    /// Gives each line before `MAPPED_LIBRARIES:` to `each`, which says what it was reading where a line makes no sense; and
+    /// where the readable part ends.
+    pub(crate) fn read(
+        text: &str,
+        mut each: impl FnMut(&mut Stacks, &str) -> Result<(), &'static str>,
+    ) -> (Stacks, Option<Cut>) {
+        let (lines, maps) = match text.find("\nMAPPED_LIBRARIES:") {
+            Some(at) => text.split_at(at),
+            None => (text, ""),
+        };
+        let mut stacks = Stacks { mappings: mappings(maps), ..Stacks::default() };
+        stacks.mappings.sort_by_key(|mapping| mapping.start);
+        let mut at = 0;
+        for line in lines.split_inclusive('\n') {
+            if let Err(reading) = each(&mut stacks, line.trim()) {
+                return (stacks, Some(Cut { at, reading: reading.to_owned() }));
+            }
+            at += line.len() as u64;
+        }
+        let reading = "the stacks: MAPPED_LIBRARIES does not follow";
+        let cut = maps.is_empty().then(|| Cut { at, reading: reading.to_owned() });
+        (stacks, cut)
+    }
+
+    /// The frames of return addresses, innermost first: each one byte back, into the call it returns from.
+    pub(crate) fn frames(&mut self, addresses: &str) -> Option<Vec<u32>> {
+        let frame = |word: &str| {
+            let address = u64::from_str_radix(word.strip_prefix("0x")?, 16).ok()?.checked_sub(1)?;
+            Some(
+                *self
+                    .frames
+                    .entry(address)
+                    .or_insert_with(|| self.builder.address(address, module(&self.mappings, address))),
+            )
+        };
+        addresses.split_ascii_whitespace().map(frame).collect()
+    }
+
+    /// Adds `live count, live bytes, allocated count, allocated bytes` of the samples at `stack`, each pair scaled up by
+    /// `scale`.
+    pub(crate) fn add(&mut self, stack: &[u32], figures: [u64; 4], scale: impl Fn(u64, u64) -> (u64, u64)) {
+        let [count, bytes, all_count, all_bytes] = figures;
+        self.samples = self.samples.saturating_add(count);
+        let (live_count, live_bytes) = scale(count, bytes);
+        let (allocated_count, allocated_bytes) = scale(all_count, all_bytes);
+        let site = ProfileSite {
+            live_count,
+            live_bytes,
+            allocated_count,
+            allocated_bytes,
+            ..ProfileSite::default()
+        };
+        self.builder.add(stack, &site);
+    }
+
+    /// Live samples so far.
+    pub(crate) fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    pub(crate) fn note(&mut self, note: String) {
+        self.builder.profile().notes.push(note);
+    }
+
+    pub(crate) fn finish(mut self, interval: u64, cut: Option<Cut>) -> Parsed {
+        self.builder.profile().sampling.interval_bytes = interval;
+        self.builder.profile().sampling.samples = self.samples;
+        self.builder.finish(self.mappings, cut)
+    }
+}
+
+/// `n: n [n: n]`: live blocks and bytes, allocated blocks and bytes.
+pub(crate) fn four(text: &str) -> Option<[u64; 4]> {
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).filter(|word| !word.is_empty());
+    let mut next = || numbers.next()?.parse().ok();
+    let four = [next()?, next()?, next()?, next()?];
+    text.trim_end().ends_with(']').then_some(four)
+}
 
 /// The mappings of files in `text`; other lines are passed over. Layout: proc(5), `/proc/pid/maps`.
 pub(crate) fn mappings(text: &str) -> Vec<Mapping> {
@@ -30,13 +123,6 @@ pub(crate) fn module(mappings: &[Mapping], address: u64) -> Option<&str> {
     let next = mappings.partition_point(|mapping| mapping.start <= address);
     let mapping = mappings.get(next.checked_sub(1)?)?;
     (address < mapping.end).then_some(mapping.path.as_str())
-}
-
-/// A stack of return addresses as the readers of addresses give it: each one byte back, into the call it returns from.
-pub(crate) fn call_sites(text: &str) -> Option<Vec<u64>> {
-    text.split_ascii_whitespace()
-        .map(|word| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok()?.checked_sub(1))
-        .collect()
 }
 
 /// What a sampled figure stands for: of blocks of mean size s sampled each `interval` bytes by a Poisson process, one is seen

@@ -51,6 +51,43 @@ pub fn unwrap(bytes: &[u8], limit: u64) -> Result<(Cow<'_, [u8]>, Option<Cut>), 
     }
 }
 
+/// `input` without its gzip or zstd wrapping, piece by piece; as it is where it has none. Reading on beyond `limit` bytes is
+/// an error, so that a bomb ends.
+///
+/// # Errors
+/// Its first bytes can't be read, or its wrapping is damaged there.
+pub fn unwrapped<'a>(mut input: impl Read + 'a, limit: u64) -> std::io::Result<Box<dyn Read + 'a>> {
+    let mut head = Vec::new();
+    input.by_ref().take(4).read_to_end(&mut head)?;
+    let kind = wrapping(&head);
+    let whole = std::io::Cursor::new(head).chain(input);
+    let inner: Box<dyn Read + 'a> = match kind {
+        None => return Ok(Box::new(whole)),
+        Some(Wrapping::Gzip) => Box::new(flate2::read::MultiGzDecoder::new(whole)),
+        Some(Wrapping::Zstd) => {
+            let mut decoder = zstd::Decoder::new(whole)?;
+            decoder.window_log_max(27)?;
+            Box::new(decoder)
+        }
+    };
+    Ok(Box::new(Limited { inner, left: limit }))
+}
+
+struct Limited<'a> {
+    inner: Box<dyn Read + 'a>,
+    left: u64,
+}
+
+impl Read for Limited<'_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(into)?;
+        self.left = self.left.checked_sub(count as u64).ok_or_else(|| {
+            std::io::Error::other("it unfolds to more than is allowed; unfold it by hand if that is meant")
+        })?;
+        Ok(count)
+    }
+}
+
 fn read(format: &'static str, mut from: impl Read, limit: u64) -> Result<(Vec<u8>, Option<Cut>), Error> {
     let mut plain = Vec::new();
     let mut chunk = vec![0; 64 << 10];
@@ -102,5 +139,18 @@ mod tests {
             assert!(matches!(unwrap(&packed, 1 << 20), Err(Error::TooLarge { .. })));
         }
         assert_eq!(unwrap(b"plain", 1).unwrap().0.as_ref(), b"plain");
+    }
+
+    #[test]
+    fn piece_by_piece_it_is_the_same() {
+        let text: Vec<u8> = (0..200_000u32).flat_map(u32::to_le_bytes).collect();
+        for packed in [text.clone(), gzip(&text), zstd::encode_all(text.as_slice(), 3).unwrap()] {
+            let mut plain = Vec::new();
+            unwrapped(packed.as_slice(), 1 << 20).unwrap().read_to_end(&mut plain).unwrap();
+            assert_eq!(plain, text);
+        }
+        let refused =
+            unwrapped(gzip(&vec![0; 50 << 20]).as_slice(), 1 << 20).unwrap().read_to_end(&mut Vec::new());
+        assert!(refused.unwrap_err().to_string().contains("more than is allowed"));
     }
 }

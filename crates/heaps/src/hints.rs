@@ -3,7 +3,7 @@
 use crate::glibc::Sizes;
 use crate::{ContentHint, SizeClass};
 use cpp_demangle::Symbol;
-use offheap_linux::{Memory, Vma};
+use offheap_linux::{Memory, Vma, image_of};
 use std::collections::HashMap;
 
 /// The largest classes so many are looked into.
@@ -103,7 +103,7 @@ impl Vtables {
 
 /// Address, size and symbol of every vtable of the module at `path`, ascending.
 fn tables(memory: &Memory, path: &str) -> Option<Vec<(u64, u64, String)>> {
-    let first = memory.vmas().iter().find(|vma| vma.path == path)?;
+    let first = image_of(memory.vmas(), |vma| vma.path == path)?;
     let elf = memory.elf_at_wanted(first.start, |name| name.starts_with("_ZTV"))?;
     let bias = elf.load_bias(first.start);
     let mut tables: Vec<(u64, u64, String)> = elf

@@ -5,7 +5,7 @@
 //! before), and so do the tables through which libraries call it.
 
 use crate::glibc::Glibc;
-use offheap_linux::{Elf, Memory, PAGE, PageKind, Vma};
+use offheap_linux::{Elf, Memory, PAGE, PageKind, Vma, image_of};
 
 /// An allocator.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -125,8 +125,7 @@ fn modules(vmas: &[Vma]) -> Vec<Module> {
     let mut modules: Vec<Module> = Vec::new();
     for vma in vmas.iter().filter(|vma| vma.exec && vma.path.starts_with('/')) {
         if modules.iter().all(|module| module.path != vma.path) {
-            let start =
-                vmas.iter().find(|other| other.path == vma.path).map_or(vma.start, |first| first.start);
+            let start = image_of(vmas, |other| other.path == vma.path).map_or(vma.start, |first| first.start);
             modules.push(Module { path: vma.path.clone(), start });
         }
     }

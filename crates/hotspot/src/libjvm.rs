@@ -1,7 +1,7 @@
 //! libjvm in a process: where it is mapped and where its symbols are.
 
 use crate::Error;
-use offheap_linux::{Elf, Memory, Process, Vma};
+use offheap_linux::{Elf, Memory, Process, Vma, image_of};
 use std::collections::HashMap;
 
 /// The statics that vmStructs doesn't name but `.symtab` does, as they are mangled. A build without `.symtab` lacks them; then
@@ -77,23 +77,23 @@ impl Libjvm {
     pub(crate) fn find(process: &Process, memory: &Memory) -> Result<Libjvm, Error> {
         let pid = process.pid();
         let vmas = memory.vmas();
-        let named = |name: &str| vmas.iter().find(|vma| vma.path.rsplit('/').next() == Some(name));
+        let named = |name: &str| image_of(vmas, |vma| vma.path.rsplit('/').next() == Some(name));
         // OpenJ9 has a libjvm.so too, which only passes calls on.
         if vmas.iter().any(|vma| is_openj9(&vma.path)) {
             return Err(Error::OpenJ9 { pid });
         }
         if let Some(vma) = named("libjvm.so") {
             return match memory.elf_at_wanted(vma.start, is_wanted) {
-                Some(elf) => Ok(Self::new(vma, vmas, &elf)),
+                Some(elf) => Ok(Self::new(vma, memory, &elf)),
                 None => Err(Error::LibjvmUnreadable { pid, path: vma.path.clone(), deleted: vma.deleted }),
             };
         }
         let exe = process.exe()?;
-        let Some(vma) = vmas.iter().find(|vma| vma.path == exe) else { return Err(Error::NotJvm { pid }) };
+        let Some(vma) = image_of(vmas, |vma| vma.path == exe) else { return Err(Error::NotJvm { pid }) };
         let native_image = |name: &str| name.starts_with("__svm_") || name == "graal_create_isolate";
         match memory.elf_at_wanted(vma.start, |name| is_wanted(name) || native_image(name)) {
             // A launcher that libjvm is linked into.
-            Some(elf) if elf.symbol("gHotSpotVMStructs").is_some() => Ok(Self::new(vma, vmas, &elf)),
+            Some(elf) if elf.symbol("gHotSpotVMStructs").is_some() => Ok(Self::new(vma, memory, &elf)),
             Some(elf)
                 if elf.section(".svm_heap").is_some()
                     || elf.symbols().any(|(name, _)| native_image(name)) =>
@@ -104,11 +104,16 @@ impl Libjvm {
         }
     }
 
-    fn new(first: &Vma, vmas: &[Vma], elf: &Elf) -> Libjvm {
+    fn new(first: &Vma, memory: &Memory, elf: &Elf) -> Libjvm {
         let bias = elf.load_bias(first.start);
-        let end = vmas
+        let image = memory.image_bytes_at(first.start).unwrap_or(u64::MAX);
+        let behind = first.start..first.start.saturating_add(image);
+        let end = memory
+            .vmas()
             .iter()
-            .filter(|vma| vma.inode == first.inode && vma.device == first.device)
+            .filter(|vma| {
+                vma.inode == first.inode && vma.device == first.device && behind.contains(&vma.start)
+            })
             .map(|vma| vma.end)
             .max()
             .unwrap_or(first.end);

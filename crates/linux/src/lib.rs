@@ -17,7 +17,7 @@ mod users;
 pub use cgroup::{Cgroup, parse_cgroup_file, parse_mountinfo};
 pub use elf::{Elf, Symbol};
 pub use error::Error;
-pub use maps::{Vma, parse_smaps};
+pub use maps::{Vma, image_of, parse_smaps};
 pub use memory::{Memory, ReadError};
 pub use pagemap::{PageKind, Pagemap, Run};
 pub use process::{Process, Stat, Status};

@@ -75,6 +75,22 @@ pub(crate) fn find(vmas: &[Vma], address: u64) -> Option<&Vma> {
     vmas.get(after).filter(|vma| vma.contains(address))
 }
 
+/// Where the loaded image of a module begins: the mapping of the file's first bytes that lies next below its code. A
+/// profiler, our own agent too, may have mapped parts of the same file once more, anywhere, to read them; those have no code.
+/// The first mapping that `is` wanted where none of them has code.
+pub fn image_of(vmas: &[Vma], is: impl Fn(&Vma) -> bool) -> Option<&Vma> {
+    let Some(code) = vmas.iter().position(|vma| vma.exec && is(vma)) else {
+        return vmas.iter().find(|vma| is(vma));
+    };
+    let file = |vma: &Vma| (vma.device, vma.inode);
+    let wanted = file(vmas.get(code)?);
+    vmas.get(..=code)?
+        .iter()
+        .rev()
+        .find(|vma| vma.offset == 0 && file(vma) == wanted)
+        .or_else(|| vmas.get(code))
+}
+
 /// Reads the text of `maps` or `smaps`. Lines that are neither a mapping nor a known figure are passed over, so a newer
 /// kernel's additions do no harm.
 pub fn parse_smaps(text: &[u8]) -> Vec<Vma> {
@@ -196,6 +212,22 @@ VmFlags: rd wr mr mw me ac sd
 9000-a000 ---p 00000000 00:00 0 
 ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]
 ";
+
+    #[test]
+    fn an_image_begins_below_its_code() {
+        let vmas = parse_smaps(
+            b"1000-2000 r--p 00000000 08:01 7 /lib/libx.so\n\
+              3000-4000 r--p 00003000 08:01 7 /lib/libx.so\n\
+              5000-6000 r--p 00000000 08:01 7 /lib/libx.so\n\
+              6000-7000 r-xp 00001000 08:01 7 /lib/libx.so\n\
+              7000-8000 rw-p 00002000 08:01 7 /lib/libx.so\n\
+              9000-a000 r--p 00001000 08:01 9 /usr/share/data\n",
+        );
+        let named = |name: &str| image_of(&vmas, |vma| vma.path.ends_with(name)).map(|vma| vma.start);
+        assert_eq!(named("libx.so"), Some(0x5000));
+        assert_eq!(named("data"), Some(0x9000));
+        assert_eq!(named("nothing"), None);
+    }
 
     #[test]
     fn a_mapping_keeps_its_name_and_figures() {

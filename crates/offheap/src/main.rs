@@ -1,8 +1,11 @@
 //! The `offheap` binary: one file a verb, glue only.
 
+mod code;
+mod doctor;
 mod instants;
 mod observe;
 mod output;
+mod procedure;
 mod profile;
 mod sampler;
 mod verbs;
@@ -31,6 +34,9 @@ enum Verb {
     Record(verbs::record::Arguments),
     Serve(verbs::serve::Arguments),
     Profile(verbs::profile::Arguments),
+    Trim(verbs::trim::Arguments),
+    Run(verbs::run::Arguments),
+    Doctor(verbs::doctor::Arguments),
     Mark(verbs::mark::Arguments),
     Diff(verbs::diff::Arguments),
     Jcmd(verbs::jcmd::Arguments),
@@ -61,6 +67,9 @@ fn main() -> ExitCode {
         Verb::Record(arguments) => verbs::record::run(&arguments),
         Verb::Serve(arguments) => verbs::serve::run(&arguments),
         Verb::Profile(arguments) => verbs::profile::run(&arguments),
+        Verb::Trim(arguments) => verbs::trim::run(&arguments),
+        Verb::Run(arguments) => verbs::run::run(&arguments),
+        Verb::Doctor(arguments) => verbs::doctor::run(&arguments),
         Verb::Mark(arguments) => verbs::mark::run(&arguments),
         Verb::Diff(arguments) => verbs::diff::run(&arguments),
         Verb::Jcmd(arguments) => verbs::jcmd::run(&arguments),

@@ -2,20 +2,17 @@
 
 use crate::instants;
 use crate::output::Progress;
+use crate::procedure::{Allowed, Found, Procedure, say};
 use crate::sampler::{Sampler, Stop};
 use offheap_collect::targets;
-use offheap_diagnose::{Evidence, diagnose};
-use offheap_model::units::{bytes, duration, parse_duration, rate};
-use offheap_model::{Snapshot, Status};
+use offheap_model::Snapshot;
+use offheap_model::units::{bytes, duration, parse_duration};
 use offheap_store::{Recording, is_recording};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Snapshots that statistics look at; more tell nothing more.
 const SNAPSHOTS: usize = 600;
-
-/// Seconds between two looks at how the verdict stands.
-const IMPRESSION: Duration = Duration::from_secs(5);
 
 /// What to look at and for how long.
 #[derive(Debug, clap::Args)]
@@ -41,39 +38,52 @@ pub struct Observed {
     pub snapshots: Vec<Snapshot>,
     /// Marks: when, and what.
     pub marks: Vec<(i64, String)>,
+    /// What the search for the code found.
+    pub found: Found,
     /// Why it ended early, if it did.
     pub ended: Option<String>,
 }
 
-/// Watches or reads.
+/// Watches or reads; a process only as far as it is `allowed`.
 ///
 /// # Errors
 /// No such target, no rights, no such recording.
-pub fn observe(arguments: &Arguments) -> anyhow::Result<Observed> {
+pub fn observe(arguments: &Arguments, allowed: Allowed) -> anyhow::Result<Observed> {
     let path = Path::new(&arguments.target);
-    if is_recording(path) {
-        let recording = Recording::open(path)?;
-        let target = instants::target(&recording, arguments.pid)?;
-        return Ok(Observed {
-            snapshots: recording.snapshots(target.id, i64::MIN..=i64::MAX, SNAPSHOTS)?,
-            marks: recording.marks()?.into_iter().map(|mark| (mark.time_ms, mark.text)).collect(),
-            ended: None,
-        });
-    }
-    watch(arguments)
+    if is_recording(path) { read(path, arguments.pid) } else { watch(arguments, allowed) }
 }
 
-fn watch(arguments: &Arguments) -> anyhow::Result<Observed> {
+/// What a recording has of one process; see [`instants::target`] for `pid`.
+///
+/// # Errors
+/// No such recording, no such process in it.
+pub fn read(path: &Path, pid: Option<i32>) -> anyhow::Result<Observed> {
+    let recording = Recording::open(path)?;
+    let target = instants::target(&recording, pid)?;
+    // Of profiles recorded along, the last one has the most to say; the others show what grew between two.
+    let instants = recording.profiles(target.id)?;
+    let profile = instants.last().map(|(_, profile)| profile.clone());
+    Ok(Observed {
+        snapshots: recording.snapshots(target.id, i64::MIN..=i64::MAX, SNAPSHOTS)?,
+        marks: recording.marks()?.into_iter().map(|mark| (mark.time_ms, mark.text)).collect(),
+        found: Found { profile, instants, no_code: None },
+        ended: None,
+    })
+}
+
+fn watch(arguments: &Arguments, allowed: Allowed) -> anyhow::Result<Observed> {
+    let pid = targets::resolve(&arguments.target)?;
+    let allowed = allowed.ask(&format!("process {pid}"));
     let stop = Stop::catch()?;
     let every =
         arguments.every.unwrap_or_else(|| (arguments.length / SNAPSHOTS as u32).max(Duration::from_secs(1)));
-    let mut sampler = Sampler::open(targets::resolve(&arguments.target)?, every)?;
-    let mut observed = Observed { snapshots: Vec::new(), marks: Vec::new(), ended: None };
+    let mut sampler = Sampler::open(pid, every)?;
+    let mut observed =
+        Observed { snapshots: Vec::new(), marks: Vec::new(), found: Found::default(), ended: None };
     let begun = Instant::now();
     let end = begun + arguments.length;
     let mut progress = Progress::new();
-    let mut impression = String::from("too early to say");
-    let mut looked = begun;
+    let mut procedure = Procedure::new(allowed, arguments.length);
     loop {
         match sampler.snapshot() {
             // Last words are no point of a series; the next look tells the end.
@@ -85,16 +95,18 @@ fn watch(arguments: &Arguments) -> anyhow::Result<Observed> {
             }
             Err(error) => return Err(error.into()),
         }
-        if progress.is_visible() && looked.elapsed() >= IMPRESSION {
-            looked = Instant::now();
-            impression = impression_of(&observed.snapshots);
+        let news = procedure.step(&observed.snapshots);
+        if !news.is_empty() {
+            progress.clear();
+            say(&news);
         }
         let rss = observed.snapshots.last().map_or(0, |snapshot| snapshot.memory.rss_bytes);
         progress.show(&format!(
-            "{} of {} · RSS {} · {impression} · Ctrl-C: verdict now",
+            "{} of {} · RSS {} · {} · Ctrl-C: verdict now",
             duration(begun.elapsed().as_secs_f64()),
             duration(arguments.length.as_secs_f64()),
             bytes(rss),
+            procedure.standing(),
         ));
         if stop.is_wanted() || sampler.due() > end {
             break;
@@ -104,15 +116,10 @@ fn watch(arguments: &Arguments) -> anyhow::Result<Observed> {
             break;
         }
     }
+    progress.show("reading the allocation sites");
+    let (found, news) = procedure.finish();
+    progress.clear();
+    say(&news);
+    observed.found = found;
     Ok(observed)
-}
-
-/// How the verdict stands, in a few words.
-fn impression_of(snapshots: &[Snapshot]) -> String {
-    let diagnosis = diagnose(&Evidence::of(snapshots));
-    let verdict = &diagnosis.verdict;
-    match verdict.status {
-        Status::Inconclusive => format!("so far {}", rate(diagnosis.rss.slope_bytes_per_s)),
-        status => format!("looks like {status}: {} ({:.0} %)", verdict.cause, verdict.confidence * 100.0),
-    }
 }

@@ -18,6 +18,21 @@ pub fn print(text: &str) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
+/// Writes `text` to standard error, where it doesn't mix with another program's output.
+pub fn print_beside(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// True where a terminal's Ctrl-C reaches this process and those it has started.
+pub fn is_foreground() -> bool {
+    let group = rustix::process::getpgrp();
+    let of = |terminal: std::os::fd::BorrowedFd<'_>| {
+        rustix::termios::tcgetpgrp(terminal).is_ok_and(|front| front == group)
+    };
+    use std::os::fd::AsFd;
+    of(std::io::stdin().as_fd()) || of(std::io::stderr().as_fd())
+}
+
 /// Writes `value` to standard output, indented for a person, in one line for a pipe.
 pub fn print_json(value: &serde_json::Value) {
     let text = if std::io::stdout().is_terminal() { format!("{value:#}\n") } else { format!("{value}\n") };
@@ -48,11 +63,6 @@ impl Progress {
     /// Nothing yet.
     pub fn new() -> Self {
         Progress { visible: std::io::stderr().is_terminal(), shown: false }
-    }
-
-    /// True where somebody sees it.
-    pub fn is_visible(&self) -> bool {
-        self.visible
     }
 
     /// Shows `text` in place of what was shown before.

@@ -221,3 +221,41 @@ fn what_can_not_be_done_is_said_before_anything_is() {
     }
     assert!(!common::mappings(program.pid()).contains("offheap_agent"), "nothing was loaded");
 }
+
+#[test]
+fn a_recording_has_the_last_picture_of_a_killed_jvm() {
+    let folder = tempfile::tempdir().unwrap();
+    for jdk in tried() {
+        let mut program = start(jdk);
+        let file = folder.path().join(format!("{}.offheap", jdk.feature));
+        let file = file.to_str().unwrap();
+        let child = Command::new(offheap_testkit::offheap())
+            .args(["record", &program.pid().to_string(), "-o", file, "--every", "500ms"])
+            .args(["--profile", "--interval", "1k"])
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        while !common::mappings(program.pid()).contains(".offheap-live-") {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let before = program.ask("?").parse::<u64>().unwrap();
+        std::thread::sleep(std::time::Duration::from_secs(5));
+        let kept = (program.ask("?").parse::<u64>().unwrap() - before) * 1000;
+        program.kill();
+        let output = child.wait_with_output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {error}", jdk.name);
+        let document = common::json(&["profile", "--from", file, "--json"]);
+        let sites = document["sites"].as_array().unwrap();
+        let of = |name: &str, figure: &str| -> u64 {
+            sites.iter().filter(|s| names(s).contains(&name)).filter_map(|s| s[figure].as_u64()).sum()
+        };
+        let live = of("Leak.keep", "live_bytes");
+        // It kept on between the begin and the count, and between the count and the kill.
+        assert!(live * 10 >= kept * 8 && live <= kept * 3, "{}: {live} of {kept}", jdk.name);
+        assert_eq!(of("take_a_block", "live_bytes"), live, "{}: native names", jdk.name);
+        assert!(sites[0]["slope_bytes_per_s"].as_f64().unwrap() > 0.0, "{}", jdk.name);
+    }
+    let output = offheap(&["profile", "--from", "/no/such/file"]);
+    assert_eq!(output.status.code(), Some(2));
+}

@@ -14,6 +14,9 @@ const FIGURES: usize = 24;
 /// Snapshots between two rounds of thinning.
 const THIN_EVERY: u64 = 120;
 
+/// Profiles kept of one target; each tells all since its begin.
+const PROFILES: i64 = 32;
+
 /// Seconds that keep every snapshot, to begin with; less when the file gets too large.
 const FULL_S: i64 = 3600;
 
@@ -220,7 +223,7 @@ impl Recorder {
             .map_err(|source| Error::from_sqlite(&self.path, source))
     }
 
-    /// Writes a profile of the target of `snapshot`.
+    /// Writes a profile of the target of `snapshot`. Of many, some go: what stays is spread over the whole time.
     ///
     /// # Errors
     /// As [`Recorder::append`].
@@ -234,6 +237,20 @@ impl Recorder {
                 "INSERT INTO profile (target_id, time_ms, body) VALUES (?1, ?2, ?3)",
                 params![id, time_ms, body],
             )?;
+            let count: i64 =
+                transaction
+                    .query_row("SELECT count(*) FROM profile WHERE target_id = ?1", [id], |row| row.get(0))?;
+            if count > PROFILES {
+                // The one that stands closest between its neighbours; the first and the last have but one.
+                transaction.execute(
+                    "DELETE FROM profile WHERE id = (
+                         SELECT id FROM (
+                             SELECT id, lead(time_ms) OVER times - lag(time_ms) OVER times AS gap
+                             FROM profile WHERE target_id = ?1 WINDOW times AS (ORDER BY time_ms, id)
+                         ) WHERE gap IS NOT NULL ORDER BY gap, id LIMIT 1)",
+                    [id],
+                )?;
+            }
             transaction.commit()
         };
         write(self).map_err(|source| Error::from_sqlite(&self.path, source))

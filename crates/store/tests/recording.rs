@@ -60,6 +60,25 @@ fn people_can_query_it() {
 }
 
 #[test]
+fn of_many_profiles_some_stay_spread_over_the_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.offheap");
+    let mut writer = recorder(&path);
+    writer.append(&snapshot(0, 7)).unwrap();
+    for minute in 0..500 {
+        let profile = offheap_model::Profile { seconds: minute as f64, ..Default::default() };
+        writer.profile(&snapshot(0, 7), minute, &profile).unwrap();
+    }
+    let reader = Recording::open(&path).unwrap();
+    let target = reader.targets().unwrap()[0].id;
+    let profiles = reader.profiles(target).unwrap();
+    let times: Vec<i64> = profiles.iter().map(|(time, _)| *time).collect();
+    assert_eq!((times.len(), times.first(), times.last()), (32, Some(&0), Some(&499)), "{times:?}");
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] <= 40), "{times:?}");
+    assert!(profiles.iter().all(|(time, profile)| profile.seconds == *time as f64));
+}
+
+#[test]
 fn a_day_at_one_a_second_stays_small_and_keeps_its_slope() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("day.offheap");

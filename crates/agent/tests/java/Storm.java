@@ -6,10 +6,13 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.zip.Deflater;
 
-/** A JVM under every kind of weather for as many rounds as asked: prints "SURVIVED". */
+/** A JVM under every kind of weather for as many tenths of a second as asked: prints "SURVIVED". */
 public class Storm {
     static native void leak(int bytes);
     public static native void churn(int blocks);
+    static native boolean plugin(String path);
+    static native boolean fork();
+    static native void signal();
 
     /** Loaded again and again by loaders that are then forgotten: its metadata comes and goes. */
     public static class Fleeting {
@@ -71,7 +74,18 @@ public class Storm {
             Thread.sleep(200);
         }));
         threads.add(start(() -> { new ProcessBuilder("true").start().waitFor(); Thread.sleep(20); }));
-        for (int i = 0; i < rounds; i++) { Thread.sleep(100); if (i % 10 == 0) System.gc(); if (failure != null) break; }
+        threads.add(start(() -> {
+            if (!plugin(args[1])) throw new IllegalStateException("dlopen");
+            Thread.sleep(1);
+        }));
+        threads.add(start(() -> {
+            if (!fork()) throw new IllegalStateException("fork");
+            signal();
+            Thread.sleep(5);
+        }));
+        long end = System.nanoTime() + rounds * 100_000_000L;
+        // By the clock: on a busy machine a round can take seconds.
+        while (System.nanoTime() < end && failure == null) { Thread.sleep(1000); System.gc(); }
         done = true;
         for (Thread t : threads) t.join();
         if (failure != null && !(failure instanceof OutOfMemoryError)) throw failure;

@@ -23,14 +23,46 @@
 //! *In process 4711, memory from Unsafe or FFM (NMT Other beyond java.nio.Bits) grew steadily over 1 min (61 snapshots)…*
 
 use super::Rule;
+use super::native_malloc_growth::rest_growth;
 use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
 use crate::growth::Freed;
 use crate::series::Key;
+use crate::sites;
 use offheap_model::{Domain, Finding};
 
 /// See the page.
 pub struct DirectMemoryUncounted;
+
+/// What to do, where no library's advice is known.
+const FIX: [&str; 3] = [
+    "Unsafe: bound the cache and freeMemory() what it evicts",
+    "java.lang.foreign: close the Arena (try-with-resources), or use Arena.ofAuto()",
+    "Netty without cleaner, Arrow: release() or close(); -Dio.netty.maxDirectMemory bounds it",
+];
+
+impl DirectMemoryUncounted {
+    /// Without NMT the C heap's growth is all that is known; the agent's stacks tell that it is `Unsafe.allocateMemory`.
+    fn by_its_code(&self, evidence: &Evidence<'_>) -> Option<Finding> {
+        let origin =
+            sites::best(evidence, Domain::Malloc).filter(|origin| origin.domain == Domain::DirectMemory)?;
+        let subject = Subject {
+            what: "memory from Unsafe or java.lang.foreign, which java.nio.Bits does not count",
+            meaning: "Nobody frees it: neither freeMemory() nor close() is called.",
+            source: "walk of the C heap and the agent's live table",
+        };
+        let growth = rest_growth(evidence)?;
+        let draft = Draft::of_growth(self.id(), evidence, Domain::DirectMemory, &growth, &subject)?
+            .also(&format!("Most of what stays is allocated by {}.", origin.words()))
+            .saw(sites::age_words(&origin), "the agent's live table")
+            .fix(origin.library.map(|library| format!("{}: {}", library.name, library.advice)))
+            .fix(FIX)
+            .confirm([format!("offheap diagnose {} again after the fix, with --compare", evidence.pid())]);
+        let mut finding = draft.finish();
+        finding.site = Some(sites::site(origin));
+        Some(finding)
+    }
+}
 
 impl Rule for DirectMemoryUncounted {
     fn id(&self) -> &'static str {
@@ -42,7 +74,9 @@ impl Rule for DirectMemoryUncounted {
         if jvm.feature == 8 {
             return None;
         }
-        let other = evidence.series(&Key::NmtMalloc("Other".to_owned()))?;
+        let Some(other) = evidence.series(&Key::NmtMalloc("Other".to_owned())) else {
+            return self.by_its_code(evidence);
+        };
         let rest = match evidence.series(&Key::DirectReserved) {
             Some(counted) => other.without(counted, 1.0),
             None => other.without(other, 0.0),
@@ -54,11 +88,7 @@ impl Rule for DirectMemoryUncounted {
             source: "NMT counters and java.nio.Bits",
         };
         let draft = Draft::of_growth(self.id(), evidence, Domain::DirectMemory, &growth, &subject)?
-            .fix([
-                "Unsafe: bound the cache and freeMemory() what it evicts",
-                "java.lang.foreign: close the Arena (try-with-resources), or use Arena.ofAuto()",
-                "Netty without cleaner, Arrow: release() or close(); -Dio.netty.maxDirectMemory bounds it",
-            ])
+            .fix(FIX)
             .confirm([
                 format!(
                     "jcmd {0} VM.native_memory baseline, later jcmd {0} VM.native_memory summary.diff: Other",

@@ -40,11 +40,11 @@ impl Rule for MappedFiles {
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding> {
         let last = evidence.last()?;
         let least = evidence.material();
-        let resident = evidence.growth(&Key::Domain(Domain::MappedFiles), Freed::ByProgramMostly, least)?;
+        let resident = evidence.growth(&Key::Domain(Domain::MappedFiles), Freed::ByCollector, least)?;
         if !resident.grew() {
             return None;
         }
-        let space = evidence.growth(&Key::FilesVirtual, Freed::ByProgramMostly, least)?;
+        let space = evidence.growth(&Key::FilesVirtual, Freed::ByCollector, least)?;
         let data = || last.files.iter().filter(|f| is_data(f.kind, &f.path));
         let deleted = total(data().filter(|f| f.deleted).map(|f| f.rss_bytes));
         let counts = format!(

@@ -113,13 +113,11 @@ impl Rule for NativeMallocGrowth {
 /// The growth of the C heap beyond what is accounted for otherwise.
 pub(super) fn rest_growth(evidence: &Evidence<'_>) -> Option<Growth> {
     match evidence.series(&Key::MallocRest) {
-        Some(rest) => {
-            Some(evidence.growth_of(&net(evidence, rest), Freed::ByProgramMostly, evidence.material()))
-        }
+        Some(rest) => Some(evidence.growth_of(&net(evidence, rest), Freed::ByCollector, evidence.material())),
         // Another allocator than glibc's: only its resident bytes are known.
         None => {
             let key = Key::Domain(domain(evidence.last()?));
-            evidence.growth(&key, Freed::ByProgramMostly, evidence.material())
+            evidence.growth(&key, Freed::ByCollector, evidence.material())
         }
     }
 }

@@ -37,7 +37,7 @@ impl Rule for NativeMmapGrowth {
 
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding> {
         let series = beside_the_heap(evidence, Domain::NativeMmap)?;
-        let growth = evidence.growth_of(&series, Freed::ByProgramMostly, evidence.material());
+        let growth = evidence.growth_of(&series, Freed::ByCollector, evidence.material());
         let source = evidence.source(Domain::NativeMmap);
         let subject = Subject {
             what: "anonymous maps of native code",

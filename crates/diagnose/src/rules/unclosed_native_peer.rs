@@ -36,7 +36,7 @@ use super::native_malloc_growth::{domain, rest_growth};
 use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
 use crate::sites;
-use offheap_model::Finding;
+use offheap_model::{Domain, Finding};
 
 /// See the page.
 pub struct UnclosedNativePeer;
@@ -48,7 +48,8 @@ impl Rule for UnclosedNativePeer {
 
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding> {
         let domain = domain(evidence.last()?);
-        let origin = sites::best(evidence, domain)?;
+        // Memory of Unsafe is direct memory, whichever library asked for it: direct-memory-uncounted speaks of that.
+        let origin = sites::best(evidence, domain).filter(|origin| origin.domain != Domain::DirectMemory)?;
         let library = origin.library?;
         let growth = rest_growth(evidence)?;
         let what = format!("native memory of {}", library.name);
@@ -57,7 +58,7 @@ impl Rule for UnclosedNativePeer {
             Subject { what: &what, meaning, source: "walk of the C heap and the agent's live table" };
         let draft = Draft::of_growth(self.id(), evidence, origin.domain, &growth, &subject)?
             .also(&format!("Most of what stays is allocated by {}.", origin.words()))
-            .saw(sites::age_words(origin.site), "the agent's live table")
+            .saw(sites::age_words(&origin), "the agent's live table")
             .fix([format!("{}: {}", library.name, library.advice)])
             .confirm([format!(
                 "jcmd {} GC.class_histogram, twice some minutes apart: a count that grows is held, one that does not was \

@@ -1,8 +1,8 @@
 //! Does growth slow down? A parabola tells with less data than slopes of parts.
 
-use super::{Point, correlation_time_of_residuals};
+use super::{Point, correlation_time_of_residuals, robust_deviation};
 
-/// The slope at both ends of the least-squares parabola through a series.
+/// The slope at both ends of the parabola through a series.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Curvature {
     /// Slope at the first point.
@@ -13,9 +13,40 @@ pub struct Curvature {
     pub error: f64,
 }
 
+/// Residuals beyond so many robust deviations are something that came and went…
+const TRANSIENT: f64 = 3.5;
+/// …if they are no more than this share of the points.
+const TRANSIENT_SHARE: f64 = 0.2;
+
+/// How often they are looked for.
+const ROUNDS: usize = 3;
+
 impl Curvature {
-    /// The parabola through `points`; `None` below five points or when all are at one instant.
+    /// The parabola through `points`, a few that stick out of it left out; `None` below five points or when all are at one
+    /// instant.
     pub fn of(points: &[Point]) -> Option<Curvature> {
+        let mut points = points.to_vec();
+        let fewest = points.len() as f64 * (1.0 - TRANSIENT_SHARE);
+        // Each time the fit is pulled less by what sticks out, and more of it shows.
+        for _ in 0..ROUNDS {
+            let (_, residuals) = Curvature::fit(&points)?;
+            let limit = TRANSIENT * robust_deviation(&residuals);
+            let rest: Vec<Point> = points
+                .iter()
+                .zip(&residuals)
+                .filter(|(_, residual)| residual.abs() <= limit)
+                .map(|(point, _)| *point)
+                .collect();
+            if rest.len() == points.len() || (rest.len() as f64) < fewest {
+                break;
+            }
+            points = rest;
+        }
+        Curvature::fit(&points).map(|(curvature, _)| curvature)
+    }
+
+    /// The least-squares parabola, and what is left of the points beside it.
+    fn fit(points: &[Point]) -> Option<(Curvature, Vec<f64>)> {
         let n = points.len();
         let (first, last) = (points.first()?, points.last()?);
         let half = (last.t - first.t) / 2.0;
@@ -51,11 +82,12 @@ impl Curvature {
         let correlated = correlation_time_of_residuals(&residuals, points).sqrt();
         // d/dx of the fit is linear + square·(2x − r); divided by `half` it is per second.
         let slope_at = |x: f64| (linear + square * (2.0 * x - r)) / half;
-        Some(Curvature {
+        let curvature = Curvature {
             start_per_s: slope_at(-1.0),
             end_per_s: slope_at(1.0),
             error: 4.0 * deviation / b_energy.sqrt() * correlated / half,
-        })
+        };
+        Some((curvature, residuals))
     }
 
     /// By how many standard errors growth is faster at the start than at the end.

@@ -10,6 +10,7 @@ mod curvature;
 mod mann_kendall;
 mod normal;
 mod sawtooth;
+mod staircase;
 mod theil_sen;
 mod trend;
 
@@ -20,6 +21,7 @@ pub use curvature::Curvature;
 pub use mann_kendall::{MannKendall, mann_kendall};
 pub use normal::normal_tail;
 pub use sawtooth::{drawdown, troughs};
+pub use staircase::staircase;
 pub use theil_sen::{Slope, theil_sen};
 pub(crate) use trend::MIN_POINTS;
 pub use trend::{Shape, Trend, time_needed};

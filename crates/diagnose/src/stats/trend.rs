@@ -1,8 +1,8 @@
 //! What one series does over the window: its slope, and the shape of its growth.
 
 use super::{
-    Blocks, Curvature, Point, Slope, correlation_time, drawdown, mann_kendall, robust_deviation, theil_sen,
-    thin, troughs,
+    Blocks, Curvature, Point, Slope, correlation_time, drawdown, mann_kendall, robust_deviation, staircase,
+    theil_sen, thin, troughs,
 };
 
 /// The shape of a series' growth over the window.
@@ -14,7 +14,7 @@ pub enum Shape {
     Flat,
     /// Grows in nearly every part of the window, as fast at its end as before.
     Steady,
-    /// Comes and goes in teeth whose floors rise.
+    /// Comes and goes in teeth, or goes up in steps, whose floors rise.
     RisingFloor,
     /// Grows, but ever more slowly: a cache that fills, a warm-up that ends.
     Slowing,
@@ -78,6 +78,8 @@ const STRAIGHT: f64 = 0.6;
 /// …and as straight as this if only the first third or less is left out: a saturating curve that passes then would take
 /// more than three windows to fill, which no window of this length can tell from a line.
 const VERY_STRAIGHT: f64 = 0.8;
+/// …and bent neither way by more than this if what came before was faster: the second half of a logarithm has 0.5.
+const STRAIGHT_AFTER_FASTER: f64 = 0.7;
 /// Slopes this near to each other are the same.
 const SAME: f64 = 0.15;
 /// Windows shorter than this, and tails, see only the beginning of what fills slowly.
@@ -146,7 +148,7 @@ impl Trend {
                 return Shape::Steady;
             }
         }
-        if let Some((floor, consistency)) = rising_floor(points) {
+        if let Some((floor, consistency)) = rising_floor(points).or_else(|| rising_steps(points)) {
             self.lasting = floor;
             self.consistency = consistency;
             return Shape::RisingFloor;
@@ -293,13 +295,19 @@ fn own_phase(points: &[Point], whole: &Part, share: f64) -> Option<Part> {
     let another_regime = head >= REGIME * s || (-0.3 * s..=s / REGIME).contains(&head);
     // Or it is no phase of its own, and what came before was the same growth with something coming and going on top.
     let same_growth = (whole.slope.per_s - s).abs() <= SAME * s && whole.tau > 2.0 * TAU_REAL;
-    let mostly_straight = (share < 0.4 && head > 0.0 || same_growth) && tail.straightness() >= VERY_STRAIGHT;
+    let straightness = tail.straightness();
+    let straight_enough = if head > s {
+        (STRAIGHT_AFTER_FASTER..=1.0 / STRAIGHT_AFTER_FASTER).contains(&straightness)
+    } else {
+        straightness >= STRAIGHT
+    };
+    let mostly_straight = (share < 0.4 && head > 0.0 || same_growth) && straightness >= VERY_STRAIGHT;
     let straight = !tail.too_short()
         && tail.seconds >= TAIL_S
         && tail.grows()
         && tail.lasts()
         && !tail.slows()
-        && tail.straightness() >= STRAIGHT;
+        && straight_enough;
     let fell = drawdown(points) > 0.5 * tail.growth();
     (straight && (another_regime || mostly_straight) && !fell).then_some(tail)
 }
@@ -320,6 +328,16 @@ fn rising_floor(points: &[Point]) -> Option<(Slope, f64)> {
         && blocks.last_rate(half) >= STRAIGHT * blocks.mean_rate();
     let slope = theil_sen(&floors, 1.0);
     (rising && slope.ci95[0] > 0.0).then(|| (slope, blocks.t()))
+}
+
+/// The slope of a staircase: its treads are floors.
+fn rising_steps(points: &[Point]) -> Option<(Slope, f64)> {
+    let treads = staircase(points)?;
+    let rates: Vec<f64> =
+        treads.iter().zip(treads.iter().skip(1)).map(|(a, b)| (b.v - a.v) / (b.t - a.t).max(1e-9)).collect();
+    let slope = theil_sen(&treads, 1.0);
+    let blocks = Blocks { medians: treads, rates };
+    (slope.ci95[0] > 0.0).then(|| (slope, blocks.t()))
 }
 
 /// The end of the window where growth has stopped: the last quarter, or eighth, grows at less than a sixth of the mean rate,
@@ -372,6 +390,12 @@ mod tests {
     fn teeth_are_flat_and_rising_floors_rise() {
         assert_eq!(shape(|t| 5.0 * (t % 13.0)), Shape::Flat);
         assert_eq!(shape(|t| 5.0 * (t % 11.0) + 0.7 * t), Shape::RisingFloor);
+    }
+
+    #[test]
+    fn a_tread_of_a_staircase_is_not_its_end() {
+        assert_eq!(shape(|t| 10.0 * (t / 11.0).floor()), Shape::RisingFloor);
+        assert_eq!(shape(|t| 10.0 * (t.min(44.0) / 11.0).floor()), Shape::Ended);
     }
 
     #[test]

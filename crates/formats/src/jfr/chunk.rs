@@ -8,7 +8,7 @@ use crate::bytes::Bytes;
 use std::collections::HashMap;
 
 /// Bytes of the header.
-const HEADER: usize = 68;
+pub(super) const HEADER: usize = 68;
 
 /// How deep structures may nest in each other.
 const DEEPEST: usize = 8;
@@ -23,6 +23,12 @@ pub(super) struct Chunk<'a> {
     pub(super) classes: HashMap<u64, Class>,
     /// Class → key → value.
     pools: HashMap<u64, HashMap<u64, Value>>,
+}
+
+/// The length of the chunk that begins with `header` (68 bytes); `None` while it is being written.
+pub(super) fn length(header: &[u8]) -> Option<u64> {
+    let eight = header.get(8..16)?.try_into().ok()?;
+    Some(u64::from_be_bytes(eight)).filter(|length| *length >= HEADER as u64)
 }
 
 impl<'a> Chunk<'a> {
@@ -59,16 +65,12 @@ impl<'a> Chunk<'a> {
         Ok(chunk)
     }
 
-    pub(super) fn size(&self) -> usize {
-        self.size
-    }
-
     /// Walks over all events once for metadata and constant pools: their offsets in the header are only right in a finished
     /// chunk, their places in the file always are.
     fn tables(&mut self) {
         let mut pools = Vec::new();
         let mut classes = None;
-        self.walk(|kind, body| match kind {
+        self.walk(|_, kind, body| match kind {
             0 => classes = metadata::read(&mut Bytes::new(body)).or(classes.take()),
             1 => pools.push(body),
             _ => {}
@@ -80,33 +82,39 @@ impl<'a> Chunk<'a> {
         }
     }
 
-    /// Every event's type and what follows it; where it stopped before the chunk's end, with what.
-    fn walk(&self, mut each: impl FnMut(u64, &'a [u8])) -> Option<(usize, String)> {
-        let mut bytes = Bytes::new(self.bytes);
-        bytes.take(HEADER)?;
-        while !bytes.is_empty() {
-            let at = bytes.at();
-            let event = value::number(&mut bytes).and_then(|size| {
-                let length = usize::try_from(size).ok()?.checked_sub(bytes.at() - at)?;
-                let mut body = Bytes::new(bytes.take(length)?);
-                let kind = value::number(&mut body)?;
-                Some((kind, body.rest()))
-            });
-            let Some((kind, body)) = event else {
+    /// The type of the event at `at` and what follows it, and where the next one begins.
+    fn event(&self, at: usize) -> Option<(u64, &'a [u8], usize)> {
+        let mut bytes = Bytes::new(self.bytes.get(at..)?);
+        let size = usize::try_from(value::number(&mut bytes)?).ok()?;
+        let length = size.checked_sub(bytes.at())?;
+        let mut body = Bytes::new(bytes.take(length)?);
+        let kind = value::number(&mut body)?;
+        Some((kind, body.rest(), at + size))
+    }
+
+    /// The type of the event at `at`, an offset that [`events`](Self::events) gave, and what follows it.
+    pub(super) fn event_at(&self, at: usize) -> Option<(u64, &'a [u8])> {
+        self.event(at).map(|(kind, body, _)| (kind, body))
+    }
+
+    /// Every event's offset, type and what follows it; where it stopped before the chunk's end, with what.
+    fn walk(&self, mut each: impl FnMut(usize, u64, &'a [u8])) -> Option<(usize, String)> {
+        let mut at = HEADER;
+        while at < self.bytes.len() {
+            let Some((kind, body, next)) = self.event(at) else {
                 return Some((at, "an event".to_owned()));
             };
-            each(kind, body);
+            each(at, kind, body);
+            at = next;
         }
         (!self.whole).then(|| (self.size, "a chunk that was still being written".to_owned()))
     }
 
-    /// Every event of a known class; where it stopped, as [`walk`](Self::walk).
-    pub(super) fn events(&self, mut each: impl FnMut(&Class, &[u8])) -> Option<(usize, String)> {
-        self.walk(|kind, body| {
-            if kind > 1
-                && let Some(class) = self.classes.get(&kind)
-            {
-                each(class, body);
+    /// Every event but metadata and constants; where it stopped, as [`walk`](Self::walk).
+    pub(super) fn events(&self, mut each: impl FnMut(usize, u64, &[u8])) -> Option<(usize, String)> {
+        self.walk(|at, kind, body| {
+            if kind > 1 {
+                each(at, kind, body);
             }
         })
     }

@@ -5,85 +5,173 @@ use super::metadata::{Class, Kind};
 use super::{frames, value};
 use crate::Builder;
 use crate::bytes::Bytes;
+use foldhash::fast::RandomState;
 use offheap_model::ProfileSite;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-/// An event, in ticks. `size` is `None` for a free.
-pub(super) struct Event {
+/// What a field of an event is for.
+#[derive(Clone, Copy)]
+enum Role {
+    Time,
+    Address,
+    Size,
+    Stack,
+    Other,
+}
+
+/// Where the fields of an event are: there may be tens of millions of events, so names are looked at once a chunk.
+struct Layout {
+    roles: Vec<Role>,
+    /// The pool of the stack traces.
+    pool: u64,
+}
+
+impl Layout {
+    /// Of `class`, as far as its fields are numbers and constants.
+    fn of(class: &Class) -> Layout {
+        let mut pool = 0;
+        let plain = |field: &&super::metadata::Field| {
+            !field.is_array && (field.is_constant || field.kind == Kind::Number)
+        };
+        let fields = class.fields.iter().take_while(plain);
+        let roles = fields
+            .map(|field| match field.name.as_str() {
+                "startTime" => Role::Time,
+                "address" => Role::Address,
+                "size" => Role::Size,
+                "stackTrace" => {
+                    pool = field.class;
+                    Role::Stack
+                }
+                _ => Role::Other,
+            })
+            .collect();
+        Layout { roles, pool }
+    }
+
+    fn read(&self, body: &[u8]) -> Option<Event> {
+        let mut bytes = Bytes::new(body);
+        let mut event = Event::default();
+        for role in &self.roles {
+            let number = value::number(&mut bytes)?;
+            match role {
+                Role::Time => event.time = number as i64,
+                Role::Address => event.address = number,
+                Role::Size => event.size = number,
+                Role::Stack => event.stack = number,
+                Role::Other => {}
+            }
+        }
+        (event.address != 0).then_some(event)
+    }
+}
+
+/// An event; its time in ticks.
+#[derive(Default)]
+struct Event {
     time: i64,
     address: u64,
-    size: Option<u64>,
-    /// Pool and key of its stack trace.
-    stack: (u64, u64),
+    size: u64,
+    /// Key of its stack trace.
+    stack: u64,
 }
 
-pub(super) fn malloc(class: &Class, body: &[u8]) -> Option<Event> {
-    let event = event(class, body)?;
-    event.size.is_some().then_some(event)
+/// The events of a chunk in the order of the file: their time, and where they are. Read again when their turn comes, which
+/// is cheaper than to keep them.
+#[derive(Default)]
+pub(super) struct Events {
+    order: Vec<(i64, u32)>,
 }
 
-pub(super) fn free(class: &Class, body: &[u8]) -> Option<Event> {
-    Some(Event { size: None, ..event(class, body)? })
-}
-
-/// There may be tens of millions of these: read without an allocation. Their fields are numbers and constants only.
-fn event(class: &Class, body: &[u8]) -> Option<Event> {
-    let mut bytes = Bytes::new(body);
-    let mut event = Event { time: 0, address: 0, size: None, stack: (0, 0) };
-    for field in &class.fields {
-        if field.is_array || !(field.is_constant || field.kind == Kind::Number) {
-            break;
-        }
-        let number = value::number(&mut bytes)?;
-        match field.name.as_str() {
-            "startTime" => event.time = number as i64,
-            "address" => event.address = number,
-            "size" => event.size = Some(number),
-            "stackTrace" => event.stack = (field.class, number),
-            _ => {}
-        }
+impl Events {
+    pub(super) fn clear(&mut self) {
+        self.order.clear();
     }
-    (event.address != 0).then_some(event)
+}
+
+/// The two classes of events, by their numbers in a chunk.
+pub(super) struct Classes {
+    malloc: Option<(u64, Layout)>,
+    free: Option<(u64, Layout)>,
+}
+
+impl Classes {
+    pub(super) fn of(chunk: &Chunk<'_>) -> Classes {
+        let find = |name: &str| {
+            let (id, class) = chunk.classes.iter().find(|(_, class)| class.name == name)?;
+            Some((*id, Layout::of(class)))
+        };
+        Classes { malloc: find("profiler.Malloc"), free: find("profiler.Free") }
+    }
+
+    /// How events of class `kind` are laid out, and whether they are mallocs.
+    fn layout(&self, kind: u64) -> Option<(&Layout, bool)> {
+        [(&self.malloc, true), (&self.free, false)].into_iter().find_map(|(class, is_malloc)| {
+            let (id, layout) = class.as_ref()?;
+            (*id == kind).then_some((layout, is_malloc))
+        })
+    }
+
+    /// Takes the event of class `kind` at `at` in the chunk; false where it is another's.
+    pub(super) fn take(&self, kind: u64, at: usize, body: &[u8], into: &mut Events) -> bool {
+        let Some((layout, _)) = self.layout(kind) else { return false };
+        if let Some(event) = layout.read(body)
+            && let Ok(at) = u32::try_from(at)
+        {
+            into.order.push((event.time, at));
+        }
+        true
+    }
 }
 
 struct Live {
     size: u64,
+    /// In ticks of the first chunk.
+    time: i64,
     /// Index into the stacks.
     stack: u32,
-    time_ms: i64,
 }
 
 #[derive(Default)]
 pub(super) struct Leaks {
-    live: HashMap<u64, Live>,
+    live: HashMap<u64, Live, RandomState>,
     stacks: Vec<Vec<u32>>,
     numbers: HashMap<Vec<u32>, u32>,
     /// Allocated (bytes, blocks) by stack.
     allocated: Vec<(u64, u64)>,
-    first_ms: Option<i64>,
-    last_ms: i64,
+    /// First and last event, in ticks.
+    span: Option<(i64, i64)>,
+    /// The same in milliseconds since the Unix epoch.
+    span_ms: (i64, i64),
     mallocs: u64,
     unknown_frees: u64,
 }
 
 impl Leaks {
     /// Takes a chunk's events. Chunks follow each other in time, but inside one each thread has its own buffers.
-    pub(super) fn chunk(&mut self, chunk: &Chunk<'_>, mut events: Vec<Event>, builder: &mut Builder) {
-        events.sort_by_key(|event| event.time);
-        let mut known: HashMap<(u64, u64), u32> = HashMap::new();
-        for event in events {
-            let time_ms = chunk.time_ms(event.time);
-            self.first_ms.get_or_insert(time_ms);
-            self.last_ms = self.last_ms.max(time_ms);
-            let Some(size) = event.size else {
+    pub(super) fn chunk(
+        &mut self,
+        chunk: &Chunk<'_>,
+        classes: &Classes,
+        events: &mut Events,
+        builder: &mut Builder,
+    ) {
+        // Stable: of two events at one tick the first in the file was first.
+        events.order.sort_by_key(|(time, _)| *time);
+        let mut known: HashMap<u64, u32, RandomState> = HashMap::default();
+        for (time, at) in &events.order {
+            let Some((kind, body)) = chunk.event_at(*at as usize) else { continue };
+            let Some((layout, is_malloc)) = classes.layout(kind) else { continue };
+            let Some(event) = layout.read(body) else { continue };
+            if !is_malloc {
                 self.unknown_frees += u64::from(self.live.remove(&event.address).is_none());
                 continue;
-            };
+            }
             let stack = match known.entry(event.stack) {
                 Entry::Occupied(stack) => *stack.get(),
                 Entry::Vacant(entry) => {
-                    let stack = frames::stack(chunk, event.stack.0, event.stack.1, builder);
+                    let stack = frames::stack(chunk, layout.pool, event.stack, builder);
                     let next = self.stacks.len() as u32;
                     let number = *self.numbers.entry(stack.clone()).or_insert(next);
                     if number == next {
@@ -95,17 +183,26 @@ impl Leaks {
             };
             self.mallocs += 1;
             if let Some((bytes, count)) = self.allocated.get_mut(stack as usize) {
-                *bytes = bytes.saturating_add(size);
+                *bytes = bytes.saturating_add(event.size);
                 *count += 1;
             }
-            self.live.insert(event.address, Live { size, stack, time_ms });
+            self.live.insert(event.address, Live { size: event.size, stack, time: *time });
+        }
+        if let (Some((first, _)), Some((last, _))) = (events.order.first(), events.order.last()) {
+            let known = self.span.get_or_insert_with(|| {
+                self.span_ms.0 = chunk.time_ms(*first);
+                (*first, *last)
+            });
+            known.0 = known.0.min(*first);
+            known.1 = known.1.max(*last);
+            self.span_ms.1 = self.span_ms.1.max(chunk.time_ms(*last));
         }
     }
 
     pub(super) fn finish(self, builder: &mut Builder) {
-        let Some(first_ms) = self.first_ms else { return };
-        // In 128 bits: times of a damaged file may be anything.
-        let tail_ms = i128::from(self.last_ms) - (i128::from(self.last_ms) - i128::from(first_ms)) / 10;
+        let Some((first, last)) = self.span else { return };
+        // In 128 bits: times of a damaged file may be anything. Ticks are those of one clock in all chunks.
+        let tail = (i128::from(first) + i128::from(last) * 9) / 10;
         let mut sites: Vec<ProfileSite> = self
             .allocated
             .iter()
@@ -119,7 +216,7 @@ impl Leaks {
             let Some(site) = sites.get_mut(live.stack as usize) else { continue };
             site.live_bytes = site.live_bytes.saturating_add(live.size);
             site.live_count += 1;
-            if i128::from(live.time_ms) < tail_ms {
+            if i128::from(live.time) <= tail {
                 site.leak_bytes = site.leak_bytes.saturating_add(live.size);
             }
         }
@@ -127,8 +224,8 @@ impl Leaks {
             builder.add(stack, site);
         }
         let profile = builder.profile();
-        profile.start_ms = first_ms;
-        profile.seconds = (self.last_ms as f64 - first_ms as f64) / 1000.0;
+        profile.start_ms = self.span_ms.0;
+        profile.seconds = (self.span_ms.1 as f64 - self.span_ms.0 as f64) / 1000.0;
         profile.sampling.samples = self.mallocs;
         profile.notes.push(
             "async-profiler does not scale its samples up: at an interval above 1 small blocks count too little".to_owned(),

@@ -14,8 +14,9 @@ mod metadata;
 mod value;
 
 use crate::{Builder, Cut, Error, Parsed};
-use chunk::Chunk;
+use chunk::{Chunk, HEADER};
 use std::collections::BTreeMap;
+use std::io::Read;
 
 pub(crate) const FORMAT: &str = "JFR recording";
 
@@ -65,53 +66,98 @@ pub(crate) fn is(head: &[u8]) -> bool {
 /// # Errors
 /// It does not begin with a chunk, or not one of a version known here (1 and 2).
 pub fn read(bytes: &[u8]) -> Result<Jfr, Error> {
-    if !is(bytes) {
-        return Err(Error::NotThis { format: FORMAT, reason: "it does not begin with FLR".into() });
-    }
-    let mut builder = Builder::new();
-    let mut leaks = leak::Leaks::default();
-    let mut series = Points::new();
-    let mut libraries = Vec::new();
-    let mut cut = None;
-    let mut at = 0;
-    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-        let chunk = match Chunk::open(rest) {
-            Ok(chunk) => chunk,
+    read_from(&mut &bytes[..])
+}
+
+/// The same, of a file that is not all in memory: chunk by chunk.
+///
+/// # Errors
+/// As [`read`]; or `input` can't be read.
+pub fn read_from(input: &mut dyn Read) -> Result<Jfr, Error> {
+    let mut state = State::default();
+    let mut chunk = Vec::new();
+    let mut at = 0u64;
+    loop {
+        chunk.clear();
+        fill(input, &mut chunk, HEADER as u64, at)?;
+        if chunk.is_empty() && at > 0 {
+            break;
+        }
+        // A chunk without a length is being written: it is all that follows.
+        let length = chunk::length(&chunk).unwrap_or(u64::MAX).saturating_sub(chunk.len() as u64);
+        fill(input, &mut chunk, length, at)?;
+        if at == 0 && !is(&chunk) {
+            return Err(Error::NotThis { format: FORMAT, reason: "it does not begin with FLR".into() });
+        }
+        match Chunk::open(&chunk) {
+            Ok(open) => state.chunk(&open, at),
             Err(error) if at == 0 => return Err(error),
-            Err(error) => {
-                cut = Some(Cut { at: at as u64, reading: error.to_string() });
-                break;
+            Err(error) => state.cut = Some(Cut { at, reading: error.to_string() }),
+        }
+        if state.cut.is_some() {
+            break;
+        }
+        at += chunk.len() as u64;
+    }
+    Ok(state.finish())
+}
+
+fn fill(input: &mut dyn Read, chunk: &mut Vec<u8>, length: u64, at: u64) -> Result<(), Error> {
+    match input.take(length).read_to_end(chunk) {
+        Ok(_) => Ok(()),
+        // What a damaged wrapping still gave is used; nothing at all is an error.
+        Err(_) if at > 0 || !chunk.is_empty() => Ok(()),
+        Err(error) => Err(Error::Damaged { format: FORMAT, at, reason: error.to_string() }),
+    }
+}
+
+#[derive(Default)]
+struct State {
+    builder: Builder,
+    leaks: leak::Leaks,
+    events: leak::Events,
+    series: Points,
+    libraries: Vec<Library>,
+    cut: Option<Cut>,
+}
+
+impl State {
+    /// Takes a chunk that begins at `at` in the file.
+    fn chunk(&mut self, chunk: &Chunk<'_>, at: u64) {
+        let State { events, series, libraries, .. } = self;
+        events.clear();
+        let classes = leak::Classes::of(chunk);
+        let end = chunk.events(|place, kind, body| {
+            if classes.take(kind, place, body, events) {
+                return;
             }
-        };
-        let mut events = Vec::new();
-        let end = chunk.events(|event, body| {
+            let Some(event) = chunk.classes.get(&kind) else { return };
             match event.name.as_str() {
-                "profiler.Malloc" => events.extend(leak::malloc(event, body)),
-                "profiler.Free" => events.extend(leak::free(event, body)),
-                "jdk.NativeLibrary" => libraries.extend(library(&chunk, event, body)),
+                "jdk.NativeLibrary" => libraries.extend(library(chunk, event, body)),
                 // An event whose fields are damaged gives no point.
-                name if SERIES.contains(&name) => _ = point(&chunk, event, body, &mut series),
+                name if SERIES.contains(&name) => _ = point(chunk, event, body, series),
                 _ => {}
             }
         });
-        leaks.chunk(&chunk, events, &mut builder);
-        if let Some((place, reading)) = end {
-            cut = Some(Cut { at: (at + place) as u64, reading });
-            break;
-        }
-        at += chunk.size();
+        self.leaks.chunk(chunk, &classes, &mut self.events, &mut self.builder);
+        self.cut = end.map(|(place, reading)| Cut { at: at + place as u64, reading });
     }
-    leaks.finish(&mut builder);
-    libraries.sort();
-    libraries.dedup();
-    let series = series
-        .into_iter()
-        .map(|((event, of, field), mut points)| {
-            points.sort_unstable();
-            Series { event, of, field, points }
-        })
-        .collect();
-    Ok(Jfr { profile: builder.finish(Vec::new(), cut), series, libraries })
+
+    fn finish(mut self) -> Jfr {
+        self.leaks.finish(&mut self.builder);
+        self.libraries.sort();
+        self.libraries.dedup();
+        let series = self
+            .series
+            .into_iter()
+            .map(|((event, of, field), mut points)| {
+                points.sort_unstable();
+                Series { event, of, field, points }
+            })
+            .collect();
+        let profile = self.builder.finish(Vec::new(), self.cut);
+        Jfr { profile, series, libraries: self.libraries }
+    }
 }
 
 /// Points by event, what of, and field.

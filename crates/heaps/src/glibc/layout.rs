@@ -3,7 +3,7 @@
 //! Sources: `malloc_state`, `malloc_par` and `heap_info` in glibc's malloc/malloc.c and malloc/arena.c, releases 2.17 to
 //! 2.43; what differs between them is told by the memory itself.
 
-use offheap_linux::{Memory, PAGE, PageKind, Vma};
+use offheap_linux::{Memory, PAGE, PageKind, Vma, image_of};
 
 /// Bins of a `malloc_state` (`NBINS - 1`), each a pair of list pointers.
 const BINS: usize = 127;
@@ -130,7 +130,11 @@ fn data_of(memory: &Memory, path: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut end_of_module = None;
     let mut left = MAX_SEARCHED;
-    for vma in memory.vmas() {
+    let Some(first) = image_of(memory.vmas(), |vma| vma.path == path) else { return blocks };
+    // A part of the file that somebody mapped once more, to read it, may have a heap right behind it.
+    let image =
+        first.start..first.start.saturating_add(memory.image_bytes_at(first.start).unwrap_or(u64::MAX));
+    for vma in memory.vmas().iter().filter(|vma| image.contains(&vma.start)) {
         let of_module = vma.path == path && vma.is_file();
         let bss = vma.path.is_empty() && end_of_module == Some(vma.start);
         if of_module || bss {

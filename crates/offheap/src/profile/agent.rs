@@ -1,99 +1,123 @@
 //! The agent in a running JVM: loading it, reading its live file, stopping it.
 
+use super::live::{self, LiveFile};
 use anyhow::{Context, bail};
 use offheap_attach::{LoadOutcome, Session};
 use offheap_linux::Process;
-use std::fs::File;
+use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{Read, Seek, SeekFrom};
 
 /// The library, as build.rs built it; empty where there is none for this processor.
-const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/liboffheap_agent.so"));
+pub(super) const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/liboffheap_agent.so"));
 /// The agent only works under a file name with this in it.
-const LIBRARY_NAME: &str = ".offheap_agent-";
+pub(super) const LIBRARY_NAME: &str = ".offheap_agent-";
 const LIVE_NAME: &str = ".offheap-live-";
-/// No live file is larger.
-const LIVE_LIMIT: u64 = 4 << 30;
 
 /// The agent at work in a target. Dropping it stops the sampling.
 #[derive(Debug)]
-pub struct Agent<'a> {
-    session: &'a Session,
+pub struct Agent<S: Borrow<Session>> {
+    session: S,
     /// The library's path in the target, under which the loader knows it also once the file is gone.
     library: String,
-    live: File,
+    live: LiveFile,
     /// The agent was there before, with what it has sampled since.
     pub was_there: bool,
     running: bool,
 }
 
-impl<'a> Agent<'a> {
+impl<S: Borrow<Session>> Agent<S> {
     /// Loads the agent into `session`'s JVM and starts sampling, one sample each `interval` bytes. Both files are gone
     /// from the target's `/tmp` when this returns, whatever the result: the target keeps what it has mapped, and we keep
     /// the live file open.
     ///
     /// # Errors
     /// The JVM takes no agents, `/tmp` is read-only, full or `noexec`, or the agent's own reason.
-    pub fn start(session: &'a Session, process: &Process, interval: u64) -> anyhow::Result<Agent<'a>> {
-        if LIBRARY.is_empty() {
-            bail!("this offheap was built without its agent, which knows x86-64 only");
+    pub fn start(session: S, process: &Process, interval: u64) -> anyhow::Result<Self> {
+        Self::begin(session, process, interval, None)
+    }
+
+    /// As [`Agent::start`]; the live file is made at `path`, in the target's own file system, and stays there, to be read
+    /// after the target *and* this process were killed.
+    ///
+    /// # Errors
+    /// As [`Agent::start`]; also that an agent is there already, which has its live file elsewhere.
+    pub fn start_at(session: S, process: &Process, interval: u64, path: &str) -> anyhow::Result<Self> {
+        if !path.starts_with('/') || path.contains([',', '%']) {
+            bail!(
+                "the live file's path is an absolute one in the target's file system, without , and %: not {path}"
+            );
         }
+        Self::begin(session, process, interval, Some(path))
+    }
+
+    fn begin(session: S, process: &Process, interval: u64, keep: Option<&str>) -> anyhow::Result<Self> {
+        let jvm = session.borrow();
         // An agent from an earlier run is still in the target, asleep: it is woken, and goes on with its live file.
         let earlier = Earlier::find(process)?;
+        if let Some(Earlier { live: Some(_), .. }) = &earlier
+            && keep.is_some()
+        {
+            bail!(
+                "an agent is in the target already and goes on with the live file that it has; leave --live out, or \
+                 restart the target"
+            );
+        }
         if let Some(Earlier { library: Some(library), live: Some(_) }) = &earlier
-            && let Ok(LoadOutcome::Loaded) = session.load_agent(library, &format!("interval={interval}"))
+            && let Ok(LoadOutcome::Loaded) = jvm.load_agent(library, &format!("interval={interval}"))
         {
             let library = library.clone();
             return Self::join(session, library, earlier);
         }
-        if session.tmp_is_noexec() {
-            bail!(
-                "the target's /tmp is mounted noexec, so no library can be loaded from there; mount it with exec"
-            );
-        }
-        let tag = format!("{}-{:016x}", std::process::id(), RandomState::new().build_hasher().finish());
-        let (library, live) = (format!("{LIBRARY_NAME}{tag}.so"), format!("{LIVE_NAME}{tag}"));
-        session.create_in_tmp(&library, LIBRARY).context(
-            "cannot write the agent into the target's /tmp; it must be writable for the target's user and have \
-             room for the agent and 32 MiB",
-        )?;
+        let tag = tag();
+        let (library, name) = (format!("{LIBRARY_NAME}{tag}.so"), format!("{LIVE_NAME}{tag}"));
+        put_library(jvm, &library)?;
         let path = format!("/tmp/{library}");
-        let outcome = session.load_agent(&path, &format!("file=/tmp/{live},interval={interval}"));
-        let opened = session.open_in_tmp(&live);
-        let _ = session.remove_from_tmp(&library);
-        let _ = session.remove_from_tmp(&live);
-        explain(outcome?)?;
+        let file = keep.map_or_else(|| format!("/tmp/{name}"), str::to_owned);
+        let outcome = jvm.load_agent(&path, &format!("file={file},interval={interval}"));
+        let opened = match keep {
+            None => jvm.open_in_tmp(&name),
+            Some(path) => live::open(&process.path_in_root(path)),
+        };
+        let _ = jvm.remove_from_tmp(&library);
+        if keep.is_none() {
+            let _ = jvm.remove_from_tmp(&name);
+        }
+        explain(outcome?, &file)?;
         match opened {
-            Ok(live) => Ok(Agent { session, library: path, live, was_there: false, running: true }),
+            Ok(live) => {
+                let live = LiveFile::Opened(live);
+                Ok(Agent { session, library: path, live, was_there: false, running: true })
+            }
             // The new copy of the library has handed the command on to one that was there.
             Err(_) => Self::join(session, path, Earlier::find(process)?),
         }
     }
 
-    fn join(session: &'a Session, library: String, earlier: Option<Earlier>) -> anyhow::Result<Agent<'a>> {
-        let live = earlier.and_then(|earlier| earlier.live);
-        let agent = live.map(|live| Agent {
-            session,
-            library: library.clone(),
-            live,
-            was_there: true,
-            running: true,
-        });
-        agent.with_context(|| {
-            let _ = session.load_agent(&library, "cmd=stop");
-            "an agent that another tool or -agentpath started is in the target; read its live file where it was put"
-        })
+    fn join(session: S, library: String, earlier: Option<Earlier>) -> anyhow::Result<Self> {
+        let Some(live) = earlier.and_then(|earlier| earlier.live) else {
+            let _ = session.borrow().load_agent(&library, "cmd=stop");
+            bail!(
+                "an agent that another tool or -agentpath started is in the target; read its live file where it was put"
+            );
+        };
+        Ok(Agent { session, library, live, was_there: true, running: true })
     }
 
-    /// A copy of the live file as it is now, also after the target has ended.
+    /// A copy of the live file as it is now. After the target has ended only where the file could be opened: that is of the
+    /// first run, or as root.
     ///
     /// # Errors
     /// What the kernel says.
     pub fn read(&mut self) -> std::io::Result<Vec<u8>> {
-        self.live.seek(SeekFrom::Start(0))?;
-        let mut bytes = Vec::with_capacity(self.live.metadata()?.len().min(LIVE_LIMIT) as usize);
-        (&self.live).take(LIVE_LIMIT).read_to_end(&mut bytes)?;
-        Ok(bytes)
+        self.live.read()
+    }
+
+    /// Samples each `interval` bytes from now on.
+    ///
+    /// # Errors
+    /// The target has ended, or does not answer.
+    pub fn set_interval(&mut self, interval: u64) -> anyhow::Result<()> {
+        explain(self.session.borrow().load_agent(&self.library, &format!("interval={interval}"))?, "")
     }
 
     /// Stops the sampling. The library stays loaded and passes every call through.
@@ -105,48 +129,82 @@ impl<'a> Agent<'a> {
             return Ok(());
         }
         // The loader knows the library by this name and does not look for the file.
-        explain(self.session.load_agent(&self.library, "cmd=stop")?)
+        explain(self.session.borrow().load_agent(&self.library, "cmd=stop")?, "")
     }
 }
 
-impl Drop for Agent<'_> {
+impl<S: Borrow<Session>> Drop for Agent<S> {
     fn drop(&mut self) {
         let _ = self.stop();
     }
 }
 
-/// What an agent of an earlier run has mapped.
+/// Has glibc in `session`'s JVM give back what is free, by the agent: `malloc_trim(0)`. No sampling is started; the library
+/// stays loaded and does nothing.
+///
+/// # Errors
+/// As [`Agent::start`].
+pub fn trim(session: &Session, process: &Process) -> anyhow::Result<()> {
+    if let Some(Earlier { library: Some(library), .. }) = Earlier::find(process)?
+        && let Ok(LoadOutcome::Loaded) = session.load_agent(&library, "cmd=trim")
+    {
+        return Ok(());
+    }
+    let library = format!("{LIBRARY_NAME}{}", tag() + ".so");
+    put_library(session, &library)?;
+    let outcome = session.load_agent(&format!("/tmp/{library}"), "cmd=trim");
+    let _ = session.remove_from_tmp(&library);
+    explain(outcome?, "")
+}
+
+/// Writes the agent's library into the target's `/tmp`.
+fn put_library(session: &Session, library: &str) -> anyhow::Result<()> {
+    if LIBRARY.is_empty() {
+        bail!("this offheap was built without its agent, which knows x86-64 only");
+    }
+    if session.tmp_is_noexec() {
+        bail!(
+            "the target's /tmp is mounted noexec, so no library can be loaded from there; mount it with exec"
+        );
+    }
+    session.create_in_tmp(library, LIBRARY).context(
+        "cannot write the agent into the target's /tmp; it must be writable for the target's user and have room for the \
+         agent and 32 MiB",
+    )
+}
+
+/// What an agent that came earlier has mapped.
 #[derive(Debug)]
 struct Earlier {
     library: Option<String>,
-    live: Option<File>,
+    live: Option<LiveFile>,
 }
 
 impl Earlier {
     fn find(process: &Process) -> anyhow::Result<Option<Earlier>> {
         let vmas = process.maps()?;
-        let library = vmas.iter().find(|vma| vma.path.starts_with(&format!("/tmp/{LIBRARY_NAME}")));
-        let live = vmas.iter().find(|vma| vma.shared && vma.path.starts_with(&format!("/tmp/{LIVE_NAME}")));
-        if library.is_none() && live.is_none() {
+        let is_agent =
+            |path: &str| path.rsplit('/').next().is_some_and(|name| name.contains("offheap_agent"));
+        let library = vmas.iter().find(|vma| vma.exec && is_agent(&vma.path)).map(|vma| vma.path.clone());
+        if library.is_none() {
             return Ok(None);
         }
-        let live = live
-            .map(|vma| process.file(&format!("map_files/{:x}-{:x}", vma.start, vma.end)))
-            .transpose()
-            .context(
-                "the agent of an earlier run is in the target, and its live file, which has no name any more, can't be \
-                 opened: that takes root (/proc/PID/map_files), or a restart of the target",
-            )?;
-        Ok(Some(Earlier { library: library.map(|vma| vma.path.clone()), live }))
+        Ok(Some(Earlier { library, live: LiveFile::find(process)? }))
     }
 }
 
+/// What no other file is named.
+pub(super) fn tag() -> String {
+    format!("{}-{:016x}", std::process::id(), RandomState::new().build_hasher().finish())
+}
+
 /// The outcome in words; the codes are the agent's own (crates/agent/src/lib.rs).
-fn explain(outcome: LoadOutcome) -> anyhow::Result<()> {
+fn explain(outcome: LoadOutcome, file: &str) -> anyhow::Result<()> {
     match outcome {
         LoadOutcome::Loaded => Ok(()),
         LoadOutcome::AgentFailed { code: 102 } => bail!(
-            "the agent could not make its live file in the target's /tmp: it takes 32 MiB there (df /proc/PID/root/tmp)"
+            "the agent could not make its live file {file}: it takes 32 MiB there, and the target's user must be allowed to \
+             write there (df /proc/PID/root/tmp)"
         ),
         LoadOutcome::AgentFailed { code: 104 } => {
             bail!("the agent found no allocator in the target that it knows")

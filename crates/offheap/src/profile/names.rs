@@ -4,22 +4,60 @@ use offheap_linux::{Process, Vma};
 use offheap_live::{FrameKind as Kind, Module, Reader, Stack};
 use offheap_model::{Frame, FrameKind};
 use offheap_symbols::{Symbols, demangle, find};
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
 
-/// Names frames. Symbols are read once a library.
+/// Symbols of libraries, read once each, and kept for when their process, and with it its file system, is gone.
+#[derive(Debug, Default)]
+pub struct Libraries(RefCell<HashMap<Library, Option<Rc<Symbols>>>>);
+
+/// What tells libraries apart: path, first address, build id.
+type Library = (Vec<u8>, u64, Vec<u8>);
+
+impl Libraries {
+    /// The symbols of `module`.
+    fn symbols(
+        &self,
+        process: Option<&Process>,
+        vmas: &[Vma],
+        module: &Module<'_>,
+        made: Option<SystemTime>,
+    ) -> Option<Rc<Symbols>> {
+        let key = (module.path.to_vec(), module.start, module.build_id.to_vec());
+        if let Some(known) = self.0.borrow().get(&key) {
+            return known.clone();
+        }
+        let path = String::from_utf8_lossy(module.path);
+        let wanted = offheap_symbols::Module {
+            path: &path,
+            start: module.start,
+            build_id: module.build_id,
+            // The agent came after the library, or saw it loaded: a file that was not touched since the agent's begin is the one.
+            loaded: made,
+        };
+        let symbols = find(process, vmas, wanted).map(Rc::new);
+        self.0.borrow_mut().insert(key, symbols.clone());
+        symbols
+    }
+}
+
+/// Names frames.
 pub struct Names<'a> {
     reader: Reader<'a>,
-    process: &'a Process,
+    process: Option<&'a Process>,
     vmas: Vec<Vma>,
-    modules: HashMap<u32, Option<Symbols>>,
+    libraries: &'a Libraries,
     native: HashMap<(Option<u32>, u64), Frame>,
 }
 
 impl<'a> Names<'a> {
-    /// For the live file `reader` of `process`, as long as that lives.
-    pub fn new(reader: Reader<'a>, process: &'a Process) -> Self {
-        let vmas = process.maps().unwrap_or_default();
-        Names { reader, process, vmas, modules: HashMap::new(), native: HashMap::new() }
+    /// For the live file `reader` of `process`. Once that has ended, and where it is not known (`None`), the libraries are
+    /// looked for in our own file system.
+    pub fn new(reader: Reader<'a>, process: Option<&'a Process>, libraries: &'a Libraries) -> Self {
+        let vmas = process.and_then(|process| process.maps().ok()).unwrap_or_default();
+        Names { reader, process, vmas, libraries, native: HashMap::new() }
     }
 
     /// The frames of `stack`, innermost first.
@@ -69,11 +107,9 @@ impl<'a> Names<'a> {
         let base = path.rsplit('/').next().unwrap_or_default();
         // A return address may lie behind the last instruction of the caller.
         let address = pc.wrapping_sub(1).wrapping_sub(module.bias);
-        let symbols = self.modules.entry(module.index).or_insert_with(|| {
-            let wanted =
-                offheap_symbols::Module { path: &path, start: module.start, build_id: module.build_id };
-            find(self.process, &self.vmas, wanted)
-        });
+        let made = Duration::from_nanos(self.reader.info().start_realtime_ns);
+        let made = SystemTime::UNIX_EPOCH.checked_add(made);
+        let symbols = self.libraries.symbols(self.process, &self.vmas, module, made);
         let name = symbols.as_ref().and_then(|symbols| symbols.name(address)).map(demangle);
         Frame {
             name: name.unwrap_or_else(|| format!("{base}+{address:#x}")),

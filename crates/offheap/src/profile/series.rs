@@ -1,14 +1,16 @@
 //! From copies of the live file over a window to sites with live bytes, ages and slopes.
 
-use super::names::Names;
-use offheap_diagnose::stats::{Point, theil_sen};
+use super::names::{Libraries, Names};
+use offheap_diagnose::stats::{Point, Trend};
 use offheap_linux::Process;
-use offheap_live::{Counter, LiveError, Reader};
+use offheap_live::{Counter, LiveError, Reader, RegionKind};
 use offheap_model::{Age, Frame, FrameKind, Profile, ProfileSite, Sampling};
 use std::collections::{HashMap, HashSet};
 
 /// Fewer readings than these give no slope.
 const MIN_POINTS: usize = 5;
+/// More readings than these are not kept: then every other one goes, so that a window has no limit.
+const MAX_READINGS: usize = 64;
 
 /// A stack's key in the live file; `None` for samples whose stack could not be kept.
 type Key = Option<u32>;
@@ -35,8 +37,11 @@ pub struct Window {
     start_ns: u64,
     before: Before,
     readings: Vec<Reading>,
+    /// What the stacks map, that map instead of allocating.
+    maps: HashMap<u32, RegionKind>,
     last: Vec<u8>,
     last_ns: u64,
+    libraries: Libraries,
 }
 
 /// A live sampled block or mapping.
@@ -69,11 +74,55 @@ impl Window {
             start_ns: now_ns,
             before,
             readings: Vec::new(),
+            maps: HashMap::new(),
             last: Vec::new(),
             last_ns: now_ns,
+            libraries: Libraries::default(),
         };
         window.add(bytes, now_ns)?;
         Ok(window)
+    }
+
+    /// Begins with the reading `bytes` of an agent that was there from its process's begin on: all that it has counted is the
+    /// window's.
+    ///
+    /// # Errors
+    /// It is no live file.
+    pub fn from_begin(bytes: Vec<u8>, now_ns: u64) -> Result<Window, LiveError> {
+        let info = Reader::new(&bytes)?.info();
+        let mut window = Window {
+            start_ms: i64::try_from(info.start_realtime_ns / 1_000_000).unwrap_or(0),
+            start_ns: info.start_monotonic_ns,
+            before: Before::default(),
+            readings: Vec::new(),
+            maps: HashMap::new(),
+            last: Vec::new(),
+            last_ns: now_ns,
+            libraries: Libraries::default(),
+        };
+        window.add(bytes, now_ns)?;
+        Ok(window)
+    }
+
+    /// From the one reading that a live file gives whose process may have ended: the window is from its making to the last
+    /// thing in it. It has no slopes.
+    ///
+    /// # Errors
+    /// It is no live file.
+    pub fn left_behind(bytes: Vec<u8>) -> Result<Window, LiveError> {
+        let reader = Reader::new(&bytes)?;
+        let info = reader.info();
+        let times = reader.samples().map(|sample| sample.time_ns);
+        let times = times.chain(reader.regions().map(|region| region.time_ns));
+        let times = times.chain(reader.stacks().map(|stack| stack.first_ns));
+        let last_ns = times.fold(info.start_monotonic_ns, u64::max);
+        Window::from_begin(bytes, last_ns)
+    }
+
+    /// Whether `bytes` go on with this window: a process that replaces itself (exec) begins another live file.
+    pub fn goes_on_with(&self, bytes: &[u8]) -> bool {
+        let made = |bytes| Reader::new(bytes).map(|reader| reader.info().start_monotonic_ns);
+        made(bytes).is_ok_and(|new| made(&self.last).is_ok_and(|last| last == new))
     }
 
     /// Adds a reading.
@@ -83,12 +132,39 @@ impl Window {
     pub fn add(&mut self, bytes: Vec<u8>, now_ns: u64) -> Result<(), LiveError> {
         let reader = Reader::new(&bytes)?;
         let mut live: HashMap<Key, f64> = HashMap::new();
+        self.maps.extend(reader.regions().filter_map(|region| Some((region.stack?, region.kind))));
         for piece in pieces(&reader) {
             *live.entry(piece.key).or_default() += piece.bytes;
+        }
+        if self.readings.len() >= MAX_READINGS {
+            let mut place = 0;
+            self.readings.retain(|_| {
+                place += 1;
+                place % 2 == 1
+            });
         }
         self.readings.push(Reading { seconds: seconds(self.start_ns, now_ns), live });
         (self.last, self.last_ns) = (bytes, now_ns);
         Ok(())
+    }
+
+    /// Reads the symbols of the libraries seen so far while `process` lives: a container's file system ends with it.
+    ///
+    /// # Errors
+    /// As [`Window::add`], which has already looked.
+    pub fn learn(&self, process: &Process) -> Result<(), LiveError> {
+        let reader = Reader::new(&self.last)?;
+        let mut names = Names::new(reader, Some(process), &self.libraries);
+        for stack in reader.stacks() {
+            names.frames(&stack);
+        }
+        Ok(())
+    }
+
+    /// Samples taken in the window up to the latest reading.
+    pub fn samples(&self) -> u64 {
+        let taken = Reader::new(&self.last).map_or(0, |reader| reader.counter(Counter::Samples));
+        taken.saturating_sub(self.before.samples)
     }
 
     /// Live bytes at the latest reading.
@@ -96,15 +172,24 @@ impl Window {
         self.readings.last().map_or(0.0, |reading| reading.live.values().sum())
     }
 
-    /// The profile, at the moment of the latest reading.
+    /// The profile, at the moment of the latest reading, with the names of `process`'s libraries.
     ///
     /// # Errors
     /// As [`Window::add`], which has already looked.
     pub fn profile(&self, process: &Process) -> Result<Profile, LiveError> {
+        self.profile_of(Some(process))
+    }
+
+    /// As [`Window::profile`], also where there is no process any more: its libraries are then looked for in our own file
+    /// system, and believed by their build id or their age.
+    ///
+    /// # Errors
+    /// As [`Window::add`].
+    pub fn profile_of(&self, process: Option<&Process>) -> Result<Profile, LiveError> {
         let reader = Reader::new(&self.last)?;
         let length = seconds(self.start_ns, self.last_ns);
         let tail_ns = self.last_ns - (self.last_ns - self.start_ns) / 3;
-        let mut groups = Groups::new(Names::new(reader, process));
+        let mut groups = Groups::new(Names::new(reader, process, &self.libraries), &self.maps);
         for piece in pieces(&reader) {
             let site = groups.site(&reader, piece.key);
             site.live_bytes += piece.bytes;
@@ -175,6 +260,7 @@ fn pieces<'a>(reader: &Reader<'a>) -> impl Iterator<Item = Piece> + use<'a> {
 /// Stacks that read the same are one site: the same call at two addresses, or compiled twice.
 struct Groups<'a> {
     names: Names<'a>,
+    maps: &'a HashMap<u32, RegionKind>,
     frames: Vec<Frame>,
     numbers: HashMap<Frame, u32>,
     by_key: HashMap<Key, usize>,
@@ -197,9 +283,10 @@ struct Group {
 }
 
 impl<'a> Groups<'a> {
-    fn new(names: Names<'a>) -> Self {
+    fn new(names: Names<'a>, maps: &'a HashMap<u32, RegionKind>) -> Self {
         Groups {
             names,
+            maps,
             frames: Vec::new(),
             numbers: HashMap::new(),
             by_key: HashMap::new(),
@@ -229,9 +316,22 @@ impl<'a> Groups<'a> {
     fn stack(&mut self, reader: &Reader<'a>, key: Key) -> Vec<u32> {
         let mut frames =
             key.and_then(|key| reader.stack(key)).map(|stack| self.names.frames(&stack)).unwrap_or_default();
+        let label = |name: &str| Frame {
+            name: name.to_owned(),
+            kind: FrameKind::Native,
+            file: None,
+            line: None,
+            module: None,
+        };
         if frames.is_empty() {
-            let name = "[no stack]".to_owned();
-            frames.push(Frame { name, kind: FrameKind::Native, file: None, line: None, module: None });
+            frames.push(label("[no stack]"));
+        }
+        // The allocator's own functions are in no stack; without a word a mapping would pass for a malloc.
+        match key.and_then(|key| self.maps.get(&key)) {
+            Some(RegionKind::Anonymous) => frames.insert(0, label("[mmap]")),
+            Some(RegionKind::File) => frames.insert(0, label("[mmap of a file]")),
+            Some(RegionKind::ThreadStack) => frames.insert(0, label("[stack of a thread]")),
+            _ => {}
         }
         let (list, numbers) = (&mut self.frames, &mut self.numbers);
         frames
@@ -255,7 +355,8 @@ impl Group {
         self.ages.sort_by(|a, b| a.0.total_cmp(&b.0));
         let points: Vec<Point> =
             times.iter().zip(&self.series).map(|(t, v)| Point { t: *t, v: *v }).collect();
-        let slope = (points.len() >= MIN_POINTS).then(|| theil_sen(&points, 1.0));
+        // Readings of what lives for longer than their distance are no independent draws: the trend's interval knows that.
+        let slope = (points.len() >= MIN_POINTS).then(|| Trend::of(&points).slope);
         ProfileSite {
             stack: self.stack,
             live_bytes: self.live_bytes.round() as u64,

@@ -1,5 +1,6 @@
 //! `offheap check`
 
+use crate::procedure::Allowed;
 use crate::{observe, output};
 use anyhow::Context;
 use offheap_diagnose::{Evidence, check, render_check_junit, render_check_markdown};
@@ -36,7 +37,7 @@ pub struct Arguments {
 
 /// Runs the verb.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let observed = observe::observe(&arguments.observe)?;
+    let observed = observe::observe(&arguments.observe, Allowed::NOTHING)?;
     let evidence = Evidence::of(&observed.snapshots).with_marks(&observed.marks);
     let result = check(&evidence, arguments.max_growth, &arguments.domain);
     if arguments.json {

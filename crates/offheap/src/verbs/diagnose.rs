@@ -1,60 +1,142 @@
 //! `offheap diagnose`
 
+use crate::procedure::{Allowed, Gc, now_ms};
 use crate::{observe, output};
 use anyhow::{Context, bail};
-use offheap_diagnose::{Evidence, diagnose, render_markdown};
+use offheap_diagnose::{Comparison, Diagnosis, Evidence, compare, diagnose, render_markdown};
+use offheap_model::Evidence as Observation;
 use offheap_present::terminal;
-use std::path::PathBuf;
+use offheap_report::Report;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Say what grows, whether it is a leak, why, and what to do.
 ///
-/// Watches a process (or reads a recording) and gives a verdict with its evidence. Looks from outside only. Exit codes:
-/// 0 no leak, 1 leak, 3 inconclusive, 2 the tool could not do its work.
+/// Watches a process (or reads a recording) and gives a verdict with its evidence. Looks from outside; only where the answer
+/// needs code it loads an agent into the JVM, to see which code allocates what stays. Exit codes: 0 no leak, 1 leak,
+/// 3 inconclusive, 2 the tool could not do its work.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
     observe: observe::Arguments,
-    /// Never put anything into the process (the default for now: diagnose looks from outside only).
+    /// Only look from outside: no agent, no collection.
     #[arg(long)]
     no_agent: bool,
+    /// Don't ask whether the agent may be loaded.
+    #[arg(short, long, conflicts_with = "no_agent")]
+    yes: bool,
+    /// Whether a full collection may be run where only that can tell a leak from garbage; auto: in heaps below 1 GiB.
+    #[arg(long, value_enum, default_value_t = Gc::Auto, conflicts_with = "no_agent")]
+    gc: Gc,
     /// Write JSON.
     #[arg(long)]
     json: bool,
     /// Show all domains and findings.
     #[arg(long)]
     all: bool,
-    /// Also write the verdict to a file: .md for a ticket, .json for programs.
+    /// A recording of the time before the fix: say whether its leak is gone. The exit code is then 0 gone, 1 still there,
+    /// 3 inconclusive.
+    #[arg(long, value_name = "RECORDING")]
+    compare: Option<PathBuf>,
+    /// Also write a report: .html to look at and hand on, .md for a ticket, .json for programs.
     #[arg(short, long)]
     output: Option<PathBuf>,
 }
 
 /// Runs the verb.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let ending = arguments.output.as_ref().map(|path| path.extension().unwrap_or_default().to_string_lossy());
-    if let Some(ending) = &ending
-        && !matches!(ending.as_ref(), "md" | "json")
-    {
-        bail!("a report ends with .md or .json, not {ending:?}");
-    }
-    let observed = observe::observe(&arguments.observe)?;
-    let evidence = Evidence::of(&observed.snapshots).with_marks(&observed.marks);
-    let diagnosis = diagnose(&evidence);
-    if arguments.json {
-        output::print_json(&serde_json::to_value(&diagnosis)?);
+    // A wrong ending must show before the window, not after it.
+    let form = arguments.output.as_deref().map(Form::of).transpose()?;
+    let allowed = if arguments.no_agent {
+        Allowed::NOTHING
     } else {
-        output::print(&terminal::diagnosis::render(&diagnosis, output::style(arguments.all)));
+        Allowed { agent: true, gc: arguments.gc, ask: !arguments.yes }
+    };
+    // Read first: a wrong name must show before the window, not after it.
+    let before = arguments.compare.as_ref().map(|path| observe::read(path, None)).transpose()?;
+    let observed = observe::observe(&arguments.observe, allowed)?;
+    let mut evidence = Evidence::of(&observed.snapshots).with_marks(&observed.marks);
+    if let Some(profile) = &observed.found.profile {
+        evidence = evidence.with_profile(profile);
     }
-    if let Some(path) = &arguments.output {
-        let text = match ending.as_deref() {
-            Some("md") => render_markdown(&diagnosis),
-            _ => format!("{:#}\n", serde_json::to_value(&diagnosis)?),
+    let mut diagnosis = diagnose(&evidence);
+    if let Some(why) = observed.found.no_code {
+        diagnosis
+            .verdict
+            .evidence
+            .push(Observation { text: why, source: "the search for the code".to_owned() });
+    }
+    let comparison = before.map(|before| compare(&Evidence::of(&before.snapshots), &evidence));
+    show(arguments, &diagnosis, comparison.as_ref())?;
+    if let (Some(path), Some(form)) = (&arguments.output, form) {
+        let text = match form {
+            Form::Markdown => render_markdown(&diagnosis),
+            Form::Json => format!("{:#}\n", serde_json::to_value(&diagnosis)?),
+            Form::Html => offheap_report::render(&Report {
+                snapshots: &observed.snapshots,
+                profile: observed.found.profile.as_ref(),
+                instants: &observed.found.instants,
+                marks: &observed.marks,
+                ended: observed.ended.as_deref(),
+                environment: &environment(),
+                made_ms: now_ms(),
+                ..Report::of(&diagnosis)
+            }),
         };
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        output::note(&format!("The report is in {}.", path.display()));
     }
     if let Some(why) = observed.ended {
         // What was learnt is shown; but the window was not seen to its end.
         bail!("{why}");
     }
-    Ok(ExitCode::from(diagnosis.exit_code()))
+    Ok(ExitCode::from(comparison.map_or(diagnosis.exit_code(), |comparison| comparison.exit_code())))
+}
+
+/// What a report is written as.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    Html,
+    Markdown,
+    Json,
+}
+
+impl Form {
+    fn of(path: &Path) -> anyhow::Result<Form> {
+        match path.extension().unwrap_or_default().to_str() {
+            Some("html" | "htm") => Ok(Form::Html),
+            Some("md") => Ok(Form::Markdown),
+            Some("json") => Ok(Form::Json),
+            _ => bail!("a report ends with .html, .md or .json: {} does not", path.display()),
+        }
+    }
+}
+
+/// Where this is measured.
+fn environment() -> Vec<(String, String)> {
+    let system = rustix::system::uname();
+    let text = |name: &str, value: &std::ffi::CStr| (name.to_owned(), value.to_string_lossy().into_owned());
+    vec![
+        text("host", system.nodename()),
+        text("kernel", system.release()),
+        ("offheap".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+    ]
+}
+
+/// On standard output.
+fn show(arguments: &Arguments, diagnosis: &Diagnosis, comparison: Option<&Comparison>) -> anyhow::Result<()> {
+    if arguments.json {
+        let mut value = serde_json::to_value(diagnosis)?;
+        if let Some(comparison) = comparison {
+            value["compare"] = serde_json::to_value(comparison)?;
+        }
+        output::print_json(&value);
+        return Ok(());
+    }
+    let style = output::style(arguments.all);
+    output::print(&terminal::diagnosis::render(diagnosis, style));
+    if let Some(comparison) = comparison {
+        output::print(&terminal::diagnosis::render_comparison(comparison, style));
+    }
+    Ok(())
 }

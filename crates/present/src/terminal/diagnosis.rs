@@ -1,7 +1,7 @@
 //! The verdict on a terminal: first what it is, then why, what to do, how to make sure, and what it rests on.
 
 use super::{Align, Style, Table, Tone, clean, map, wrap};
-use offheap_diagnose::{CheckResult, Diagnosis, Outcome};
+use offheap_diagnose::{CheckResult, Comparison, Diagnosis, Fixed, Outcome};
 use offheap_model::units::{bytes, duration, rate};
 use offheap_model::{Finding, FrameKind, Site, Status};
 
@@ -36,6 +36,18 @@ pub fn render(diagnosis: &Diagnosis, style: Style) -> String {
     out.push_str(&steps("Confirm", &verdict.confirm, style));
     out.push_str(&others(diagnosis, style));
     out
+}
+
+/// Whether a leak of before is gone, as text.
+pub fn render_comparison(comparison: &Comparison, style: Style) -> String {
+    let (tone, word) = match comparison.fixed {
+        Fixed::Gone => (Tone::Good, "GONE"),
+        Fixed::Still => (Tone::Bad, "STILL THERE"),
+        Fixed::Inconclusive => (Tone::Warn, "CAN'T TELL YET WHETHER IT IS GONE"),
+        Fixed::NothingBefore => (Tone::Warn, "NOTHING TO COMPARE WITH"),
+    };
+    let head = format!("\n{word} · {} · {:.0} % sure", comparison.cause, comparison.confidence * 100.0);
+    format!("{}\n{}\n", style.paint(tone, &head), wrap(&comparison.summary, style.width, 0))
 }
 
 fn word(status: Status) -> &'static str {

@@ -1,0 +1,306 @@
+//! What `jcmd PID COMMAND` prints, saved to a file: the commands that tell sizes. Source: HotSpot's diagnosticCommand.cpp and
+//! the printers it calls; samples of JDK 11 to 25.
+//!
+//! The text may begin with the pid and a colon (as `jcmd` prints) or with the status (as the attach protocol replies).
+
+use crate::figures::{Figures, Named};
+use crate::{Cut, Error};
+
+const FORMAT: &str = "jcmd output";
+
+/// A command whose output is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Command {
+    /// `GC.class_histogram`: instances and bytes by class.
+    ClassHistogram,
+    /// `VM.classloader_stats`: classes and metaspace chunks by the loader's class.
+    ClassLoaderStats,
+    /// `Compiler.codecache`: used bytes by code heap.
+    CodeCache,
+    /// `GC.heap_info`: used and committed bytes of the heap and metaspace.
+    HeapInfo,
+    /// `VM.metaspace`: used, committed and free bytes.
+    Metaspace,
+    /// `System.native_heap_info`: glibc's `malloc_info` by arena.
+    NativeHeap,
+    /// `System.map`: resident bytes by what NMT says a mapping is.
+    SystemMap,
+    /// `System.trim_native_heap`: what it gave back.
+    TrimNativeHeap,
+    /// `Thread.print`: threads by the name of their pool.
+    ThreadPrint,
+}
+
+/// How much of a file is looked at to tell the command.
+const HEAD: usize = 8 << 10;
+
+/// The command whose output `head` begins with.
+pub fn command(head: &[u8]) -> Option<Command> {
+    let text = String::from_utf8_lossy(head.get(..HEAD).unwrap_or(head));
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut first = lines.next()?;
+    // "12345:" or a status.
+    if first.trim_end_matches(':').parse::<i64>().is_ok() {
+        first = lines.next()?;
+    }
+    let starts = |with: &str| first.starts_with(with);
+    let second = || text.lines().map(str::trim).find(|line| line.starts_with("Full thread dump"));
+    if starts("num ") && first.contains("#instances") {
+        Some(Command::ClassHistogram)
+    } else if starts("ClassLoader ") && first.contains("CLD*") {
+        Some(Command::ClassLoaderStats)
+    } else if starts("CodeHeap '") || starts("CodeCache: size=") {
+        Some(Command::CodeCache)
+    } else if starts("<malloc version=") {
+        Some(Command::NativeHeap)
+    } else if starts("Memory mappings:") {
+        Some(Command::SystemMap)
+    } else if starts("Trim native heap:") {
+        Some(Command::TrimNativeHeap)
+    } else if (starts("Usage:") || starts("Total Usage")) && text.contains("Non-class") {
+        Some(Command::Metaspace)
+    } else if starts("Full thread dump") || first.get(..4).is_some_and(is_year) && second().is_some() {
+        Some(Command::ThreadPrint)
+    } else if is_heap(first) {
+        Some(Command::HeapInfo)
+    } else {
+        None
+    }
+}
+
+fn is_year(text: &str) -> bool {
+    text.parse::<u32>().is_ok_and(|year| year > 1990)
+}
+
+/// `garbage-first heap   total 262144K, used …`; generations of the others: `def new generation   total`.
+fn is_heap(line: &str) -> bool {
+    let is_collector = ["garbage-first heap", "def new generation", "PSYoungGen", "ZHeap", "Shenandoah Heap"]
+        .iter()
+        .any(|name| line.starts_with(name));
+    is_collector || line.starts_with("Heap") && line.len() < 6
+}
+
+/// True where `head` is the output of a command known here.
+pub(crate) fn is(head: &[u8]) -> bool {
+    command(head).is_some()
+}
+
+/// Reads the output of whichever command it is.
+///
+/// # Errors
+/// It is of no command known here, or has no figure.
+pub fn read(bytes: &[u8]) -> Result<Figures, Error> {
+    let not = |reason: &str| Error::NotThis { format: FORMAT, reason: reason.to_owned() };
+    let command = command(bytes).ok_or_else(|| not("no command is known that prints this"))?;
+    let text = String::from_utf8_lossy(bytes);
+    let lines = || text.lines();
+    let (of, named, end): (&str, Vec<Named>, Option<&str>) = match command {
+        Command::ClassHistogram => {
+            ("instances by class", lines().filter_map(class).collect(), Some("Total "))
+        }
+        Command::ClassLoaderStats => {
+            ("metaspace by the class of the loader", lines().filter_map(loader).collect(), Some("Total = "))
+        }
+        Command::CodeCache => {
+            ("code cache by heap", lines().filter_map(code_heap).collect(), Some(" total_blobs="))
+        }
+        Command::HeapInfo => ("heap", lines().flat_map(heap_line).collect(), None),
+        Command::Metaspace => ("metaspace", metaspace(&text), Some("Chunk freelists")),
+        Command::NativeHeap => ("glibc's heap by arena", native_heap(&text), Some("</malloc>")),
+        Command::SystemMap => {
+            ("resident bytes by what is mapped", system_map(&text), Some("Number of mappings"))
+        }
+        Command::TrimNativeHeap => ("trimmed", lines().flat_map(trimmed).collect(), None),
+        Command::ThreadPrint => {
+            ("threads by pool", lines().filter_map(thread).collect(), Some("JNI global ref"))
+        }
+    };
+    if named.is_empty() {
+        return Err(not("it has no figure"));
+    }
+    let mut figures = Figures::new(of, named);
+    if let Some(end) = end.filter(|end| !text.lines().any(|line| line.starts_with(end))) {
+        let reading = format!("the output: {:?} does not follow", end.trim());
+        figures.cut = Some(Cut { at: bytes.len() as u64, reading });
+    }
+    Ok(figures)
+}
+
+fn named(name: &str, bytes: u64, count: Option<u64>) -> Named {
+    Named { name: name.to_owned(), bytes, count }
+}
+
+/// `   1:         28073        1501800  [B (java.base@17.0.9)`
+fn class(line: &str) -> Option<Named> {
+    let (number, rest) = line.split_once(':')?;
+    number.trim().parse::<u64>().ok()?;
+    let mut words = rest.split_ascii_whitespace();
+    let (count, bytes) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    Some(named(&crate::hprof::spelled(words.next()?), bytes, Some(count)))
+}
+
+/// `0x…  0x…  0x…       1       768       230  Wl$CL`
+fn loader(line: &str) -> Option<Named> {
+    let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    let [loader, _, _, classes, chunks, _, rest @ ..] = words.as_slice() else { return None };
+    loader.strip_prefix("0x")?;
+    let name = rest.join(" ");
+    Some(named(if name.is_empty() { "?" } else { &name }, chunks.parse().ok()?, Some(classes.parse().ok()?)))
+}
+
+/// `CodeHeap 'non-profiled nmethods': size=120036Kb used=120Kb max_used=…`; JDK 8: `CodeCache: size=…`.
+fn code_heap(line: &str) -> Option<Named> {
+    let (name, figures) = line.split_once(": ")?;
+    let name = match name.strip_prefix("CodeHeap '") {
+        Some(name) => name.trim_end_matches('\''),
+        // The line of all heaps together begins the same and has commas.
+        None if name == "CodeCache" && !figures.contains(", used") => name,
+        None => return None,
+    };
+    let used = figures.split_ascii_whitespace().find_map(|word| word.strip_prefix("used="))?;
+    Some(named(name, size(used.trim_end_matches(','))?, None))
+}
+
+/// ` garbage-first heap   total 262144K, used 8157K [0x…`: two figures a line.
+fn heap_line(line: &str) -> Vec<Named> {
+    let line = line.split('[').next().unwrap_or(line).trim();
+    let digits = |word: &str| word.starts_with(|c: char| c.is_ascii_digit());
+    let words: Vec<&str> = line.split_ascii_whitespace().map(|word| word.trim_end_matches(',')).collect();
+    let keys = ["total", "committed", "used", "capacity"];
+    let first = words.iter().position(|word| keys.contains(word)).unwrap_or(0);
+    let name = words.get(..first).unwrap_or_default().join(" ");
+    let pairs = words.windows(2).filter_map(|pair| match pair {
+        [key, value] if keys.contains(key) && digits(value) => Some(named(
+            &format!("{name}, {}", if *key == "total" { "committed" } else { key }),
+            size(value)?,
+            None,
+        )),
+        _ => None,
+    });
+    if name.is_empty() { Vec::new() } else { pairs.collect() }
+}
+
+/// The tables of `VM.metaspace`: `      Both:      7.53 MB used.`, `Non-class space:  64.00 MB reserved,  8.00 MB ( 12%) committed`.
+fn metaspace(text: &str) -> Vec<Named> {
+    let mut all = Vec::new();
+    for line in text.lines() {
+        let Some((name, figures)) = line.split_once(':') else { continue };
+        let name = name.trim();
+        let is_part =
+            |end: &str| ["Non-class", "Class", "Non-Class"].iter().any(|part| name == format!("{part}{end}"));
+        if !is_part("") && !is_part(" space") {
+            continue;
+        }
+        for figure in figures.split(',') {
+            // "81%" in brackets stands between size and word.
+            let bare = figure.split_once('(').map_or(figure.to_owned(), |(size, rest)| {
+                format!("{size} {}", rest.split_once(')').map_or("", |(_, word)| word))
+            });
+            let mut words = bare.split_ascii_whitespace();
+            let (Some(number), Some(unit)) = (words.next(), words.next()) else { continue };
+            let what = words.next().map(|word| word.trim_end_matches('.')).unwrap_or("free chunks");
+            if matches!(what, "used" | "committed" | "free chunks")
+                && let Some(bytes) = decimal(number, unit)
+            {
+                let class = if name.starts_with("Non") { "non-class" } else { "class" };
+                all.push(named(&format!("{class}, {what}"), bytes, None));
+            }
+        }
+    }
+    all
+}
+
+/// glibc's malloc_info(3): for each arena what it has from the system and what of that is free, then blocks of their own mapping.
+fn native_heap(text: &str) -> Vec<Named> {
+    let attribute = |line: &str, name: &str| -> Option<u64> {
+        let (_, rest) = line.split_once(&format!("{name}=\""))?;
+        rest.split('"').next()?.parse().ok()
+    };
+    let mut all = Vec::new();
+    let (mut inside, mut free, mut blocks) = (false, 0u64, 0u64);
+    for line in text.lines() {
+        if line.starts_with("<heap nr=") {
+            (inside, free, blocks) = (true, 0, 0);
+        } else if line.starts_with("</heap>") {
+            inside = false;
+        } else if inside && line.starts_with("<total type=") {
+            free = free.saturating_add(attribute(line, "size").unwrap_or(0));
+            blocks = blocks.saturating_add(attribute(line, "count").unwrap_or(0));
+        } else if inside && line.starts_with("<system type=\"current\"") {
+            let system = attribute(line, "size").unwrap_or(0);
+            all.push(named("arenas, in use", system.saturating_sub(free), None));
+            all.push(named("arenas, free but held", free, Some(blocks)));
+        } else if let Some(size) =
+            (!inside && line.starts_with("<total type=\"mmap\"")).then(|| attribute(line, "size")).flatten()
+        {
+            all.push(named("blocks with a mapping of their own", size, attribute(line, "count")));
+        }
+    }
+    all
+}
+
+/// The rows of `System.map`: `from-to vsize prot rss hugetlb pgsz notes info file`, `-` where a column has nothing.
+fn system_map(text: &str) -> Vec<Named> {
+    let row = |line: &str| {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let [range, _, _, rss, _, _, _, info, file @ ..] = words.as_slice() else { return None };
+        range.strip_prefix("0x")?;
+        let name = match (*info, file.join(" ").as_str()) {
+            // One thread's stack is named after it: the sum is what counts.
+            (info, _) if info.starts_with("STACK") => "STACK".to_owned(),
+            ("-", "-" | "") => "(anonymous)".to_owned(),
+            ("-", file) => file.to_owned(),
+            (info, _) => info.to_owned(),
+        };
+        Some(named(&name, rss.parse().ok()?, Some(1)))
+    };
+    text.lines().filter_map(row).collect()
+}
+
+/// `Trim native heap: RSS+Swap: 206M->205M (-1508K)`
+fn trimmed(line: &str) -> Vec<Named> {
+    let figures = line.split_once("RSS+Swap: ").and_then(|(_, rest)| rest.split_once("->"));
+    let Some((before, after)) = figures else { return Vec::new() };
+    let after = after.split(' ').next().unwrap_or_default();
+    let pairs = [("before", size(before)), ("after", size(after))];
+    pairs.into_iter().filter_map(|(name, bytes)| Some(named(name, bytes?, None))).collect()
+}
+
+/// `"worker-12" #33 …`: threads whose names differ only in digits are one pool.
+fn thread(line: &str) -> Option<Named> {
+    let (name, rest) = line.strip_prefix('"')?.rsplit_once("\" ")?;
+    rest.contains("tid=").then(|| {
+        let mut pool = String::new();
+        for c in name.chars() {
+            match c {
+                c if c.is_ascii_digit() && pool.ends_with('*') => {}
+                c if c.is_ascii_digit() => pool.push('*'),
+                c => pool.push(c),
+            }
+        }
+        named(&pool, 0, Some(1))
+    })
+}
+
+/// `120036Kb`, `8157K`, `206M` → bytes.
+fn size(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    number.parse::<u64>().ok()?.checked_mul(factor(unit)?)
+}
+
+fn decimal(number: &str, unit: &str) -> Option<u64> {
+    let number: f64 = number.parse().ok().filter(|number: &f64| *number >= 0.0 && *number < 1e15)?;
+    Some((number * factor(unit)? as f64).round() as u64)
+}
+
+fn factor(unit: &str) -> Option<u64> {
+    match unit.chars().next() {
+        None | Some('b' | 'B') => Some(1),
+        Some('k' | 'K') => Some(1 << 10),
+        Some('m' | 'M') => Some(1 << 20),
+        Some('g' | 'G') => Some(1 << 30),
+        Some(_) => None,
+    }
+}

@@ -1,0 +1,151 @@
+//! The search for the code while a process is watched: the agent beside the snapshots, on a thread of its own, so that a JVM
+//! that is slow to answer leaves no gap in the series.
+
+use crate::profile::Following;
+use anyhow::Context;
+use offheap_model::Profile;
+use offheap_model::units::{bytes, duration};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// The sampling begins here: what any program can bear.
+const WIDEST: u64 = 512 << 10;
+/// It is never closer than this: every allocation of this size is seen then.
+const CLOSEST: u64 = 16 << 10;
+/// Samples a second that cost the target well below one percent of a core, at a microsecond or two each.
+const SAMPLES_PER_S: f64 = 2_000.0;
+/// As many samples of what grows name a site for sure.
+const ENOUGH: f64 = 400.0;
+/// How long the rate of samples is looked at before the interval is chosen.
+const TRIAL: Duration = Duration::from_millis(1_500);
+/// Time between two readings of the live file at the beginning; later a thirtieth of what has passed.
+const READ: Duration = Duration::from_secs(1);
+const READ_PART: u32 = 30;
+
+/// How the news begins that there will be no sites.
+pub const NO_CODE: &str = "no code can be named";
+
+/// A search under way. Dropping it stops the sampling.
+#[derive(Debug)]
+pub struct Search {
+    orders: Option<Sender<Order>>,
+    news: Receiver<String>,
+    thread: Option<JoinHandle<anyhow::Result<()>>>,
+}
+
+#[derive(Debug)]
+enum Order {
+    /// The sites as they are now.
+    Profile(Sender<anyhow::Result<Profile>>),
+}
+
+impl Search {
+    /// Puts the agent into the JVM `pid` and samples. `per_s`: what is thought to grow, bytes per second, over the
+    /// `remaining` window.
+    pub fn start(pid: i32, per_s: f64, remaining: Duration) -> Search {
+        let (orders, inbox) = channel();
+        let (tell, news) = channel();
+        let thread = std::thread::spawn(move || work(pid, per_s, remaining, &inbox, &tell));
+        Search { orders: Some(orders), news, thread: Some(thread) }
+    }
+
+    /// What it has to say since it was asked last, a line each.
+    pub fn news(&mut self) -> Vec<String> {
+        let mut news: Vec<String> = self.news.try_iter().collect();
+        if self.thread.as_ref().is_some_and(JoinHandle::is_finished) {
+            news.extend(self.end());
+        }
+        news
+    }
+
+    /// The sites as they are now; `None` where the agent could not be loaded or has nothing yet.
+    pub fn profile(&self) -> Option<Profile> {
+        let (answer, profile) = channel();
+        self.orders.as_ref()?.send(Order::Profile(answer)).ok()?;
+        profile.recv().ok()?.ok()
+    }
+
+    /// Stops the sampling and waits until the agent sleeps.
+    pub fn finish(mut self) -> Vec<String> {
+        let last = self.end();
+        self.news.try_iter().chain(last).collect()
+    }
+
+    fn end(&mut self) -> Option<String> {
+        self.orders = None;
+        let result =
+            self.thread.take()?.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the search broke down")));
+        Some(format!("{NO_CODE}: {:#}", result.err()?))
+    }
+}
+
+impl Drop for Search {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// The thread: loads the agent, keeps readings of the live file, answers; ends when the orders do.
+fn work(
+    pid: i32,
+    per_s: f64,
+    remaining: Duration,
+    inbox: &Receiver<Order>,
+    tell: &Sender<String>,
+) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let mut following = Following::start(pid, WIDEST, None)?;
+    let _ = tell.send(format!("agent loaded in {}", duration(begun.elapsed().as_secs_f64())));
+    let mut chosen = false;
+    loop {
+        let wait = if chosen { READ.max(begun.elapsed() / READ_PART) } else { TRIAL };
+        match inbox.recv_timeout(wait) {
+            Ok(Order::Profile(answer)) => {
+                let _ = answer.send(following.read().and_then(|()| following.profile()));
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                following.read()?;
+                if !chosen {
+                    chosen = true;
+                    let rate = following.samples() as f64 / begun.elapsed().as_secs_f64();
+                    let interval = interval(per_s, remaining, rate);
+                    if interval < WIDEST {
+                        following.set_interval(interval)?;
+                    }
+                    let _ = tell.send(format!("one sample each {}", bytes(interval)));
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    if following.is_alive() {
+        following.stop().context("the agent could not be told to stop and samples on")?;
+    }
+    Ok(())
+}
+
+/// The mean bytes between two samples that give enough samples of growth by `per_s`, as far as the target can bear it:
+/// it took `rate` samples a second at the widest.
+fn interval(per_s: f64, remaining: Duration, rate: f64) -> u64 {
+    let wanted = per_s * remaining.as_secs_f64() / ENOUGH;
+    let bearable = WIDEST as f64 * rate / SAMPLES_PER_S;
+    // As a power of two: a figure that a person can say, and that an agent of an earlier run may have already.
+    (wanted.max(bearable) as u64).clamp(CLOSEST, WIDEST).next_power_of_two()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_gives_enough_samples_and_no_burden() {
+        let minute = Duration::from_secs(60);
+        // 1 MB/s over a minute: 60 MB in 400 samples would be 150 kB.
+        assert_eq!(interval(1e6, minute, 10.0), 256 << 10);
+        assert_eq!(interval(1e5, minute, 10.0), 16 << 10);
+        assert_eq!(interval(1e5, minute, 400.0), 128 << 10);
+        assert_eq!(interval(1e5, minute, 4_000.0), WIDEST);
+        assert_eq!(interval(1e9, minute, 0.0), WIDEST);
+    }
+}

@@ -1,0 +1,295 @@
+//! What an expert would do while the snapshots come in: see what grows, look for its code, ask the collector, say the verdict
+//! once it is certain, and go on watching.
+
+use crate::code::{NO_CODE, Search};
+use crate::output;
+use crate::verbs::jcmd;
+use offheap_diagnose::{Diagnosis, Evidence, Next, diagnose, suspect};
+use offheap_model::units::{bytes, duration, rate};
+use offheap_model::{Profile, Snapshot, Status};
+use std::io::{BufRead, IsTerminal, Write};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Seconds between two looks at how the verdict stands.
+const LOOK: Duration = Duration::from_secs(2);
+/// A look may use one part in so many of the time.
+const SHARE: u32 = 20;
+/// A verdict as sure as this is told before the window ends.
+const CERTAIN: f64 = 0.8;
+/// The search begins no later than this part of the window: what comes then is too little to name a site.
+const LATEST: f64 = 0.75;
+/// A collection needs as much of the window before it, for something to be there that it could free…
+const COLLECT_AFTER: f64 = 0.5;
+/// …and as long behind it, for what it frees to be gone: cleaners run after it.
+const COLLECT_BEFORE_END: Duration = Duration::from_secs(4);
+/// Unless asked for, no collection where its pause could be longer than about a second: collectors mark about 1 GiB of live
+/// objects a second on one core.
+const SMALL_HEAP: u64 = 1 << 30;
+/// How long the JVM may take for a collection: a large heap on a busy machine.
+const COLLECTION: Duration = Duration::from_secs(120);
+
+/// When a full collection may be run in the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Gc {
+    /// If only that can tell a leak from garbage, and the heap in use is below 1 GiB.
+    Auto,
+    /// Never.
+    Never,
+    /// If only that can tell, however large the heap is.
+    Always,
+}
+
+/// What may be done to the target beyond looking from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowed {
+    /// Load the agent, if the answer needs code.
+    pub agent: bool,
+    /// Run a collection.
+    pub gc: Gc,
+    /// Only after asking, where somebody can be asked.
+    pub ask: bool,
+}
+
+impl Allowed {
+    /// Only look.
+    pub const NOTHING: Allowed = Allowed { agent: false, gc: Gc::Never, ask: false };
+
+    /// Asks on the terminal, once, before the window begins. Where nobody can be asked the command itself is the consent:
+    /// `--no-agent` is how to withhold it.
+    pub fn ask(self, target: &str) -> Allowed {
+        if !self.agent || !self.ask || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+            return self;
+        }
+        let _ = write!(
+            std::io::stderr(),
+            "If the answer needs code, offheap loads its agent into {target} (it stays there, asleep, afterwards; JDK 21 \
+             and later print a warning about it){}. Allow that? [Y/n] ",
+            if self.gc == Gc::Never { "" } else { ", and may run one full collection" }
+        );
+        let _ = std::io::stderr().flush();
+        let mut answer = String::new();
+        let said = std::io::stdin().lock().read_line(&mut answer).is_ok_and(|read| read > 0);
+        let yes = said && matches!(answer.trim().to_lowercase().as_str(), "" | "y" | "yes");
+        if yes { self } else { Allowed::NOTHING }
+    }
+}
+
+/// Profiles are kept of so many instants of the window, for what grew between two of them.
+const INSTANTS: u32 = 5;
+
+/// What the search for the code found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The allocation sites.
+    pub profile: Option<Profile>,
+    /// The sites at several instants, milliseconds since the Unix epoch; the last one is `profile`.
+    pub instants: Vec<(i64, Profile)>,
+    /// Why there are none, though they were looked for.
+    pub no_code: Option<String>,
+}
+
+/// The procedure on one target.
+#[derive(Debug)]
+pub struct Procedure {
+    allowed: Allowed,
+    begun: Instant,
+    length: Duration,
+    search: Option<Search>,
+    searched: bool,
+    collection: Option<JoinHandle<String>>,
+    collected: bool,
+    look_at: Instant,
+    told: Option<(Status, String)>,
+    standing: String,
+    instants: Vec<(i64, Profile)>,
+    instant_at: Instant,
+    no_code: Option<String>,
+}
+
+impl Procedure {
+    /// For a window of this length that begins now.
+    pub fn new(allowed: Allowed, length: Duration) -> Procedure {
+        let begun = Instant::now();
+        Procedure {
+            allowed,
+            begun,
+            length,
+            search: None,
+            searched: false,
+            collection: None,
+            collected: false,
+            look_at: begun + LOOK,
+            told: None,
+            standing: "too early to say".to_owned(),
+            instants: Vec::new(),
+            instant_at: begun,
+            no_code: None,
+        }
+    }
+
+    /// How the verdict stands, in a few words.
+    pub fn standing(&self) -> &str {
+        &self.standing
+    }
+
+    /// After each snapshot: does what is due, and gives the lines to say.
+    pub fn step(&mut self, snapshots: &[Snapshot]) -> Vec<String> {
+        let mut news = self.search.as_mut().map(Search::news).unwrap_or_default();
+        self.remember(&news);
+        if self.collection.as_ref().is_some_and(JoinHandle::is_finished) {
+            news.extend(self.collection.take().and_then(|thread| thread.join().ok()));
+        }
+        let now = Instant::now();
+        if now >= self.look_at {
+            self.look(snapshots, &mut news);
+            self.keep_instant();
+            self.look_at = now + LOOK.max(now.elapsed() * SHARE);
+        }
+        let at = duration(self.begun.elapsed().as_secs_f64());
+        news.into_iter().map(|news| format!("{at}: {news}")).collect()
+    }
+
+    /// The window is over: what the search found, and the last lines to say.
+    pub fn finish(mut self) -> (Found, Vec<String>) {
+        let mut news = Vec::new();
+        if let Some(thread) = self.collection.take() {
+            news.extend(thread.join());
+        }
+        if let Some(search) = self.search.take() {
+            self.instants.extend(search.profile().map(|profile| (now_ms(), profile)));
+            let last = search.finish();
+            self.remember(&last);
+            news.extend(last);
+        }
+        let profile = self.instants.last().map(|(_, profile)| profile.clone());
+        (Found { profile, instants: self.instants, no_code: self.no_code }, news)
+    }
+
+    /// Keeps the sites as they are now, when it is time.
+    fn keep_instant(&mut self) {
+        if self.search.is_none() || Instant::now() < self.instant_at {
+            return;
+        }
+        self.instant_at = Instant::now() + self.length / INSTANTS;
+        self.instants
+            .extend(self.search.as_ref().and_then(Search::profile).map(|profile| (now_ms(), profile)));
+    }
+
+    fn remember(&mut self, news: &[String]) {
+        let why = news.iter().find(|news| news.starts_with(NO_CODE)).cloned();
+        self.no_code = why.or(self.no_code.take());
+    }
+
+    fn look(&mut self, snapshots: &[Snapshot], news: &mut Vec<String>) {
+        let evidence = Evidence::of(snapshots);
+        self.search_if_needed(&evidence, news);
+        let diagnosis = diagnose(&evidence);
+        self.collect_if_needed(&evidence, &diagnosis, news);
+        let verdict = &diagnosis.verdict;
+        self.standing = match verdict.status {
+            Status::Inconclusive => format!("so far {}", rate(diagnosis.rss.slope_bytes_per_s)),
+            status => format!("looks like {status}: {} ({:.0} %)", verdict.cause, verdict.confidence * 100.0),
+        };
+        if verdict.status == Status::Leak && verdict.confidence >= CERTAIN {
+            self.tell(evidence, news);
+        }
+    }
+
+    /// Says the verdict with its site, when it is new.
+    fn tell(&mut self, evidence: Evidence<'_>, news: &mut Vec<String>) {
+        let profile = self.search.as_ref().and_then(Search::profile);
+        let verdict = match &profile {
+            Some(profile) => diagnose(&evidence.with_profile(profile)).verdict,
+            None => diagnose(&evidence).verdict,
+        };
+        let told = (verdict.status, verdict.cause.clone());
+        if self.told.as_ref() != Some(&told) {
+            news.push(format!(
+                "{} {} ({}, {:.0} % sure){}; watching on to the end of the window",
+                verdict.status,
+                verdict.cause,
+                rate(verdict.slope_bytes_per_s),
+                verdict.confidence * 100.0,
+                verdict
+                    .site
+                    .as_ref()
+                    .and_then(|site| site
+                        .frames
+                        .iter()
+                        .find(|frame| frame.kind == offheap_model::FrameKind::Java))
+                    .map_or_else(String::new, |frame| format!(" in {}", frame.name))
+            ));
+            self.told = Some(told);
+        }
+    }
+
+    fn search_if_needed(&mut self, evidence: &Evidence<'_>, news: &mut Vec<String>) {
+        let passed = self.begun.elapsed();
+        if self.searched || !self.allowed.agent || passed.as_secs_f64() > LATEST * self.length.as_secs_f64() {
+            return;
+        }
+        let Some(suspect) = suspect(evidence, self.length.as_secs_f64()) else { return };
+        self.searched = true;
+        let grows = format!("{} seems to grow ({})", suspect.domain, rate(suspect.per_s));
+        if !evidence.is_jvm() {
+            let why = "a program without a JVM can only be watched from its start: offheap run -- COMMAND";
+            self.no_code = Some(format!("{NO_CODE}: {why}"));
+            news.push(format!("{grows}, but {NO_CODE}: {why}"));
+            return;
+        }
+        news.push(format!("{grows}: loading the agent, to name the code"));
+        let remaining = self.length.saturating_sub(passed);
+        self.search = Some(Search::start(evidence.pid(), suspect.per_s, remaining));
+    }
+
+    fn collect_if_needed(&mut self, evidence: &Evidence<'_>, diagnosis: &Diagnosis, news: &mut Vec<String>) {
+        let passed = self.begun.elapsed();
+        let in_time = passed.as_secs_f64() >= COLLECT_AFTER * self.length.as_secs_f64()
+            && passed + COLLECT_BEFORE_END <= self.length;
+        if self.collected || !in_time || diagnosis.next != Some(Next::Collect) {
+            return;
+        }
+        let Some(jvm) = evidence.last().and_then(|last| last.jvm.as_ref()) else { return };
+        let heap = &jvm.heap;
+        let used = heap.used_bytes.or(heap.committed_bytes).unwrap_or(heap.max_bytes);
+        let large = used > SMALL_HEAP;
+        if self.allowed.gc == Gc::Never || self.allowed.gc == Gc::Auto && large {
+            if self.allowed.agent && large {
+                news.push(format!(
+                    "only a full collection could tell a leak from garbage; with {} of heap in use that takes --gc always",
+                    bytes(used)
+                ));
+            }
+            self.collected = true;
+            return;
+        }
+        self.collected = true;
+        news.push("only a collection can tell a leak from garbage: running GC.run".to_owned());
+        let pid = evidence.pid();
+        self.collection = Some(std::thread::spawn(move || collect(pid)));
+    }
+}
+
+/// Milliseconds since the Unix epoch.
+pub fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Has the JVM run one full collection; what to say of it.
+fn collect(pid: i32) -> String {
+    let begun = Instant::now();
+    match jcmd::open(pid, COLLECTION).and_then(|session| Ok(session.jcmd("GC.run")?)) {
+        Ok(reply) if reply.text.contains("disabled") => format!("the JVM says: {}", reply.text.trim()),
+        Ok(_) => format!("the collection took {}", duration(begun.elapsed().as_secs_f64())),
+        Err(error) => format!("no collection: {error:#}"),
+    }
+}
+
+/// Says lines on standard error.
+pub fn say(lines: &[String]) {
+    for line in lines {
+        output::note(line);
+    }
+}

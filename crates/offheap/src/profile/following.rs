@@ -1,0 +1,104 @@
+//! The agent in a JVM that is watched for a while, perhaps to its end.
+
+use super::{Agent, Window, now_ns};
+use crate::verbs::jcmd;
+use anyhow::Context;
+use offheap_attach::Session;
+use offheap_linux::Process;
+use offheap_model::Profile;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How long the JVM may take to load the agent.
+const ATTACH: Duration = Duration::from_secs(30);
+/// When, and how often from then on, the libraries seen since are looked into: they may be gone with the process.
+const LEARN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(20)];
+
+/// A JVM with the agent in it, and what was read of it so far.
+#[derive(Debug)]
+pub struct Following {
+    process: Process,
+    agent: Agent<Session>,
+    window: Window,
+    learn_at: Instant,
+}
+
+impl Following {
+    /// Loads the agent into the JVM `pid`: one sample each `interval` bytes. With `live` its live file is made there and
+    /// stays.
+    ///
+    /// # Errors
+    /// As [`Agent::start`] and [`Agent::start_at`].
+    pub fn start(pid: i32, interval: u64, live: Option<&str>) -> anyhow::Result<Following> {
+        let process = Process::open(pid)?;
+        let start_ms =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+        let session = jcmd::open(pid, ATTACH)?;
+        let mut agent = match live {
+            None => Agent::start(session, &process, interval)?,
+            Some(path) => Agent::start_at(session, &process, interval, path)?,
+        };
+        let window = Window::begin(agent.read()?, now_ns(), start_ms, agent.was_there)?;
+        Ok(Following { process, agent, window, learn_at: Instant::now() + LEARN[0] })
+    }
+
+    /// Reads the live file once more. Where the process has ended and its file with it, what was read last stays.
+    ///
+    /// # Errors
+    /// What the kernel says of a process that lives.
+    pub fn read(&mut self) -> anyhow::Result<()> {
+        match self.agent.read() {
+            Ok(bytes) => self.window.add(bytes, now_ns())?,
+            Err(_) if !self.process.is_alive() => return Ok(()),
+            Err(error) => return Err(error).context("cannot read the agent's live file"),
+        }
+        if Instant::now() >= self.learn_at {
+            self.learn_at = Instant::now() + LEARN[1];
+            self.window.learn(&self.process)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the agent was there before, with what it has sampled since.
+    pub fn was_there(&self) -> bool {
+        self.agent.was_there
+    }
+
+    /// Live bytes at the latest reading.
+    pub fn live_bytes(&self) -> f64 {
+        self.window.live_bytes()
+    }
+
+    /// Samples taken in the window so far.
+    pub fn samples(&self) -> u64 {
+        self.window.samples()
+    }
+
+    /// Samples each `interval` bytes from now on.
+    ///
+    /// # Errors
+    /// The JVM does not answer.
+    pub fn set_interval(&mut self, interval: u64) -> anyhow::Result<()> {
+        self.agent.set_interval(interval)
+    }
+
+    /// Whether the process lives.
+    pub fn is_alive(&self) -> bool {
+        self.process.is_alive()
+    }
+
+    /// Stops the sampling; dropping it does so too, but says nothing.
+    ///
+    /// # Errors
+    /// The JVM does not answer.
+    pub fn stop(&mut self) -> anyhow::Result<()> {
+        self.agent.stop()
+    }
+
+    /// The profile at the latest reading.
+    ///
+    /// # Errors
+    /// The live file is damaged.
+    pub fn profile(&self) -> anyhow::Result<Profile> {
+        Ok(self.window.profile(&self.process)?)
+    }
+}

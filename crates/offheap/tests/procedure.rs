@@ -1,0 +1,199 @@
+//! `offheap diagnose` with all it may do: the agent where the answer needs code, a collection where only that tells; and the
+//! questions after it: is it fixed, what does a trim gain.
+
+mod common;
+
+use common::offheap;
+use offheap_testkit::{Jdk, Program, build_c, build_java, jdks};
+use serde_json::Value;
+use std::process::Command;
+
+/// Does what its first argument says, 2 MiB a second; stops when it is told to.
+/// `malloc`: `Busy.handle` keeps blocks of the C heap. `buffers`: `Busy.serve` keeps direct buffers, and Java code allocates
+/// so little that no collection comes. `garbage`: the same with buffers that nobody keeps. `scatter`: frees most of what it
+/// took, so that the allocator holds it.
+const BUSY: &str = r#"
+import java.io.*;
+import java.nio.ByteBuffer;
+import java.util.*;
+
+public class Busy {
+    static final List<ByteBuffer> kept = new ArrayList<>();
+    static volatile boolean working = true;
+    static native void take(int bytes);
+    static native void scatter(int megabytes);
+
+    static void handle() { for (int i = 0; i < 20; i++) take(1024); }
+    static void serve(boolean keep) {
+        ByteBuffer buffer = ByteBuffer.allocateDirect(20 * 1024);
+        for (int i = 0; i < buffer.capacity(); i += 4096) buffer.put(i, (byte) 1);
+        if (keep) kept.add(buffer);
+    }
+
+    public static void main(String[] arguments) throws Exception {
+        System.load(arguments[1]);
+        String mode = arguments[0];
+        if (mode.equals("scatter")) scatter(64);
+        Thread worker = new Thread(() -> {
+            long begun = System.nanoTime();
+            for (long done = 0; ; done++) {
+                if (working) {
+                    if (mode.equals("malloc")) handle();
+                    if (mode.equals("buffers")) serve(true);
+                    if (mode.equals("garbage")) serve(false);
+                }
+                long wait = begun + done * 10_000_000L - System.nanoTime();
+                try { if (wait > 0) Thread.sleep(wait / 1_000_000); } catch (InterruptedException e) { return; }
+            }
+        }, "worker");
+        worker.setDaemon(true);
+        worker.start();
+        System.out.println("READY");
+        BufferedReader input = new BufferedReader(new InputStreamReader(System.in));
+        while (input.readLine() != null) { working = false; System.out.println("stopped"); }
+    }
+}
+"#;
+
+const LIBRARY: &str = r#"
+#include <jni.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *volatile last;
+
+__attribute__((noinline)) void *block_new(int bytes) {
+    void *block = malloc(bytes);
+    memset(block, 1, bytes);
+    return block;
+}
+
+JNIEXPORT void JNICALL Java_Busy_take(JNIEnv *env, jclass c, jint bytes) {
+    last = block_new(bytes);
+    /* Or the call above is the last thing it does, and the compiler makes a jump of it. */
+    __asm__ volatile("" ::: "memory");
+}
+
+JNIEXPORT void JNICALL Java_Busy_scatter(JNIEnv *env, jclass c, jint megabytes) {
+    int count = megabytes * 1024;
+    void **blocks = malloc(count * sizeof *blocks);
+    for (int i = 0; i < count; i++) { blocks[i] = malloc(1000); memset(blocks[i], 1, 1000); }
+    /* One block in fifty stays, so that neither the top nor a whole heap comes free. */
+    for (int i = 0; i < count; i++) if (i % 50) free(blocks[i]);
+    last = blocks;
+}
+"#;
+
+fn jdk(feature: u32) -> &'static Jdk {
+    let found = jdks().iter().rfind(|jdk| jdk.feature == feature);
+    found.unwrap_or_else(|| panic!("no JDK {feature} is here; run: cargo xtask setup"))
+}
+
+fn start(jdk: &Jdk, mode: &str) -> Program {
+    let include = "/usr/lib/jvm/java-17-openjdk-amd64/include";
+    let (headers, linux) = (format!("-I{include}"), format!("-I{include}/linux"));
+    let library = build_c("busy", LIBRARY, &["-O2", "-shared", "-fPIC", &headers, &linux]);
+    let classes = build_java("Busy", BUSY);
+    let mut command = Command::new(&jdk.java);
+    let command =
+        command.args(["-Xms256m", "-Xmx256m", "-cp"]).arg(classes).arg("Busy").arg(mode).arg(library);
+    Program::start(command)
+}
+
+/// Runs `offheap diagnose` on it; its verdict, whole document, standard error and exit code.
+fn diagnose(program: &Program, more: &[&str]) -> (Value, String, i32) {
+    let pid = program.pid().to_string();
+    let output = offheap(&[&["diagnose", &pid, "--json"], more].concat());
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    let code = output.status.code().unwrap();
+    let document =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|why| panic!("{more:?}: {why}: {error}"));
+    (document, error, code)
+}
+
+fn frames(verdict: &Value) -> Vec<&str> {
+    verdict["site"]["frames"]
+        .as_array()
+        .map_or_else(Vec::new, |frames| frames.iter().filter_map(|frame| frame["name"].as_str()).collect())
+}
+
+fn maps(program: &Program) -> String {
+    std::fs::read_to_string(format!("/proc/{}/maps", program.pid())).unwrap()
+}
+
+#[test]
+fn the_leaking_code_is_named_and_gone_when_it_stops() {
+    let mut program = start(jdk(17), "malloc");
+    let recording = tempfile::tempdir().unwrap();
+    let recording = recording.path().join("before.offheap");
+    let recording = recording.to_str().unwrap();
+
+    // From outside alone: what grows, but not whose code.
+    let pid = program.pid().to_string();
+    let recorded = offheap(&["record", &pid, "-o", recording, "--every", "1s", "--for", "25s"]);
+    assert!(recorded.status.success(), "{}", String::from_utf8_lossy(&recorded.stderr));
+    assert!(!maps(&program).contains(".offheap"), "nothing was asked to be loaded");
+
+    let (document, error, code) = diagnose(&program, &["--for", "30s", "--yes"]);
+    let verdict = &document["verdict"];
+    assert_eq!((code, verdict["status"].as_str()), (1, Some("leak")), "{verdict:#} {error}");
+    assert_eq!(verdict["domain"], "native-malloc", "the agent knows whose malloc it is: {verdict:#}");
+    let names = frames(verdict);
+    for name in ["block_new", "Java_Busy_take", "Busy.handle"] {
+        assert!(names.contains(&name), "{name} is not in {names:?}\n{error}");
+    }
+    let rate = verdict["site"]["slope_bytes_per_s"].as_f64().unwrap();
+    assert!((0.5e6..4e6).contains(&rate), "2 MiB/s are lost there, not {rate}: {error}");
+
+    program.ask("stop");
+    let (document, error, code) = diagnose(&program, &["--for", "20s", "--no-agent", "--compare", recording]);
+    assert_eq!(document["compare"]["fixed"], "gone", "{:#} {error}", document["compare"]);
+    assert_eq!(code, 0);
+}
+
+#[test]
+fn without_leave_nothing_is_put_into_the_target() {
+    let program = start(jdk(17), "malloc");
+    let (document, error, code) = diagnose(&program, &["--for", "20s", "--no-agent"]);
+    assert_eq!((code, document["verdict"]["status"].as_str()), (1, Some("leak")), "{error}");
+    assert!(document["verdict"]["site"].is_null(), "nobody looked for code");
+    assert!(!maps(&program).contains(".offheap"), "{error}");
+}
+
+#[test]
+fn a_collection_tells_kept_buffers_from_garbage() {
+    let kept = start(jdk(17), "buffers");
+    let (document, error, _) = diagnose(&kept, &["--for", "24s", "--yes", "--gc", "never"]);
+    assert_eq!(document["verdict"]["status"], "inconclusive", "nothing has tested it: {error}");
+    let (document, error, code) = diagnose(&kept, &["--for", "30s", "--yes"]);
+    let verdict = &document["verdict"];
+    assert_eq!((code, verdict["status"].as_str()), (1, Some("leak")), "{verdict:#} {error}");
+    assert_eq!(verdict["domain"], "direct-memory", "{verdict:#} {error}");
+    assert!(frames(verdict).contains(&"Busy.serve"), "{verdict:#} {error}");
+    assert!(error.contains("the collection took"), "it is said what was done to the target: {error}");
+
+    let garbage = start(jdk(17), "garbage");
+    let (document, error, _) = diagnose(&garbage, &["--for", "30s", "--yes"]);
+    assert_ne!(document["verdict"]["status"], "leak", "{:#} {error}", document["verdict"]);
+}
+
+#[test]
+fn a_trim_gains_what_was_predicted() {
+    // JDK 17 has a command for it; the JRE 11 has none, and there the agent trims.
+    for feature in [17, 11] {
+        let program = start(jdk(feature), "scatter");
+        let pid = program.pid().to_string();
+        let output = offheap(&["trim", &pid, "--json"]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        let document: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|why| panic!("{why}: {error}"));
+        let figure = |name: &str| document[name].as_u64().unwrap();
+        let predicted = figure("predicted_bytes");
+        assert!(predicted > 30 << 20, "JDK {feature}: 62 MiB were freed, not {predicted}");
+        let gained = figure("rss_before_bytes").saturating_sub(figure("rss_after_bytes"));
+        assert!(gained as f64 > 0.9 * predicted as f64, "JDK {feature}: {document:#}");
+        assert!(figure("free_resident_after_bytes") < figure("free_resident_before_bytes") / 2);
+        let again = offheap(&["trim", &pid]);
+        assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+    }
+}

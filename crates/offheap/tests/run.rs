@@ -1,0 +1,232 @@
+//! `offheap run`: commands with the agent in them from their begin; and what a killed one leaves behind.
+
+mod common;
+
+use offheap_testkit::{build_c, build_java, jdks};
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Output, Stdio};
+
+/// Forgets 3000 blocks of 10,000 bytes, frees as many of 20,000, and says what of the agent its children would inherit. Then
+/// `exit` ends it with 3, `wait` waits, `exec` replaces it by itself, and `child` starts itself.
+const LEAK: &str = r#"
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+__attribute__((noinline)) void *keep_a_block(void) {
+    void *block = malloc(10000);
+    memset(block, 1, 10000);
+    return block;
+}
+__attribute__((noinline)) void return_a_block(void) {
+    void *volatile block = malloc(20000);
+    free(block);
+}
+static void end(int signal) { _exit(9); }
+
+int main(int count, char **words) {
+    const char *what = words[1];
+    if (!strcmp(what, "exec")) {
+        char *again[] = {words[0], "exit", NULL};
+        execv(words[0], again);
+        return 1;
+    }
+    for (int i = 0; i < 3000; i++) {
+        void *volatile block = keep_a_block();
+        return_a_block();
+    }
+    const char *preload = getenv("LD_PRELOAD");
+    printf("preload=%s file=%d\n", preload ? preload : "", getenv("OFFHEAP_FILE") != NULL);
+    fflush(stdout);
+    signal(SIGTERM, end);
+    if (!strcmp(what, "wait")) for (;;) pause();
+    if (!strcmp(what, "child")) {
+        char line[1000];
+        snprintf(line, sizeof line, "%s exit; true", words[0]);
+        return system(line) < 0;
+    }
+    return 3;
+}
+"#;
+
+fn program() -> String {
+    build_c("run_leak", LEAK, &[]).to_str().unwrap().to_owned()
+}
+
+/// Starts `offheap run` with `arguments`; returns it with what its temporary files are tagged with.
+fn start(arguments: &[&str]) -> (Child, String) {
+    let mut command = Command::new(offheap_testkit::offheap());
+    command.arg("run").args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let tag = format!("-{}-", child.id());
+    (child, tag)
+}
+
+fn run(arguments: &[&str]) -> Output {
+    let (child, tag) = start(arguments);
+    let output = child.wait_with_output().unwrap();
+    let left: Vec<_> = std::fs::read_dir(std::env::temp_dir())
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.contains("offheap") && name.contains(&tag))
+        .collect();
+    assert_eq!(left, Vec::<String>::new());
+    output
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn json(bytes: &[u8]) -> Value {
+    let text = text(bytes);
+    // What the command printed comes first.
+    let document = text.find('{').and_then(|begin| text.get(begin..)).unwrap_or_default();
+    serde_json::from_str(document).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// Sum of a figure over the sites with a frame of that name.
+fn sum(document: &Value, frame: &str, figure: &str) -> f64 {
+    let sites = document["sites"].as_array().unwrap();
+    let has = |site: &&Value| site["frames"].as_array().unwrap().iter().any(|f| f["name"] == frame);
+    sites.iter().filter(has).filter_map(|site| site[figure].as_f64()).sum()
+}
+
+/// What the program keeps and gives back, to a byte: at interval 1.
+fn assert_exact(document: &Value) {
+    assert_eq!(sum(document, "keep_a_block", "live_bytes"), 30e6);
+    assert_eq!(sum(document, "keep_a_block", "live_count"), 3000.0);
+    assert_eq!(sum(document, "return_a_block", "live_bytes"), 0.0);
+    assert_eq!(sum(document, "return_a_block", "allocated_bytes"), 60e6);
+}
+
+#[test]
+fn a_command_keeps_its_output_and_exit_code_and_hands_nothing_on() {
+    let output = run(&["--interval", "1", "--", &program(), "exit"]);
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "preload= file=0\n");
+    let table = text(&output.stderr);
+    assert!(table.contains("28.6 MiB live") && table.contains("keep_a_block"), "{table}");
+    // Others that are preloaded stay.
+    let library = build_c("nothing", "int offheap_test_nothing;", &["-shared", "-fPIC"]);
+    let mut command = Command::new(offheap_testkit::offheap());
+    command.args(["run", "--json", "--", &program(), "exit"]).env("LD_PRELOAD", &library);
+    let output = command.output().unwrap();
+    assert!(text(&output.stdout).starts_with(&format!("preload={} file=0\n", library.display())));
+}
+
+#[test]
+fn figures_are_exact_and_a_process_that_replaces_itself_takes_the_agent_along() {
+    let shell = format!("exec {} exec", program());
+    for command in [&[program().as_str(), "exit"][..], &[&program(), "exec"], &["sh", "-c", &shell]] {
+        let output = run(&[&["--interval", "1", "--json", "--"], command].concat());
+        assert_eq!(output.status.code(), Some(3), "{command:?}: {}", text(&output.stderr));
+        let document = json(&output.stdout);
+        assert_eq!(document["schema"], "offheap/profile/v1");
+        assert_exact(&document);
+        assert!(text(&output.stdout).starts_with("preload= file=0\n"), "{}", text(&output.stdout));
+    }
+}
+
+#[test]
+fn children_are_profiled_only_when_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let live = folder.path().join("run.live");
+    let live = live.to_str().unwrap();
+    let output = run(&["--interval", "1", "--live", live, "--", &program(), "child"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "one live file");
+    let output = run(&["--interval", "1", "--children", "--live", live, "--", &program(), "child"]);
+    assert_eq!(output.status.code(), Some(0));
+    let error = text(&output.stderr);
+    let files: Vec<&str> =
+        error.lines().filter_map(|l| l.split_once("profile --from ")).map(|l| l.1).collect();
+    // The program itself, the shell between, and the child.
+    let exact = files.iter().filter(|file| {
+        let output = common::offheap(&["profile", "--from", file, "--json"]);
+        output.status.success() && sum(&json(&output.stdout), "keep_a_block", "live_bytes") == 30e6
+    });
+    assert_eq!(exact.count(), 2, "{error}");
+}
+
+#[test]
+fn what_a_killed_process_leaves_behind_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let live = folder.path().join("killed.live");
+    let live = live.to_str().unwrap();
+    let (mut child, _) = start(&["--interval", "1", "--json", "--live", live, "--", &program(), "wait"]);
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap();
+    // Both at once, as the kernel does to a whole container: nobody is left to show anything.
+    for pid in [child.id().to_string().as_str(), children.trim()] {
+        assert!(Command::new("kill").args(["-9", pid]).status().unwrap().success());
+    }
+    child.wait().unwrap();
+    let output = common::offheap(&["profile", "--from", live, "--json"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_exact(&json(&output.stdout));
+    // Cut, damaged, or something else: said, not believed.
+    let bytes = std::fs::read(live).unwrap();
+    for wrong in [&bytes[..bytes.len() / 2], &bytes[..100], b"something else, of some length"] {
+        std::fs::write(live, wrong).unwrap();
+        let output = common::offheap(&["profile", "--from", live]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output.stderr).contains("live file"), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_signal_ends_the_command_too_and_shows_what_there_is() {
+    for signal in ["-INT", "-TERM"] {
+        let (mut child, _) = start(&["--interval", "1", "--json", "--", &program(), "wait"]);
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let mut rest = Vec::new();
+        out.read_to_end(&mut rest).unwrap();
+        assert_exact(&json(&rest));
+        assert_eq!(child.wait().unwrap().code(), Some(9), "the command's own");
+    }
+}
+
+#[test]
+fn java_methods_are_named() {
+    let source = r#"
+public class RunMe {
+    static java.util.List<java.nio.ByteBuffer> kept = new java.util.ArrayList<>();
+    static void keep() { kept.add(java.nio.ByteBuffer.allocateDirect(100_000)); }
+    public static void main(String[] a) { for (int i = 0; i < 100; i++) keep(); System.out.println("DONE"); }
+}"#;
+    let classes = build_java("RunMe", source);
+    for jdk in jdks() {
+        let java = jdk.java.to_str().unwrap();
+        let command = [java, "-Xmx64m", "-cp", classes.to_str().unwrap(), "RunMe"];
+        let output = run(&[&["--interval", "4k", "--json", "--"][..], &command].concat());
+        assert_eq!(output.status.code(), Some(0), "{}: {}", jdk.name, text(&output.stderr));
+        assert!(text(&output.stdout).starts_with("DONE\n"), "{}", jdk.name);
+        let document = json(&output.stdout);
+        let live = sum(&document, "RunMe.keep", "live_bytes");
+        assert!((9.9e6..10.8e6).contains(&live), "{}: {live}", jdk.name);
+        // The heap is reserved address space: not what anybody leaks.
+        let reserved = sum(&document, "Universe::reserve_heap(unsigned long, unsigned long)", "live_bytes");
+        assert_eq!(reserved, 0.0, "{}", jdk.name);
+    }
+}
+
+#[test]
+fn what_can_not_be_run_is_said() {
+    assert_eq!(run(&["--", "/no/such/command"]).status.code(), Some(127));
+    assert_eq!(run(&["--", "/etc/passwd"]).status.code(), Some(126));
+    assert_eq!(run(&["--size", "1k", "--", "true"]).status.code(), Some(2));
+    let fixed = build_c("fixed", "int main(void) { return 0; }", &["-static"]);
+    let output = run(&["--", fixed.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("statically"), "{}", text(&output.stderr));
+}
