@@ -1,6 +1,6 @@
 //! `offheap serve`
 
-use super::report::{self, Seen};
+use super::record::now_ms;
 use crate::output;
 use crate::sampler::{Sampler, Stop};
 use anyhow::{Context, bail};
@@ -8,6 +8,7 @@ use offheap_collect::targets;
 use offheap_diagnose::{Evidence, diagnose};
 use offheap_model::units::parse_duration;
 use offheap_model::{Profile, Snapshot};
+use offheap_report::Report;
 use offheap_report::serve::{Board, Server, Token};
 use offheap_store::{Recording, is_recording};
 use std::path::{Path, PathBuf};
@@ -186,15 +187,16 @@ impl View {
             Some(profile) => diagnose(&evidence.with_profile(profile)),
             None => diagnose(&evidence),
         };
-        let seen = Seen {
+        let report = Report {
             snapshots: &self.snapshots,
             profile,
             instants: &self.profiles,
             marks: &self.marks,
             ended: self.ended.as_deref(),
+            made_ms: now_ms(),
+            ..Report::of(&diagnosis)
         };
-        let place = self.place.unwrap_or(usize::MAX);
-        self.place = report::with(&diagnosis, seen, |report| board.put(place, &self.name, &report));
+        self.place = board.put(self.place.unwrap_or(usize::MAX), &self.name, &report);
         self.verdict_due = begun + FRESH.max(begun.elapsed() * SHARE);
     }
 
