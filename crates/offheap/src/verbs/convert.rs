@@ -27,6 +27,9 @@ pub struct Arguments {
     /// the file holds the pid].
     #[arg(long, value_name = "FILE")]
     perf_map: Option<PathBuf>,
+    /// Write .otlp for this version of opentelemetry-proto (the signal is in development: each has its own layout).
+    #[arg(long, value_name = "VERSION", value_parser = [offheap_formats::otlp::VERSION])]
+    otlp_proto: Option<String>,
     /// Show all rows of a report.
     #[arg(long)]
     all: bool,
@@ -45,6 +48,15 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     let title = arguments.input.file_name().unwrap_or_default().to_string_lossy();
     let bytes = match reading.profile() {
+        Some(parsed) if path.extension().is_some_and(|ending| ending == "otlp") => {
+            if arguments.otlp_proto.is_none() {
+                bail!(
+                    "OTLP profiles are in development: say which version of the proto is meant (--otlp-proto {})",
+                    offheap_formats::otlp::VERSION
+                );
+            }
+            offheap_formats::otlp::write(&parsed.profile)
+        }
         Some(parsed) => render(&parsed.profile, path, &title, serde_json::Value::Null)?,
         None => render_figures(&reading, path)?,
     };
