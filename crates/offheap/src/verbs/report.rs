@@ -27,19 +27,13 @@ pub struct Seen<'a> {
 /// # Errors
 /// The file can't be written.
 pub fn write(path: &Path, diagnosis: &Diagnosis, seen: Seen<'_>) -> anyhow::Result<()> {
-    let page = with(diagnosis, seen, |report| render(&report));
-    std::fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// Hands the report of `diagnosis` to `show`.
-pub fn with<T>(diagnosis: &Diagnosis, seen: Seen<'_>, show: impl FnOnce(Report<'_>) -> T) -> T {
     let line = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let mut environment = vec![
         ("Report made on".to_owned(), line("/proc/sys/kernel/hostname")),
         ("Kernel there".to_owned(), line("/proc/sys/kernel/osrelease")),
     ];
     environment.retain(|(_, value)| !value.is_empty());
-    show(Report {
+    let page = render(&Report {
         diagnosis,
         snapshots: seen.snapshots,
         profile: seen.profile,
@@ -48,5 +42,6 @@ pub fn with<T>(diagnosis: &Diagnosis, seen: Seen<'_>, show: impl FnOnce(Report<'
         ended: seen.ended,
         environment: &environment,
         made_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64),
-    })
+    });
+    std::fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))
 }
