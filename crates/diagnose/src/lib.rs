@@ -15,6 +15,7 @@
 //! ```
 
 mod check;
+mod classes;
 mod code;
 mod collections;
 mod compare;
@@ -31,6 +32,7 @@ pub mod stats;
 mod verdict;
 
 pub use check::{CHECK_SCHEMA, CheckLine, CheckResult, Outcome, check};
+pub use classes::{ClassGrowth, source_name};
 pub use code::{Suspect, suspect};
 pub use collections::{Collections, Outlived};
 pub use compare::{COMPARE_SCHEMA, Comparison, Fixed, compare};

@@ -3,6 +3,7 @@
 mod code;
 mod doctor;
 mod foreign;
+mod histogram;
 mod instants;
 mod observe;
 mod output;

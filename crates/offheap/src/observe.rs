@@ -66,7 +66,7 @@ pub fn read(path: &Path, pid: Option<i32>) -> anyhow::Result<Observed> {
     Ok(Observed {
         snapshots: recording.snapshots(target.id, i64::MIN..=i64::MAX, SNAPSHOTS)?,
         marks: recording.marks()?.into_iter().map(|mark| (mark.time_ms, mark.text)).collect(),
-        found: Found { profile, instants, no_code: None },
+        found: Found { profile, instants, ..Found::default() },
         ended: None,
     })
 }

@@ -2,9 +2,10 @@
 //! once it is certain, and go on watching.
 
 use crate::code::{NO_CODE, Search};
+use crate::histogram::{self, Histogram};
 use crate::output;
 use crate::verbs::jcmd;
-use offheap_diagnose::{Diagnosis, Evidence, Next, caller, diagnose, suspect};
+use offheap_diagnose::{ClassGrowth, Diagnosis, Evidence, Next, caller, diagnose, suspect};
 use offheap_model::units::{bytes, duration, rate};
 use offheap_model::{Profile, Snapshot, Status};
 use std::io::{BufRead, IsTerminal, Write};
@@ -70,7 +71,7 @@ impl Allowed {
             std::io::stderr(),
             "If the answer needs code, offheap loads its agent into {target} (it stays there, asleep, afterwards; JDK 21 \
              and later print a warning about it){}. Allow that? [Y/n] ",
-            if self.gc == Gc::Never { "" } else { ", and may run one full collection" }
+            if self.gc == Gc::Never { "" } else { ", and may have it collect and count its objects" }
         );
         let _ = std::io::stderr().flush();
         let mut answer = String::new();
@@ -92,6 +93,8 @@ pub struct Found {
     pub instants: Vec<(i64, Profile)>,
     /// Why there are none, though they were looked for.
     pub no_code: Option<String>,
+    /// Classes that became more or fewer, over how many seconds.
+    pub classes: Option<(Vec<ClassGrowth>, f64)>,
 }
 
 /// The procedure on one target.
@@ -111,6 +114,9 @@ pub struct Procedure {
     instants: Vec<(i64, Profile)>,
     instant_at: Instant,
     no_code: Option<String>,
+    /// The first class histogram, or that there will be none.
+    histogram: Option<JoinHandle<anyhow::Result<Histogram>>>,
+    leaning: Option<(Status, i32)>,
 }
 
 impl Procedure {
@@ -131,6 +137,8 @@ impl Procedure {
             instants: Vec::new(),
             instant_at: begun,
             no_code: None,
+            histogram: None,
+            leaning: None,
         }
     }
 
@@ -169,7 +177,49 @@ impl Procedure {
             news.extend(last);
         }
         let profile = self.instants.last().map(|(_, profile)| profile.clone());
-        (Found { profile, instants: self.instants, no_code: self.no_code }, news)
+        let classes = Self::classes(self.histogram, self.leaning);
+        (Found { profile, instants: self.instants, no_code: self.no_code, classes }, news)
+    }
+
+    /// What became of the classes since the first histogram, if that matters to how the verdict leans. The search for the
+    /// classes is a bonus: where it fails the verdict stands without it.
+    fn classes(
+        first: Option<JoinHandle<anyhow::Result<Histogram>>>,
+        leaning: Option<(Status, i32)>,
+    ) -> Option<(Vec<ClassGrowth>, f64)> {
+        let (status, pid) = leaning?;
+        let first = first?.join().ok()?.ok()?;
+        let open = matches!(status, Status::Leak | Status::Inconclusive);
+        open.then(|| histogram::take(pid).ok()).flatten().map(|last| first.growth(&last))
+    }
+
+    /// Takes the first histogram once something seems to grow: the JVM stands still while it counts, about as long as for a
+    /// collection, so the same heaps are spared.
+    fn count_classes(&mut self, evidence: &Evidence<'_>, status: Status) {
+        self.leaning = Some((status, evidence.pid()));
+        let suspicious = self.searched || matches!(status, Status::Leak | Status::Inconclusive);
+        let early = self.begun.elapsed() >= self.length / 6;
+        if self.histogram.is_some()
+            || !self.allowed.agent
+            || self.allowed.agent_at_once
+            || !suspicious
+            || !early
+        {
+            return;
+        }
+        if self.may_stop_the_jvm(evidence) {
+            let pid = evidence.pid();
+            self.histogram = Some(std::thread::spawn(move || histogram::take(pid)));
+        }
+    }
+
+    /// Whether the JVM may be stopped for as long as it takes to look at all of its heap.
+    fn may_stop_the_jvm(&self, evidence: &Evidence<'_>) -> bool {
+        match self.allowed.gc {
+            Gc::Never => false,
+            Gc::Always => evidence.is_jvm(),
+            Gc::Auto => heap_in_use(evidence).is_some_and(|used| used <= SMALL_HEAP),
+        }
     }
 
     /// Keeps the sites as they are now, when it is time.
@@ -193,6 +243,7 @@ impl Procedure {
         let diagnosis = diagnose(&evidence);
         self.collect_if_needed(&evidence, &diagnosis, news);
         let verdict = &diagnosis.verdict;
+        self.count_classes(&evidence, verdict.status);
         self.standing = match verdict.status {
             Status::Inconclusive => format!("so far {}", rate(diagnosis.rss.slope_bytes_per_s)),
             status => format!("looks like {status}: {} ({:.0} %)", verdict.cause, verdict.confidence * 100.0),
@@ -264,11 +315,9 @@ impl Procedure {
         if !in_time || self.collection.is_some() || diagnosis.next != Some(Next::Collect) {
             return;
         }
-        let Some(jvm) = evidence.last().and_then(|last| last.jvm.as_ref()) else { return };
-        let heap = &jvm.heap;
-        let used = heap.used_bytes.or(heap.committed_bytes).unwrap_or(heap.max_bytes);
-        let large = used > SMALL_HEAP;
-        if self.allowed.gc == Gc::Never || self.allowed.gc == Gc::Auto && large {
+        let Some(used) = heap_in_use(evidence) else { return };
+        if !self.may_stop_the_jvm(evidence) {
+            let large = self.allowed.gc == Gc::Auto;
             if self.allowed.agent && large {
                 news.push(format!(
                     "only a full collection could tell a leak from garbage; with {} of heap in use that takes --gc always",
@@ -283,6 +332,12 @@ impl Procedure {
         let pid = evidence.pid();
         self.collection = Some(std::thread::spawn(move || collect(pid)));
     }
+}
+
+/// What the Java heap has in use; `None` without a JVM.
+fn heap_in_use(evidence: &Evidence<'_>) -> Option<u64> {
+    let heap = &evidence.last()?.jvm.as_ref()?.heap;
+    Some(heap.used_bytes.or(heap.committed_bytes).unwrap_or(heap.max_bytes))
 }
 
 /// Milliseconds since the Unix epoch.

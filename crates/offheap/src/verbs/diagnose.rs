@@ -80,6 +80,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             .evidence
             .push(Observation { text: why, source: "the search for the code".to_owned() });
     }
+    if let Some((classes, seconds)) = &observed.found.classes {
+        diagnosis.name_classes(classes, *seconds);
+    }
     let comparison = before.map(|before| compare(&Evidence::of(&before.snapshots), &evidence));
     show(arguments, &diagnosis, comparison.as_ref())?;
     if let (Some(path), Some(form)) = (&arguments.output, form) {
