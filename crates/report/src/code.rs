@@ -19,9 +19,9 @@ pub(crate) struct Code {
     notes: Vec<String>,
     modules: Vec<String>,
     frames: Vec<Row>,
-    /// The tree of stacks, outermost frame at the root: of each node its parent and its frame. Node 0 is the root, which
-    /// has no frame; a parent comes before its children.
-    parents: Vec<u32>,
+    /// The tree of stacks, outermost frame at the root: how far before each node its parent is (mostly 1, which keeps the page
+    /// small), and its frame. Node 0 is the root, which has neither.
+    up: Vec<u32>,
     node_frames: Vec<u32>,
     sites: Columns,
     instants: Vec<Instant>,
@@ -51,11 +51,12 @@ struct Columns {
     p90: Vec<Option<f64>>,
 }
 
-/// Live bytes at one instant, only of sites that had some.
+/// Live bytes at one instant, only of sites that had some: of each how far after the one before it is (of the first: its own
+/// number), and its bytes.
 #[derive(Debug, Serialize)]
 struct Instant {
     ms: i64,
-    site: Vec<usize>,
+    step: Vec<usize>,
     live: Vec<u64>,
 }
 
@@ -92,7 +93,7 @@ impl Code {
             notes: profile.notes.clone(),
             modules,
             frames,
-            parents: builder.parents,
+            up: builder.parents.iter().enumerate().map(|(node, parent)| node as u32 - parent).collect(),
             node_frames: builder.node_frames,
             sites: builder.columns,
             instants,
@@ -137,9 +138,11 @@ impl Builder {
             .map(|site| (self.row(profile, &site.stack), site.live_bytes))
             .collect();
         live.sort_unstable();
+        let mut before = 0;
+        let step = |(site, _): &(usize, u64)| site - std::mem::replace(&mut before, *site);
         Instant {
             ms,
-            site: live.iter().map(|(site, _)| *site).collect(),
+            step: live.iter().map(step).collect(),
             live: live.iter().map(|(_, bytes)| *bytes).collect(),
         }
     }
@@ -243,8 +246,8 @@ mod tests {
         // The same stack under other numbers, and one that is gone by now.
         let before = profile(&["main", "a", "gone"], &[(&[1, 0], 10), (&[2, 0], 5), (&[99], 1)]);
         let code = Code::of(&now, &[(1000, before), (2000, now.clone())]);
-        assert_eq!(code.parents, [0, 0, 1, 1, 1], "one main, below it a, b and gone");
-        assert_eq!(code.instants[0].site, [0, 2, 3]);
+        assert_eq!(code.up, [0, 1, 1, 2, 3], "one main, below it a, b and gone");
+        assert_eq!(code.instants[0].step, [0, 2, 1], "sites 0, 2 and 3");
         assert_eq!(code.instants[1].live, [70, 30]);
         assert_eq!(code.sites.live, [70, 30, 0, 0]);
         assert_eq!(code.sites.slope, [None; 4], "no JSON can hold a NaN");

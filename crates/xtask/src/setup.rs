@@ -43,7 +43,8 @@ pub fn setup() -> Result<()> {
     Ok(())
 }
 
-fn packages() -> Result<()> {
+/// The Debian packages alone.
+pub fn packages() -> Result<()> {
     let mut missing: Vec<&str> =
         PACKAGES.iter().filter(|(_, file)| !Path::new(file).exists()).map(|(package, _)| *package).collect();
     if pip().is_none() {

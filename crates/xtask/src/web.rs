@@ -11,7 +11,7 @@ const BUNDLE: [&str; 2] = ["report.js", "report.css"];
 
 /// Bundles the page anew.
 pub fn build() -> Result<()> {
-    setup::setup()?;
+    setup::packages()?;
     let built = bundle()?;
     for name in BUNDLE {
         std::fs::copy(built.join(name), Path::new(SOURCE).join("dist").join(name))?;
@@ -59,7 +59,8 @@ fn bundle() -> Result<PathBuf> {
 
 /// Makes `docs/img/report.png`: a JVM leaks in native code, `offheap` watches and profiles it, a browser draws the report.
 pub fn picture() -> Result<()> {
-    setup::setup()?;
+    setup::packages()?;
     run::build_release()?;
+    run::run(&run::cargo(), &["build", "--release", "--package", "offheap-scenarios"])?;
     run::run("docs/img/report.sh", &[])
 }

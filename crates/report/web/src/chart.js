@@ -1,6 +1,6 @@
 // A chart over time on a canvas: stacked areas or lines, a limit, marks, a cursor, and a span to be chosen.
 
-import { h } from './dom.js';
+import { h, soon } from './dom.js';
 import { byteTicks, clock, countTicks, tick, timeTicks } from './units.js';
 import { colour, onTheme } from './theme.js';
 
@@ -20,8 +20,9 @@ export class TimeChart {
     this.series = { at: [], lines: [] };
     this.cursor = null;
     this.drag = null;
+    this.draw = soon(() => this.#draw());
     this.#listen();
-    new ResizeObserver(() => this.draw()).observe(this.element);
+    new ResizeObserver(() => { if (this.element.clientWidth !== this.wide) this.draw(); }).observe(this.element);
     onTheme(() => this.draw());
   }
 
@@ -47,8 +48,9 @@ export class TimeChart {
     return [low < 0 ? low * 1.06 : 0, high];
   }
 
-  draw() {
+  #draw() {
     const width = this.element.clientWidth, height = this.options.height;
+    this.wide = width;
     if (!width) return;
     const ratio = devicePixelRatio || 1;
     const pen = this.canvas.getContext('2d');

@@ -27,6 +27,16 @@ function attribute(element, name, value) {
   else element.setAttribute(name, value === true ? '' : value);
 }
 
+/** Calls `draw` once before the next frame, however often it is asked to. */
+export function soon(draw) {
+  let asked = false;
+  return () => {
+    if (asked) return;
+    asked = true;
+    requestAnimationFrame(() => { asked = false; draw(); });
+  };
+}
+
 /** Puts `parts` in the place of everything in `element`. */
 export function fill(element, ...parts) {
   element.replaceChildren();

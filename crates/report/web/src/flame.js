@@ -1,6 +1,6 @@
 // The flame graph: stacks as boxes on a canvas, the outermost frame on top, as wide as their bytes.
 
-import { h } from './dom.js';
+import { h, soon } from './dom.js';
 import { bytes, delta, percent } from './units.js';
 import { KINDS, bare, placeOf } from './model.js';
 import { colour, isDark, onTheme } from './theme.js';
@@ -80,8 +80,9 @@ export class Flame {
     this.chosen = null;
     this.boxes = [];
     this.matcher = null;
+    this.draw = soon(() => this.#draw());
     this.#listen();
-    new ResizeObserver(() => this.draw()).observe(this.scroll);
+    new ResizeObserver(() => { if (this.scroll.clientWidth !== this.wide) this.draw(); }).observe(this.scroll);
     onTheme(() => this.draw());
   }
 
@@ -165,8 +166,8 @@ export class Flame {
     return boxes;
   }
 
-  draw() {
-    const wide = this.scroll.clientWidth;
+  #draw() {
+    const wide = this.wide = this.scroll.clientWidth;
     if (!wide || !this.code) return;
     const boxes = this.boxes = this.#lay(wide);
     const rows = boxes.reduce((deepest, box) => Math.max(deepest, box.node.depth), 0) + 1;

@@ -58,7 +58,7 @@ const PLUMBING = /^(__|_int_)?(libc_)?(malloc|calloc|realloc(array)?|memalign|al
 export class Code {
   constructor(code) {
     Object.assign(this, { sampling: code.sampling, notes: code.notes, seconds: code.seconds, start_ms: code.start_ms, leftOut: code.left_out });
-    this.parents = code.parents;
+    this.parents = Uint32Array.from(code.up, (up, node) => node - up);
     this.nodeFrames = code.node_frames;
     this.columns = code.sites;
     this.size = code.sites.node.length;
@@ -84,8 +84,9 @@ export class Code {
   /** The live bytes of each site at the instant `index`. */
   liveAt(index) {
     const live = new Float64Array(this.size);
-    const { site, live: values } = this.instants[index];
-    site.forEach((row, place) => { live[row] = values[place]; });
+    const { step, live: values } = this.instants[index];
+    let site = 0;
+    step.forEach((more, place) => { site += more; live[site] = values[place]; });
     return live;
   }
 
