@@ -12,6 +12,8 @@ javas = [f"{jdk}/bin/java", *sys.argv[3:]]
 rounds = int(os.environ.get("ROUNDS", "9"))
 only = os.environ.get("ONLY", "")
 neighbour = os.environ.get("NEIGHBOUR", "")
+# The neighbour takes thirty times as long.
+pairs, operations = ("4000000", "1000000") if neighbour else ("20000000", "4000000")
 tmp = tempfile.mkdtemp()
 
 def sh(*args):
@@ -66,7 +68,7 @@ for who in ["agent"] + (["async-profiler"] if neighbour else []):
     heads += [f"{who}", "ratio", "difference", "of the least"]
 print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}", flush=True)
 for threads in (1, 2, 8):
-    compare(f"c, {threads} threads", [f"{tmp}/pairs", str(threads), "20000000"], 512 << 10)
+    compare(f"c, {threads} threads", [f"{tmp}/pairs", str(threads), pairs], 512 << 10)
 compare("c, every one, 4 frames", [f"{tmp}/pairs", "1", "1000000"], 1)
 compare("c, every one, 44 frames", [f"{tmp}/pairs", "1", "1000000", "40"], 1)
 compare("c, every one, 2 threads", [f"{tmp}/pairs", "2", "1000000"], 1)
@@ -74,7 +76,7 @@ for java in javas:
     version = subprocess.run([java, "-version"], stderr=subprocess.PIPE, text=True).stderr.split('"')[1]
     for which in "ab":
         for threads in (1, 2, 8):
-            command = [java, "-XX:+UseSerialGC", "-Xmx128m", f"-Djava.library.path={tmp}", "-cp", tmp, "Jni", which, str(threads), "4000000"]
+            command = [java, "-XX:+UseSerialGC", "-Xmx128m", f"-Djava.library.path={tmp}", "-cp", tmp, "Jni", which, str(threads), operations]
             compare(f"{which}, {threads} threads, JDK {version}", command, 512 << 10, True)
     command = [java, "-XX:+UseSerialGC", "-Xmx128m", f"-Djava.library.path={tmp}", "-cp", tmp, "Jni", "a", "1", "400000"]
     compare(f"a, every one, JDK {version}", command, 1, True)
