@@ -2,6 +2,7 @@
 
 mod code;
 mod doctor;
+mod foreign;
 mod instants;
 mod observe;
 mod output;
@@ -32,6 +33,7 @@ enum Verb {
     Check(verbs::check::Arguments),
     Watch(verbs::watch::Arguments),
     Record(verbs::record::Arguments),
+    Serve(verbs::serve::Arguments),
     Profile(verbs::profile::Arguments),
     Trim(verbs::trim::Arguments),
     Run(verbs::run::Arguments),
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         Verb::Check(arguments) => verbs::check::run(&arguments),
         Verb::Watch(arguments) => verbs::watch::run(&arguments),
         Verb::Record(arguments) => verbs::record::run(&arguments),
+        Verb::Serve(arguments) => verbs::serve::run(&arguments),
         Verb::Profile(arguments) => verbs::profile::run(&arguments),
         Verb::Trim(arguments) => verbs::trim::run(&arguments),
         Verb::Run(arguments) => verbs::run::run(&arguments),

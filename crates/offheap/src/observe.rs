@@ -18,7 +18,7 @@ const SNAPSHOTS: usize = 600;
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub struct Arguments {
-    /// A pid, a part of exactly one command line, or a recording.
+    /// A pid, a part of exactly one command line, or a recording; diagnose takes files of other tools, too.
     pub target: String,
     /// How long to watch a process.
     #[arg(long = "for", default_value = "60s", value_parser = parse_duration)]
@@ -32,7 +32,7 @@ pub struct Arguments {
 }
 
 /// What was seen.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Observed {
     /// The snapshots, oldest first.
     pub snapshots: Vec<Snapshot>,

@@ -4,7 +4,7 @@
 use crate::code::{NO_CODE, Search};
 use crate::output;
 use crate::verbs::jcmd;
-use offheap_diagnose::{Diagnosis, Evidence, Next, diagnose, suspect};
+use offheap_diagnose::{Diagnosis, Evidence, Next, caller, diagnose, suspect};
 use offheap_model::units::{bytes, duration, rate};
 use offheap_model::{Profile, Snapshot, Status};
 use std::io::{BufRead, IsTerminal, Write};
@@ -15,12 +15,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const LOOK: Duration = Duration::from_secs(2);
 /// A look may use one part in so many of the time.
 const SHARE: u32 = 20;
-/// A verdict as sure as this is told before the window ends.
-const CERTAIN: f64 = 0.8;
+/// A leak as sure as this is told before the window ends; less is only suspected anyway.
+const CERTAIN: f64 = 0.7;
 /// The search begins no later than this part of the window: what comes then is too little to name a site.
 const LATEST: f64 = 0.75;
-/// A collection needs as much of the window before it, for something to be there that it could free…
-const COLLECT_AFTER: f64 = 0.5;
+/// A collection needs this long before it, for something to be there that it could free; where it came too early to tell, a
+/// second one comes in the middle of the window…
+const COLLECT_AFTER: Duration = Duration::from_secs(14);
 /// …and as long behind it, for what it frees to be gone: cleaners run after it.
 const COLLECT_BEFORE_END: Duration = Duration::from_secs(4);
 /// Unless asked for, no collection where its pause could be longer than about a second: collectors mark about 1 GiB of live
@@ -45,6 +46,8 @@ pub enum Gc {
 pub struct Allowed {
     /// Load the agent, if the answer needs code.
     pub agent: bool,
+    /// From the begin, whatever grows.
+    pub agent_at_once: bool,
     /// Run a collection.
     pub gc: Gc,
     /// Only after asking, where somebody can be asked.
@@ -53,7 +56,9 @@ pub struct Allowed {
 
 impl Allowed {
     /// Only look.
-    pub const NOTHING: Allowed = Allowed { agent: false, gc: Gc::Never, ask: false };
+    pub const NOTHING: Allowed = Allowed { agent: false, agent_at_once: false, gc: Gc::Never, ask: false };
+    /// The agent from the begin, and nothing else; not asked for.
+    pub const AGENT: Allowed = Allowed { agent: true, agent_at_once: true, gc: Gc::Never, ask: false };
 
     /// Asks on the terminal, once, before the window begins. Where nobody can be asked the command itself is the consent:
     /// `--no-agent` is how to withhold it.
@@ -98,7 +103,8 @@ pub struct Procedure {
     search: Option<Search>,
     searched: bool,
     collection: Option<JoinHandle<String>>,
-    collected: bool,
+    /// How many collections were run; `u32::MAX` where none may be.
+    collected: u32,
     look_at: Instant,
     told: Option<(Status, String)>,
     standing: String,
@@ -118,8 +124,8 @@ impl Procedure {
             search: None,
             searched: false,
             collection: None,
-            collected: false,
-            look_at: begun + LOOK,
+            collected: 0,
+            look_at: if allowed.agent_at_once { begun } else { begun + LOOK },
             told: None,
             standing: "too early to say".to_owned(),
             instants: Vec::new(),
@@ -214,10 +220,7 @@ impl Procedure {
                 verdict
                     .site
                     .as_ref()
-                    .and_then(|site| site
-                        .frames
-                        .iter()
-                        .find(|frame| frame.kind == offheap_model::FrameKind::Java))
+                    .and_then(|site| caller(&site.frames))
                     .map_or_else(String::new, |frame| format!(" in {}", frame.name))
             ));
             self.told = Some(told);
@@ -229,25 +232,36 @@ impl Procedure {
         if self.searched || !self.allowed.agent || passed.as_secs_f64() > LATEST * self.length.as_secs_f64() {
             return;
         }
-        let Some(suspect) = suspect(evidence, self.length.as_secs_f64()) else { return };
+        let length = self.length.as_secs_f64();
+        let (why, per_s) = match suspect(evidence, length) {
+            // All code is wanted, so as finely as the target can bear.
+            _ if self.allowed.agent_at_once => ("code is asked for".to_owned(), 0.0),
+            Some(suspect) => {
+                (format!("{} seems to grow ({})", suspect.domain, rate(suspect.per_s)), suspect.per_s)
+            }
+            None => return,
+        };
         self.searched = true;
-        let grows = format!("{} seems to grow ({})", suspect.domain, rate(suspect.per_s));
         if !evidence.is_jvm() {
-            let why = "a program without a JVM can only be watched from its start: offheap run -- COMMAND";
-            self.no_code = Some(format!("{NO_CODE}: {why}"));
-            news.push(format!("{grows}, but {NO_CODE}: {why}"));
+            let no = "a program without a JVM can only be watched from its start: offheap run -- COMMAND";
+            self.no_code = Some(format!("{NO_CODE}: {no}"));
+            news.push(format!("{why}, but {NO_CODE}: {no}"));
             return;
         }
-        news.push(format!("{grows}: loading the agent, to name the code"));
+        news.push(format!("{why}: loading the agent, to name the code"));
         let remaining = self.length.saturating_sub(passed);
-        self.search = Some(Search::start(evidence.pid(), suspect.per_s, remaining));
+        self.search = Some(Search::start(evidence.pid(), per_s, remaining));
     }
 
     fn collect_if_needed(&mut self, evidence: &Evidence<'_>, diagnosis: &Diagnosis, news: &mut Vec<String>) {
         let passed = self.begun.elapsed();
-        let in_time = passed.as_secs_f64() >= COLLECT_AFTER * self.length.as_secs_f64()
-            && passed + COLLECT_BEFORE_END <= self.length;
-        if self.collected || !in_time || diagnosis.next != Some(Next::Collect) {
+        let after = match self.collected {
+            0 => COLLECT_AFTER.min(self.length / 2),
+            1 => self.length / 2,
+            _ => return,
+        };
+        let in_time = passed >= after && passed + COLLECT_BEFORE_END <= self.length;
+        if !in_time || self.collection.is_some() || diagnosis.next != Some(Next::Collect) {
             return;
         }
         let Some(jvm) = evidence.last().and_then(|last| last.jvm.as_ref()) else { return };
@@ -261,10 +275,10 @@ impl Procedure {
                     bytes(used)
                 ));
             }
-            self.collected = true;
+            self.collected = u32::MAX;
             return;
         }
-        self.collected = true;
+        self.collected += 1;
         news.push("only a collection can tell a leak from garbage: running GC.run".to_owned());
         let pid = evidence.pid();
         self.collection = Some(std::thread::spawn(move || collect(pid)));
@@ -272,7 +286,7 @@ impl Procedure {
 }
 
 /// Milliseconds since the Unix epoch.
-pub fn now_ms() -> i64 {
+fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

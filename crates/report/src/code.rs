@@ -18,8 +18,7 @@ pub(crate) struct Code {
     sampling: Sampling,
     notes: Vec<String>,
     modules: Vec<String>,
-    /// Name, kind (its first letter), file, line, number of the module.
-    frames: Vec<(String, char, Option<String>, Option<u32>, Option<usize>)>,
+    frames: Vec<Row>,
     /// The tree of stacks, outermost frame at the root: of each node its parent and its frame. Node 0 is the root, which
     /// has no frame; a parent comes before its children.
     parents: Vec<u32>,
@@ -29,6 +28,9 @@ pub(crate) struct Code {
     /// How many sites were left out, and their live bytes.
     left_out: (usize, u64),
 }
+
+/// A frame: name, kind (its first letter; `v` for the JVM), file, line, number of the module.
+type Row = (String, char, Option<String>, Option<u32>, Option<usize>);
 
 /// A column each, all of one length.
 #[derive(Debug, Default, Serialize)]
@@ -186,8 +188,7 @@ impl Builder {
         number
     }
 
-    #[allow(clippy::type_complexity)] // The rows of Code::frames.
-    fn frames(&mut self) -> (Vec<String>, Vec<(String, char, Option<String>, Option<u32>, Option<usize>)>) {
+    fn frames(&mut self) -> (Vec<String>, Vec<Row>) {
         let mut modules: Vec<String> = Vec::new();
         let mut numbers: HashMap<String, usize> = HashMap::new();
         let frames = std::mem::take(&mut self.frames)

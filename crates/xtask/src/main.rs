@@ -5,6 +5,7 @@ mod demo;
 mod run;
 mod setup;
 mod test;
+mod web;
 
 use anyhow::{Result, bail};
 
@@ -14,6 +15,8 @@ cargo xtask COMMAND
   demo     sets everything up and shows the main job on a real leaking JVM
   test     sets everything up and runs every test, JVMs included
   setup    only installs what demo and test need (Debian packages, JREs)
+  web      bundles the report's page anew: crates/report/web/src into crates/report/web/dist
+  picture  makes docs/img/report.png, the report of a real leaking JVM
   check    only the edges between crates, formatting and lints
   build    the release binary: target/release/offheap
 ";
@@ -25,6 +28,8 @@ fn main() -> Result<()> {
         ["demo"] => demo::demo(),
         ["test", rest @ ..] => test::test(rest),
         ["setup"] => setup::setup(),
+        ["web"] => web::build(),
+        ["picture"] => web::picture(),
         ["check"] => check::check(),
         ["build"] => run::build_release(),
         [] | ["help" | "--help" | "-h"] => {

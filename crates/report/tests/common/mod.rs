@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // Each test uses its part.
 
+pub mod browser;
+
 use flate2::read::GzDecoder;
 use offheap_diagnose::{Diagnosis, Evidence, diagnose};
 use offheap_model::{Profile, Snapshot};
