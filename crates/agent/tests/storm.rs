@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -12,20 +12,25 @@ use offheap_attach::LoadOutcome;
 use offheap_live::{Counter, Reader};
 
 #[test]
-fn jvms_survive() {
-    storm(15);
+fn jvms_survive_fifty_cycles() {
+    storm(6000, 50);
 }
 
-/// `OFFHEAP_STORM_BESIDE=-agentpath:…` puts another profiler beside the agent.
 /// `OFFHEAP_STORM_ROUNDS=3000 cargo test -p offheap-agent --test storm -- --ignored`: a round is a tenth of a second.
+/// `OFFHEAP_STORM_CYCLES=1000` ends it after so many cycles of start and stop. `OFFHEAP_STORM_BESIDE=-agentpath:…` puts
+/// another profiler beside the agent.
 #[test]
 #[ignore = "takes as long as asked"]
 fn jvms_survive_for_long() {
-    let rounds = std::env::var("OFFHEAP_STORM_ROUNDS").ok().and_then(|n| n.parse().ok());
-    storm(rounds.unwrap_or(600));
+    let variable = |name| std::env::var(name).ok().and_then(|n| n.parse().ok());
+    storm(
+        variable("OFFHEAP_STORM_ROUNDS").unwrap_or(600),
+        variable("OFFHEAP_STORM_CYCLES").unwrap_or(u32::MAX),
+    );
 }
 
-fn storm(rounds: u32) {
+/// For so many rounds, or until the agent was started or stopped so many times.
+fn storm(rounds: u32, cycles: u32) {
     // Built before the first JVM runs, which does not wait for it.
     common::agent();
     let dir = tempfile::tempdir().unwrap();
@@ -44,7 +49,7 @@ fn storm(rounds: u32) {
     let mut wrongs = Vec::new();
     for jvm in common::jvms() {
         for collector in ["-XX:+UseG1GC", "-XX:+UseZGC"] {
-            if let Err(wrong) = one(&jvm, collector, rounds, dir) {
+            if let Err(wrong) = one(&jvm, collector, [rounds, cycles], dir) {
                 wrongs.push(format!("JDK {} {collector}: {wrong}", jvm.version));
             }
         }
@@ -52,7 +57,7 @@ fn storm(rounds: u32) {
     assert!(wrongs.is_empty(), "{}", wrongs.join("\n"));
 }
 
-fn one(jvm: &common::Jvm, collector: &str, rounds: u32, dir: &Path) -> Result<(), String> {
+fn one(jvm: &common::Jvm, collector: &str, [rounds, wanted]: [u32; 2], dir: &Path) -> Result<(), String> {
     let file = dir.join(format!("{}{}.live", jvm.version, collector.replace(':', "")));
     let _ = std::fs::remove_file(&file);
     let mut command = Command::new("timeout");
@@ -74,12 +79,13 @@ fn one(jvm: &common::Jvm, collector: &str, rounds: u32, dir: &Path) -> Result<()
         .arg(dir)
         .args(["Storm", &rounds.to_string()])
         .arg(dir.join("plugin.so"))
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
-    let first = out.next().and_then(Result::ok);
+    // Another profiler may have its say first.
+    let first = out.find_map(|line| line.ok().filter(|l| !l.starts_with("Profiling")));
     if first.as_deref() != Some("READY") {
         let _ = child.wait();
         return if first.is_none() && collector.contains('Z') { Ok(()) } else { Err(format!("{first:?}")) };
@@ -93,7 +99,7 @@ fn one(jvm: &common::Jvm, collector: &str, rounds: u32, dir: &Path) -> Result<()
     // Mappings of ours: the same after a thousand cycles as after ten.
     let mut held = [0; 2];
     let running = || Path::new(&format!("/proc/{pid}/exe")).exists();
-    while running() {
+    while running() && cycles < wanted {
         let how = match cycles % 4 {
             0 => format!("{options},interval=1"),
             1 => format!("{options},interval=4096"),
@@ -117,6 +123,7 @@ fn one(jvm: &common::Jvm, collector: &str, rounds: u32, dir: &Path) -> Result<()
         }
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
+    let _ = child.stdin.take().map(|mut input| input.write_all(b"\n"));
     // The JVM warns on stdout when memory is short.
     let last = out.find_map(|line| line.ok().filter(|l| !l.starts_with('[')));
     let mut err = String::new();
@@ -141,6 +148,9 @@ fn one(jvm: &common::Jvm, collector: &str, rounds: u32, dir: &Path) -> Result<()
         r.counter(Counter::NamesLost)
     );
     let grown = held[1] > held[0];
+    if cycles < wanted.min(50) {
+        return Err(format!("only {cycles} cycles"));
+    }
     if stale > 0 || broken || grown || bad != [0; 3] {
         return Err(format!(
             "{stale} freed blocks in the table, broken {broken}, {bad:?}, mappings {held:?}"

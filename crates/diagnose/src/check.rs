@@ -2,8 +2,9 @@
 
 use crate::evidence::Evidence;
 use crate::series::{Key, Series};
+use crate::sites::{self, Origin};
 use crate::stats::{Shape, Slope};
-use offheap_model::{Domain, units};
+use offheap_model::{Domain, Profile, units};
 use serde::{Deserialize, Serialize};
 
 /// The schema of [`CheckResult`] in JSON.
@@ -35,9 +36,9 @@ impl Outcome {
 /// One thing that was judged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CheckLine {
-    /// A domain's word, or `"rss-without-java-heap"`.
+    /// A domain's word, `"rss-without-java-heap"`, or code: `"frame_new in libcodec.so, called by app.Codec.encode"`.
     pub subject: String,
-    /// Resident bytes at the end.
+    /// Resident bytes at the end; of code its live bytes.
     pub rss_bytes: u64,
     /// The slope that was judged: at the end of the window, a warm-up before it left out.
     pub slope_bytes_per_s: f64,
@@ -96,20 +97,77 @@ pub fn check(evidence: &Evidence<'_>, max_growth_bytes_per_s: f64, domains: &[Do
             .map(|&domain| judge(domain.as_str(), series(domain), max_growth_bytes_per_s, least))
             .collect()
     };
-    let any = |outcome: Outcome| lines.iter().any(|line| line.outcome == outcome);
     CheckResult {
         schema: CHECK_SCHEMA.to_owned(),
         max_growth_bytes_per_s,
         seconds: evidence.seconds(),
         snapshots: evidence.count(),
-        outcome: if any(Outcome::Fail) {
-            Outcome::Fail
-        } else if any(Outcome::Inconclusive) {
-            Outcome::Inconclusive
-        } else {
-            Outcome::Pass
-        },
+        outcome: worst(&lines),
         lines,
+    }
+}
+
+impl CheckResult {
+    /// Judges the profile's code as well: each method or function that keeps memory against `limit` bytes per second, save
+    /// those with a frame whose name contains one of `allowed`. Code that holds still makes no line.
+    #[must_use]
+    pub fn with_sites(mut self, profile: &Profile, limit: f64, allowed: &[String]) -> CheckResult {
+        let is_allowed = |origin: &Origin<'_>| {
+            allowed.iter().any(|part| origin.frames.iter().any(|frame| frame.name.contains(part.as_str())))
+        };
+        let mut origins = sites::owners(profile);
+        origins.retain(|origin| origin.sum.slope_bytes_per_s > limit && !is_allowed(origin));
+        origins.sort_by(|a, b| b.sum.slope_bytes_per_s.total_cmp(&a.sum.slope_bytes_per_s));
+        self.lines.extend(origins.iter().take(MOST_SITES).map(|origin| site_line(origin, limit)));
+        self.outcome = worst(&self.lines);
+        self
+    }
+}
+
+/// More lines of code than these help nobody.
+const MOST_SITES: usize = 50;
+
+fn site_line(origin: &Origin<'_>, limit: f64) -> CheckLine {
+    let sum = &origin.sum;
+    let [low, high] = sum.slope_ci95;
+    let surely = low > limit;
+    let interval = format!(
+        "{} (95 % between {} and {})",
+        units::rate(sum.slope_bytes_per_s),
+        units::rate(low),
+        units::rate(high)
+    );
+    CheckLine {
+        subject: origin.words(),
+        rss_bytes: sum.live_bytes,
+        slope_bytes_per_s: sum.slope_bytes_per_s,
+        slope_ci95: sum.slope_ci95,
+        outcome: if surely { Outcome::Fail } else { Outcome::Inconclusive },
+        text: if surely {
+            format!(
+                "what is allocated by {} grows by {interval}: more than {}",
+                origin.words(),
+                units::rate(limit)
+            )
+        } else {
+            format!(
+                "what is allocated by {} grows by {interval}: whether that is more than {} needs a longer window",
+                origin.words(),
+                units::rate(limit)
+            )
+        },
+    }
+}
+
+/// Any fail fails, else any inconclusive is.
+fn worst(lines: &[CheckLine]) -> Outcome {
+    let any = |outcome: Outcome| lines.iter().any(|line| line.outcome == outcome);
+    if any(Outcome::Fail) {
+        Outcome::Fail
+    } else if any(Outcome::Inconclusive) {
+        Outcome::Inconclusive
+    } else {
+        Outcome::Pass
     }
 }
 

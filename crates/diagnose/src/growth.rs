@@ -93,6 +93,12 @@ impl Growth {
 const FREED_AT_MOST: f64 = 0.4;
 /// Caches, pools and warm-ups commonly fill for this long: growth that began later says nothing yet.
 const LEAST_S: f64 = 27.0;
+/// What is fast from the window's begin need be seen for only this long…
+const LEAST_FAST_S: f64 = 14.0;
+/// …fast being growth so far of this many times what is worth a word: 24 MiB, or a fiftieth of the RSS…
+const FAST_MATERIALS: f64 = 8.0;
+/// …with this part of the certainty.
+const SO_SOON: f64 = 0.9;
 /// Where more than this share of what is allocated ends in the old generation, young collections say little about what is
 /// dead: the owners of native memory are promoted like everything else.
 const PROMOTED_AT_MOST: f64 = 0.2;
@@ -132,7 +138,7 @@ impl Evidence<'_> {
             Shape::Ended => Kind::Ended,
             Shape::Slowing => Kind::Slowing,
             Shape::Unclear => Kind::Unclear,
-            Shape::Steady | Shape::RisingFloor if trend.seconds - trend.tail_start < LEAST_S => Kind::Early,
+            Shape::Steady | Shape::RisingFloor if self.is_early(trend) => Kind::Early,
             Shape::Steady | Shape::RisingFloor => Kind::Lasting,
         };
         // What is left of it would not be worth a word in a window of its own.
@@ -144,11 +150,26 @@ impl Evidence<'_> {
             growth.kind = Kind::Ended;
         }
         growth.certainty = certainty(trend);
+        if growth.kind == Kind::Lasting && trend.seconds < LEAST_S {
+            growth.certainty *= SO_SOON;
+            growth.why = "it is fast and straight, but in so short a window what fills looks like what leaks"
+                .to_owned();
+        }
         self.explain(&mut growth, trend);
         if growth.kind == Kind::Lasting && self.is_jvm() && freed != Freed::ByProgram {
             self.ask_the_collector(&mut growth, series, freed);
         }
         growth
+    }
+
+    /// Whether growth has not been seen for long enough; what is fast and straight from the begin needs less time, since an
+    /// on-call engineer would rather be told now.
+    fn is_early(&self, trend: &Trend) -> bool {
+        let seen = trend.seconds - trend.tail_start;
+        let fast = trend.shape == Shape::Steady
+            && trend.tail_start == 0.0
+            && trend.growth() >= FAST_MATERIALS * self.material();
+        seen < if fast { LEAST_FAST_S } else { LEAST_S }
     }
 
     fn explain(&self, growth: &mut Growth, trend: &Trend) {
@@ -215,7 +236,7 @@ impl Evidence<'_> {
         }
         let any = Collections::outlived(series.points(), &collections.any);
         if by_cleaner
-            && self.young_collections_tell(&collections.any)
+            && self.young_collections_tell(&any)
             && outlived_them(&any, series.trend())
             && whole.freed <= FREED_AT_MOST * whole.gained
         {
@@ -258,11 +279,15 @@ impl Evidence<'_> {
         growth.next = collect_and_look(self.pid());
     }
 
-    /// Whether the young collections at `events` free what is dead: little is promoted, and direct buffers, of which most
-    /// programs drop some, did not gather across them.
-    fn young_collections_tell(&self, events: &[f64]) -> bool {
+    /// Whether young collections free what is dead: little is promoted, and direct buffers, of which most programs drop
+    /// some, did not gather across them. `series` is what they did to the series in question: where that is no more than the
+    /// direct buffers, these are what is asked about and no sign of anything.
+    fn young_collections_tell(&self, series: &Outlived) -> bool {
+        let events = &self.collections().any;
         let canary = self.series(&Key::DirectReserved).map(|s| Collections::outlived(s.points(), events));
-        let gathered = canary.is_some_and(|c| c.gained >= LEAST_CANARY as f64 && c.freed < c.gained / 2.0);
+        let gathered = canary.is_some_and(|c| {
+            c.gained >= LEAST_CANARY as f64 && c.freed < c.gained / 2.0 && c.gained < series.gained / 4.0
+        });
         !gathered && self.promoted_share().is_some_and(|share| share <= PROMOTED_AT_MOST)
     }
 }

@@ -15,6 +15,7 @@
 //! ```
 
 mod check;
+mod classes;
 mod code;
 mod collections;
 mod compare;
@@ -31,6 +32,7 @@ pub mod stats;
 mod verdict;
 
 pub use check::{CHECK_SCHEMA, CheckLine, CheckResult, Outcome, check};
+pub use classes::{ClassGrowth, source_name};
 pub use code::{Suspect, suspect};
 pub use collections::{Collections, Outlived};
 pub use compare::{COMPARE_SCHEMA, Comparison, Fixed, compare};
@@ -38,5 +40,6 @@ pub use evidence::{Evidence, Phase};
 pub use growth::{Freed, Growth, Kind, certainty};
 pub use render::{render_check_junit, render_check_markdown, render_markdown};
 pub use series::{Key, Series};
+pub use sites::caller;
 pub use sites::domain_of;
 pub use verdict::{Diagnosis, DomainTrend, Next, RssTrend, Runtime, SCHEMA, Target, Window, diagnose};

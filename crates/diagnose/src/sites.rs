@@ -3,7 +3,7 @@
 use crate::evidence::Evidence;
 use crate::libraries::{Library, library_of};
 use offheap_model::{
-    Domain, Evidence as Observation, Finding, Frame, FrameKind, ProfileSite, Site, Status, units,
+    Domain, Evidence as Observation, Finding, Frame, FrameKind, Profile, ProfileSite, Site, Status, units,
 };
 use std::collections::BTreeMap;
 
@@ -40,6 +40,8 @@ pub(crate) struct Sum {
     pub allocated_bytes: u64,
     /// Growth of what is live.
     pub slope_bytes_per_s: f64,
+    /// Its 95 % interval; the sum of its stacks' intervals, which is wider than it need be.
+    pub slope_ci95: [f64; 2],
 }
 
 impl Sum {
@@ -50,6 +52,8 @@ impl Sum {
         self.live_count += site.live_count;
         self.leak_bytes += site.leak_bytes;
         self.allocated_bytes += site.allocated_bytes;
+        let [low, high] = site.slope_ci95.filter(|ci| ci.iter().all(|v| v.is_finite())).unwrap_or_default();
+        self.slope_ci95 = [self.slope_ci95[0] + low, self.slope_ci95[1] + high];
         self.slope_bytes_per_s += site.slope_bytes_per_s.filter(|slope| slope.is_finite()).unwrap_or(0.0);
     }
 }
@@ -63,10 +67,7 @@ impl Origin<'_> {
 
     /// The Java method nearest to the allocation that is neither the JDK's nor the library's.
     pub fn java_caller(&self) -> Option<&Frame> {
-        let java = || self.frames.iter().filter(|f| f.kind == FrameKind::Java);
-        java()
-            .find(|f| !is_jdk(&f.name) && library_of(std::slice::from_ref(*f)).is_none())
-            .or_else(|| java().next())
+        caller(&self.frames)
     }
 
     /// The innermost frame that is not the allocator itself.
@@ -103,6 +104,15 @@ impl Origin<'_> {
     }
 }
 
+/// The frame that a person would call the culprit: the Java method nearest to the allocation that is neither the JDK's nor a
+/// well-known library's; else the innermost Java method. `frames` run from the innermost outwards.
+pub fn caller(frames: &[Frame]) -> Option<&Frame> {
+    let java = || frames.iter().filter(|f| f.kind == FrameKind::Java);
+    java()
+        .find(|f| !is_jdk(&f.name) && library_of(std::slice::from_ref(*f)).is_none())
+        .or_else(|| java().next())
+}
+
 /// More sites than this are not looked at: they are ordered, and a leak is not the thousandth.
 const MOST_SITES: usize = 1_000;
 /// A site must hold this share of the growing sites' bytes to be named as the one.
@@ -116,15 +126,27 @@ pub(crate) fn best<'a>(evidence: &Evidence<'a>, domain: Domain) -> Option<Origin
             || domain == Domain::Malloc
                 && matches!(site, Domain::NativeMalloc | Domain::JvmInternal | Domain::DirectMemory)
     };
-    let mut owners: BTreeMap<String, Origin<'a>> = BTreeMap::new();
+    let mut owners = owners(profile);
+    owners.retain(|origin| fits(origin.domain));
+    let kept = |origin: &Origin<'_>| origin.sum.kept_bytes;
+    let all: f64 = owners.iter().map(kept).sum();
+    owners.into_iter().filter(|origin| kept(origin) >= NAMED_SHARE * all).max_by(|a, b| {
+        let by_slope = a.sum.slope_bytes_per_s.total_cmp(&b.sum.slope_bytes_per_s);
+        by_slope.then(a.sum.leak_bytes.cmp(&b.sum.leak_bytes))
+    })
+}
+
+/// All code of the profile that keeps something, in the order of its names.
+pub(crate) fn owners(profile: &Profile) -> Vec<Origin<'_>> {
+    let mut owners: BTreeMap<String, Origin<'_>> = BTreeMap::new();
     // Ordered by what stays, so that the first site of an owner is its largest.
     for site in profile.sites.iter().take(MOST_SITES).filter(|site| kept(site, profile.seconds) > 0.0) {
         let frames: Vec<Frame> =
             site.stack.iter().filter_map(|&i| profile.frames.get(i as usize)).cloned().collect();
-        let domain = domain_of(&frames);
-        if frames.is_empty() || !fits(domain) {
+        if frames.is_empty() {
             continue;
         }
+        let domain = domain_of(&frames);
         let origin = Origin { site, sum: Sum::default(), domain, library: library_of(&frames), frames };
         owners
             .entry(format!("{domain} {}", origin.owner()))
@@ -132,12 +154,7 @@ pub(crate) fn best<'a>(evidence: &Evidence<'a>, domain: Domain) -> Option<Origin
             .sum
             .add(site, kept(site, profile.seconds));
     }
-    let kept = |origin: &Origin<'_>| origin.sum.kept_bytes;
-    let all: f64 = owners.values().map(kept).sum();
-    owners.into_values().filter(|origin| kept(origin) >= NAMED_SHARE * all).max_by(|a, b| {
-        let by_slope = a.sum.slope_bytes_per_s.total_cmp(&b.sum.slope_bytes_per_s);
-        by_slope.then(a.sum.leak_bytes.cmp(&b.sum.leak_bytes))
-    })
+    owners.into_values().collect()
 }
 
 /// Bytes of a site that count as staying: those older than the window's tail, or, where blocks are renewed while they grow

@@ -1,6 +1,7 @@
 //! Makes a [`Profile`] out of stacks as a reader meets them.
 
 use crate::Cut;
+use foldhash::fast::RandomState;
 use offheap_model::{Frame, FrameKind, Profile, ProfileSite};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -77,8 +78,8 @@ pub struct Mapping {
 #[derive(Debug, Default)]
 pub struct Builder {
     profile: Profile,
-    frames: HashMap<(Frame, Option<u64>), u32>,
-    sites: HashMap<Vec<u32>, usize>,
+    frames: HashMap<(Frame, Option<u64>), u32, RandomState>,
+    sites: HashMap<Vec<u32>, usize, RandomState>,
     addresses: Vec<Option<u64>>,
     has_addresses: bool,
     kept: usize,

@@ -34,6 +34,11 @@ impl<'a> Bytes<'a> {
         Some(taken)
     }
 
+    /// Goes on by `count`, at the most to the end.
+    pub(crate) fn skip(&mut self, count: usize) {
+        self.at = self.at.saturating_add(count).min(self.all.len());
+    }
+
     pub(crate) fn u8(&mut self) -> Option<u8> {
         self.take(1)?.first().copied()
     }

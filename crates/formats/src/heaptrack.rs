@@ -7,6 +7,7 @@
 //! with module, function, file and line, and those inlined there; raw, `m` a module, and a free names a pointer.
 
 use crate::{Builder, Cut, Error, Mapping, Parsed};
+use foldhash::fast::RandomState;
 use offheap_model::{Frame, FrameKind, ProfileSite};
 use std::collections::HashMap;
 
@@ -35,8 +36,8 @@ struct State {
     kinds: Vec<(u64, u64)>,
     live: Vec<Tally>,
     /// Raw files: pointer → kind.
-    pointers: HashMap<u64, usize>,
-    by_kind: HashMap<(u64, u64), usize>,
+    pointers: HashMap<u64, usize, RandomState>,
+    by_kind: HashMap<(u64, u64), usize, RandomState>,
     executable: String,
     mappings: Vec<Mapping>,
     unknown_frees: u64,
@@ -66,17 +67,68 @@ pub fn read(bytes: &[u8]) -> Result<Parsed, Error> {
         let here = at;
         at += line.len() as u64;
         let whole = line.ends_with(b"\n");
-        let text = String::from_utf8_lossy(line);
-        let read = state.line(text.trim_end_matches(['\n', '\r']), &mut builder)?;
+        let read = match Numbers::of(line) {
+            // Nearly all lines are of these, and there are tens of millions.
+            Some((kind, numbers)) => state.numbers(kind, &numbers),
+            None => {
+                let text = String::from_utf8_lossy(line);
+                state.line(text.trim_end_matches(['\n', '\r']), &mut builder)?
+            }
+        };
         if read.is_none() || !whole {
             cut = Some(Cut {
                 at: here,
-                reading: format!("a line of kind {:?}", text.chars().next().unwrap_or(' ')),
+                reading: format!("a line of kind {:?}", line.first().copied().map_or(' ', char::from)),
             });
             break;
         }
     }
     Ok(state.finish(builder, cut))
+}
+
+/// The numbers of a line that has nothing else.
+#[derive(Default)]
+struct Numbers {
+    list: [u64; 4],
+    count: usize,
+}
+
+impl Numbers {
+    /// The kind and the numbers of a line of kind `+`, `-`, `a` or `t`; `None` of any other, and of one that makes no sense.
+    fn of(line: &[u8]) -> Option<(u8, Numbers)> {
+        let [kind @ (b'+' | b'-' | b'a' | b't'), b' ', rest @ ..] = line else { return None };
+        let mut numbers = Numbers::default();
+        let (mut number, mut digits) = (0u64, 0);
+        for byte in rest {
+            let digit = match byte {
+                b'0'..=b'9' => byte - b'0',
+                b'a'..=b'f' => byte - b'a' + 10,
+                b' ' | b'\n' | b'\r' => {
+                    if digits > 0 {
+                        *numbers.list.get_mut(numbers.count)? = number;
+                        numbers.count += 1;
+                    }
+                    (number, digits) = (0, 0);
+                    continue;
+                }
+                _ => return None,
+            };
+            number = number << 4 | u64::from(digit);
+            digits += 1;
+            if digits > 16 {
+                return None;
+            }
+        }
+        if digits > 0 {
+            *numbers.list.get_mut(numbers.count)? = number;
+            numbers.count += 1;
+        }
+        (numbers.count > 0).then_some((*kind, numbers))
+    }
+
+    fn get(&self, place: usize) -> Option<u64> {
+        self.list.get(..self.count)?.get(place).copied()
+    }
 }
 
 fn hex(word: &str) -> Option<u64> {
@@ -101,52 +153,54 @@ impl State {
     }
 
     fn event(&mut self, kind: &str, rest: &str, builder: &mut Builder) -> Option<()> {
-        let mut words = rest.split(' ');
-        let mut number = || words.next().and_then(hex);
         match kind {
+            // Their numbers make no sense, or they would have been read as such.
+            "+" | "-" | "a" | "t" => return None,
             "s" => self.strings.push(self.string(rest)?.to_owned()),
-            "t" => self.nodes.push((number()?, number()?)),
             "i" => self.instruction(rest, builder)?,
             "m" => self.module(rest)?,
             "x" => self.executable = self.string(rest)?.to_owned(),
-            "a" => {
-                self.kinds.push((number()?, number()?));
-                self.live.push(Tally::default());
-            }
-            "+" => {
-                let first = number()?;
-                if rest.split(' ').count() == 3 {
-                    self.raw = true;
-                    let (node, pointer) = (number()?, number()?);
-                    let kind = self.kind(first, node);
-                    self.live.get_mut(kind)?.allocated += 1;
-                    if let Some(lost) = self.pointers.insert(pointer, kind) {
-                        // Its free was not seen; the address can't be live twice.
-                        self.live.get_mut(lost)?.freed += 1;
-                    }
-                } else if let Some(node) = number() {
-                    let kind = self.kind(first, node);
-                    self.live.get_mut(kind)?.allocated += 1;
-                } else {
-                    self.live.get_mut(usize::try_from(first).ok()?)?.allocated += 1;
-                }
-            }
-            "-" => {
-                let first = number()?;
-                if self.raw {
-                    match self.pointers.remove(&first) {
-                        Some(kind) => self.live.get_mut(kind)?.freed += 1,
-                        None => self.unknown_frees += 1,
-                    }
-                } else if let Some(node) = number() {
-                    let kind = self.kind(first, node);
-                    self.live.get_mut(kind)?.freed += 1;
-                } else {
-                    self.live.get_mut(usize::try_from(first).ok()?)?.freed += 1;
-                }
-            }
             // Time, RSS, command, system, suppressions, and what later versions may add.
             _ => {}
+        }
+        Some(())
+    }
+
+    /// A line of numbers.
+    fn numbers(&mut self, kind: u8, numbers: &Numbers) -> Option<()> {
+        let first = numbers.get(0)?;
+        match kind {
+            b't' => self.nodes.push((first, numbers.get(1)?)),
+            b'a' => {
+                self.kinds.push((first, numbers.get(1)?));
+                self.live.push(Tally::default());
+            }
+            b'+' => {
+                let kind = match (numbers.get(1), numbers.get(2)) {
+                    (Some(node), Some(_)) => {
+                        self.raw = true;
+                        self.kind(first, node)
+                    }
+                    (Some(node), None) => self.kind(first, node),
+                    _ => usize::try_from(first).ok()?,
+                };
+                self.live.get_mut(kind)?.allocated += 1;
+                if let Some(lost) = numbers.get(2).and_then(|pointer| self.pointers.insert(pointer, kind)) {
+                    // Its free was not seen; the address can't be live twice.
+                    self.live.get_mut(lost)?.freed += 1;
+                }
+            }
+            _ if self.raw => match self.pointers.remove(&first) {
+                Some(kind) => self.live.get_mut(kind)?.freed += 1,
+                None => self.unknown_frees += 1,
+            },
+            _ => {
+                let kind = match numbers.get(1) {
+                    Some(node) => self.kind(first, node),
+                    None => usize::try_from(first).ok()?,
+                };
+                self.live.get_mut(kind)?.freed += 1;
+            }
         }
         Some(())
     }

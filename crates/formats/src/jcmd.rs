@@ -304,3 +304,49 @@ fn factor(unit: &str) -> Option<u64> {
         Some(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(text: &str) -> Vec<(String, u64, Option<u64>)> {
+        let figures = read(text.as_bytes()).unwrap();
+        figures.list.into_iter().map(|named| (named.name, named.bytes, named.count)).collect()
+    }
+
+    // Lines as JDK 17 and 25 print them.
+    #[test]
+    fn each_command_is_told_by_its_output_and_cut_off_ones_say_so() {
+        let histogram = "12345:\n num     #instances         #bytes  class name (module)\n\
+            -------------------------------------------------------\n   \
+            1:         28073        1501800  [B (java.base@17.0.9)\n   2:  5  80  app.Main$1\nTotal  28078  1501880\n";
+        assert_eq!(
+            figures(histogram),
+            [("byte[]".to_owned(), 1_501_800, Some(28_073)), ("app.Main$1".to_owned(), 80, Some(5))]
+        );
+        assert!(read(&histogram.as_bytes()[..histogram.len() - 30]).unwrap().cut.is_some());
+        let heap = "0\ngarbage-first heap   total reserved 262144K, committed 200000K, used 4571K [0x1, 0x2)\n \
+            region size 1024K, 3 young (3072K), 2 survivors (2048K)\n";
+        let heap = figures(heap);
+        assert!(
+            heap.iter().any(|(name, bytes, _)| name.ends_with("used") && *bytes == 4571 << 10),
+            "{heap:?}"
+        );
+        assert!(heap.iter().any(|(name, bytes, _)| name.ends_with("committed") && *bytes == 200_000 << 10));
+        let code = "CodeHeap 'profiled nmethods': size=120032Kb used=676Kb max_used=676Kb free=119355Kb\n \
+            total_blobs=1059, nmethods=603\n";
+        assert_eq!(figures(code), [("profiled nmethods".to_owned(), 676 << 10, None)]);
+        let threads = "2026-11-21 07:12:30\nFull thread dump OpenJDK 64-Bit Server VM (17.0.9+9 mixed mode):\n\n\
+            \"pool-1-thread-7\" #9 prio=5 tid=0x1 nid=0x2\n\"pool-1-thread-12\" #10 prio=5 tid=0x3 nid=0x4\n\
+            JNI global refs: 7, weak refs: 0\n";
+        assert_eq!(figures(threads), [("pool-*-thread-*".to_owned(), 0, Some(2))]);
+        let map = "Memory mappings:\n\
+            0x0000000075000000-0x0000000075080000       524288 rw-p       524288            0 4K   com              CLASS   -\n\
+            0x00007f665de00000-0x00007f665de01000         4096 r--p         4096            0 4K   com              -       /lib/libz.so.1\n\
+            0x00007f665def3000-0x00007f665def7000        16384 rw-p        16384            0 4K   com              STACK-3752-Attach-Listener -\n\
+            Number of mappings: 3\n";
+        let names: Vec<String> = figures(map).into_iter().map(|(name, ..)| name).collect();
+        assert_eq!(names, ["CLASS", "STACK", "/lib/libz.so.1"]);
+        assert!(command(b"java.lang.IllegalArgumentException: Unknown diagnostic command").is_none());
+    }
+}

@@ -11,6 +11,7 @@ mod error;
 mod figure;
 mod figures;
 mod maps;
+mod protobuf;
 mod table;
 mod unwrap;
 
@@ -29,6 +30,7 @@ pub mod json;
 pub mod massif;
 pub mod memcheck;
 pub mod memleak;
+pub mod otlp;
 pub mod perf_map;
 pub mod pprof;
 pub mod sanitizer;

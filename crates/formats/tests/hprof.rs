@@ -51,6 +51,23 @@ fn what_the_heap_holds_outside_is_counted() {
     );
     assert!(dump.threads >= 3 && !dump.jni_globals.is_empty());
     assert!((dump.time_ms - 1_700_000_000_000) > 0);
+    // 17 inflaters, none closed; each holds its address in an object of its own.
+    let peer = dump.peers.iter().find(|peer| peer.class.contains("Inflater")).expect("a native peer");
+    assert!(peer.field == "address" && peer.open >= 17 && peer.count >= peer.open, "{peer:?}");
+    // Dumped.KEEP → ArrayList.elementData → Object[] → the buffer; the source launcher's loader may be nearer.
+    let (_, path) = dump.direct.paths.iter().find(|(capacity, _)| *capacity == 12_345).expect("a path");
+    let steps: Vec<(&str, &str)> =
+        path.steps.iter().map(|step| (step.class.as_str(), step.field.as_str())).collect();
+    assert!(path.is_held, "{path:?}");
+    assert_eq!(path.root, "static Dumped.KEEP", "{path:?}");
+    assert_eq!(
+        steps,
+        [
+            ("java.util.ArrayList", "elementData"),
+            ("java.lang.Object[]", "[]"),
+            ("java.nio.DirectByteBuffer", "")
+        ]
+    );
     for part in [bytes.len() / 2, bytes.len() - 1, 40] {
         let dump = hprof::read(&bytes[..part]).unwrap();
         assert!(dump.cut.is_some(), "cut off at {part}");

@@ -2,6 +2,8 @@
 
 mod code;
 mod doctor;
+mod foreign;
+mod histogram;
 mod instants;
 mod observe;
 mod output;

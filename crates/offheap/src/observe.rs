@@ -18,7 +18,7 @@ const SNAPSHOTS: usize = 600;
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub struct Arguments {
-    /// A pid, a part of exactly one command line, or a recording.
+    /// A pid, a part of exactly one command line, or a recording; diagnose takes files of other tools, too.
     pub target: String,
     /// How long to watch a process.
     #[arg(long = "for", default_value = "60s", value_parser = parse_duration)]
@@ -32,7 +32,7 @@ pub struct Arguments {
 }
 
 /// What was seen.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Observed {
     /// The snapshots, oldest first.
     pub snapshots: Vec<Snapshot>,
@@ -66,7 +66,7 @@ pub fn read(path: &Path, pid: Option<i32>) -> anyhow::Result<Observed> {
     Ok(Observed {
         snapshots: recording.snapshots(target.id, i64::MIN..=i64::MAX, SNAPSHOTS)?,
         marks: recording.marks()?.into_iter().map(|mark| (mark.time_ms, mark.text)).collect(),
-        found: Found { profile, instants, no_code: None },
+        found: Found { profile, instants, ..Found::default() },
         ended: None,
     })
 }

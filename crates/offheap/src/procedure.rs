@@ -2,9 +2,10 @@
 //! once it is certain, and go on watching.
 
 use crate::code::{NO_CODE, Search};
+use crate::histogram::{self, Histogram};
 use crate::output;
 use crate::verbs::jcmd;
-use offheap_diagnose::{Diagnosis, Evidence, Next, diagnose, suspect};
+use offheap_diagnose::{ClassGrowth, Diagnosis, Evidence, Next, caller, diagnose, suspect};
 use offheap_model::units::{bytes, duration, rate};
 use offheap_model::{Profile, Snapshot, Status};
 use std::io::{BufRead, IsTerminal, Write};
@@ -15,12 +16,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const LOOK: Duration = Duration::from_secs(2);
 /// A look may use one part in so many of the time.
 const SHARE: u32 = 20;
-/// A verdict as sure as this is told before the window ends.
-const CERTAIN: f64 = 0.8;
+/// A leak as sure as this is told before the window ends; less is only suspected anyway.
+const CERTAIN: f64 = 0.7;
 /// The search begins no later than this part of the window: what comes then is too little to name a site.
 const LATEST: f64 = 0.75;
-/// A collection needs as much of the window before it, for something to be there that it could free…
-const COLLECT_AFTER: f64 = 0.5;
+/// A collection needs this long before it, for something to be there that it could free; where it came too early to tell, a
+/// second one comes in the middle of the window…
+const COLLECT_AFTER: Duration = Duration::from_secs(14);
 /// …and as long behind it, for what it frees to be gone: cleaners run after it.
 const COLLECT_BEFORE_END: Duration = Duration::from_secs(4);
 /// Unless asked for, no collection where its pause could be longer than about a second: collectors mark about 1 GiB of live
@@ -45,6 +47,8 @@ pub enum Gc {
 pub struct Allowed {
     /// Load the agent, if the answer needs code.
     pub agent: bool,
+    /// From the begin, whatever grows.
+    pub agent_at_once: bool,
     /// Run a collection.
     pub gc: Gc,
     /// Only after asking, where somebody can be asked.
@@ -53,7 +57,9 @@ pub struct Allowed {
 
 impl Allowed {
     /// Only look.
-    pub const NOTHING: Allowed = Allowed { agent: false, gc: Gc::Never, ask: false };
+    pub const NOTHING: Allowed = Allowed { agent: false, agent_at_once: false, gc: Gc::Never, ask: false };
+    /// The agent from the begin, and nothing else; not asked for.
+    pub const AGENT: Allowed = Allowed { agent: true, agent_at_once: true, gc: Gc::Never, ask: false };
 
     /// Asks on the terminal, once, before the window begins. Where nobody can be asked the command itself is the consent:
     /// `--no-agent` is how to withhold it.
@@ -65,7 +71,7 @@ impl Allowed {
             std::io::stderr(),
             "If the answer needs code, offheap loads its agent into {target} (it stays there, asleep, afterwards; JDK 21 \
              and later print a warning about it){}. Allow that? [Y/n] ",
-            if self.gc == Gc::Never { "" } else { ", and may run one full collection" }
+            if self.gc == Gc::Never { "" } else { ", and may have it collect and count its objects" }
         );
         let _ = std::io::stderr().flush();
         let mut answer = String::new();
@@ -87,6 +93,8 @@ pub struct Found {
     pub instants: Vec<(i64, Profile)>,
     /// Why there are none, though they were looked for.
     pub no_code: Option<String>,
+    /// Classes that became more or fewer, over how many seconds.
+    pub classes: Option<(Vec<ClassGrowth>, f64)>,
 }
 
 /// The procedure on one target.
@@ -98,13 +106,17 @@ pub struct Procedure {
     search: Option<Search>,
     searched: bool,
     collection: Option<JoinHandle<String>>,
-    collected: bool,
+    /// How many collections were run; `u32::MAX` where none may be.
+    collected: u32,
     look_at: Instant,
     told: Option<(Status, String)>,
     standing: String,
     instants: Vec<(i64, Profile)>,
     instant_at: Instant,
     no_code: Option<String>,
+    /// The first class histogram, or that there will be none.
+    histogram: Option<JoinHandle<anyhow::Result<Histogram>>>,
+    leaning: Option<(Status, i32)>,
 }
 
 impl Procedure {
@@ -118,13 +130,15 @@ impl Procedure {
             search: None,
             searched: false,
             collection: None,
-            collected: false,
-            look_at: begun + LOOK,
+            collected: 0,
+            look_at: if allowed.agent_at_once { begun } else { begun + LOOK },
             told: None,
             standing: "too early to say".to_owned(),
             instants: Vec::new(),
             instant_at: begun,
             no_code: None,
+            histogram: None,
+            leaning: None,
         }
     }
 
@@ -163,7 +177,49 @@ impl Procedure {
             news.extend(last);
         }
         let profile = self.instants.last().map(|(_, profile)| profile.clone());
-        (Found { profile, instants: self.instants, no_code: self.no_code }, news)
+        let classes = Self::classes(self.histogram, self.leaning);
+        (Found { profile, instants: self.instants, no_code: self.no_code, classes }, news)
+    }
+
+    /// What became of the classes since the first histogram, if that matters to how the verdict leans. The search for the
+    /// classes is a bonus: where it fails the verdict stands without it.
+    fn classes(
+        first: Option<JoinHandle<anyhow::Result<Histogram>>>,
+        leaning: Option<(Status, i32)>,
+    ) -> Option<(Vec<ClassGrowth>, f64)> {
+        let (status, pid) = leaning?;
+        let first = first?.join().ok()?.ok()?;
+        let open = matches!(status, Status::Leak | Status::Inconclusive);
+        open.then(|| histogram::take(pid).ok()).flatten().map(|last| first.growth(&last))
+    }
+
+    /// Takes the first histogram once something seems to grow: the JVM stands still while it counts, about as long as for a
+    /// collection, so the same heaps are spared.
+    fn count_classes(&mut self, evidence: &Evidence<'_>, status: Status) {
+        self.leaning = Some((status, evidence.pid()));
+        let suspicious = self.searched || matches!(status, Status::Leak | Status::Inconclusive);
+        let early = self.begun.elapsed() >= self.length / 6;
+        if self.histogram.is_some()
+            || !self.allowed.agent
+            || self.allowed.agent_at_once
+            || !suspicious
+            || !early
+        {
+            return;
+        }
+        if self.may_stop_the_jvm(evidence) {
+            let pid = evidence.pid();
+            self.histogram = Some(std::thread::spawn(move || histogram::take(pid)));
+        }
+    }
+
+    /// Whether the JVM may be stopped for as long as it takes to look at all of its heap.
+    fn may_stop_the_jvm(&self, evidence: &Evidence<'_>) -> bool {
+        match self.allowed.gc {
+            Gc::Never => false,
+            Gc::Always => evidence.is_jvm(),
+            Gc::Auto => heap_in_use(evidence).is_some_and(|used| used <= SMALL_HEAP),
+        }
     }
 
     /// Keeps the sites as they are now, when it is time.
@@ -187,6 +243,7 @@ impl Procedure {
         let diagnosis = diagnose(&evidence);
         self.collect_if_needed(&evidence, &diagnosis, news);
         let verdict = &diagnosis.verdict;
+        self.count_classes(&evidence, verdict.status);
         self.standing = match verdict.status {
             Status::Inconclusive => format!("so far {}", rate(diagnosis.rss.slope_bytes_per_s)),
             status => format!("looks like {status}: {} ({:.0} %)", verdict.cause, verdict.confidence * 100.0),
@@ -214,10 +271,7 @@ impl Procedure {
                 verdict
                     .site
                     .as_ref()
-                    .and_then(|site| site
-                        .frames
-                        .iter()
-                        .find(|frame| frame.kind == offheap_model::FrameKind::Java))
+                    .and_then(|site| caller(&site.frames))
                     .map_or_else(String::new, |frame| format!(" in {}", frame.name))
             ));
             self.told = Some(told);
@@ -229,50 +283,65 @@ impl Procedure {
         if self.searched || !self.allowed.agent || passed.as_secs_f64() > LATEST * self.length.as_secs_f64() {
             return;
         }
-        let Some(suspect) = suspect(evidence, self.length.as_secs_f64()) else { return };
+        let length = self.length.as_secs_f64();
+        let (why, per_s) = match suspect(evidence, length) {
+            // All code is wanted, so as finely as the target can bear.
+            _ if self.allowed.agent_at_once => ("code is asked for".to_owned(), 0.0),
+            Some(suspect) => {
+                (format!("{} seems to grow ({})", suspect.domain, rate(suspect.per_s)), suspect.per_s)
+            }
+            None => return,
+        };
         self.searched = true;
-        let grows = format!("{} seems to grow ({})", suspect.domain, rate(suspect.per_s));
         if !evidence.is_jvm() {
-            let why = "a program without a JVM can only be watched from its start: offheap run -- COMMAND";
-            self.no_code = Some(format!("{NO_CODE}: {why}"));
-            news.push(format!("{grows}, but {NO_CODE}: {why}"));
+            let no = "a program without a JVM can only be watched from its start: offheap run -- COMMAND";
+            self.no_code = Some(format!("{NO_CODE}: {no}"));
+            news.push(format!("{why}, but {NO_CODE}: {no}"));
             return;
         }
-        news.push(format!("{grows}: loading the agent, to name the code"));
+        news.push(format!("{why}: loading the agent, to name the code"));
         let remaining = self.length.saturating_sub(passed);
-        self.search = Some(Search::start(evidence.pid(), suspect.per_s, remaining));
+        self.search = Some(Search::start(evidence.pid(), per_s, remaining));
     }
 
     fn collect_if_needed(&mut self, evidence: &Evidence<'_>, diagnosis: &Diagnosis, news: &mut Vec<String>) {
         let passed = self.begun.elapsed();
-        let in_time = passed.as_secs_f64() >= COLLECT_AFTER * self.length.as_secs_f64()
-            && passed + COLLECT_BEFORE_END <= self.length;
-        if self.collected || !in_time || diagnosis.next != Some(Next::Collect) {
+        let after = match self.collected {
+            0 => COLLECT_AFTER.min(self.length / 2),
+            1 => self.length / 2,
+            _ => return,
+        };
+        let in_time = passed >= after && passed + COLLECT_BEFORE_END <= self.length;
+        if !in_time || self.collection.is_some() || diagnosis.next != Some(Next::Collect) {
             return;
         }
-        let Some(jvm) = evidence.last().and_then(|last| last.jvm.as_ref()) else { return };
-        let heap = &jvm.heap;
-        let used = heap.used_bytes.or(heap.committed_bytes).unwrap_or(heap.max_bytes);
-        let large = used > SMALL_HEAP;
-        if self.allowed.gc == Gc::Never || self.allowed.gc == Gc::Auto && large {
+        let Some(used) = heap_in_use(evidence) else { return };
+        if !self.may_stop_the_jvm(evidence) {
+            let large = self.allowed.gc == Gc::Auto;
             if self.allowed.agent && large {
                 news.push(format!(
                     "only a full collection could tell a leak from garbage; with {} of heap in use that takes --gc always",
                     bytes(used)
                 ));
             }
-            self.collected = true;
+            self.collected = u32::MAX;
             return;
         }
-        self.collected = true;
+        self.collected += 1;
         news.push("only a collection can tell a leak from garbage: running GC.run".to_owned());
         let pid = evidence.pid();
         self.collection = Some(std::thread::spawn(move || collect(pid)));
     }
 }
 
+/// What the Java heap has in use; `None` without a JVM.
+fn heap_in_use(evidence: &Evidence<'_>) -> Option<u64> {
+    let heap = &evidence.last()?.jvm.as_ref()?.heap;
+    Some(heap.used_bytes.or(heap.committed_bytes).unwrap_or(heap.max_bytes))
+}
+
 /// Milliseconds since the Unix epoch.
-pub fn now_ms() -> i64 {
+fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -1,4 +1,4 @@
-//! Snapshots at a steady pace: shared by `record` and `diagnose`.
+//! Snapshots at a steady pace: shared by `record`, `watch` and `diagnose`.
 
 use offheap_collect::{Collector, Effort, Error};
 use offheap_model::Snapshot;

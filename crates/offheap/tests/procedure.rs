@@ -152,6 +152,36 @@ fn the_leaking_code_is_named_and_gone_when_it_stops() {
 }
 
 #[test]
+fn the_gate_judges_code_and_lets_pass_what_is_allowed() {
+    let program = start(jdk(17), "malloc");
+    let pid = program.pid().to_string();
+    let gate = |more: &[&str]| {
+        let all =
+            [&["check", &pid, "--sites", "--max-growth", "10MB/s", "--for", "20s", "--json"], more].concat();
+        let output = offheap(&all);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        let result: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|why| panic!("{why}: {error}"));
+        (output.status.code(), result)
+    };
+    let (code, result) = gate(&["--max-site-growth", "200k/s"]);
+    let failed: Vec<&str> = result["lines"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|line| line["outcome"] == "fail")
+        .filter_map(|line| line["subject"].as_str())
+        .collect();
+    assert_eq!(code, Some(1), "{result:#}");
+    assert!(
+        failed.len() == 1 && failed[0].contains("block_new") && failed[0].contains("Busy."),
+        "{result:#}"
+    );
+    let (code, result) = gate(&["--max-site-growth", "200k/s", "--allow", "Busy.handle"]);
+    assert_eq!(code, Some(0), "{result:#}");
+}
+
+#[test]
 fn without_leave_nothing_is_put_into_the_target() {
     let program = start(jdk(17), "malloc");
     let (document, error, code) = diagnose(&program, &["--for", "20s", "--no-agent"]);
@@ -196,4 +226,38 @@ fn a_trim_gains_what_was_predicted() {
         let again = offheap(&["trim", &pid]);
         assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
     }
+}
+
+#[test]
+fn files_of_other_tools_show_what_grows_and_one_alone_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let minute = std::time::Duration::from_secs(60);
+    let begin = std::time::SystemTime::now() - 10 * minute;
+    let paths: Vec<String> = (1..=5)
+        .map(|number| {
+            let path = folder.path().join(format!("{number}.collapsed"));
+            std::fs::write(&path, format!("main;serve;keep {}\nmain;pool 20000000\n", number * 5_000_000))
+                .unwrap();
+            let file = std::fs::File::options().write(true).open(&path).unwrap();
+            file.set_modified(begin + number * minute).unwrap();
+            path.to_string_lossy().into_owned()
+        })
+        .collect();
+    let judge = |paths: &[String]| {
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        let output = offheap(&[&["diagnose", "--json"], paths.as_slice()].concat());
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        let document: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|why| panic!("{why}: {error}"));
+        (output.status.code(), document)
+    };
+    let (code, document) = judge(&paths);
+    let verdict = &document["verdict"];
+    assert_eq!((code, verdict["status"].as_str()), (Some(1), Some("leak")), "{document:#}");
+    assert_eq!(frames(verdict), ["keep", "serve", "main"]);
+    let rate = verdict["slope_bytes_per_s"].as_f64().unwrap();
+    assert!((rate - 5e6 / 60.0).abs() < 1.0, "{rate}");
+    assert_eq!(document["findings"].as_array().unwrap().len(), 1, "the pool holds still: {document:#}");
+    let (code, document) = judge(&paths[..1]);
+    assert_eq!((code, document["verdict"]["cause"].as_str()), (Some(3), Some("one-instant")), "{document:#}");
 }

@@ -131,14 +131,19 @@ fn the_leaking_method_is_named_and_the_freeing_one_is_not() {
         assert_eq!(top["frames"][java]["kind"], "java");
         assert_eq!(top["frames"][java]["file"], "Leak.java");
 
-        // All of the leak, whichever way its Java frames were compiled, against what the program knows. The program ran a
-        // little longer than the window, so an estimate may be below; never far above.
+        // All of the leak, whichever way its Java frames were compiled, against what the program knows: never more than it
+        // kept while we looked, nothing of it freed, and a tenth of what the other one takes.
         let sum = |name: &str, figure: &str| -> u64 {
             sites.iter().filter(|s| names(s).contains(&name)).filter_map(|s| s[figure].as_u64()).sum()
         };
         let live = sum("take_a_block", "live_bytes");
         println!("{}: live {live} of {kept} kept", jdk.name);
-        assert!(live * 10 >= kept * 6 && live * 10 <= kept * 12, "{}: {live} of {kept}", jdk.name);
+        let taken = sum("take_a_block", "allocated_bytes");
+        assert!(live > 0 && live * 10 <= kept * 11, "{}: {live} of {kept}", jdk.name);
+        // The totals lie behind the blocks in the file, and are copied a little later.
+        assert!(live * 10 >= taken * 7, "{}: {live} live of {taken}", jdk.name);
+        let churned = sum("borrow_a_block", "allocated_bytes");
+        assert!((8 * taken..12 * taken).contains(&churned), "{}: {churned} beside {taken}", jdk.name);
         let leak = sum("take_a_block", "leak_bytes");
         assert!(leak > 0 && leak < live, "{}: {leak} of {live}", jdk.name);
         assert!(top["slope_bytes_per_s"].as_f64().unwrap() > 0.0 && top["slope_ci95"][0].is_f64());
@@ -240,7 +245,7 @@ fn a_recording_has_the_last_picture_of_a_killed_jvm() {
         }
         let before = program.ask("?").parse::<u64>().unwrap();
         std::thread::sleep(std::time::Duration::from_secs(5));
-        let kept = (program.ask("?").parse::<u64>().unwrap() - before) * 1000;
+        let last = program.ask("?").parse::<u64>().unwrap();
         program.kill();
         let output = child.wait_with_output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr);
@@ -251,10 +256,14 @@ fn a_recording_has_the_last_picture_of_a_killed_jvm() {
             sites.iter().filter(|s| names(s).contains(&name)).filter_map(|s| s[figure].as_u64()).sum()
         };
         let live = of("Leak.keep", "live_bytes");
-        // It kept on between the begin and the count, and between the count and the kill.
-        assert!(live * 10 >= kept * 8 && live <= kept * 3, "{}: {live} of {kept}", jdk.name);
-        assert_eq!(of("take_a_block", "live_bytes"), live, "{}: native names", jdk.name);
-        assert!(sites[0]["slope_bytes_per_s"].as_f64().unwrap() > 0.0, "{}", jdk.name);
+        // At least what it kept from a moment when the agent was there up to the last reading but one; at most all.
+        let kept = [last - before, last].map(|count| count * 1000);
+        assert!(live * 10 >= kept[0] * 8 && live * 10 <= kept[1] * 12, "{}: {live} of {kept:?}", jdk.name);
+        // The JVM allocates a little in there too.
+        let native = of("take_a_block", "live_bytes");
+        assert!(native * 100 >= live * 98, "{}: native names: {native} of {live}", jdk.name);
+        // A busy machine may have had too few readings for one.
+        assert!(sites[0]["slope_bytes_per_s"].as_f64().is_none_or(|slope| slope > 0.0), "{}", jdk.name);
     }
     let output = offheap(&["profile", "--from", "/no/such/file"]);
     assert_eq!(output.status.code(), Some(2));

@@ -5,6 +5,7 @@ mod common;
 use offheap_testkit::{build_c, build_java, jdks};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
 /// Forgets 3000 blocks of 10,000 bytes, frees as many of 20,000, and says what of the agent its children would inherit. Then
@@ -68,14 +69,21 @@ fn start(arguments: &[&str]) -> (Child, String) {
 fn run(arguments: &[&str]) -> Output {
     let (child, tag) = start(arguments);
     let output = child.wait_with_output().unwrap();
-    let left: Vec<_> = std::fs::read_dir(std::env::temp_dir())
+    assert_eq!(left(&tag), Vec::<PathBuf>::new());
+    output
+}
+
+/// Temporary files with that tag.
+fn left(tag: &str) -> Vec<PathBuf> {
+    std::fs::read_dir(std::env::temp_dir())
         .unwrap()
         .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| name.contains("offheap") && name.contains(&tag))
-        .collect();
-    assert_eq!(left, Vec::<String>::new());
-    output
+        .filter(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            name.contains("offheap") && name.contains(tag)
+        })
+        .map(|entry| entry.path())
+        .collect()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -106,11 +114,14 @@ fn assert_exact(document: &Value) {
 
 #[test]
 fn a_command_keeps_its_output_and_exit_code_and_hands_nothing_on() {
-    let output = run(&["--interval", "1", "--", &program(), "exit"]);
+    let output = run(&["--interval", "1", "--tree", "--", &program(), "exit"]);
     assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
     assert_eq!(text(&output.stdout), "preload= file=0\n");
     let table = text(&output.stderr);
+    // Named with its line: the program has debugging information.
+    assert!(table.contains("run_leak.c:"), "{table}");
     assert!(table.contains("28.6 MiB live") && table.contains("keep_a_block"), "{table}");
+    assert!(table.contains("Tree of the"), "{table}");
     // Others that are preloaded stay.
     let library = build_c("nothing", "int offheap_test_nothing;", &["-shared", "-fPIC"]);
     let mut command = Command::new(offheap_testkit::offheap());
@@ -158,7 +169,7 @@ fn what_a_killed_process_leaves_behind_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let live = folder.path().join("killed.live");
     let live = live.to_str().unwrap();
-    let (mut child, _) = start(&["--interval", "1", "--json", "--live", live, "--", &program(), "wait"]);
+    let (mut child, tag) = start(&["--interval", "1", "--json", "--live", live, "--", &program(), "wait"]);
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     out.read_line(&mut line).unwrap();
@@ -168,6 +179,10 @@ fn what_a_killed_process_leaves_behind_is_read() {
         assert!(Command::new("kill").args(["-9", pid]).status().unwrap().success());
     }
     child.wait().unwrap();
+    // Killed itself, it could not take its library away.
+    for path in left(&tag) {
+        std::fs::remove_file(path).unwrap();
+    }
     let output = common::offheap(&["profile", "--from", live, "--json"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_exact(&json(&output.stdout));

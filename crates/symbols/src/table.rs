@@ -1,5 +1,7 @@
 //! The symbols of one ELF file, by address.
 
+use crate::demangle;
+use crate::lines::{Lines, Place};
 use object::read::{ReadCache, ReadRef};
 use object::{Object, ObjectSymbol, SymbolKind};
 use std::fs::File;
@@ -25,10 +27,11 @@ pub enum SymbolError {
 }
 
 /// Functions of an ELF file, sorted by address.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Symbols {
     /// Address, end (equal to the address where the size is unknown), name as in the file.
     functions: Vec<(u64, u64, Box<str>)>,
+    lines: Option<Lines>,
 }
 
 impl Symbols {
@@ -60,7 +63,7 @@ impl Symbols {
         // Of several names for one address the one that covers most of it, then the shortest.
         functions.sort_by(|a, b| (a.0, b.1, a.2.len(), &a.2).cmp(&(b.0, a.1, b.2.len(), &b.2)));
         functions.dedup_by_key(|function| function.0);
-        Ok(Symbols { functions })
+        Ok(Symbols { functions, lines: Lines::read(&object) })
     }
 
     /// The function that `address`, one of the file's own addresses, lies in; its name as in the file. `None` for code
@@ -69,6 +72,18 @@ impl Symbols {
         let after = self.functions.partition_point(|function| function.0 <= address);
         let (start, end, name) = self.functions.get(after.checked_sub(1)?)?;
         (address < *end || start == end).then_some(name)
+    }
+
+    /// What `address` is in the source: functions inlined there, innermost first, and last the one that has the code, which
+    /// the symbol table names. Without DWARF only that; nothing where neither knows the address.
+    pub fn places(&self, address: u64) -> Vec<Place> {
+        let mut places = self.lines.as_ref().map(|lines| lines.places(address)).unwrap_or_default();
+        let name = self.name(address).map(demangle);
+        match places.last_mut() {
+            Some(outermost) => outermost.function = name.or(outermost.function.take()),
+            None => places.extend(name.map(|name| Place { function: Some(name), ..Place::default() })),
+        }
+        places
     }
 
     /// True where the file had none.
@@ -89,7 +104,7 @@ mod tests {
     #[test]
     fn an_address_gets_the_function_it_lies_in_and_no_other() {
         let functions = vec![(0x10, 0x20, "a".into()), (0x30, 0x30, "asm".into()), (0x40, 0x48, "b".into())];
-        let symbols = Symbols { functions };
+        let symbols = Symbols { functions, lines: None };
         let names = [0xf, 0x10, 0x1f, 0x20, 0x35, 0x47, 0x48].map(|address| symbols.name(address));
         assert_eq!(names, [None, Some("a"), Some("a"), None, Some("asm"), Some("b"), None]);
     }
@@ -98,7 +113,11 @@ mod tests {
     fn the_own_executable_names_its_functions_and_damage_is_an_error() {
         let path = std::env::current_exe().unwrap();
         let symbols = Symbols::read(&File::open(&path).unwrap(), &[]).unwrap();
-        assert!(symbols.functions.iter().any(|(_, _, name)| name.contains("the_own_executable_names")));
+        let own = symbols.functions.iter().find(|(_, _, name)| name.contains("the_own_executable_names"));
+        let places = symbols.places(own.unwrap().0);
+        assert!(places.last().unwrap().function.as_ref().unwrap().contains("the_own_executable_names"));
+        assert!(places.last().unwrap().file.as_ref().unwrap().ends_with("table.rs"), "{places:?}");
+        assert!(places.last().unwrap().line.is_some());
         let wrong = Symbols::read(&File::open(&path).unwrap(), &[1, 2, 3]);
         assert!(matches!(wrong, Err(SymbolError::OtherBuild { .. })));
         let bytes = std::fs::read(&path).unwrap();

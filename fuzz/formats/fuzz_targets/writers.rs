@@ -1,7 +1,7 @@
 //! Any bytes as a profile of whatever format, and that through every writer; what is written is read again.
 #![no_main]
 
-use offheap_formats::{Figure, collapsed, csv, firefox, flamegraph, json, pprof, read_profile, speedscope};
+use offheap_formats::{Figure, collapsed, csv, firefox, flamegraph, json, otlp, pprof, read_profile, speedscope};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Ok(parsed) = read_profile(bytes) else { return };
@@ -11,6 +11,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     }
     let figure = Figure::best(&profile);
     let _ = csv::write(&profile);
+    let _ = otlp::write(&profile);
     for text in [speedscope::write(&profile, "x"), firefox::write(&profile, figure, "x")] {
         serde_json::from_str::<serde_json::Value>(&text).expect("it is JSON");
     }

@@ -47,6 +47,8 @@ const FLOORS_SHORT: usize = 6;
 const FLOORS_S: f64 = 44.0;
 /// A floor must rise by this share of what a collection frees on average: smaller rises are the odds of what was just alive.
 const RISE_OF_FALL: f64 = 0.33;
+/// The floors' rise at the end must be this share of that at the begin.
+const GOES_ON: f64 = 0.55;
 /// A smaller fall is no floor.
 const LEAST_FALL: f64 = 1024.0 * 1024.0;
 /// Mixed collections that must have freed something, all along, for growth across them to count.
@@ -190,7 +192,7 @@ fn rising_floors(evidence: &Evidence<'_>, floors: &[(f64, Point)]) -> Option<Gro
     let rising = floors.len() >= enough
         && steps.iter().all(|step| *step > 0.0)
         && mean_step >= RISE_OF_FALL * mean_fall
-        && steps.last().is_some_and(|step| *step >= 0.35 * mean_step)
+        && goes_on(&floors)
         && last.v - first.v >= evidence.material();
     let slope = theil_sen(&floors, 1.0);
     rising.then(|| Growth {
@@ -203,4 +205,18 @@ fn rising_floors(evidence: &Evidence<'_>, floors: &[(f64, Point)]) -> Option<Gro
         why: format!("each of {} collections of the whole heap left more than the one before", floors.len()),
         next: String::new(),
     })
+}
+
+/// Whether floors rise as fast at the end as before: those of a cache that fills rise ever more slowly.
+fn goes_on(floors: &[Point]) -> bool {
+    let rate = |part: &[Point]| -> Option<f64> {
+        let (first, last) = (part.first()?, part.last()?);
+        (last.t > first.t).then(|| (last.v - first.v) / (last.t - first.t))
+    };
+    let middle = floors.len() / 2;
+    let halves = floors.get(..=middle).and_then(rate).zip(floors.get(middle..).and_then(rate));
+    let ending = floors.get(floors.len().saturating_sub(2)..).and_then(rate);
+    halves
+        .zip(ending)
+        .is_some_and(|((before, after), ending)| after >= GOES_ON * before && ending >= GOES_ON * before)
 }

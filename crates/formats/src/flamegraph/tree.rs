@@ -1,5 +1,6 @@
 //! Stacks folded into a tree.
 
+use foldhash::fast::RandomState;
 use offheap_model::{FrameKind, Profile, ProfileSite};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -19,9 +20,9 @@ struct Node {
 
 pub(super) struct Tree {
     nodes: Vec<Node>,
-    by_parent: HashMap<(usize, u32, FrameKind), usize>,
+    by_parent: HashMap<(usize, u32, FrameKind), usize, RandomState>,
     names: Vec<String>,
-    numbers: HashMap<String, u32>,
+    numbers: HashMap<String, u32, RandomState>,
 }
 
 impl Tree {
@@ -29,9 +30,9 @@ impl Tree {
         let root = Node { name: 0, kind: FrameKind::Native, values: [0; 2], children: Vec::new() };
         Tree {
             nodes: vec![root],
-            by_parent: HashMap::new(),
+            by_parent: HashMap::default(),
             names: vec!["all".to_owned()],
-            numbers: HashMap::new(),
+            numbers: HashMap::default(),
         }
     }
 

@@ -60,7 +60,7 @@ pub struct PeerFigure {
     pub field: String,
     /// Instances.
     pub count: u64,
-    /// Those whose field is not 0: not closed yet.
+    /// Those whose field is neither 0 nor -1: not closed yet.
     pub open: u64,
 }
 
@@ -267,7 +267,10 @@ impl Tables {
     fn second_pass(&mut self, item: Item<'_>, roles: &Roles) {
         match item {
             Item::Instance { id, class, fields } => {
-                let open = roles.peers.get(&class).is_some_and(|(place, _)| at(fields, *place) != Some(0));
+                // 0 is none or closed, and so is -1 in the JDK's file descriptors.
+                let open = roles.peers.get(&class).is_some_and(|(place, _)| {
+                    at(fields, *place).is_some_and(|handle| handle != 0 && handle != u64::MAX)
+                });
                 self.count(class, fields.len() as u64, open);
                 self.is_of(id, class);
                 if roles.direct == Some(class) {
@@ -345,7 +348,9 @@ impl Tables {
                 let name = self.text(*name).to_ascii_lowercase();
                 *kind == 11 && HANDLES.contains(&name.as_slice())
             });
-            if let Some((name, _, place)) = handle {
+            // On the heap, `address` is an offset into the array.
+            let on_heap = self.text(class.name).starts_with(b"java/nio/Heap");
+            if let Some((name, _, place)) = handle.filter(|_| !on_heap) {
                 roles.peers.insert(*id, (*place, *name));
             }
         }

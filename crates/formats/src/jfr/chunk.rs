@@ -5,6 +5,7 @@ use super::metadata::{self, Class, Field, Kind};
 use super::value::{self, Value};
 use crate::Error;
 use crate::bytes::Bytes;
+use foldhash::fast::RandomState;
 use std::collections::HashMap;
 
 /// Bytes of the header.
@@ -12,6 +13,9 @@ pub(super) const HEADER: usize = 68;
 
 /// How deep structures may nest in each other.
 const DEEPEST: usize = 8;
+
+/// Class → key → value.
+type Pools = HashMap<u64, HashMap<u64, Value, RandomState>, RandomState>;
 
 pub(super) struct Chunk<'a> {
     bytes: &'a [u8],
@@ -21,8 +25,7 @@ pub(super) struct Chunk<'a> {
     start_ticks: i64,
     ticks_per_second: i64,
     pub(super) classes: HashMap<u64, Class>,
-    /// Class → key → value.
-    pools: HashMap<u64, HashMap<u64, Value>>,
+    pools: Pools,
 }
 
 /// The length of the chunk that begins with `header` (68 bytes); `None` while it is being written.
@@ -59,26 +62,62 @@ impl<'a> Chunk<'a> {
             start_ticks: long(48)?,
             ticks_per_second: long(56)?.max(1),
             classes: HashMap::new(),
-            pools: HashMap::new(),
+            pools: HashMap::default(),
         };
         chunk.tables();
         Ok(chunk)
     }
 
-    /// Walks over all events once for metadata and constant pools: their offsets in the header are only right in a finished
-    /// chunk, their places in the file always are.
+    /// Reads metadata and constant pools: from where the header of a finished chunk says they are, else, and if anything is
+    /// not as it says, by a walk over all events.
     fn tables(&mut self) {
-        let mut pools = Vec::new();
-        let mut classes = None;
-        self.walk(|_, kind, body| match kind {
-            0 => classes = metadata::read(&mut Bytes::new(body)).or(classes.take()),
-            1 => pools.push(body),
-            _ => {}
-        });
+        let (mut pools, mut classes) = self.placed().unwrap_or_default();
+        if classes.is_none() {
+            pools.clear();
+            self.walk(|_, kind, body| match kind {
+                0 => classes = metadata::read(&mut Bytes::new(body)).or(classes.take()),
+                1 => pools.push(body),
+                _ => {}
+            });
+        }
         self.classes = classes.unwrap_or_default();
         for body in pools {
             // One that is damaged gives what comes before.
             self.pool(&mut Bytes::new(body));
+        }
+    }
+
+    /// The constant pools, oldest first, and the metadata, where the header says.
+    #[expect(clippy::type_complexity)]
+    fn placed(&self) -> Option<(Vec<&'a [u8]>, Option<HashMap<u64, Class>>)> {
+        let long = |at: usize| -> Option<u64> {
+            Some(u64::from_be_bytes(self.bytes.get(at..at + 8)?.try_into().ok()?))
+        };
+        let event = |at: u64, wanted: u64| {
+            let (kind, body, _) = self.event(usize::try_from(at).ok().filter(|at| *at >= HEADER)?)?;
+            (kind == wanted).then_some(body)
+        };
+        if !self.whole {
+            return None;
+        }
+        let classes = metadata::read(&mut Bytes::new(event(long(24)?, 0)?))?;
+        let (mut pools, mut at) = (Vec::new(), long(16)?);
+        loop {
+            let body = event(at, 1)?;
+            pools.push(body);
+            let mut bytes = Bytes::new(body);
+            // Start, duration, then how far back the one before is.
+            let (_, _, back) =
+                (value::number(&mut bytes)?, value::number(&mut bytes)?, value::number(&mut bytes)?);
+            let before = at.wrapping_add(back);
+            if back == 0 {
+                pools.reverse();
+                return Some((pools, Some(classes)));
+            }
+            if before >= at {
+                return None;
+            }
+            at = before;
         }
     }
 
@@ -90,11 +129,6 @@ impl<'a> Chunk<'a> {
         let mut body = Bytes::new(bytes.take(length)?);
         let kind = value::number(&mut body)?;
         Some((kind, body.rest(), at + size))
-    }
-
-    /// The type of the event at `at`, an offset that [`events`](Self::events) gave, and what follows it.
-    pub(super) fn event_at(&self, at: usize) -> Option<(u64, &'a [u8])> {
-        self.event(at).map(|(kind, body, _)| (kind, body))
     }
 
     /// Every event's offset, type and what follows it; where it stopped before the chunk's end, with what.
@@ -111,10 +145,10 @@ impl<'a> Chunk<'a> {
     }
 
     /// Every event but metadata and constants; where it stopped, as [`walk`](Self::walk).
-    pub(super) fn events(&self, mut each: impl FnMut(usize, u64, &[u8])) -> Option<(usize, String)> {
-        self.walk(|at, kind, body| {
+    pub(super) fn events(&self, mut each: impl FnMut(u64, &[u8])) -> Option<(usize, String)> {
+        self.walk(|_, kind, body| {
             if kind > 1 {
-                each(at, kind, body);
+                each(kind, body);
             }
         })
     }
@@ -128,15 +162,29 @@ impl<'a> Chunk<'a> {
         for _ in 0..value::number(bytes)? {
             let id = value::number(bytes)?;
             let class = self.classes.get(&id)?.clone();
-            for _ in 0..value::number(bytes)? {
-                let key = value::number(bytes)?;
-                let value = if class.name == "java.lang.String" {
-                    value::text(bytes)?
-                } else {
-                    self.fields_of(id, &class, bytes, 0)?
-                };
-                self.pools.entry(id).or_default().insert(key, value);
-            }
+            let mut pool = std::mem::take(self.pools.entry(id).or_default());
+            let read = self.constants(id, &class, bytes, &mut pool);
+            self.pools.insert(id, pool);
+            read?;
+        }
+        Some(())
+    }
+
+    fn constants(
+        &self,
+        id: u64,
+        class: &Class,
+        bytes: &mut Bytes<'_>,
+        pool: &mut HashMap<u64, Value, RandomState>,
+    ) -> Option<()> {
+        for _ in 0..value::number(bytes)? {
+            let key = value::number(bytes)?;
+            let value = if class.name == "java.lang.String" {
+                value::text(bytes)?
+            } else {
+                self.fields_of(id, class, bytes, 0)?
+            };
+            pool.insert(key, value);
         }
         Some(())
     }
@@ -191,6 +239,15 @@ impl<'a> Chunk<'a> {
     pub(super) fn constant(&self, id: u64, key: u64) -> Option<View<'_, 'a>> {
         let value = self.pools.get(&id)?.get(&key)?;
         Some(View { chunk: self, value })
+    }
+
+    /// True where async-profiler wrote it: only its list of frame types has the kernel's.
+    pub(super) fn is_async_profiler(&self) -> bool {
+        let types = self.classes.iter().find(|(_, class)| class.name == "jdk.types.FrameType");
+        let pool = types.and_then(|(id, _)| self.pools.get(id));
+        pool.into_iter().flat_map(HashMap::values).any(|value| {
+            View { chunk: self, value }.field_text("description").is_some_and(|text| text == "Kernel")
+        })
     }
 
     /// Ticks as milliseconds since the Unix epoch.
@@ -248,6 +305,10 @@ pub(super) struct View<'c, 'a> {
 }
 
 impl<'c, 'a> View<'c, 'a> {
+    pub(super) fn value(self) -> &'c Value {
+        self.value
+    }
+
     /// The field `name` of a structure; a constant is looked up.
     pub(super) fn field(self, name: &str) -> Option<View<'c, 'a>> {
         let Value::Struct(class, values) = self.value else { return None };

@@ -50,43 +50,58 @@ impl Layout {
         Layout { roles, pool }
     }
 
-    fn read(&self, body: &[u8]) -> Option<Event> {
+    /// Time, address, size, stack.
+    #[inline]
+    fn read(&self, body: &[u8]) -> Option<(i64, u64, u64, u64)> {
         let mut bytes = Bytes::new(body);
-        let mut event = Event::default();
+        let (mut time, mut address, mut size, mut stack) = (0, 0, 0, 0);
         for role in &self.roles {
             let number = value::number(&mut bytes)?;
             match role {
-                Role::Time => event.time = number as i64,
-                Role::Address => event.address = number,
-                Role::Size => event.size = number,
-                Role::Stack => event.stack = number,
+                Role::Time => time = number as i64,
+                Role::Address => address = number,
+                Role::Size => size = number,
+                Role::Stack => stack = number,
                 Role::Other => {}
             }
         }
-        (event.address != 0).then_some(event)
+        (address != 0).then_some((time, address, size, stack))
     }
 }
 
-/// An event; its time in ticks.
-#[derive(Default)]
+/// An event; its time in ticks. Tens of millions are held at once: what is rarely large stands elsewhere.
+#[derive(Default, Clone, Copy)]
 struct Event {
     time: i64,
     address: u64,
-    size: u64,
+    /// [`FREE`] of a free, [`LARGE`] of a block whose size is in the list of large ones.
+    size: u32,
     /// Key of its stack trace.
-    stack: u64,
+    stack: u32,
 }
 
-/// The events of a chunk in the order of the file: their time, and where they are. Read again when their turn comes, which
-/// is cheaper than to keep them.
+const FREE: u32 = u32::MAX;
+const LARGE: u32 = u32::MAX - 1;
+
+/// The events of a chunk.
 #[derive(Default)]
 pub(super) struct Events {
-    order: Vec<(i64, u32)>,
+    list: Vec<Event>,
+    /// Sizes of 4 GiB and more, by time and address.
+    large: HashMap<(i64, u64), u64>,
+    unsorted: bool,
 }
 
 impl Events {
     pub(super) fn clear(&mut self) {
-        self.order.clear();
+        self.list.clear();
+        self.large.clear();
+        self.unsorted = false;
+    }
+
+    fn push(&mut self, event: Event) {
+        self.unsorted |= self.list.last().is_some_and(|last| last.time > event.time);
+        self.list.push(event);
     }
 }
 
@@ -113,15 +128,27 @@ impl Classes {
         })
     }
 
-    /// Takes the event of class `kind` at `at` in the chunk; false where it is another's.
-    pub(super) fn take(&self, kind: u64, at: usize, body: &[u8], into: &mut Events) -> bool {
-        let Some((layout, _)) = self.layout(kind) else { return false };
-        if let Some(event) = layout.read(body)
-            && let Ok(at) = u32::try_from(at)
-        {
-            into.order.push((event.time, at));
-        }
+    /// Takes an event of class `kind`; false where it is another's.
+    #[inline]
+    pub(super) fn take(&self, kind: u64, body: &[u8], into: &mut Events) -> bool {
+        let Some((layout, is_malloc)) = self.layout(kind) else { return false };
+        // A damaged event is left out.
+        let Some((time, address, size, stack)) = layout.read(body) else { return true };
+        let Ok(stack) = u32::try_from(stack) else { return true };
+        let size = match u32::try_from(size) {
+            _ if !is_malloc => FREE,
+            Ok(size) if size < LARGE => size,
+            _ => {
+                into.large.insert((time, address), size);
+                LARGE
+            }
+        };
+        into.push(Event { time, address, size, stack });
         true
+    }
+
+    fn pool(&self) -> u64 {
+        self.malloc.as_ref().map_or(0, |(_, layout)| layout.pool)
     }
 }
 
@@ -157,21 +184,26 @@ impl Leaks {
         events: &mut Events,
         builder: &mut Builder,
     ) {
-        // Stable: of two events at one tick the first in the file was first.
-        events.order.sort_by_key(|(time, _)| *time);
-        let mut known: HashMap<u64, u32, RandomState> = HashMap::default();
-        for (time, at) in &events.order {
-            let Some((kind, body)) = chunk.event_at(*at as usize) else { continue };
-            let Some((layout, is_malloc)) = classes.layout(kind) else { continue };
-            let Some(event) = layout.read(body) else { continue };
-            if !is_malloc {
+        if events.unsorted {
+            // Stable: of two events at one tick the first in the file was first.
+            events.list.sort_by_key(|event| event.time);
+        }
+        let mut frames = frames::Frames::new(chunk);
+        let mut known: HashMap<u32, u32, RandomState> = HashMap::default();
+        for event in &events.list {
+            if event.size == FREE {
                 self.unknown_frees += u64::from(self.live.remove(&event.address).is_none());
                 continue;
             }
+            let size = match event.size {
+                LARGE => events.large.get(&(event.time, event.address)).copied().unwrap_or(0),
+                size => u64::from(size),
+            };
             let stack = match known.entry(event.stack) {
                 Entry::Occupied(stack) => *stack.get(),
                 Entry::Vacant(entry) => {
-                    let stack = frames::stack(chunk, layout.pool, event.stack, builder);
+                    let key = u64::from(event.stack);
+                    let stack = frames.stack(chunk, classes.pool(), key, builder);
                     let next = self.stacks.len() as u32;
                     let number = *self.numbers.entry(stack.clone()).or_insert(next);
                     if number == next {
@@ -183,19 +215,19 @@ impl Leaks {
             };
             self.mallocs += 1;
             if let Some((bytes, count)) = self.allocated.get_mut(stack as usize) {
-                *bytes = bytes.saturating_add(event.size);
+                *bytes = bytes.saturating_add(size);
                 *count += 1;
             }
-            self.live.insert(event.address, Live { size: event.size, stack, time: *time });
+            self.live.insert(event.address, Live { size, stack, time: event.time });
         }
-        if let (Some((first, _)), Some((last, _))) = (events.order.first(), events.order.last()) {
+        if let (Some(first), Some(last)) = (events.list.first(), events.list.last()) {
             let known = self.span.get_or_insert_with(|| {
-                self.span_ms.0 = chunk.time_ms(*first);
-                (*first, *last)
+                self.span_ms.0 = chunk.time_ms(first.time);
+                (first.time, last.time)
             });
-            known.0 = known.0.min(*first);
-            known.1 = known.1.max(*last);
-            self.span_ms.1 = self.span_ms.1.max(chunk.time_ms(*last));
+            known.0 = known.0.min(first.time);
+            known.1 = known.1.max(last.time);
+            self.span_ms.1 = self.span_ms.1.max(chunk.time_ms(last.time));
         }
     }
 

@@ -18,7 +18,27 @@ pub(super) enum Value {
 }
 
 /// JFR's LEB128: at most 9 bytes, of which the last has 8 bits.
+#[inline(always)]
 pub(super) fn number(bytes: &mut Bytes<'_>) -> Option<u64> {
+    // Eight bytes at once: there may be hundreds of millions of numbers.
+    if let Some([low @ .., last]) = bytes.rest().first_chunk::<9>() {
+        let word = u64::from_le_bytes(*low);
+        let ends = !word & 0x8080_8080_8080_8080;
+        if ends == 0 {
+            let value = join(word) | u64::from(*last) << 56;
+            bytes.skip(9);
+            return Some(value);
+        }
+        let length = ends.trailing_zeros() / 8 + 1;
+        bytes.skip(length as usize);
+        return Some(join(word & (u64::MAX >> (64 - 8 * length))));
+    }
+    near_the_end(bytes)
+}
+
+/// The same, byte by byte.
+#[cold]
+fn near_the_end(bytes: &mut Bytes<'_>) -> Option<u64> {
     let mut value = 0u64;
     for place in 0..8 {
         let byte = bytes.u8()?;
@@ -28,6 +48,14 @@ pub(super) fn number(bytes: &mut Bytes<'_>) -> Option<u64> {
         }
     }
     Some(value | u64::from(bytes.u8()?) << 56)
+}
+
+/// The low seven bits of eight bytes side by side.
+#[inline(always)]
+fn join(word: u64) -> u64 {
+    let word = (word & 0x007f_007f_007f_007f) | (word & 0x7f00_7f00_7f00_7f00) >> 1;
+    let word = (word & 0x0000_3fff_0000_3fff) | (word & 0x3fff_0000_3fff_0000) >> 2;
+    (word & 0x0fff_ffff) | (word & 0x0fff_ffff_0000_0000) >> 4
 }
 
 /// A string: its encoding, then what that says (jdk.jfr.internal.StringParser).
@@ -55,4 +83,26 @@ pub(super) fn text(bytes: &mut Bytes<'_>) -> Option<Value> {
         }
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_the_same_with_and_without_room_behind_them() {
+        for value in (0..64).flat_map(|bit| [1u64 << bit, (1 << bit) - 1, u64::MAX >> bit]) {
+            let (mut written, mut rest) = (Vec::new(), value);
+            while rest >= 0x80 && written.len() < 8 {
+                written.push(rest as u8 | 0x80);
+                rest >>= 7;
+            }
+            written.push(rest as u8);
+            let length = written.len();
+            assert_eq!(number(&mut Bytes::new(&written)), Some(value));
+            written.extend([0xff; 12]);
+            let mut bytes = Bytes::new(&written);
+            assert_eq!((number(&mut bytes), bytes.at()), (Some(value), length));
+        }
+    }
 }

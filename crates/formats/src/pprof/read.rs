@@ -3,41 +3,12 @@
 use super::{JAVA, PYTHON};
 use crate::builder::kind_by_name;
 use crate::bytes::Bytes;
+use crate::protobuf::{Value, field, fields};
 use crate::{Builder, Cut, Error, Figure, Mapping, Parsed};
 use offheap_model::{Frame, FrameKind, ProfileSite};
 use std::collections::HashMap;
 
 const FORMAT: &str = "pprof profile";
-
-/// A field of a message.
-enum Value<'a> {
-    Number(u64),
-    Bytes(&'a [u8]),
-    /// Of a type that profile.proto does not use.
-    Other,
-}
-
-/// The next field; `None` at the end or where it is cut off.
-fn field<'a>(bytes: &mut Bytes<'a>) -> Option<(u64, Value<'a>)> {
-    let key = bytes.varint()?;
-    let value = match key & 7 {
-        0 => Value::Number(bytes.varint()?),
-        1 => bytes.take(8).map(|_| Value::Other)?,
-        2 => {
-            let length = usize::try_from(bytes.varint()?).ok()?;
-            Value::Bytes(bytes.take(length)?)
-        }
-        5 => bytes.take(4).map(|_| Value::Other)?,
-        _ => return None,
-    };
-    Some((key >> 3, value))
-}
-
-/// All fields of a message; those after damage are lost.
-fn fields(message: &[u8]) -> impl Iterator<Item = (u64, Value<'_>)> {
-    let mut bytes = Bytes::new(message);
-    std::iter::from_fn(move || field(&mut bytes))
-}
 
 /// Adds a repeated number, packed or not.
 fn numbers(into: &mut Vec<u64>, value: &Value<'_>) {

@@ -1,13 +1,13 @@
 //! Writes profile.proto. Field numbers are the message's own.
 
 use super::{JAVA, JVM, PYTHON, TYPES};
+use crate::protobuf::{Message, Strings};
 use offheap_model::{Frame, FrameKind, Profile};
 use std::collections::HashMap;
 
 /// Writes `profile`, not compressed; viewers take it so, and in gzip.
 pub fn write(profile: &Profile) -> Vec<u8> {
     let mut strings = Strings::default();
-    strings.number("");
     let mut out = Message::default();
     for (kind, unit) in TYPES {
         out.message(1, &value_type(&mut strings, kind, unit));
@@ -69,7 +69,7 @@ pub fn write(profile: &Profile) -> Vec<u8> {
     for text in strings.list {
         out.bytes(6, text.as_bytes());
     }
-    out.0
+    out.into_bytes()
 }
 
 /// The file a frame lies in, or what stands for it.
@@ -88,62 +88,4 @@ fn value_type(strings: &mut Strings, kind: &str, unit: &str) -> Message {
     message.number(1, strings.number(kind));
     message.number(2, strings.number(unit));
     message
-}
-
-#[derive(Default)]
-struct Strings {
-    numbers: HashMap<String, u64>,
-    list: Vec<String>,
-}
-
-impl Strings {
-    fn number(&mut self, text: &str) -> u64 {
-        if let Some(number) = self.numbers.get(text) {
-            return *number;
-        }
-        let number = self.list.len() as u64;
-        self.numbers.insert(text.to_owned(), number);
-        self.list.push(text.to_owned());
-        number
-    }
-}
-
-/// A protobuf message under construction.
-#[derive(Default)]
-struct Message(Vec<u8>);
-
-impl Message {
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value as u8);
-    }
-
-    /// Zero is not written: it is what a reader takes for a field that is not there.
-    fn number(&mut self, field: u64, value: u64) {
-        if value != 0 {
-            self.varint(field << 3);
-            self.varint(value);
-        }
-    }
-
-    fn bytes(&mut self, field: u64, bytes: &[u8]) {
-        self.varint(field << 3 | 2);
-        self.varint(bytes.len() as u64);
-        self.0.extend_from_slice(bytes);
-    }
-
-    fn message(&mut self, field: u64, message: &Message) {
-        self.bytes(field, &message.0);
-    }
-
-    fn packed(&mut self, field: u64, values: impl Iterator<Item = u64>) {
-        let mut packed = Message::default();
-        values.for_each(|value| packed.varint(value));
-        if !packed.0.is_empty() {
-            self.message(field, &packed);
-        }
-    }
 }

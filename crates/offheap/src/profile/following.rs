@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// How long the JVM may take to load the agent.
 const ATTACH: Duration = Duration::from_secs(30);
 /// When, and how often from then on, the libraries seen since are looked into: they may be gone with the process.
-const LEARN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(20)];
+const LEARN: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(20)];
 
 /// A JVM with the agent in it, and what was read of it so far.
 #[derive(Debug)]

@@ -6,6 +6,7 @@ pub mod launch;
 pub mod live;
 mod names;
 mod series;
+pub mod tree;
 
 pub use agent::{Agent, trim};
 pub use following::Following;

@@ -3,7 +3,7 @@
 use offheap_linux::{Process, Vma};
 use offheap_live::{FrameKind as Kind, Module, Reader, Stack};
 use offheap_model::{Frame, FrameKind};
-use offheap_symbols::{Symbols, demangle, find};
+use offheap_symbols::{Place, Symbols, find};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -49,7 +49,7 @@ pub struct Names<'a> {
     process: Option<&'a Process>,
     vmas: Vec<Vma>,
     libraries: &'a Libraries,
-    native: HashMap<(Option<u32>, u64), Frame>,
+    native: HashMap<(Option<u32>, u64), Vec<Frame>>,
 }
 
 impl<'a> Names<'a> {
@@ -60,12 +60,13 @@ impl<'a> Names<'a> {
         Names { reader, process, vmas, libraries, native: HashMap::new() }
     }
 
-    /// The frames of `stack`, innermost first.
+    /// The frames of `stack`, innermost first; functions inlined into native ones are frames of their own, where DWARF
+    /// tells of them.
     pub fn frames(&mut self, stack: &Stack<'_>) -> Vec<Frame> {
-        stack.frames().map(|frame| self.frame(&frame)).collect()
+        stack.frames().flat_map(|frame| self.frame(&frame)).collect()
     }
 
-    fn frame(&mut self, frame: &offheap_live::Frame<'_>) -> Frame {
+    fn frame(&mut self, frame: &offheap_live::Frame<'_>) -> Vec<Frame> {
         let text = |bytes: Option<&[u8]>| bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
         let method = || {
             let class = text(frame.class).unwrap_or_else(|| "?".to_owned()).replace('/', ".");
@@ -81,28 +82,28 @@ impl<'a> Names<'a> {
             Kind::Python => (text(frame.name).unwrap_or_else(|| "?".to_owned()), FrameKind::Python),
             _ => return self.native(frame.pc, frame.module),
         };
-        Frame { name, kind, file: text(frame.file), line: frame.line, module: None }
+        vec![Frame { name, kind, file: text(frame.file), line: frame.line, module: None }]
     }
 
-    fn native(&mut self, pc: u64, module: Option<u32>) -> Frame {
+    fn native(&mut self, pc: u64, module: Option<u32>) -> Vec<Frame> {
         if let Some(known) = self.native.get(&(module, pc)) {
             return known.clone();
         }
-        let frame = match module.and_then(|index| self.reader.module(index)) {
+        let frames = match module.and_then(|index| self.reader.module(index)) {
             Some(module) => self.in_module(pc, &module),
-            None => Frame {
+            None => vec![Frame {
                 name: format!("{pc:#x}"),
                 kind: FrameKind::Native,
                 file: None,
                 line: None,
                 module: None,
-            },
+            }],
         };
-        self.native.insert((module, pc), frame.clone());
-        frame
+        self.native.insert((module, pc), frames.clone());
+        frames
     }
 
-    fn in_module(&mut self, pc: u64, module: &Module<'_>) -> Frame {
+    fn in_module(&mut self, pc: u64, module: &Module<'_>) -> Vec<Frame> {
         let path = String::from_utf8_lossy(module.path);
         let base = path.rsplit('/').next().unwrap_or_default();
         // A return address may lie behind the last instruction of the caller.
@@ -110,13 +111,19 @@ impl<'a> Names<'a> {
         let made = Duration::from_nanos(self.reader.info().start_realtime_ns);
         let made = SystemTime::UNIX_EPOCH.checked_add(made);
         let symbols = self.libraries.symbols(self.process, &self.vmas, module, made);
-        let name = symbols.as_ref().and_then(|symbols| symbols.name(address)).map(demangle);
-        Frame {
-            name: name.unwrap_or_else(|| format!("{base}+{address:#x}")),
-            kind: if base == "libjvm.so" { FrameKind::Jvm } else { FrameKind::Native },
-            file: None,
-            line: None,
-            module: Some(path.into_owned()),
+        let mut places = symbols.map(|symbols| symbols.places(address)).unwrap_or_default();
+        if places.is_empty() {
+            places.push(Place::default());
         }
+        let kind = if base == "libjvm.so" { FrameKind::Jvm } else { FrameKind::Native };
+        let unnamed = || format!("{base}+{address:#x}");
+        let frame = |place: Place| Frame {
+            name: place.function.unwrap_or_else(unnamed),
+            kind,
+            file: place.file,
+            line: place.line,
+            module: Some(path.clone().into_owned()),
+        };
+        places.into_iter().map(frame).collect()
     }
 }

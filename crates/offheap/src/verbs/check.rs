@@ -24,6 +24,16 @@ pub struct Arguments {
     /// Judge only these domains [default: the whole RSS outside the Java heap].
     #[arg(long)]
     domain: Vec<Domain>,
+    /// Also judge code: load the agent, and fail where what one method or function keeps grows faster than allowed. A
+    /// recording is judged by the profiles in it (record --profile).
+    #[arg(long)]
+    sites: bool,
+    /// The fastest growth allowed of one method or function [default: that of --max-growth].
+    #[arg(long, value_parser = parse_rate, requires = "sites")]
+    max_site_growth: Option<f64>,
+    /// Code that may grow: any stack with a frame whose name contains this. Can be given several times.
+    #[arg(long, value_name = "FRAME", requires = "sites")]
+    allow: Vec<String>,
     /// Write JSON.
     #[arg(long)]
     json: bool,
@@ -37,9 +47,18 @@ pub struct Arguments {
 
 /// Runs the verb.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let observed = observe::observe(&arguments.observe, Allowed::NOTHING)?;
+    let allowed = if arguments.sites { Allowed::AGENT } else { Allowed::NOTHING };
+    let observed = observe::observe(&arguments.observe, allowed)?;
     let evidence = Evidence::of(&observed.snapshots).with_marks(&observed.marks);
-    let result = check(&evidence, arguments.max_growth, &arguments.domain);
+    let mut result = check(&evidence, arguments.max_growth, &arguments.domain);
+    if arguments.sites {
+        let profile = observed.found.profile.as_ref().with_context(|| {
+            let why = observed.found.no_code.as_deref();
+            why.unwrap_or("the recording has no profile: record it with --profile").to_owned()
+        })?;
+        let limit = arguments.max_site_growth.unwrap_or(arguments.max_growth);
+        result = result.with_sites(profile, limit, &arguments.allow);
+    }
     if arguments.json {
         output::print_json(&serde_json::to_value(&result)?);
     } else {

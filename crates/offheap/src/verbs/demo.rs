@@ -19,6 +19,9 @@ pub struct Arguments {
     /// How long to watch.
     #[arg(long = "for", default_value = "30s", value_parser = parse_duration)]
     length: Duration,
+    /// Also write a report: .html, .md or .json.
+    #[arg(short, long)]
+    output: Option<PathBuf>,
 }
 
 /// Ends the program also when something fails.
@@ -44,7 +47,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
          RSS does not."
     ));
     let seconds = format!("{}s", arguments.length.as_secs().max(1));
-    for words in [vec!["ps"], vec!["map", &pid], vec!["diagnose", &pid, "--no-agent", "--for", &seconds]] {
+    let mut diagnose = vec!["diagnose", &pid, "--yes", "--for", &seconds];
+    let report = arguments.output.as_ref().map(|path| path.to_string_lossy());
+    if let Some(report) = &report {
+        diagnose.extend(["-o", report]);
+    }
+    for words in [vec!["ps"], vec!["map", &pid], diagnose] {
         output::note("");
         output::note(&format!("$ offheap {}", words.join(" ")));
         let status = Command::new(std::env::current_exe()?).args(&words).status()?;

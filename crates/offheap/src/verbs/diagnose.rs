@@ -1,12 +1,13 @@
 //! `offheap diagnose`
 
-use crate::procedure::{Allowed, Gc, now_ms};
-use crate::{observe, output};
+use super::report;
+use crate::observe::Observed;
+use crate::procedure::{Allowed, Gc};
+use crate::{foreign, observe, output};
 use anyhow::{Context, bail};
 use offheap_diagnose::{Comparison, Diagnosis, Evidence, compare, diagnose, render_markdown};
 use offheap_model::Evidence as Observation;
 use offheap_present::terminal;
-use offheap_report::Report;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -19,6 +20,9 @@ use std::process::ExitCode;
 pub struct Arguments {
     #[command(flatten)]
     observe: observe::Arguments,
+    /// More files of other tools (all that offheap convert reads), of later times.
+    #[arg(value_name = "FILE")]
+    more: Vec<PathBuf>,
     /// Only look from outside: no agent, no collection.
     #[arg(long)]
     no_agent: bool,
@@ -47,10 +51,20 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     // A wrong ending must show before the window, not after it.
     let form = arguments.output.as_deref().map(Form::of).transpose()?;
+    if foreign::is_foreign(Path::new(&arguments.observe.target)) {
+        return files(arguments, form);
+    }
+    if let Some(file) = arguments.more.first() {
+        bail!(
+            "{} is no file of another tool, so {} can't be a later one of it",
+            arguments.observe.target,
+            file.display()
+        );
+    }
     let allowed = if arguments.no_agent {
         Allowed::NOTHING
     } else {
-        Allowed { agent: true, gc: arguments.gc, ask: !arguments.yes }
+        Allowed { agent: true, agent_at_once: false, gc: arguments.gc, ask: !arguments.yes }
     };
     // Read first: a wrong name must show before the window, not after it.
     let before = arguments.compare.as_ref().map(|path| observe::read(path, None)).transpose()?;
@@ -60,30 +74,19 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         evidence = evidence.with_profile(profile);
     }
     let mut diagnosis = diagnose(&evidence);
-    if let Some(why) = observed.found.no_code {
+    if let Some(why) = observed.found.no_code.clone() {
         diagnosis
             .verdict
             .evidence
             .push(Observation { text: why, source: "the search for the code".to_owned() });
     }
+    if let Some((classes, seconds)) = &observed.found.classes {
+        diagnosis.name_classes(classes, *seconds);
+    }
     let comparison = before.map(|before| compare(&Evidence::of(&before.snapshots), &evidence));
     show(arguments, &diagnosis, comparison.as_ref())?;
     if let (Some(path), Some(form)) = (&arguments.output, form) {
-        let text = match form {
-            Form::Markdown => render_markdown(&diagnosis),
-            Form::Json => format!("{:#}\n", serde_json::to_value(&diagnosis)?),
-            Form::Html => offheap_report::render(&Report {
-                snapshots: &observed.snapshots,
-                profile: observed.found.profile.as_ref(),
-                instants: &observed.found.instants,
-                marks: &observed.marks,
-                ended: observed.ended.as_deref(),
-                environment: &environment(),
-                made_ms: now_ms(),
-                ..Report::of(&diagnosis)
-            }),
-        };
-        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        write(path, form, &diagnosis, &observed)?;
         output::note(&format!("The report is in {}.", path.display()));
     }
     if let Some(why) = observed.ended {
@@ -91,6 +94,25 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         bail!("{why}");
     }
     Ok(ExitCode::from(comparison.map_or(diagnosis.exit_code(), |comparison| comparison.exit_code())))
+}
+
+/// Files of other tools.
+fn files(arguments: &Arguments, form: Option<Form>) -> anyhow::Result<ExitCode> {
+    if arguments.compare.is_some() {
+        bail!(
+            "--compare needs a process or a recording of offheap's; of other files offheap diff shows the difference"
+        );
+    }
+    let paths: Vec<PathBuf> = std::iter::once(PathBuf::from(&arguments.observe.target))
+        .chain(arguments.more.iter().cloned())
+        .collect();
+    let diagnosis = foreign::diagnose(&paths)?;
+    show(arguments, &diagnosis, None)?;
+    if let (Some(path), Some(form)) = (&arguments.output, form) {
+        write(path, form, &diagnosis, &Observed::default())?;
+        output::note(&format!("The report is in {}.", path.display()));
+    }
+    Ok(ExitCode::from(diagnosis.exit_code()))
 }
 
 /// What a report is written as.
@@ -112,15 +134,23 @@ impl Form {
     }
 }
 
-/// Where this is measured.
-fn environment() -> Vec<(String, String)> {
-    let system = rustix::system::uname();
-    let text = |name: &str, value: &std::ffi::CStr| (name.to_owned(), value.to_string_lossy().into_owned());
-    vec![
-        text("host", system.nodename()),
-        text("kernel", system.release()),
-        ("offheap".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-    ]
+/// Writes the report.
+fn write(path: &Path, form: Form, diagnosis: &Diagnosis, observed: &Observed) -> anyhow::Result<()> {
+    let text = match form {
+        Form::Html => {
+            let seen = report::Seen {
+                snapshots: &observed.snapshots,
+                profile: observed.found.profile.as_ref(),
+                instants: &observed.found.instants,
+                marks: &observed.marks,
+                ended: observed.ended.as_deref(),
+            };
+            return report::write(path, diagnosis, seen);
+        }
+        Form::Markdown => render_markdown(diagnosis),
+        Form::Json => format!("{:#}\n", serde_json::to_value(diagnosis)?),
+    };
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// On standard output.

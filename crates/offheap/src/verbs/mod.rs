@@ -13,6 +13,7 @@ pub mod nmt;
 pub mod profile;
 pub mod ps;
 pub mod record;
+pub mod report;
 pub mod run;
 pub mod serve;
 pub mod trim;

@@ -2,7 +2,7 @@
 
 use super::convert::render;
 use crate::output::{self, Progress};
-use crate::profile::{Following, Window, live};
+use crate::profile::{Following, Window, live, tree};
 use crate::sampler::Stop;
 use anyhow::{Context, bail};
 use offheap_collect::{Collector, Effort, targets};
@@ -55,6 +55,9 @@ pub struct Shown {
     /// Show every site.
     #[arg(long)]
     all: bool,
+    /// Show the sites as a tree too: callers first, the heaviest branch first.
+    #[arg(long)]
+    tree: bool,
     /// Write JSON.
     #[arg(long)]
     pub json: bool,
@@ -90,7 +93,13 @@ impl Shown {
         Ok(if self.json {
             offheap_formats::json::write(profile, target) + "\n"
         } else {
-            terminal::profile::render(profile, output::style(self.all))
+            let style = output::style(self.all);
+            let mut text = terminal::profile::render(profile, style);
+            if self.tree {
+                text.push('\n');
+                text.push_str(&tree::render(profile, style));
+            }
+            text
         })
     }
 }

@@ -1,8 +1,9 @@
 //! `offheap watch`
 
 use crate::instants;
+use crate::sampler::Sampler;
 use anyhow::{Context, bail};
-use offheap_collect::{Collector, Effort, targets};
+use offheap_collect::targets;
 use offheap_diagnose::stats::{self, Point};
 use offheap_model::Snapshot;
 use offheap_present::watch::{Action, Trend, Watch};
@@ -16,6 +17,9 @@ use std::time::{Duration, Instant};
 
 /// Snapshots of a recording that are read at once.
 const BACKLOG: usize = 1000;
+
+/// The shortest time between two looks.
+const LEAST_PACE: Duration = Duration::from_millis(100);
 
 /// Fewer points than these give no slope worth showing.
 const LEAST_POINTS: usize = 8;
@@ -35,15 +39,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if !std::io::stdout().is_terminal() {
         bail!("watch needs a terminal; for a file use: offheap record {} -o run.offheap", arguments.target);
     }
-    let mut source = Source::open(&arguments.target)?;
+    let mut source = Source::open(&arguments.target, arguments.every.max(LEAST_PACE))?;
     let Some(first) = source.next()? else { bail!("{} is empty", arguments.target) };
     let title = first.jvm.as_ref().map_or_else(|| first.process.command.clone(), |jvm| jvm.main.clone());
     let mut watch = Watch::new(&title, trend);
     watch.push(first);
     // Panics and errors give the terminal back too.
     let mut terminal = ratatui::try_init().context("cannot draw on this terminal")?;
-    let result =
-        follow(&mut terminal, &mut watch, &mut source, arguments.every.max(Duration::from_millis(100)));
+    let result = follow(&mut terminal, &mut watch, &mut source);
     ratatui::restore();
     result?;
     Ok(ExitCode::SUCCESS)
@@ -52,27 +55,55 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 /// Where snapshots come from.
 enum Source {
     /// A running process: one now.
-    Process(Box<Collector>),
+    Process(Box<Sampler>),
     /// A recording, which may still grow: those not shown yet.
-    Recording { recording: Recording, target: i64, waiting: VecDeque<Snapshot>, shown_ms: i64 },
+    Recording {
+        recording: Recording,
+        target: i64,
+        waiting: VecDeque<Snapshot>,
+        shown_ms: i64,
+        every: Duration,
+        due: Instant,
+    },
 }
 
 impl Source {
-    fn open(target: &str) -> anyhow::Result<Source> {
+    fn open(target: &str, every: Duration) -> anyhow::Result<Source> {
         let path = Path::new(target);
         if !is_recording(path) {
-            return Ok(Source::Process(Box::new(Collector::open(targets::resolve(target)?)?)));
+            return Ok(Source::Process(Box::new(Sampler::open(targets::resolve(target)?, every)?)));
         }
         let recording = Recording::open(path)?;
         let target = instants::target(&recording, None)?.id;
-        Ok(Source::Recording { recording, target, waiting: VecDeque::new(), shown_ms: i64::MIN })
+        let due = Instant::now();
+        Ok(Source::Recording { recording, target, waiting: VecDeque::new(), shown_ms: i64::MIN, every, due })
+    }
+
+    /// When it is worth asking again.
+    fn due(&self) -> Instant {
+        match self {
+            Source::Process(sampler) => sampler.due(),
+            Source::Recording { due, .. } => *due,
+        }
+    }
+
+    /// All there is: one look at a process, what is new in a recording.
+    fn take(&mut self, watch: &mut Watch) -> anyhow::Result<()> {
+        while let Some(snapshot) = self.next()? {
+            watch.push(snapshot);
+            if let Source::Process(_) = self {
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     /// The next snapshot; `None` where there is none yet.
     fn next(&mut self) -> anyhow::Result<Option<Snapshot>> {
         match self {
-            Source::Process(collector) => Ok(Some(collector.snapshot(Effort::SERIES)?)),
-            Source::Recording { recording, target, waiting, shown_ms } => {
+            Source::Process(sampler) => Ok(Some(sampler.snapshot()?)),
+            Source::Recording { recording, target, waiting, shown_ms, every, due } => {
+                *due = Instant::now() + *every;
                 if waiting.is_empty() {
                     waiting.extend(recording.snapshots(
                         *target,
@@ -94,14 +125,15 @@ fn follow(
     terminal: &mut ratatui::DefaultTerminal,
     watch: &mut Watch,
     source: &mut Source,
-    every: Duration,
 ) -> anyhow::Result<()> {
-    let mut next = Instant::now() + every;
     let mut ended = false;
     loop {
         terminal.draw(|frame| watch.draw(frame))?;
-        let wait =
-            if ended { Duration::from_secs(3600) } else { next.saturating_duration_since(Instant::now()) };
+        let wait = if ended {
+            Duration::from_secs(3600)
+        } else {
+            source.due().saturating_duration_since(Instant::now())
+        };
         if event::poll(wait)? {
             if let Event::Key(key) = event::read()?
                 && key.kind != KeyEventKind::Release
@@ -111,23 +143,10 @@ fn follow(
             }
             continue;
         }
-        let begun = Instant::now();
-        loop {
-            match source.next() {
-                Ok(Some(snapshot)) => watch.push(snapshot),
-                Ok(None) => break,
-                Err(error) => {
-                    watch.say(&format!("{error:#}"));
-                    ended = true;
-                    break;
-                }
-            }
-            if let Source::Process(_) = source {
-                break;
-            }
+        if let Err(error) = source.take(watch) {
+            watch.say(&format!("{error:#}"));
+            ended = true;
         }
-        // A huge process is looked at less often, so that watching it costs no more than a few percent of a core.
-        next = Instant::now() + every.max(begun.elapsed() * 20);
     }
 }
 

@@ -20,7 +20,7 @@ pub fn render(diagnosis: &Diagnosis, style: Style) -> String {
     );
     let mut out = format!("{}\n\n", style.paint(tone(verdict.status), &headline));
     out.push_str(&wrap(&verdict.summary, style.width, 0));
-    out.push_str("\n\n");
+    out.push('\n');
     out.push_str(&course(diagnosis, style));
     if let Some(site) = &verdict.site {
         out.push_str(&self::site(site, style));
@@ -69,8 +69,12 @@ fn tone(status: Status) -> Tone {
 
 fn course(diagnosis: &Diagnosis, style: Style) -> String {
     let rss = &diagnosis.rss;
+    if diagnosis.domains.is_empty() && rss.end_bytes == 0 {
+        // Of files of other tools no RSS is known.
+        return String::new();
+    }
     let mut out = format!(
-        "RSS {} → {} in {} ({} snapshots), {}\n\n",
+        "\nRSS {} → {} in {} ({} snapshots), {}\n\n",
         bytes(rss.start_bytes),
         bytes(rss.end_bytes),
         duration(diagnosis.window.seconds),

@@ -1,0 +1,6 @@
+//! Any bytes to the reader: no panic, no runaway memory.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let _ = offheap_formats::jcmd::read(bytes);
+});
