@@ -61,6 +61,5 @@ fn bundle() -> Result<PathBuf> {
 pub fn picture() -> Result<()> {
     setup::packages()?;
     run::build_release()?;
-    run::run(&run::cargo(), &["build", "--release", "--package", "offheap-scenarios"])?;
     run::run("docs/img/report.sh", &[])
 }

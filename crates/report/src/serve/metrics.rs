@@ -63,14 +63,17 @@ impl Figures {
         let mut lines: Vec<(&'static Metric, String, f64)> = Vec::new();
         let mut line = |metric, labels: String, value| lines.push((metric, labels, value));
         line(&UP, String::new(), if report.ended.is_some() { 0.0 } else { 1.0 });
-        line(&RSS, String::new(), diagnosis.rss.end_bytes as f64);
         line(&RSS_SLOPE, String::new(), diagnosis.rss.slope_bytes_per_s);
-        for trend in &diagnosis.domains {
-            let label = format!(",domain=\"{}\"", trend.domain);
-            line(&DOMAIN, label.clone(), trend.rss_bytes as f64);
-            line(&DOMAIN_SLOPE, label, trend.slope_bytes_per_s);
-        }
         let last = report.snapshots.last();
+        if let Some(last) = last {
+            line(&RSS, String::new(), last.memory.rss_bytes as f64);
+            for figure in &last.domains {
+                line(&DOMAIN, format!(",domain=\"{}\"", figure.domain), figure.rss_bytes as f64);
+            }
+        }
+        for trend in &diagnosis.domains {
+            line(&DOMAIN_SLOPE, format!(",domain=\"{}\"", trend.domain), trend.slope_bytes_per_s);
+        }
         if let Some(limit) = last.and_then(|last| last.cgroup.as_ref()).and_then(|cgroup| cgroup.limit_bytes)
         {
             line(&LIMIT, String::new(), limit as f64);

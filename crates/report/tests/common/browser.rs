@@ -8,7 +8,11 @@
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+/// One browser at a time: each has half a dozen processes, and the tests' machine may have two cores.
+static ONE: Mutex<()> = Mutex::new(());
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -20,11 +24,13 @@ pub struct Browser {
     id: u64,
     events: Vec<Value>,
     _profile: tempfile::TempDir,
+    _one: MutexGuard<'static, ()>,
 }
 
 impl Browser {
     /// Starts Chromium with one empty page.
     pub fn start() -> Browser {
+        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let profile = tempfile::tempdir().unwrap();
         // The shell puts our two pipes where Chromium wants them: it reads file 3 and writes file 4. Root may not use its
         // sandbox, and /dev/shm is small in containers.
@@ -40,8 +46,16 @@ impl Browser {
             .spawn()
             .unwrap();
         let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        let mut browser =
-            Browser { child, input, output, session: None, id: 0, events: Vec::new(), _profile: profile };
+        let mut browser = Browser {
+            child,
+            input,
+            output,
+            session: None,
+            id: 0,
+            events: Vec::new(),
+            _profile: profile,
+            _one: one,
+        };
         let page = browser.call("Target.createTarget", json!({"url": "about:blank"}));
         let attached =
             browser.call("Target.attachToTarget", json!({"targetId": page["targetId"], "flatten": true}));
@@ -193,6 +207,17 @@ impl Browser {
             }
         };
         self.events.iter().filter_map(problem).collect()
+    }
+
+    /// Waits until the problems so far are as wanted.
+    pub fn wait_seen(&mut self, what: &str, wanted: impl Fn(&[String]) -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !wanted(&self.problems()) {
+            assert!(Instant::now() < end, "never seen: {what}: {:?}", self.problems());
+            // An answer brings the events before it.
+            self.value("0");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Everything the page asked for, its own document included.

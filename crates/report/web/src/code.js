@@ -127,7 +127,9 @@ export function code(store) {
       element.value = String(value);
       return element;
     };
-    const [from, to] = pair || [0, instants.length - 1];
+    // Against nothing all is new: the first instant at which something was live tells more.
+    const first = instants.findIndex(instant => instant.live.length);
+    const [from, to] = pair || [first > 0 && first + 1 < instants.length ? first : 0, instants.length - 1];
     fill(compare, h('button', { type: 'button', id: 'compare', 'aria-pressed': String(Boolean(pair)), onclick: () => store.set(pair ? { compare: null, span: null } : { compare: [from, to] }) }, 'Compare two instants'),
       pair ? [select('Earlier instant', from, 0), h('span', '→'), select('Later instant', to, 1)] : null);
   }

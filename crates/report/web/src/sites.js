@@ -80,7 +80,7 @@ export class Sites {
   get #height() { return matchMedia('(max-width: 640px)').matches ? 60 : 40; }
 
   #draw(anew) {
-    const high = this.#height, seen = this.scroll.clientHeight || 400;
+    const high = this.#height, seen = Math.max(this.scroll.clientHeight, 400);
     const from = Math.max(0, Math.floor(this.scroll.scrollTop / high) - OVERSCAN);
     const to = Math.min(this.order.length, Math.ceil((this.scroll.scrollTop + seen) / high) + OVERSCAN);
     if (!anew && from === this.drawn[0] && to === this.drawn[1]) return;
