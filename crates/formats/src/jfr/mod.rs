@@ -85,7 +85,11 @@ pub fn read_from(input: &mut dyn Read) -> Result<Jfr, Error> {
         }
         // A chunk without a length is being written: it is all that follows.
         let length = chunk::length(&chunk).unwrap_or(u64::MAX).saturating_sub(chunk.len() as u64);
-        fill(input, &mut chunk, length, at)?;
+        fill(input, &mut chunk, length.min(LARGEST_CHUNK), at)?;
+        if chunk.len() as u64 > LARGEST_CHUNK {
+            state.cut = Some(Cut { at, reading: "a chunk of more than 2 GiB, which no JVM writes".to_owned() });
+            break;
+        }
         if at == 0 && !is(&chunk) {
             return Err(Error::NotThis { format: FORMAT, reason: "it does not begin with FLR".into() });
         }
@@ -101,6 +105,10 @@ pub fn read_from(input: &mut dyn Read) -> Result<Jfr, Error> {
     }
     Ok(state.finish())
 }
+
+/// Chunks are read whole. The JDK begins a new one at 12 MiB (-XX:FlightRecorderOptions maxchunksize), async-profiler at
+/// 100 MiB (chunksize).
+const LARGEST_CHUNK: u64 = 2 << 30;
 
 fn fill(input: &mut dyn Read, chunk: &mut Vec<u8>, length: u64, at: u64) -> Result<(), Error> {
     match input.take(length).read_to_end(chunk) {

@@ -1,6 +1,7 @@
 //! `offheap profile`
 
 use super::convert::render;
+use crate::foreign;
 use crate::output::{self, Progress};
 use crate::profile::{Following, Window, live, tree};
 use crate::sampler::Stop;
@@ -32,7 +33,7 @@ pub struct Arguments {
     #[arg(required_unless_present = "from")]
     target: Option<String>,
     /// Read what an agent has left behind instead: a live file (also of a process that was killed), or the last profile of a
-    /// recording.
+    /// recording; or a profile of another tool.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["target", "length", "interval", "live"])]
     from: Option<PathBuf>,
     /// How long to sample.
@@ -109,7 +110,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     check_interval(arguments.interval)?;
     arguments.shown.check()?;
     if let Some(path) = &arguments.from {
-        let (profile, title, target) = left_behind(path)?;
+        let (profile, title, target) =
+            if foreign::is_foreign(path) { of_another_tool(path)? } else { left_behind(path)? };
         output::print(&arguments.shown.text(&profile, &title, target)?);
         return Ok(ExitCode::SUCCESS);
     }
@@ -142,6 +144,17 @@ fn target(account: &Snapshot) -> Value {
         "jvm": account.jvm.as_ref().map(|jvm| &jvm.version),
         "python": account.python.as_ref().map(|python| &python.version),
     })
+}
+
+/// The profile in a file of another tool: all that `offheap convert` reads.
+fn of_another_tool(path: &Path) -> anyhow::Result<(Profile, String, Value)> {
+    let reading = foreign::read(path, &foreign::PerfMaps::new(None)?)?;
+    let parsed = reading
+        .profile()
+        .with_context(|| format!("{} ({}) has no allocation sites", path.display(), reading.format.name()))?;
+    let mut profile = parsed.profile.clone();
+    profile.notes.extend(reading.notes.iter().cloned());
+    Ok((profile, path.display().to_string(), Value::Null))
 }
 
 /// The profile in a live file or a recording, with a title and what the JSON says of the process.
