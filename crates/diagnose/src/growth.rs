@@ -307,10 +307,10 @@ fn outlived_them(outlived: &Outlived, trend: &Trend) -> bool {
 /// Begins at 0.70, and gains with the slope's distance from 0, the consistency of the blocks and the length of the window;
 /// less for a floor of teeth, a tail, and below half a minute, where a saw-tooth or a filling cache can look straight.
 ///
-/// Calibration: of synthetic processes, half of them leaking at rates that are hard to see (0.08–0.4 MB/s in 30 or 60 s),
-/// 98 % of those called leaks were, where the mean confidence said 87 % (`tests/calibration.rs` holds that gap above −10
-/// points); on recordings of 60 s of this project's own scenarios on JDK 17 and 25, and on every window of 20 to 50 s cut
-/// out of them, nothing healthy was called a leak. So the figure is careful rather than bold.
+/// Calibration: of 240 synthetic processes, half of them leaking at rates that are hard to see (0.08–0.4 MB/s in 30 or
+/// 60 s), all 105 that were called leaks were, where the mean confidence said 93 % (`tests/calibration.rs` holds that gap
+/// above −10 points). Of real programs docs/score.md tells; windows of half a minute cut out of a cache that takes longer to
+/// fill are called a leak, since nothing in them tells it from one.
 pub fn certainty(trend: &Trend) -> f64 {
     let mut sure: f64 = 0.70;
     sure += 0.10 * (trend.lasting.z() / 10.0).clamp(0.0, 1.0);

@@ -144,7 +144,7 @@ fn a_directory_is_a_series_with_a_slope_for_each_site() {
     assert_eq!((row["delta"].as_i64(), row["slope"].as_f64()), (Some(2_400_000), Some(10_000.0)));
     let shown = text(&["diff", directory]);
     assert!(
-        shown.contains("5 files by when they were written over 4m") && shown.contains("leak < main"),
+        shown.contains("5 files by when they were written over 4 min") && shown.contains("leak < main"),
         "{shown}"
     );
     assert!(!shown.contains("cache"), "what does not move is not shown: {shown}");

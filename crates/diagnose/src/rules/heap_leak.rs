@@ -4,7 +4,8 @@
 //! work of heap tools.
 //!
 //! ## Signature
-//! The old generation in use right after collections of the whole heap is higher each time (four or more), or it grows
+//! The old generation in use right after collections of the whole heap is higher each time (four or more, and the last
+//! rises as fast as the first: those of a cache that fills rise ever more slowly), or it grows
 //! steadily for a minute while G1's mixed collections free some of it all along. Growth between old collections says
 //! nothing, since garbage gathers there too; then offheap says `inconclusive` if the old generation gains a tenth of the
 //! heap in half a minute or more, and `healthy` below that.

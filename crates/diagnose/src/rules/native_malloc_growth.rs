@@ -5,6 +5,10 @@
 //! less what leaking threads and classes bring with them, grow steadily to the end of the window. In a JVM without native
 //! memory tracking the JVM's own malloc can't be told from everybody else's: the domain is then `malloc`.
 //!
+//! In a JVM the owner may be a dead Java object whose Cleaner waits for a collection (`Inflater`s that were dropped, not
+//! ended). So growth counts once it outlived a collection that finds what is dead; without one in the window offheap says
+//! `inconclusive`, and that `jcmd PID GC.run` would tell.
+//!
 //! ## Why
 //! Native code allocates and does not free: a JNI library, a Java object with a native peer whose `close()` is never
 //! called (RocksDB, zstd, `Inflater`/`Deflater`, `ImageReader`…), a C++ container that only grows. In-use bytes are better

@@ -42,9 +42,10 @@ pub fn theil_sen(points: &[Point], correlation_time: f64) -> Slope {
     let mut slopes = Vec::with_capacity(n * n.saturating_sub(1) / 2);
     for (i, a) in points.iter().enumerate() {
         for b in points.get(i + 1..).unwrap_or_default() {
-            let dt = b.t - a.t;
-            if dt > 0.0 {
-                slopes.push((b.v - a.v) / dt);
+            let slope = (b.v - a.v) / (b.t - a.t);
+            // Two points of (nearly) the same instant have none.
+            if b.t > a.t && slope.is_finite() {
+                slopes.push(slope);
             }
         }
     }

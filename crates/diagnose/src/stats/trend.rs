@@ -89,8 +89,6 @@ const TAIL_S: f64 = 22.0;
 /// What came before such a tail grew faster or slower than it by this factor. Without this a slowly saturating curve would
 /// be cut until what is left looks straight.
 const REGIME: f64 = 2.5;
-/// By this share of its growth a tail must end above all that came before, if there was a deep fall between.
-const NEW_GROUND: f64 = 0.35;
 /// The last steps must reach this share of the mean growth to say that it lasts.
 const LASTS: f64 = 0.35;
 
@@ -310,10 +308,7 @@ fn own_phase(points: &[Point], whole: &Part, share: f64) -> Option<Part> {
         && tail.lasts()
         && !tail.slows()
         && straight_enough;
-    // Beyond what was reached before the fall it is no tooth any more.
-    let before = points.get(..cut)?.iter().map(|p| p.v).fold(f64::NEG_INFINITY, f64::max);
-    let new_ground = tail.to > before + NEW_GROUND * tail.growth();
-    let fell = drawdown(points) > 0.5 * tail.growth() && !new_ground;
+    let fell = drawdown(points) > 0.5 * tail.growth();
     (straight && (another_regime || mostly_straight) && !fell).then_some(tail)
 }
 

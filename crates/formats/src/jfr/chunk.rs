@@ -131,24 +131,26 @@ impl<'a> Chunk<'a> {
         Some((kind, body.rest(), at + size))
     }
 
-    /// Every event's offset, type and what follows it; where it stopped before the chunk's end, with what.
+    /// Where every event ends, its type and what follows that; where it stopped before the chunk's end, with what.
     fn walk(&self, mut each: impl FnMut(usize, u64, &'a [u8])) -> Option<(usize, String)> {
         let mut at = HEADER;
         while at < self.bytes.len() {
             let Some((kind, body, next)) = self.event(at) else {
                 return Some((at, "an event".to_owned()));
             };
-            each(at, kind, body);
+            each(next, kind, body);
             at = next;
         }
         (!self.whole).then(|| (self.size, "a chunk that was still being written".to_owned()))
     }
 
-    /// Every event but metadata and constants; where it stopped, as [`walk`](Self::walk).
-    pub(super) fn events(&self, mut each: impl FnMut(u64, &[u8])) -> Option<(usize, String)> {
-        self.walk(|_, kind, body| {
+    /// Every event but metadata and constants: its type, what follows, and the same with a few bytes of the next event, for
+    /// readers that look at several bytes at once. Where it stopped, as [`walk`](Self::walk).
+    pub(super) fn events(&self, mut each: impl FnMut(u64, &[u8], &[u8])) -> Option<(usize, String)> {
+        self.walk(|end, kind, body| {
             if kind > 1 {
-                each(kind, body);
+                let more = (end + 9).min(self.bytes.len());
+                each(kind, body, self.bytes.get(end - body.len()..more).unwrap_or(body));
             }
         })
     }

@@ -50,10 +50,10 @@ impl Layout {
         Layout { roles, pool }
     }
 
-    /// Time, address, size, stack.
+    /// Time, address, size, stack of the event that is the first `length` of `bytes`.
     #[inline]
-    fn read(&self, body: &[u8]) -> Option<(i64, u64, u64, u64)> {
-        let mut bytes = Bytes::new(body);
+    fn read(&self, length: usize, bytes: &[u8]) -> Option<(i64, u64, u64, u64)> {
+        let mut bytes = Bytes::new(bytes);
         let (mut time, mut address, mut size, mut stack) = (0, 0, 0, 0);
         for role in &self.roles {
             let number = value::number(&mut bytes)?;
@@ -65,7 +65,7 @@ impl Layout {
                 Role::Other => {}
             }
         }
-        (address != 0).then_some((time, address, size, stack))
+        (address != 0 && bytes.at() <= length).then_some((time, address, size, stack))
     }
 }
 
@@ -128,12 +128,12 @@ impl Classes {
         })
     }
 
-    /// Takes an event of class `kind`; false where it is another's.
+    /// Takes an event of class `kind`, the first `length` of `bytes`; false where it is another's.
     #[inline]
-    pub(super) fn take(&self, kind: u64, body: &[u8], into: &mut Events) -> bool {
+    pub(super) fn take(&self, kind: u64, length: usize, bytes: &[u8], into: &mut Events) -> bool {
         let Some((layout, is_malloc)) = self.layout(kind) else { return false };
         // A damaged event is left out.
-        let Some((time, address, size, stack)) = layout.read(body) else { return true };
+        let Some((time, address, size, stack)) = layout.read(length, bytes) else { return true };
         let Ok(stack) = u32::try_from(stack) else { return true };
         let size = match u32::try_from(size) {
             _ if !is_malloc => FREE,

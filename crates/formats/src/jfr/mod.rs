@@ -127,8 +127,8 @@ impl State {
         let State { events, series, libraries, .. } = self;
         events.clear();
         let classes = leak::Classes::of(chunk);
-        let end = chunk.events(|kind, body| {
-            if classes.take(kind, body, events) {
+        let end = chunk.events(|kind, body, more| {
+            if classes.take(kind, body.len(), more, events) {
                 return;
             }
             let Some(event) = chunk.classes.get(&kind) else { return };

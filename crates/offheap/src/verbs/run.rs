@@ -14,6 +14,8 @@ use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Time between two readings of the live file, to begin with and at the most.
@@ -63,6 +65,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     arguments.shown.check()?;
     let stop = Stop::catch()?;
+    // A terminal sends SIGINT to all in front of it, but nobody sends SIGTERM to the command as well.
+    let terminated = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&terminated))?;
     let options = Options {
         interval: arguments.interval,
         size: arguments.size,
@@ -87,7 +92,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         "python": Value::Null,
     });
     let title = format!("{} ({pid})", words(&arguments.command));
-    let seen = watch(&mut launched, arguments, &stop)?;
+    let seen = watch(&mut launched, arguments, &stop, &terminated)?;
     match &seen.profile {
         Some(profile) => {
             let text = arguments.shown.text(profile, &title, target)?;
@@ -124,7 +129,12 @@ struct Seen {
 }
 
 /// Reads the live file until the command has ended, the time is over, or the user wants to see it.
-fn watch(launched: &mut Launched, arguments: &Arguments, stop: &Stop) -> anyhow::Result<Seen> {
+fn watch(
+    launched: &mut Launched,
+    arguments: &Arguments,
+    stop: &Stop,
+    terminated: &AtomicBool,
+) -> anyhow::Result<Seen> {
     let process = i32::try_from(launched.child.id()).ok().and_then(|pid| Process::open(pid).ok());
     let begun = Instant::now();
     let end = arguments.length.map(|length| begun + length);
@@ -156,7 +166,8 @@ fn watch(launched: &mut Launched, arguments: &Arguments, stop: &Stop) -> anyhow:
     }
     progress.clear();
     if stop.is_wanted() && status.is_none() {
-        status = ask_to_end(launched)?;
+        let told = !terminated.load(Ordering::Relaxed) && output::is_foreground();
+        status = ask_to_end(launched, told)?;
     }
     let Some(window) = window else { return Ok(Seen { profile: None, status }) };
     let mut profile = window.profile_of(process.as_ref())?;
@@ -180,10 +191,10 @@ fn take(window: &mut Option<Window>, bytes: Option<Vec<u8>>) {
     }
 }
 
-/// Ends the command as the user has ended us, and waits a little for it.
-fn ask_to_end(launched: &mut Launched) -> anyhow::Result<Option<ExitStatus>> {
-    // Ctrl-C on a terminal has reached the command already; a second SIGINT would cut its orderly end short.
-    if !output::is_foreground()
+/// Ends the command as the user has ended us, and waits a little for it. `told`: Ctrl-C on a terminal has reached it already;
+/// another signal would cut its orderly end short.
+fn ask_to_end(launched: &mut Launched, told: bool) -> anyhow::Result<Option<ExitStatus>> {
+    if !told
         && let Some(pid) = i32::try_from(launched.child.id()).ok().and_then(rustix::process::Pid::from_raw)
     {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);

@@ -54,17 +54,20 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 /// Where snapshots come from.
 enum Source {
-    /// A running process: one now.
+    /// A running process.
     Process(Box<Sampler>),
-    /// A recording, which may still grow: those not shown yet.
-    Recording {
-        recording: Recording,
-        target: i64,
-        waiting: VecDeque<Snapshot>,
-        shown_ms: i64,
-        every: Duration,
-        due: Instant,
-    },
+    /// A recording, which may still grow.
+    Recording(Box<Growing>),
+}
+
+/// A recording of which those snapshots are wanted that were not shown yet.
+struct Growing {
+    recording: Recording,
+    target: i64,
+    waiting: VecDeque<Snapshot>,
+    shown_ms: i64,
+    every: Duration,
+    due: Instant,
 }
 
 impl Source {
@@ -75,15 +78,29 @@ impl Source {
         }
         let recording = Recording::open(path)?;
         let target = instants::target(&recording, None)?.id;
-        let due = Instant::now();
-        Ok(Source::Recording { recording, target, waiting: VecDeque::new(), shown_ms: i64::MIN, every, due })
+        Ok(Source::Recording(Box::new(Growing {
+            recording,
+            target,
+            waiting: VecDeque::new(),
+            shown_ms: i64::MIN,
+            every,
+            due: Instant::now(),
+        })))
     }
 
     /// When it is worth asking again.
     fn due(&self) -> Instant {
         match self {
             Source::Process(sampler) => sampler.due(),
-            Source::Recording { due, .. } => *due,
+            Source::Recording(growing) => growing.due,
+        }
+    }
+
+    /// The next snapshot; `None` where there is none yet.
+    fn next(&mut self) -> anyhow::Result<Option<Snapshot>> {
+        match self {
+            Source::Process(sampler) => Ok(Some(sampler.snapshot()?)),
+            Source::Recording(growing) => growing.next(),
         }
     }
 
@@ -97,27 +114,20 @@ impl Source {
         }
         Ok(())
     }
+}
 
-    /// The next snapshot; `None` where there is none yet.
+impl Growing {
     fn next(&mut self) -> anyhow::Result<Option<Snapshot>> {
-        match self {
-            Source::Process(sampler) => Ok(Some(sampler.snapshot()?)),
-            Source::Recording { recording, target, waiting, shown_ms, every, due } => {
-                *due = Instant::now() + *every;
-                if waiting.is_empty() {
-                    waiting.extend(recording.snapshots(
-                        *target,
-                        shown_ms.saturating_add(1)..=i64::MAX,
-                        BACKLOG,
-                    )?);
-                }
-                let next = waiting.pop_front();
-                if let Some(snapshot) = &next {
-                    *shown_ms = snapshot.time_ms;
-                }
-                Ok(next)
-            }
+        self.due = Instant::now() + self.every;
+        if self.waiting.is_empty() {
+            let new = self.shown_ms.saturating_add(1)..=i64::MAX;
+            self.waiting.extend(self.recording.snapshots(self.target, new, BACKLOG)?);
         }
+        let next = self.waiting.pop_front();
+        if let Some(snapshot) = &next {
+            self.shown_ms = snapshot.time_ms;
+        }
+        Ok(next)
     }
 }
 
