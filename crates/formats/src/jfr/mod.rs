@@ -87,7 +87,8 @@ pub fn read_from(input: &mut dyn Read) -> Result<Jfr, Error> {
         let length = chunk::length(&chunk).unwrap_or(u64::MAX).saturating_sub(chunk.len() as u64);
         fill(input, &mut chunk, length.min(LARGEST_CHUNK), at)?;
         if chunk.len() as u64 > LARGEST_CHUNK {
-            state.cut = Some(Cut { at, reading: "a chunk of more than 2 GiB, which no JVM writes".to_owned() });
+            state.cut =
+                Some(Cut { at, reading: "a chunk of more than 2 GiB, which no JVM writes".to_owned() });
             break;
         }
         if at == 0 && !is(&chunk) {
