@@ -8,6 +8,7 @@ use crate::verbs::jcmd;
 use offheap_diagnose::{ClassGrowth, Diagnosis, Evidence, Next, caller, diagnose, suspect};
 use offheap_model::units::{bytes, duration, rate};
 use offheap_model::{Profile, Snapshot, Status};
+use offheap_present::terminal;
 use std::io::{BufRead, IsTerminal, Write};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -67,12 +68,12 @@ impl Allowed {
         if !self.agent || !self.ask || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
             return self;
         }
-        let _ = write!(
-            std::io::stderr(),
+        let question = format!(
             "If the answer needs code, offheap loads its agent into {target} (it stays there, asleep, afterwards; JDK 21 \
-             and later print a warning about it){}. Allow that? [Y/n] ",
+             and later print a warning about it){}. Allow that? [Y/n]",
             if self.gc == Gc::Never { "" } else { ", and may have it collect and count its objects" }
         );
+        let _ = write!(std::io::stderr(), "{} ", terminal::wrap(&question, output::style(false).width, 0));
         let _ = std::io::stderr().flush();
         let mut answer = String::new();
         let said = std::io::stdin().lock().read_line(&mut answer).is_ok_and(|read| read > 0);
