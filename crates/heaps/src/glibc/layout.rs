@@ -165,6 +165,9 @@ fn present_words(memory: &Memory, vma: &Vma, left: &mut u64, blocks: &mut Vec<Bl
     }
 }
 
+/// Bins that are empty in any heap.
+const LEAST_EMPTY: usize = 2;
+
 /// An empty bin's two pointers point to the bin itself, seen as a chunk: sixteen bytes before them. No other data has 127
 /// such pairs in a row; in a busy heap some hold lists instead.
 pub(super) fn find_main_arena(memory: &Memory, block: &Block) -> Option<Layout> {
@@ -185,7 +188,8 @@ pub(super) fn find_main_arena(memory: &Memory, block: &Block) -> Option<Layout> 
                 words[at + bin * 2..at + bin * 2 + 2].iter().all(|word| *word != 0 && word % 16 == 0)
             })
             .count();
-        if empty < 16 || empty + listed < BINS {
+        // One arena for many threads may have lists in nearly all of them; the ring says the rest.
+        if empty < LEAST_EMPTY || empty + listed < BINS {
             continue;
         }
         let bins = block.start + at as u64 * 8;
