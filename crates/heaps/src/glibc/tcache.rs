@@ -162,26 +162,32 @@ pub(super) fn capacity(caches: &[Tcache]) -> u16 {
 /// How list pointers of thread caches and fastbins are stored: from 2.32 mangled with their own address ("safe-linking").
 #[derive(Debug, Default)]
 pub(super) struct Links {
-    mangled: std::cell::Cell<Option<bool>>,
+    /// What the pointers seen so far speak for: positive for mangled. A chunk that a thread takes from its list while it is
+    /// read can speak for the wrong side, so one is not enough.
+    votes: std::cell::Cell<i32>,
 }
+
+/// So many votes ahead, nothing more is asked.
+const DECIDED: i32 = 32;
 
 impl Links {
     /// The pointer stored at `at`, decoded; 0 ends a list.
     pub fn follow(&self, memory: &Memory, at: u64) -> Option<u64> {
         let raw = memory.u64(at).ok()?;
         let decoded = raw ^ at >> 12;
-        let mangled = self.mangled.get().unwrap_or_else(|| {
+        if self.votes.get().abs() < DECIDED {
             // A plain end is 0, a mangled end its own address shifted; otherwise the one that is mapped is right.
             let is_mapped =
                 |pointer: u64| pointer.is_multiple_of(16) && memory.vma(pointer).is_some_and(|vma| vma.write);
-            let answer = match (raw == 0, decoded == 0, is_mapped(raw), is_mapped(decoded)) {
-                (true, _, _, _) | (_, false, true, false) => Some(false),
-                (_, true, _, _) | (_, false, false, true) => Some(true),
-                _ => None,
+            let vote = match (raw == 0, decoded == 0, is_mapped(raw), is_mapped(decoded)) {
+                (true, _, _, _) | (_, false, true, false) => -1,
+                (_, true, _, _) | (_, false, false, true) => 1,
+                _ => 0,
             };
-            self.mangled.set(answer);
-            answer.unwrap_or(true)
-        });
+            self.votes.set(self.votes.get() + vote);
+        }
+        // Mangling is the rule since 2020.
+        let mangled = self.votes.get() >= 0;
         Some(if mangled { decoded } else { raw })
     }
 }
