@@ -106,13 +106,12 @@ impl Libjvm {
 
     fn new(first: &Vma, memory: &Memory, elf: &Elf) -> Libjvm {
         let bias = elf.load_bias(first.start);
-        let image = memory.image_bytes_at(first.start).unwrap_or(u64::MAX);
-        let behind = first.start..first.start.saturating_add(image);
+        let image = memory.image_range(first);
         let end = memory
             .vmas()
             .iter()
             .filter(|vma| {
-                vma.inode == first.inode && vma.device == first.device && behind.contains(&vma.start)
+                vma.inode == first.inode && vma.device == first.device && image.contains(&vma.start)
             })
             .map(|vma| vma.end)
             .max()

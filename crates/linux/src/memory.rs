@@ -198,6 +198,11 @@ impl Memory {
         crate::elf::image_bytes(&self.open_file(self.vma(address)?)?)
     }
 
+    /// The addresses of the image that begins with the mapping `first`; all above it where its size is not known.
+    pub fn image_range(&self, first: &Vma) -> std::ops::Range<u64> {
+        first.start..first.start.saturating_add(self.image_bytes_at(first.start).unwrap_or(u64::MAX))
+    }
+
     fn with_page<T>(&self, page: u64, look: impl FnOnce(&[u8; PAGE as usize]) -> T) -> Result<T, ReadError> {
         let mut pages = self.pages.borrow_mut();
         if pages.len() >= CACHED_PAGES && !pages.contains_key(&page) {

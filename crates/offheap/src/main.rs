@@ -1,5 +1,6 @@
 //! The `offheap` binary: one file a verb, glue only.
 
+mod clock;
 mod code;
 mod doctor;
 mod foreign;

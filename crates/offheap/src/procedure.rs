@@ -1,17 +1,18 @@
 //! What an expert would do while the snapshots come in: see what grows, look for its code, ask the collector, say the verdict
 //! once it is certain, and go on watching.
 
+use crate::clock::now_ms;
 use crate::code::{NO_CODE, Search};
 use crate::histogram::{self, Histogram};
 use crate::output;
 use crate::verbs::jcmd;
 use offheap_diagnose::{ClassGrowth, Diagnosis, Evidence, Next, caller, diagnose, suspect};
 use offheap_model::units::{bytes, duration, rate};
-use offheap_model::{Profile, Snapshot, Status};
+use offheap_model::{Finding, Profile, Snapshot, Status};
 use offheap_present::terminal;
 use std::io::{BufRead, IsTerminal, Write};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// Seconds between two looks at how the verdict stands.
 const LOOK: Duration = Duration::from_secs(2);
@@ -250,16 +251,16 @@ impl Procedure {
             status => format!("looks like {status}: {} ({:.0} %)", verdict.cause, verdict.confidence * 100.0),
         };
         if verdict.status == Status::Leak && verdict.confidence >= CERTAIN {
-            self.tell(evidence, news);
+            self.tell(evidence, diagnosis.verdict, news);
         }
     }
 
     /// Says the verdict with its site, when it is new.
-    fn tell(&mut self, evidence: Evidence<'_>, news: &mut Vec<String>) {
+    fn tell(&mut self, evidence: Evidence<'_>, verdict: Finding, news: &mut Vec<String>) {
         let profile = self.search.as_ref().and_then(Search::profile);
         let verdict = match &profile {
             Some(profile) => diagnose(&evidence.with_profile(profile)).verdict,
-            None => diagnose(&evidence).verdict,
+            None => verdict,
         };
         let told = (verdict.status, verdict.cause.clone());
         if self.told.as_ref() != Some(&told) {
@@ -339,12 +340,6 @@ impl Procedure {
 fn heap_in_use(evidence: &Evidence<'_>) -> Option<u64> {
     let heap = &evidence.last()?.jvm.as_ref()?.heap;
     Some(heap.used_bytes.or(heap.committed_bytes).unwrap_or(heap.max_bytes))
-}
-
-/// Milliseconds since the Unix epoch.
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// Has the JVM run one full collection; what to say of it.

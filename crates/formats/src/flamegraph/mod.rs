@@ -8,6 +8,7 @@
 mod tree;
 
 use crate::Figure;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use offheap_model::Profile;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -78,17 +79,7 @@ fn escape(text: &str) -> String {
 
 /// How a Content-Security-Policy names a script: SHA-256 in base 64.
 fn csp_hash(script: &str) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::from("sha256-");
-    for chunk in Sha256::digest(script).chunks(3) {
-        let bits =
-            chunk.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for place in 0..4 {
-            let digit = bits >> (18 - 6 * place) & 63;
-            text.push(if place <= chunk.len() { char::from(DIGITS[digit as usize]) } else { '=' });
-        }
-    }
-    text
+    format!("sha256-{}", BASE64_STANDARD.encode(Sha256::digest(script)))
 }
 
 #[cfg(test)]

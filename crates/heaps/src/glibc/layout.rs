@@ -132,8 +132,7 @@ fn data_of(memory: &Memory, path: &str) -> Vec<Block> {
     let mut left = MAX_SEARCHED;
     let Some(first) = image_of(memory.vmas(), |vma| vma.path == path) else { return blocks };
     // A part of the file that somebody mapped once more, to read it, may have a heap right behind it.
-    let image =
-        first.start..first.start.saturating_add(memory.image_bytes_at(first.start).unwrap_or(u64::MAX));
+    let image = memory.image_range(first);
     for vma in memory.vmas().iter().filter(|vma| image.contains(&vma.start)) {
         let of_module = vma.path == path && vma.is_file();
         let bss = vma.path.is_empty() && end_of_module == Some(vma.start);

@@ -1,12 +1,13 @@
 //! The agent in a JVM that is watched for a while, perhaps to its end.
 
-use super::{Agent, Window, now_ns};
+use super::{Agent, Window};
+use crate::clock::{now_ms, now_ns};
 use crate::verbs::jcmd;
 use anyhow::Context;
 use offheap_attach::Session;
 use offheap_linux::Process;
 use offheap_model::Profile;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// How long the JVM may take to load the agent.
 const ATTACH: Duration = Duration::from_secs(30);
@@ -30,8 +31,7 @@ impl Following {
     /// As [`Agent::start`] and [`Agent::start_at`].
     pub fn start(pid: i32, interval: u64, live: Option<&str>) -> anyhow::Result<Following> {
         let process = Process::open(pid)?;
-        let start_ms =
-            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+        let start_ms = now_ms();
         let session = jcmd::open(pid, ATTACH)?;
         let mut agent = match live {
             None => Agent::start(session, &process, interval)?,

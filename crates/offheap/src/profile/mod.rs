@@ -16,9 +16,3 @@ pub use series::Window;
 pub fn has_agent() -> bool {
     !agent::LIBRARY.is_empty()
 }
-
-/// CLOCK_MONOTONIC in nanoseconds, which the agent's times are of.
-pub fn now_ns() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
-}

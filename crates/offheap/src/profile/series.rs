@@ -69,18 +69,7 @@ impl Window {
         } else {
             Before::default()
         };
-        let mut window = Window {
-            start_ms,
-            start_ns: now_ns,
-            before,
-            readings: Vec::new(),
-            maps: HashMap::new(),
-            last: Vec::new(),
-            last_ns: now_ns,
-            libraries: Libraries::default(),
-        };
-        window.add(bytes, now_ns)?;
-        Ok(window)
+        Window::new(start_ms, now_ns, before, bytes, now_ns)
     }
 
     /// Begins with the reading `bytes` of an agent that was there from its process's begin on: all that it has counted is the
@@ -90,10 +79,21 @@ impl Window {
     /// It is no live file.
     pub fn from_begin(bytes: Vec<u8>, now_ns: u64) -> Result<Window, LiveError> {
         let info = Reader::new(&bytes)?.info();
+        let start_ms = i64::try_from(info.start_realtime_ns / 1_000_000).unwrap_or(0);
+        Window::new(start_ms, info.start_monotonic_ns, Before::default(), bytes, now_ns)
+    }
+
+    fn new(
+        start_ms: i64,
+        start_ns: u64,
+        before: Before,
+        bytes: Vec<u8>,
+        now_ns: u64,
+    ) -> Result<Window, LiveError> {
         let mut window = Window {
-            start_ms: i64::try_from(info.start_realtime_ns / 1_000_000).unwrap_or(0),
-            start_ns: info.start_monotonic_ns,
-            before: Before::default(),
+            start_ms,
+            start_ns,
+            before,
             readings: Vec::new(),
             maps: HashMap::new(),
             last: Vec::new(),

@@ -137,16 +137,7 @@ impl Form {
 /// Writes the report.
 fn write(path: &Path, form: Form, diagnosis: &Diagnosis, observed: &Observed) -> anyhow::Result<()> {
     let text = match form {
-        Form::Html => {
-            let seen = report::Seen {
-                snapshots: &observed.snapshots,
-                profile: observed.found.profile.as_ref(),
-                instants: &observed.found.instants,
-                marks: &observed.marks,
-                ended: observed.ended.as_deref(),
-            };
-            return report::write(path, diagnosis, seen);
-        }
+        Form::Html => return report::write(path, diagnosis, observed),
         Form::Markdown => render_markdown(diagnosis),
         Form::Json => format!("{:#}\n", serde_json::to_value(diagnosis)?),
     };

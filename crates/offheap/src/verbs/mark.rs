@@ -1,6 +1,6 @@
 //! `offheap mark`
 
-use super::record::now_ms;
+use crate::clock::now_ms;
 use anyhow::bail;
 use offheap_store::{Options, Recorder};
 use std::path::PathBuf;

@@ -1,6 +1,7 @@
 //! `offheap record`
 
 use super::profile::{check_interval, warn_of_the_warning};
+use crate::clock::now_ms;
 use crate::output;
 use crate::profile::Following;
 use crate::sampler::{Sampler, Stop};
@@ -11,7 +12,7 @@ use offheap_model::units::{bytes, duration, parse_bytes, parse_duration};
 use offheap_store::{End, Options, Recorder};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// How often a target that ended is looked for again under its name.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -233,11 +234,6 @@ fn step(target: &mut Recorded, how: &How, recorder: &mut Recorder) -> anyhow::Re
         }
         Err(error) => Err(error).context("the recording so far is kept"),
     }
-}
-
-/// Milliseconds since the Unix epoch.
-pub fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
 fn line(path: &str) -> String {

@@ -1,9 +1,10 @@
 //! `offheap run`
 
 use super::profile::{Shown, check_interval};
+use crate::clock::now_ns;
 use crate::output;
+use crate::profile::Window;
 use crate::profile::launch::{Failure, Launched, Options};
-use crate::profile::{Window, now_ns};
 use crate::sampler::Stop;
 use anyhow::{Context, bail};
 use offheap_linux::Process;

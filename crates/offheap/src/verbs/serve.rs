@@ -1,6 +1,6 @@
 //! `offheap serve`
 
-use super::record::now_ms;
+use crate::clock::now_ms;
 use crate::output;
 use crate::sampler::{Sampler, Stop};
 use anyhow::{Context, bail};
