@@ -202,9 +202,18 @@ fn symbol_text(vm: &Vm<'_>, symbol: u64) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The mirror (`java.lang.Class` object) of a class, which holds its static fields.
+/// The mirror (`java.lang.Class` object) of a class, which holds its static fields. `None` also where a concurrent collector
+/// moved it and the reference still names its old place: what is there now is not the mirror of this class.
 pub(crate) fn mirror(vm: &Vm<'_>, oops: &Oops, klass: u64) -> Option<u64> {
-    oops.held(vm, klass, "Klass", "_java_mirror")
+    let mirror = oops.held(vm, klass, "Klass", "_java_mirror")?;
+    // The VM puts a field into every Class object that leads back (classfile/javaClasses.hpp).
+    match vm.tables.address("java_lang_Class", "_klass_offset").and_then(|at| vm.target.u32(at)) {
+        Some(offset) => {
+            let back = vm.target.pointer(mirror.checked_add(u64::from(offset))?)?;
+            (back == klass).then_some(mirror)
+        }
+        None => Some(mirror),
+    }
 }
 
 /// The fields a class declares, by name.

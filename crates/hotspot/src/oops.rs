@@ -1,5 +1,7 @@
 //! Pointers to Java objects as the heap and libjvm keep them: compressed, coloured by ZGC, or plain; and object headers.
 
+mod colour;
+
 use crate::flags::Flags;
 use crate::heap::z;
 use crate::vm::Vm;
@@ -14,9 +16,9 @@ const MAX_STRING: u32 = 512;
 pub(crate) struct Oops {
     /// Base and shift of compressed pointers; `None` where they are 64 bits wide.
     narrow: Option<(u64, u32)>,
-    /// By how much a coloured pointer of generational ZGC is shifted (`ZPointerLoadShift`); the older ZGC maps the heap once
-    /// for each colour, so that its pointers are addresses as they are.
-    colour_shift: u32,
+    /// True where 64-bit references are coloured by generational ZGC; the older ZGC maps the heap once for each colour, so
+    /// that its pointers are addresses as they are.
+    coloured: bool,
     pub(crate) header: Header,
 }
 
@@ -45,9 +47,10 @@ impl Oops {
         } else {
             Header::Wide
         };
-        let colour_shift =
-            (set("UseZGC") && z::prefix(vm, flags) == 'Z').then(|| colour_shift(vm)).flatten().unwrap_or(0);
-        Oops { narrow, colour_shift, header }
+        let coloured = set("UseZGC")
+            && z::prefix(vm, flags) == 'Z'
+            && vm.tables.offset("ZGlobalsForVMStructs", "_ZPointerLoadShift").is_some();
+        Oops { narrow, coloured, header }
     }
 
     /// The object that the reference in a Java object's field at `address` points to.
@@ -63,15 +66,19 @@ impl Oops {
 
     /// The object that the 64-bit reference at `address`, outside the heap, points to.
     pub(crate) fn wide(&self, vm: &Vm<'_>, address: u64) -> Option<u64> {
-        vm.target.pointer(address).map(|pointer| pointer >> self.colour_shift).filter(|object| *object != 0)
+        vm.target.pointer(address).map(|pointer| self.address(pointer)).filter(|object| *object != 0)
+    }
+
+    /// The address in a 64-bit reference; 0 for null.
+    fn address(&self, pointer: u64) -> u64 {
+        if self.coloured { colour::address(pointer) } else { pointer }
     }
 
     /// True where the eight bytes at a reference field of an object hold a reference that is not null.
     pub(crate) fn has_reference(&self, word: u64) -> bool {
         match self.narrow {
             Some(_) => word as u32 != 0,
-            // A coloured null still has its colour.
-            None => word >> self.colour_shift != 0,
+            None => self.address(word) != 0,
         }
     }
 
@@ -149,12 +156,6 @@ fn coding(vm: &Vm<'_>, what: &str, class: &str) -> Option<(u64, u32)> {
             let shift = vm.target.u32(vm.tables.address(class, shift)?)?;
             (shift < 32).then_some((base, shift))
         })
-}
-
-fn colour_shift(vm: &Vm<'_>) -> Option<u32> {
-    let globals = vm.static_pointer("ZGlobalsForVMStructs", "_instance_p")?;
-    let shift = vm.target.u64(vm.pointer(globals, "ZGlobalsForVMStructs", "_ZPointerLoadShift")?)?;
-    (shift < 64).then_some(shift as u32)
 }
 
 impl Header {

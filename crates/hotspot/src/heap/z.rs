@@ -111,11 +111,7 @@ fn tables(vm: &Vm<'_>, names: Names, heap: u64, labels: &mut Labels) -> bool {
         return false;
     };
     if vm.tables.size_of("ZGranuleMapForPageTable").is_none() {
-        // In 11 the table is a range of its own size, one pointer for each granule of the address space.
-        let map = vm.target.pointer(page_table).and_then(|map| vm.target.vma(map));
-        let Some(map) = map.filter(|vma| vma.path.is_empty() && !vma.shared) else { return false };
-        labels.add(map.start, map.end, What::Gc, "page table", "vmStructs");
-        return true;
+        return page_table_11(vm, page_table, labels).is_some();
     }
     // ZGranuleMap: the number of entries, then the entries, one pointer for each granule of the address space. The heap object
     // holds several: of pages and, for relocation, of forwardings.
@@ -141,6 +137,20 @@ fn tables(vm: &Vm<'_>, names: Names, heap: u64, labels: &mut Labels) -> bool {
         found = true;
     }
     found
+}
+
+/// The page table of 11 (ZAddressRangeMap): an array of one word for each smallest page of the address space. The kernel may
+/// have made one mapping of it and its neighbours, malloc's large chunks among them.
+fn page_table_11(vm: &Vm<'_>, page_table: u64, labels: &mut Labels) -> Option<()> {
+    let start = vm.target.pointer(page_table).filter(|start| start.is_multiple_of(4096))?;
+    let addresses = u64::try_from(vm.tables.constant("ZAddressOffsetMask")?).ok()?.checked_add(1)?;
+    let shift = u32::try_from(vm.tables.constant("ZPageSizeMinShift")?).ok()?;
+    let end = start.checked_add(addresses.checked_shr(shift)?.checked_mul(8)?)?;
+    if !shape::is_own_mapping(vm, &(start..end)) {
+        return None;
+    }
+    labels.add(start, end, What::Gc, "page table", "vmStructs");
+    Some(())
 }
 
 /// The space the mark stacks are cut from (ZMarkStackSpace, up to 24): start, top and end, committed up to the end. In 11 it
