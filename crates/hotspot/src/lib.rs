@@ -136,6 +136,12 @@ impl HotSpot {
         view
     }
 
+    /// Where the Java heap lies; empty where it was not found (the JVM is still starting).
+    pub fn heap_ranges(&self, memory: &dyn Target) -> Vec<std::ops::Range<u64>> {
+        heap::read(&self.vm(memory), &self.flags, self.gc, None, &mut Labels::default())
+            .map_or_else(Vec::new, |read| read.ranges)
+    }
+
     /// Looks for direct buffers in the resident part of the Java heap, reading at most `budget` bytes.
     pub fn direct_buffers(&self, memory: &dyn Target, budget: u64) -> DirectBuffers {
         let vm = self.vm(memory);
