@@ -5,6 +5,7 @@
 
 use crate::account::{Account, Amount, account};
 use crate::claims::{Claim, Claims, Label};
+use crate::pace::Pace;
 use crate::pools::{ThreadStack, pools};
 use crate::split::{HeapLabels, Owner, split};
 use crate::{files, jvm, malloc, native, notes, totals};
@@ -19,6 +20,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Bytes of the Java heap that are scanned for hidden direct buffers at the most; half a second's work.
 const HEAP_SCAN_BUDGET: u64 = 2 << 30;
+
+/// Bytes of the Java heap that are scanned for references at the most; a tenth of a second's work.
+const REFERENCES_BUDGET: u64 = 512 << 20;
 
 /// How much work a snapshot may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +58,7 @@ pub struct Collector {
     /// What was known of the process when it was last looked at.
     identity: offheap_model::Process,
     snapshots: u64,
+    references: Pace,
 }
 
 impl Collector {
@@ -81,6 +86,7 @@ impl Collector {
             oom_kills_before: 0,
             was_complete: false,
             snapshots: 0,
+            references: Pace::default(),
         };
         collector.look_around(&memory);
         Ok(collector)
@@ -196,7 +202,11 @@ impl Collector {
         }
         let pymalloc = self.interpreter.as_ref().map(|interpreter| interpreter.view(&memory));
         let heap = self.walk(&memory, view.as_ref(), effort);
-        let jvm = view.as_ref().map(jvm::jvm);
+        let mut jvm = view.as_ref().map(jvm::jvm);
+        if let (Some(hotspot), Some(jvm), false) = (&self.hotspot, &mut jvm, effort.deep) {
+            jvm.references =
+                self.references.when_due(|| hotspot.references(&memory, REFERENCES_BUDGET)).flatten();
+        }
 
         let stacks = Stacks::find(vmas, &tasks, view.as_ref());
         let labels = heap.as_ref().map(HeapLabels::new);

@@ -102,6 +102,10 @@ const SO_SOON: f64 = 0.9;
 /// Where more than this share of what is allocated ends in the old generation, young collections say little about what is
 /// dead: the owners of native memory are promoted like everything else.
 const PROMOTED_AT_MOST: f64 = 0.2;
+/// References must have been counted over this share of the window…
+const COUNTED_AT_LEAST: f64 = 0.6;
+/// …and be fewer than this share of its snapshots, in each of which steady growth makes a step.
+const FEW_OF_THE_STEPS: f64 = 0.25;
 /// What was gained before the collections must be this share of all growth for them to say anything about it.
 const TESTED_AT_LEAST: f64 = 0.15;
 
@@ -248,6 +252,14 @@ impl Evidence<'_> {
             );
             return;
         }
+        if by_cleaner && any.collections == 0 && collections.known && self.nobody_frees(series.trend()) {
+            growth.certainty *= 0.95;
+            growth.why =
+                "no collection ran in the window, but hardly any object was made on the heap through which \
+                          one could free it (Cleaner, finalizer, reference)"
+                    .to_owned();
+            return;
+        }
         let max = self.last().and_then(|s| s.jvm.as_ref()).map_or(0, |jvm| jvm.heap.max_bytes) as f64;
         if by_cleaner && growth.to - growth.from > max.max(256e6) {
             growth.certainty *= 0.7;
@@ -277,6 +289,15 @@ impl Evidence<'_> {
             )
         };
         growth.next = collect_and_look(self.pid());
+    }
+
+    /// Whether the steps of this growth are more than the Java objects made meanwhile through which a collection frees native
+    /// memory: then it is not theirs. Holds only while nothing is collected, when their number can but rise.
+    fn nobody_frees(&self, trend: &Trend) -> bool {
+        let Some(counts) = self.series(&Key::References).map(Series::points) else { return false };
+        let (Some(first), Some(last)) = (counts.first(), counts.last()) else { return false };
+        let covered = last.t - first.t >= COUNTED_AT_LEAST * trend.seconds;
+        covered && last.v - first.v <= FEW_OF_THE_STEPS * trend.points as f64
     }
 
     /// Whether young collections free what is dead: little is promoted, and direct buffers, of which most programs drop

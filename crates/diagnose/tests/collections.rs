@@ -87,3 +87,32 @@ fn a_jvm_that_says_nothing_of_collections_is_not_accused() {
     let diagnosis = diagnose(&Evidence::of(&snapshots));
     assert_eq!(diagnosis.verdict.status, Status::Inconclusive, "{:#?}", diagnosis.verdict);
 }
+
+#[test]
+fn without_a_collection_native_growth_is_a_leak_only_if_no_java_object_could_free_it() {
+    let judged = |references: fn(f64) -> Option<f64>| {
+        let world = jvm(61, 12.0, &mut Random::new(3)).with(move |t, s| {
+            s.malloc += MB * t;
+            s.references = references(t);
+            s.young = 0;
+            (s.old_used, s.heap_used, s.direct) = (12.0 * MB, 20.0 * MB + 0.1 * MB * t, MB);
+        });
+        let snapshots = world.snapshots();
+        assert!(collections(&world).any.is_empty());
+        diagnose(&Evidence::of(&snapshots)).verdict
+    };
+    // Counted each five seconds: nearly none were made.
+    let few = |t: f64| (t % 5.0 == 0.0).then_some(3000.0 + (t / 10.0).floor());
+    let leak = judged(few);
+    assert_eq!(leak.status, Status::Leak, "{leak:#?}");
+    let told = |finding: &offheap_model::Finding| {
+        finding.evidence.iter().any(|e| e.text.contains("hardly any object"))
+    };
+    assert!(told(&leak), "{leak:#?}");
+    // One each second may own what grows.
+    let many = |t: f64| (t % 5.0 == 0.0).then_some(3000.0 + t);
+    assert_eq!(judged(many).status, Status::Inconclusive);
+    // Not counted, or only at the begin: nothing is known.
+    assert_eq!(judged(|_| None).status, Status::Inconclusive);
+    assert_eq!(judged(|t| (t < 20.0).then_some(3000.0)).status, Status::Inconclusive);
+}

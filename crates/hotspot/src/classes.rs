@@ -18,7 +18,20 @@ pub(crate) const ATOMIC_LONG: &str = "java/util/concurrent/atomic/AtomicLong";
 pub(crate) const BITS: &str = "java/nio/Bits";
 pub(crate) const BUFFER: &str = "java/nio/Buffer";
 pub(crate) const DIRECT_BUFFER: &str = "java/nio/DirectByteBuffer";
-const KNOWN: [&str; 6] = [THREAD, STRING, ATOMIC_LONG, BITS, BUFFER, DIRECT_BUFFER];
+pub(crate) const PHANTOM_REFERENCE: &str = "java/lang/ref/PhantomReference";
+pub(crate) const FINAL_REFERENCE: &str = "java/lang/ref/FinalReference";
+pub(crate) const WEAK_REFERENCE: &str = "java/lang/ref/WeakReference";
+const KNOWN: [&str; 9] = [
+    THREAD,
+    STRING,
+    ATOMIC_LONG,
+    BITS,
+    BUFFER,
+    DIRECT_BUFFER,
+    PHANTOM_REFERENCE,
+    FINAL_REFERENCE,
+    WEAK_REFERENCE,
+];
 
 /// A field of a Java class.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -22,6 +22,8 @@ mod metaspace;
 mod nmt;
 mod oops;
 mod pthreads;
+mod references;
+mod scan;
 mod tables;
 mod target;
 mod threads;
@@ -139,7 +141,18 @@ impl HotSpot {
     /// Where the Java heap lies; empty where it was not found (the JVM is still starting).
     pub fn heap_ranges(&self, memory: &dyn Target) -> Vec<std::ops::Range<u64>> {
         heap::read(&self.vm(memory), &self.flags, self.gc, None, &mut Labels::default())
-            .map_or_else(Vec::new, |read| read.ranges)
+            .map_or_else(Vec::new, |read| read.parts.into_iter().map(|part| part.range).collect())
+    }
+
+    /// How many objects of the resident part of the Java heap are references through which garbage gives native memory back
+    /// (phantom, final and weak ones, which Cleaners and finalizers are), garbage itself included. Between two collections
+    /// the figure only rises. `None` where that takes reading more than `budget` bytes.
+    pub fn references(&self, memory: &dyn Target, budget: u64) -> Option<u64> {
+        let vm = self.vm(memory);
+        let learnt = &mut *self.learnt.borrow_mut();
+        learnt.known.search(&vm, None);
+        let read = heap::read(&vm, &self.flags, self.gc, None, &mut Labels::default())?;
+        references::count(&vm, &self.oops, &learnt.known, &read.parts, budget)
     }
 
     /// Looks for direct buffers in the resident part of the Java heap, reading at most `budget` bytes.
@@ -148,7 +161,7 @@ impl HotSpot {
         let learnt = &mut *self.learnt.borrow_mut();
         learnt.known.search(&vm, None);
         match heap::read(&vm, &self.flags, self.gc, None, &mut Labels::default()) {
-            Some(read) => buffers::find(&vm, &self.oops, &mut learnt.known, &read.ranges, budget),
+            Some(read) => buffers::find(&vm, &self.oops, &mut learnt.known, &read.parts, budget),
             None => DirectBuffers {
                 incomplete: Some("the Java heap was not found".to_owned()),
                 ..DirectBuffers::default()

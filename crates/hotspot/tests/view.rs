@@ -145,6 +145,24 @@ fn threads_have_their_kinds_and_their_stacks() {
 }
 
 #[test]
+fn references_that_free_native_memory_are_counted_and_others_are_not() {
+    for java in javas() {
+        for options in [["-XX:+UseSerialGC", "-Xmx256m"], ["-XX:+UseZGC", "-Xmx256m"]] {
+            let options = [&["-XX:+UnlockExperimentalVMOptions"], options.as_slice()].concat();
+            let count = |made: &str| {
+                let jvm = Jvm::start(&java, &options, &["References", made]);
+                let held = Held::of(&jvm);
+                assert_eq!(held.hotspot.references(&held.memory, 0), None);
+                held.hotspot.references(&held.memory, 1 << 30).expect("they are counted")
+            };
+            // A Cleaner's, a library's own, a weak one and a Finalizer of each; the JDK makes some, not always as many.
+            let made = count("5000").saturating_sub(count("0"));
+            assert!((19_900..20_300).contains(&made), "{} {options:?}: {made}", java.version);
+        }
+    }
+}
+
+#[test]
 fn buffers_that_bits_does_not_count_are_found() {
     for java in javas() {
         let jvm = Jvm::start(&java, &["-Xmx256m"], &["Writers", "6", "3145728"]);

@@ -153,6 +153,10 @@ pub struct Jvm {
     pub class_loaders: Option<u64>,
     /// `java.nio.Bits`.
     pub direct: Option<DirectBuffers>,
+    /// Objects on the heap through which garbage gives native memory back (phantom, final and weak references), garbage
+    /// included; `None` in most snapshots, since to count them the heap is read.
+    #[serde(default)]
+    pub references: Option<u64>,
     /// NMT's counters, where it is on.
     pub nmt: Option<NmtCounters>,
     /// NMT's level: `"off"`, `"summary"`, `"detail"`, or empty where unknown.

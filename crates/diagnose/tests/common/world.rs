@@ -26,6 +26,7 @@ pub struct State {
     pub classes: f64,
     pub unloaded: f64,
     pub loaders: f64,
+    pub references: Option<f64>,
     pub code: f64,
     pub gc: f64,
     pub internal: f64,
@@ -85,6 +86,7 @@ pub fn jvm(n: usize, gc_period: f64, r: &mut Random) -> World {
                 classes: 2500.0,
                 unloaded: 0.0,
                 loaders: 20.0,
+                references: None,
                 code: 8.0 * MB,
                 gc: 3.0 * MB,
                 internal: 5.0 * MB,
@@ -229,6 +231,7 @@ impl World {
                 classes: Some(b(s.classes)),
                 classes_unloaded: Some(b(s.unloaded)),
                 class_loaders: Some(b(s.loaders)),
+                references: s.references.map(b),
                 direct: Some(DirectBuffers {
                     count: b(s.direct_count),
                     reserved_bytes: b(s.direct),

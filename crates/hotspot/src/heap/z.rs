@@ -1,26 +1,18 @@
 //! ZGC (gc/z): the heap is a file without a name, mapped where pages are needed: up to JDK 20, and without generations up to
 //! 23, three times, once for each colour of pointer.
 
-use super::{Found, shape};
+use super::{Found, Part, shape};
 use crate::What;
 use crate::flags::Flags;
 use crate::labels::Labels;
 use crate::target::Target;
 use crate::vm::Vm;
-use std::ops::Range;
 
 /// NUMA nodes read.
 const MAX_NUMA: u64 = 256;
 
-/// One mapping of the heap's file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct View {
-    pub(super) range: Range<u64>,
-    offset: u64,
-}
-
 /// The mappings of the heap: `/memfd:java_heap`, or a file of that name on tmpfs or hugetlbfs.
-pub(super) fn views(target: &dyn Target) -> Vec<View> {
+pub(super) fn views(target: &dyn Target) -> Vec<Part> {
     target
         .vmas()
         .iter()
@@ -28,12 +20,12 @@ pub(super) fn views(target: &dyn Target) -> Vec<View> {
             let name = vma.path.rsplit('/').next().unwrap_or_default();
             vma.shared && (name == "memfd:java_heap" || name.starts_with("java_heap"))
         })
-        .map(|vma| View { range: vma.start..vma.end, offset: vma.offset })
+        .map(|vma| Part { range: vma.start..vma.end, offset: vma.offset })
         .collect()
 }
 
 /// How often the most mapped byte of the file is mapped.
-pub(super) fn mapped_times(views: &[View]) -> u32 {
+pub(super) fn mapped_times(views: &[Part]) -> u32 {
     let mut edges: Vec<(u64, i32)> = views
         .iter()
         .flat_map(|view| {
@@ -181,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_page_that_is_mapped_three_times_is_counted_so() {
-        let view = |start: u64, offset| View { range: start..start + 100, offset };
+        let view = |start: u64, offset| Part { range: start..start + 100, offset };
         assert_eq!(mapped_times(&[]), 1);
         assert_eq!(mapped_times(&[view(1000, 0), view(2000, 100), view(3000, 200)]), 1);
         assert_eq!(mapped_times(&[view(1000, 0), view(2000, 0), view(3000, 0), view(4000, 100)]), 3);
