@@ -13,7 +13,7 @@ use offheap_cpython::{Interpreter, Pymalloc};
 use offheap_heaps::{Heap, LabelKind, Walker};
 use offheap_hotspot::{HotSpot, View, ViewOptions};
 use offheap_linux::{Cgroup, Error, Memory, Process, Task, Vma};
-use offheap_model::{Detail, Domain, DomainFigure, Jvm, Note, Python, Snapshot, ThreadKind};
+use offheap_model::{Detail, Domain, DomainFigure, Jvm, Note, Python, Reach, Snapshot, ThreadKind};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -21,8 +21,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// Bytes of the Java heap that are scanned for hidden direct buffers at the most; half a second's work.
 const HEAP_SCAN_BUDGET: u64 = 2 << 30;
 
-/// Bytes of the Java heap that are scanned for references at the most; a tenth of a second's work.
-const REFERENCES_BUDGET: u64 = 512 << 20;
+/// Bytes of the Java heap that are read for references at the most: to count them takes about half a second then, to follow
+/// them a few.
+const HEAP_READ_BUDGET: u64 = 512 << 20;
 
 /// How much work a snapshot may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +96,22 @@ impl Collector {
     /// The process.
     pub fn process(&self) -> &Process {
         &self.process
+    }
+
+    /// Follows the references on the Java heap to see which objects that own native memory are in use; takes up to some
+    /// seconds, and nothing from the target. `None` where there is no JVM, its heap is too large, or it collected meanwhile.
+    pub fn reach(&self) -> Option<Reach> {
+        let hotspot = self.hotspot.as_ref()?;
+        let memory = self.process.memory(&self.process.maps().ok()?).ok()?;
+        let found = hotspot.reach(&memory, &self.process.tasks().ok()?, HEAP_READ_BUDGET)?;
+        Some(Reach {
+            owners: found.owners,
+            owners_in_use: found.owners_in_use,
+            direct_bytes: found.direct_bytes,
+            direct_in_use_bytes: found.direct_in_use_bytes,
+            heap_in_use_bytes: found.bytes,
+            complete: found.complete,
+        })
     }
 
     /// What is known of the process's end, in words.
@@ -205,7 +222,7 @@ impl Collector {
         let mut jvm = view.as_ref().map(jvm::jvm);
         if let (Some(hotspot), Some(jvm), false) = (&self.hotspot, &mut jvm, effort.deep) {
             jvm.references =
-                self.references.when_due(|| hotspot.references(&memory, REFERENCES_BUDGET)).flatten();
+                self.references.when_due(|| hotspot.references(&memory, HEAP_READ_BUDGET)).flatten();
         }
 
         let stacks = Stacks::find(vmas, &tasks, view.as_ref());

@@ -5,7 +5,7 @@ mod common;
 use common::Random;
 use common::world::{MB, World, jvm};
 use offheap_diagnose::{Collections, Evidence, Next, diagnose};
-use offheap_model::Status;
+use offheap_model::{Domain, Reach, Status};
 
 fn collections(world: &World) -> Collections {
     let snapshots = world.snapshots();
@@ -115,4 +115,43 @@ fn without_a_collection_native_growth_is_a_leak_only_if_no_java_object_could_fre
     // Not counted, or only at the begin: nothing is known.
     assert_eq!(judged(|_| None).status, Status::Inconclusive);
     assert_eq!(judged(|t| (t < 20.0).then_some(3000.0)).status, Status::Inconclusive);
+}
+
+#[test]
+fn without_a_collection_what_is_in_use_is_a_leak() {
+    let judged = |grow: fn(f64, &mut common::world::State), reach: Reach| {
+        let world = jvm(61, 12.0, &mut Random::new(3)).with(move |t, s| {
+            s.young = 0;
+            (s.old_used, s.heap_used, s.direct) = (12.0 * MB, 20.0 * MB + 0.1 * MB * t, MB);
+            grow(t, s);
+            s.reach = (t == 60.0).then_some(reach);
+        });
+        diagnose(&Evidence::of(&world.snapshots())).verdict
+    };
+    let buffers = |t: f64, s: &mut common::world::State| s.direct = MB * (1.0 + t);
+    let of_buffers = |in_use: f64| Reach {
+        direct_bytes: 61_000_000,
+        direct_in_use_bytes: (in_use * MB) as u64,
+        owners: 900,
+        owners_in_use: 850,
+        heap_in_use_bytes: 0,
+        complete: true,
+    };
+    let leak = judged(buffers, of_buffers(60.0));
+    assert_eq!((leak.status, leak.cause.as_str()), (Status::Leak, "direct-buffers-referenced"), "{leak:#?}");
+    assert_eq!(judged(buffers, of_buffers(20.0)).status, Status::Inconclusive);
+    let garbage = judged(buffers, of_buffers(1.0));
+    assert_eq!(
+        (garbage.status, garbage.domain),
+        (Status::Retention, Some(Domain::DirectMemory)),
+        "{garbage:#?}"
+    );
+    let unsure = judged(buffers, Reach { complete: false, ..of_buffers(1.0) });
+    assert_eq!(unsure.status, Status::Inconclusive);
+    // Owners of something else tell nothing of buffers, and the other way round.
+    let malloc = |t: f64, s: &mut common::world::State| s.malloc += MB * t;
+    let of_owners = |garbage: u64| Reach { owners: 900, owners_in_use: 900 - garbage, ..of_buffers(0.0) };
+    assert_eq!(judged(malloc, of_owners(4)).status, Status::Leak);
+    assert_eq!(judged(malloc, of_owners(60)).status, Status::Inconclusive);
+    assert_eq!(judged(buffers, of_owners(0)).status, Status::Retention);
 }

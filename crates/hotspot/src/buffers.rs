@@ -43,7 +43,7 @@ pub(crate) fn find(
         return result;
     };
     let mut found = BTreeMap::new();
-    let read = scan::each_chunk(vm, heap, budget, |chunk, starts| {
+    let read = scan::each_chunk(vm, heap, budget, |_, chunk, starts| {
         look(vm, oops, &layout, chunk, starts, &mut found);
     });
     (result.scanned, result.incomplete) = (read.bytes, read.incomplete);

@@ -56,11 +56,22 @@ impl Oops {
     /// The object that the reference in a Java object's field at `address` points to.
     pub(crate) fn field(&self, vm: &Vm<'_>, address: u64) -> Option<u64> {
         match self.narrow {
-            Some((base, shift)) => {
-                let narrow = vm.target.u32(address).filter(|narrow| *narrow != 0)?;
-                base.checked_add(u64::from(narrow) << shift)
-            }
+            Some(_) => self.decode(u64::from(vm.target.u32(address)?)),
             None => self.wide(vm, address),
+        }
+    }
+
+    /// Bytes of a reference in a Java object.
+    pub(crate) fn reference_bytes(&self) -> u64 {
+        if self.narrow.is_some() { 4 } else { 8 }
+    }
+
+    /// The object that a reference in a Java object points to, given its raw bits; `None` for null.
+    pub(crate) fn decode(&self, raw: u64) -> Option<u64> {
+        match self.narrow {
+            Some(_) if raw == 0 => None,
+            Some((base, shift)) => base.checked_add(raw << shift),
+            None => Some(self.address(raw)).filter(|object| *object != 0),
         }
     }
 
@@ -70,7 +81,7 @@ impl Oops {
     }
 
     /// The address in a 64-bit reference; 0 for null.
-    fn address(&self, pointer: u64) -> u64 {
+    pub(crate) fn address(&self, pointer: u64) -> u64 {
         if self.coloured { colour::address(pointer) } else { pointer }
     }
 
@@ -93,7 +104,7 @@ impl Oops {
     }
 
     /// Offset of an array's length.
-    fn array_length(&self) -> u64 {
+    pub(crate) fn array_length(&self) -> u64 {
         match self.header {
             Header::Compact { .. } => 8,
             Header::Narrow { .. } => 12,
@@ -159,6 +170,15 @@ fn coding(vm: &Vm<'_>, what: &str, class: &str) -> Option<(u64, u32)> {
 }
 
 impl Header {
+    /// The class that an object's header names, given its first two words; `None` where there is none.
+    pub(crate) fn klass(self, mark: u64, next: u64) -> Option<u64> {
+        match self {
+            Header::Compact { base, shift } => base.checked_add((mark >> KLASS_SHIFT) << shift),
+            Header::Narrow { base, shift } => base.checked_add(u64::from(next as u32) << shift),
+            Header::Wide => Some(next),
+        }
+    }
+
     /// How the class at `klass` looks in an object's header: offset, mask and value of the eight bytes to compare.
     pub(crate) fn pattern(self, klass: u64) -> Option<(u64, u64, u64)> {
         match self {

@@ -24,16 +24,16 @@ pub(crate) fn count(
     heap: &[Part],
     budget: u64,
 ) -> Option<u64> {
-    let kinds = Kinds::of(vm, oops, known)?;
-    let mut count = 0u64;
-    let scanned = scan::each_chunk(vm, heap, budget, |chunk, starts| {
-        count += kinds.count(chunk, starts);
+    let kinds = Kinds::of(vm, oops, known, &[PHANTOM_REFERENCE, FINAL_REFERENCE, WEAK_REFERENCE])?;
+    let mut count = 0;
+    let scanned = scan::each_chunk(vm, heap, budget, |_, chunk, starts| {
+        kinds.each(chunk, starts, |_| count += 1);
     });
     scanned.incomplete.is_none().then_some(count)
 }
 
 /// The headers to look for.
-struct Kinds {
+pub(crate) struct Kinds {
     offset: usize,
     mask: u64,
     /// Ascending.
@@ -42,11 +42,10 @@ struct Kinds {
 }
 
 impl Kinds {
-    fn of(vm: &Vm<'_>, oops: &Oops, known: &KnownClasses) -> Option<Kinds> {
-        let roots = [PHANTOM_REFERENCE, FINAL_REFERENCE, WEAK_REFERENCE].map(|name| known.klass(name));
-        let [Some(phantom), Some(finals), Some(weak)] = roots else { return None };
-        let roots = [phantom, finals, weak];
-        let (offset, mask, _) = oops.header.pattern(phantom)?;
+    /// Those of the classes `names` and of everything derived from them; `None` where there is no way to the classes.
+    pub(crate) fn of(vm: &Vm<'_>, oops: &Oops, known: &KnownClasses, names: &[&str]) -> Option<Kinds> {
+        let roots: Vec<u64> = names.iter().map(|name| known.klass(name)).collect::<Option<_>>()?;
+        let (offset, mask, _) = oops.header.pattern(*roots.first()?)?;
         let mut kinds =
             Kinds { offset: offset as usize, mask, values: Vec::new(), filter: vec![0; FILTER_WORDS] };
         classes::each_class(vm, |klass| {
@@ -66,8 +65,8 @@ impl Kinds {
         Some(kinds)
     }
 
-    /// How many objects of these classes start in the first `starts` bytes of `chunk`.
-    fn count(&self, chunk: &[u8], starts: usize) -> u64 {
+    /// Calls `found` with the place of each object of these classes that starts in the first `starts` bytes of `chunk`.
+    pub(crate) fn each(&self, chunk: &[u8], starts: usize, mut found: impl FnMut(usize)) {
         let is_one = |object: usize| {
             let header = chunk.get(object + self.offset..object + self.offset + 8).map(word);
             let Some(value) = header.map(|header| header & self.mask) else { return false };
@@ -78,7 +77,7 @@ impl Kinds {
                 // (oops/markWord.hpp).
                 && chunk.get(object..object + 8).map(word).is_some_and(|mark| mark & 3 == 1)
         };
-        (0..starts.min(chunk.len())).step_by(8).filter(|&object| is_one(object)).count() as u64
+        (0..starts.min(chunk.len())).step_by(8).filter(|&object| is_one(object)).for_each(&mut found);
     }
 }
 

@@ -19,13 +19,13 @@ pub(crate) struct Scanned {
     pub(crate) incomplete: Option<String>,
 }
 
-/// Calls `look` with chunk after chunk of the resident part of `heap`, at most `budget` bytes of it: the bytes, and how many
-/// of them objects may start in; the few after these are there for an object that reaches over the end.
+/// Calls `look` with chunk after chunk of the resident part of `heap`, at most `budget` bytes of it: its address, the bytes,
+/// and how many of them objects may start in; the few after these are there for an object that reaches over the end.
 pub(crate) fn each_chunk(
     vm: &Vm<'_>,
     heap: &[Part],
     budget: u64,
-    mut look: impl FnMut(&[u8], usize),
+    mut look: impl FnMut(u64, &[u8], usize),
 ) -> Scanned {
     let mut scanned = Scanned::default();
     let mut buffer = vec![0u8; (CHUNK + OVERLAP) as usize];
@@ -78,7 +78,7 @@ fn each_of_run(
     budget: u64,
     buffer: &mut [u8],
     scanned: &mut Scanned,
-    look: &mut impl FnMut(&[u8], usize),
+    look: &mut impl FnMut(u64, &[u8], usize),
 ) -> bool {
     let mut at = run.start;
     while at < run.end {
@@ -91,7 +91,7 @@ fn each_of_run(
         let Some(chunk) = buffer.get_mut(..readable) else { break };
         let count = vm.target.read_bulk(at, chunk);
         let chunk = chunk.get(..count).unwrap_or_default();
-        look(chunk, (wanted as usize).min(chunk.len()));
+        look(at, chunk, (wanted as usize).min(chunk.len()));
         scanned.bytes += wanted;
         at += wanted;
     }

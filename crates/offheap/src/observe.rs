@@ -4,7 +4,8 @@ use crate::instants;
 use crate::output::Progress;
 use crate::procedure::{Allowed, Found, Procedure, say};
 use crate::sampler::{Sampler, Stop};
-use offheap_collect::targets;
+use offheap_collect::{Collector, targets};
+use offheap_diagnose::{Evidence, Next, diagnose};
 use offheap_model::Snapshot;
 use offheap_model::units::{bytes, duration, parse_duration};
 use offheap_store::{Recording, is_recording};
@@ -116,10 +117,23 @@ fn watch(arguments: &Arguments, allowed: Allowed) -> anyhow::Result<Observed> {
             break;
         }
     }
+    if observed.ended.is_none() && !stop.is_wanted() {
+        follow_references(&mut observed.snapshots, sampler.collector(), &mut progress);
+    }
     progress.show("reading the allocation sites");
     let (found, news) = procedure.finish();
     progress.clear();
     say(&news);
     observed.found = found;
     Ok(observed)
+}
+
+/// Where only a collection could tell garbage from a leak, and none ran: what is in use is seen from outside, too.
+fn follow_references(snapshots: &mut [Snapshot], collector: &Collector, progress: &mut Progress) {
+    if diagnose(&Evidence::of(snapshots)).next == Some(Next::Collect) {
+        progress.show("following the references on the Java heap");
+        if let Some(jvm) = snapshots.last_mut().and_then(|snapshot| snapshot.jvm.as_mut()) {
+            jvm.reach = collector.reach();
+        }
+    }
 }

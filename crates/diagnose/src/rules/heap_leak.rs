@@ -30,7 +30,7 @@
 use super::Rule;
 use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
-use crate::growth::{Freed, Growth, Kind, collect_and_look};
+use crate::growth::{FOLLOWED, Freed, Growth, Kind, collect_and_look};
 use crate::series::{Key, Series};
 use crate::stats::{Point, median, theil_sen};
 use offheap_model::{Domain, Finding, Status, units};
@@ -42,6 +42,8 @@ pub struct HeapLeak;
 const SUSPECT_SHARE: f64 = 0.10;
 /// …and in less than this time it is anyway.
 const SUSPECT_S: f64 = 29.0;
+/// What is in use at the end must exceed all that there was at the begin by this share of the growth.
+const IN_USE_OF_GROWTH: f64 = 0.5;
 /// Old collections whose floors must each be higher than the one before; more in a window of less than [`FLOORS_S`].
 const FLOORS: usize = 4;
 const FLOORS_SHORT: usize = 6;
@@ -154,6 +156,13 @@ fn between_collections(evidence: &Evidence<'_>, key: &Key, floors: usize, max: f
     if !never_looked && !goes_on {
         return None;
     }
+    if growth.kind == Kind::Lasting
+        && let Some(why) = is_in_use(evidence, &growth)
+    {
+        growth.certainty *= 0.92;
+        growth.why = why;
+        return Some(growth);
+    }
     growth.kind = Kind::Uncollected;
     growth.certainty = 0.5;
     growth.why =
@@ -161,6 +170,15 @@ fn between_collections(evidence: &Evidence<'_>, key: &Key, floors: usize, max: f
             .to_owned();
     growth.next = collect_and_look(evidence.pid());
     Some(growth)
+}
+
+/// Why the growth is no garbage though no collection looked: the objects in use at the end are more by most of it than all
+/// there were at the begin, garbage included.
+fn is_in_use(evidence: &Evidence<'_>, growth: &Growth) -> Option<String> {
+    let in_use = evidence.reach()?.heap_in_use_bytes as f64;
+    let at_begin = evidence.series(&Key::HeapUsed)?.first();
+    (in_use - at_begin >= IN_USE_OF_GROWTH * (growth.to - growth.from))
+        .then(|| format!("{} of the heap are in use at the end: {FOLLOWED}", units::bytes(in_use as u64)))
 }
 
 /// What collections that find all that is dead left, each with what it freed.

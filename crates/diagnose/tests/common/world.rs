@@ -27,6 +27,7 @@ pub struct State {
     pub unloaded: f64,
     pub loaders: f64,
     pub references: Option<f64>,
+    pub reach: Option<Reach>,
     pub code: f64,
     pub gc: f64,
     pub internal: f64,
@@ -87,6 +88,7 @@ pub fn jvm(n: usize, gc_period: f64, r: &mut Random) -> World {
                 unloaded: 0.0,
                 loaders: 20.0,
                 references: None,
+                reach: None,
                 code: 8.0 * MB,
                 gc: 3.0 * MB,
                 internal: 5.0 * MB,
@@ -232,6 +234,7 @@ impl World {
                 classes_unloaded: Some(b(s.unloaded)),
                 class_loaders: Some(b(s.loaders)),
                 references: s.references.map(b),
+                reach: s.reach,
                 direct: Some(DirectBuffers {
                     count: b(s.direct_count),
                     reserved_bytes: b(s.direct),
