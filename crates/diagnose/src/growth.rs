@@ -356,7 +356,7 @@ impl Evidence<'_> {
     }
 
     /// What is in use, where it was looked at in the end.
-    pub(crate) fn reach(&self) -> Option<Reach> {
+    fn reach(&self) -> Option<Reach> {
         self.last()?.jvm.as_ref()?.reach
     }
 

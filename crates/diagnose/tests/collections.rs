@@ -155,3 +155,24 @@ fn without_a_collection_what_is_in_use_is_a_leak() {
     assert_eq!(judged(malloc, of_owners(60)).status, Status::Inconclusive);
     assert_eq!(judged(buffers, of_owners(0)).status, Status::Retention);
 }
+
+#[test]
+fn a_heap_that_is_not_collected_is_judged_by_what_is_in_use() {
+    // The old generation fills with what young collections promote, 3 MB a second; none of the old one comes.
+    let judged = |in_use: fn(f64) -> f64| {
+        let world = promoting().with(move |t, s| {
+            s.old_used = 20.0 * MB + 3.0 * MB * t;
+            s.heap_used = s.old_used + 3.2 * MB * (t % 10.0);
+            let looked = t % 12.0 == 0.0 && t > 0.0;
+            s.reach = looked.then(|| Reach { heap_in_use_bytes: in_use(t) as u64, ..Reach::default() });
+        });
+        diagnose(&Evidence::of(&world.snapshots())).verdict
+    };
+    let leak = judged(|t| (25.0 + 2.0 * t) * MB);
+    assert_eq!((leak.status, leak.cause.as_str()), (Status::Leak, "heap-leak"), "{leak:#?}");
+    assert!((1.9 * MB..2.1 * MB).contains(&leak.slope_bytes_per_s), "{}", leak.slope_bytes_per_s);
+    assert_ne!(judged(|_| 25.0 * MB).status, Status::Leak);
+    // It fills and stops; it comes and goes.
+    assert_ne!(judged(|t| (25.0 + 2.0 * t.min(36.0)) * MB).status, Status::Leak);
+    assert_ne!(judged(|t| (25.0 + 2.0 * t + 40.0 * (t / 12.0 % 2.0)) * MB).status, Status::Leak);
+}

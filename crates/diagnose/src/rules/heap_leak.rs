@@ -42,8 +42,9 @@ pub struct HeapLeak;
 const SUSPECT_SHARE: f64 = 0.10;
 /// …and in less than this time it is anyway.
 const SUSPECT_S: f64 = 29.0;
-/// What is in use at the end must exceed all that there was at the begin by this share of the growth.
-const IN_USE_OF_GROWTH: f64 = 0.5;
+/// Times that what is in use must have risen to be called a leak, and how sure that is.
+const LOOKS: usize = 4;
+const IN_USE_CERTAINTY: f64 = 0.8;
 /// Old collections whose floors must each be higher than the one before; more in a window of less than [`FLOORS_S`].
 const FLOORS: usize = 4;
 const FLOORS_SHORT: usize = 6;
@@ -74,7 +75,7 @@ impl Rule for HeapLeak {
             (Key::HeapUsed, "live data on the Java heap")
         };
         let floors = floors(evidence, &key)?;
-        let mut growth = match rising_floors(evidence, &floors) {
+        let mut growth = match rising_floors(evidence, &floors).or_else(|| rising_in_use(evidence)) {
             Some(growth) => growth,
             None => between_collections(evidence, &key, floors.len(), jvm.heap.max_bytes as f64)?,
         };
@@ -156,13 +157,6 @@ fn between_collections(evidence: &Evidence<'_>, key: &Key, floors: usize, max: f
     if !never_looked && !goes_on {
         return None;
     }
-    if growth.kind == Kind::Lasting
-        && let Some(why) = is_in_use(evidence, &growth)
-    {
-        growth.certainty *= 0.92;
-        growth.why = why;
-        return Some(growth);
-    }
     growth.kind = Kind::Uncollected;
     growth.certainty = 0.5;
     growth.why =
@@ -172,13 +166,36 @@ fn between_collections(evidence: &Evidence<'_>, key: &Key, floors: usize, max: f
     Some(growth)
 }
 
-/// Why the growth is no garbage though no collection looked: the objects in use at the end are more by most of it than all
-/// there were at the begin, garbage included.
-fn is_in_use(evidence: &Evidence<'_>, growth: &Growth) -> Option<String> {
-    let in_use = evidence.reach()?.heap_in_use_bytes as f64;
-    let at_begin = evidence.series(&Key::HeapUsed)?.first();
-    (in_use - at_begin >= IN_USE_OF_GROWTH * (growth.to - growth.from))
-        .then(|| format!("{} of the heap are in use at the end: {FOLLOWED}", units::bytes(in_use as u64)))
+/// Growth of what is in use, where the references were followed several times over the window: each time more, and in the
+/// end as fast as before.
+fn rising_in_use(evidence: &Evidence<'_>) -> Option<Growth> {
+    let points = evidence.series(&Key::HeapInUse)?.points();
+    let (first, last) = (points.first()?, points.last()?);
+    let steps: Vec<f64> = points.iter().zip(points.iter().skip(1)).map(|(a, b)| b.v - a.v).collect();
+    let mean = (last.v - first.v) / steps.len().max(1) as f64;
+    let seconds = last.t - first.t;
+    let rising = points.len() >= LOOKS
+        && seconds >= evidence.seconds() / 2.0
+        && steps.iter().all(|step| *step >= mean / 4.0)
+        && steps.last().is_some_and(|step| *step >= mean / 2.0)
+        && last.v - first.v >= evidence.material();
+    if !rising {
+        return None;
+    }
+    let slope = theil_sen(points, 1.0);
+    Some(Growth {
+        kind: Kind::Lasting,
+        per_s: slope.per_s,
+        ci95: slope.ci95,
+        from: first.v,
+        to: last.v,
+        certainty: IN_USE_CERTAINTY,
+        why: format!(
+            "{} of the heap are in use at the end: {FOLLOWED}",
+            units::bytes(last.v.max(0.0) as u64)
+        ),
+        next: String::new(),
+    })
 }
 
 /// What collections that find all that is dead left, each with what it freed.

@@ -17,6 +17,8 @@ pub struct State {
     pub old: u64,
     /// Live C heap beside direct buffers.
     pub malloc: f64,
+    /// Of a block in a map of its own, what was not written to yet: allocated and not resident.
+    pub untouched: f64,
     pub malloc_free: f64,
     pub trimmable: f64,
     pub direct: f64,
@@ -78,6 +80,7 @@ pub fn jvm(n: usize, gc_period: f64, r: &mut Random) -> World {
                 young,
                 old: 0,
                 malloc: 30.0 * MB + wobble[i] + slow[i] + jitter[i],
+                untouched: 0.0,
                 malloc_free: 6.0 * MB - wobble[i],
                 trimmable: 2.0 * MB,
                 direct: MB + 24e3 * phase,
@@ -262,6 +265,7 @@ impl World {
                 walked: true,
                 exact: true,
                 in_use_bytes: b(live),
+                mmapped_bytes: b(s.untouched),
                 in_use_count: b(live / 200.0),
                 free_bytes: b(s.malloc_free),
                 free_resident_bytes: b(s.malloc_free),

@@ -49,6 +49,12 @@ impl<'a> Blocks<'a> {
             .map(|part| address - part.range.start + part.offset)
     }
 
+    /// True where `bytes` from an address on are all in the heap; what has no room is no object, but looks like one.
+    pub(super) fn has_room(&self, address: u64, bytes: u64) -> bool {
+        let part = self.parts.iter().find(|part| part.range.contains(&address));
+        part.is_some_and(|part| part.range.end - address >= bytes)
+    }
+
     pub(super) fn u32(&mut self, address: u64) -> Option<u32> {
         let at = (address % BLOCK) as usize;
         let bytes = self.block(address - address % BLOCK)?.get(at..at + 4)?;

@@ -115,9 +115,13 @@ impl Marker<'_> {
             return;
         }
         let Some(klass) = self.shapes.class_of(&mut self.blocks, object) else { return };
+        let bytes = self.shapes.bytes(&mut self.blocks, object, klass);
+        if !self.blocks.has_room(object, bytes) {
+            return;
+        }
         self.marks.set(place);
         self.objects += 1;
-        self.bytes += self.shapes.bytes(&mut self.blocks, object, klass);
+        self.bytes += bytes;
         self.waiting.push(object);
     }
 
