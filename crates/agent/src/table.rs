@@ -4,6 +4,7 @@
 //! last, so a reader (or another thread) never takes a half-written record for a whole one. Two different records
 //! with the same 64-bit key would be taken for one; with 65,536 of them that happens once in 10^10 files.
 
+use core::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
 
@@ -276,6 +277,24 @@ impl File {
         // SAFETY: the caller masks the index; keys and counters are only ever used as atomics.
         unsafe {
             (&*self.record::<[AtomicU64; BUCKET]>(l.keys, index), &*self.record::<AtomicU32>(l.passed, index))
+        }
+    }
+
+    /// Fetches what [`File::insert`] will touch: a sample is rare, so all of it has left the caches.
+    #[inline]
+    pub fn prefetch(&self, addr: u64) {
+        let l = self.layout();
+        let slots = l.keys.count;
+        let home = bucket_of(addr, slots) & (slots / BUCKET as u64 - 1);
+        let sample = self.record::<SampleRec>(l.samples, home * BUCKET as u64);
+        for p in [
+            self.record::<[AtomicU64; BUCKET]>(l.keys, home).cast::<i8>(),
+            sample.cast(),
+            self.record::<AtomicU32>(l.passed, home).cast(),
+            core::ptr::from_ref(filter_slot(addr)).cast_mut().cast(),
+        ] {
+            // SAFETY: a hint, for which any address will do.
+            unsafe { _mm_prefetch::<_MM_HINT_ET0>(p) };
         }
     }
 

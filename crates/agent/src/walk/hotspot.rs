@@ -168,6 +168,8 @@ fn blob<T: Copy>(blob: u64, f: Field) -> Option<T> {
 pub struct Anchor {
     sp: u64,
     fp: u64,
+    /// Where `fp` is kept.
+    fp_at: u64,
     pc: u64,
 }
 
@@ -264,19 +266,25 @@ fn contains(array: u64, len: u64, v: u64) -> bool {
 
 /// The thread's anchor, if it has left Java.
 #[inline]
-pub fn anchor(java_thread: u64) -> Option<Anchor> {
-    // SAFETY: the calling thread's own JavaThread lives as long as its slot holds it.
-    let read = |at: u64| unsafe { load::<u64>(at) };
-    anchor_at(java_thread.wrapping_add_signed(get(Field::Anchor)?), &mut |at| Some(read(at)))
+pub fn anchor(w: &Walk, java_thread: u64) -> Option<Anchor> {
+    let read = |at: u64| {
+        // SAFETY: the calling thread's own JavaThread lives as long as its slot holds it.
+        let value = unsafe { load::<u64>(at) };
+        w.note(at, value);
+        Some(value)
+    };
+    anchor_at(java_thread.wrapping_add_signed(get(Field::Anchor)?), &read)
 }
 
-fn anchor_at(at: u64, read: &mut dyn FnMut(u64) -> Option<u64>) -> Option<Anchor> {
+#[inline]
+fn anchor_at(at: u64, read: &impl Fn(u64) -> Option<u64>) -> Option<Anchor> {
     let sp = read(at.wrapping_add_signed(get(Field::LastSp)?))?;
     if sp == 0 {
         return None;
     }
-    let fp = get(Field::LastFp).and_then(|o| read(at.wrapping_add_signed(o))).unwrap_or(0);
-    Some(Anchor { sp, fp, pc: read(at.wrapping_add_signed(get(Field::LastPc)?))? })
+    let fp_at = get(Field::LastFp).map_or(0, |o| at.wrapping_add_signed(o));
+    let fp = if fp_at == 0 { 0 } else { read(fp_at).unwrap_or(0) };
+    Some(Anchor { sp, fp, fp_at, pc: read(at.wrapping_add_signed(get(Field::LastPc)?))? })
 }
 
 /// How to get from a frame in generated code to its caller.
@@ -307,13 +315,14 @@ pub fn walk(w: &mut Walk, start: Option<Anchor>) -> End {
         if a.sp < w.regs.sp.saturating_sub(64) {
             return broken(w);
         }
-        let pc = if a.pc != 0 { Some(a.pc) } else { w.stack.read(a.sp.wrapping_sub(8)) };
+        let pc = if a.pc != 0 { Some(a.pc) } else { w.read(a.sp.wrapping_sub(8)) };
         let Some(pc) = pc.filter(|&pc| in_code(pc)) else { return broken(w) };
-        w.regs = Regs { pc, sp: a.sp, fp: if a.fp != 0 { a.fp } else { w.regs.fp } };
+        let (fp, fp_at) = if a.fp != 0 { (a.fp, a.fp_at) } else { (w.regs.fp, w.regs.fp_at) };
+        w.regs = Regs { pc, sp: a.sp, fp, fp_at };
     }
     let mut next = None;
     while !w.full() {
-        let Regs { pc, sp, fp } = w.regs;
+        let Regs { pc, sp, .. } = w.regs;
         if !in_code(pc) {
             return End::Native(next);
         }
@@ -323,17 +332,16 @@ pub fn walk(w: &mut Walk, start: Option<Anchor>) -> End {
                 w.push(entry.frame);
                 let size = (entry.rule & 0xff_ffff) * 8;
                 let top = sp.wrapping_add(size);
-                w.stack
-                    .read(top.wrapping_sub(8))
-                    .zip(w.stack.read(top.wrapping_sub(16)))
-                    .map(|(pc, fp)| Regs { pc, sp: top, fp })
+                let fp_at = top.wrapping_sub(16);
+                w.read(top.wrapping_sub(8)).zip(w.look(fp_at)).map(|(pc, fp)| Regs { pc, sp: top, fp, fp_at })
             }
             step::INTERPRETER => interpreted(w, trusted),
             step::ENTRY => {
+                let fp = w.fp(w.regs);
                 next = get(Field::EntryFrameWrapper).zip(get(Field::WrapperAnchor)).and_then(
                     |(slot, offset)| {
-                        let wrapper = w.stack.read(fp.wrapping_add_signed(slot * 8))?;
-                        anchor_at(wrapper.wrapping_add_signed(offset), &mut |at| w.stack.read(at))
+                        let wrapper = w.read(fp.wrapping_add_signed(slot * 8))?;
+                        anchor_at(wrapper.wrapping_add_signed(offset), &|at| w.read(at))
                     },
                 );
                 by_frame_pointer(w)
@@ -362,24 +370,28 @@ fn broken(w: &mut Walk) -> End {
 
 /// The caller of a frame that has saved rbp in the usual place.
 fn by_frame_pointer(w: &Walk) -> Option<Regs> {
-    let Regs { sp, fp, .. } = w.regs;
+    let (sp, fp) = (w.regs.sp, w.fp(w.regs));
     if fp < sp || fp - sp > MAX_FRAME {
         return None;
     }
-    Some(Regs { pc: w.stack.read(fp + 8)?, sp: fp + 16, fp: w.stack.read(fp)? })
+    Some(Regs { pc: w.read(fp + 8)?, sp: fp + 16, fp: w.look(fp)?, fp_at: fp })
 }
 
 /// An interpreted frame: rbp is its base; sender sp at −1, method at −3, bcp at −8 (JDK 8: −7) words.
 fn interpreted(w: &mut Walk, trusted: bool) -> Option<Regs> {
-    let Regs { sp, fp, .. } = w.regs;
+    let (sp, fp) = (w.regs.sp, w.fp(w.regs));
     if fp < sp || fp - sp > MAX_FRAME {
         return None;
     }
-    let slot = |i: i64| w.stack.read(fp.wrapping_add_signed(8 * i));
+    let slot = |i: i64| w.read(fp.wrapping_add_signed(8 * i));
     let method = slot(-3)?;
+    let caller = Regs { pc: slot(1)?, sp: slot(-1)?, fp: w.look(fp)?, fp_at: fp };
     let bcp = slot(if get(Field::CodeHeaps).is_some() { -8 } else { -7 })?;
-    // SAFETY: with an anchor the frame is real, and then so is the method in it.
-    let identity = unsafe { names::identity(method, trusted) }?;
+    let identity = match w.method {
+        (known, identity) if known == method => identity,
+        _ => identity_on_stack(w, method, trusted)?,
+    };
+    w.method = (method, identity);
     let key = combine(combine(identity, method), bcp);
     let frame = match cache_get(key) {
         Some(c) => c.frame,
@@ -394,16 +406,30 @@ fn interpreted(w: &mut Walk, trusted: bool) -> Option<Regs> {
             id
         }
     };
-    let caller = Regs { pc: slot(1)?, sp: slot(-1)?, fp: slot(0)? };
     w.push(frame);
     Some(caller)
+}
+
+/// The identity of a method that an interpreted frame names; with an anchor the frame is real (`trusted`), and then so
+/// is the method in it.
+#[inline]
+fn identity_on_stack(w: &Walk, method: u64, trusted: bool) -> Option<u64> {
+    if !trusted {
+        w.spoil();
+        return names::identity(method, peek);
+    }
+    names::identity(method, |at| {
+        // SAFETY: alive, being on the current thread's stack; aligned by the check.
+        let value = (at & 7 == 0 && at > 4096).then(|| unsafe { load::<u64>(at) })?;
+        w.note(at, value);
+        Some(value)
+    })
 }
 
 /// Interns a Java frame. It is recognised by its method and place, not by its machine code: what is compiled again
 /// and again stays one frame.
 fn java_frame(file: File, method: u64, bci: i32, kind: FrameKind, next: u32) -> u32 {
-    // SAFETY: untrusted: everything is peeked at.
-    let identity = unsafe { names::identity(method, false) }.unwrap_or(0);
+    let identity = names::identity(method, peek).unwrap_or(0);
     let place = u64::from(bci as u32) << 32 | u64::from(next);
     let key = combine(combine(combine(identity, method), place), kind as u64 + 0x4a00);
     file.frame(mix(key), || {
@@ -426,9 +452,11 @@ fn rule(step: u64, words: i32, distance: u64) -> u64 {
 const DEOPTIMISED: u64 = 1 << 48;
 
 /// What tells one blob at an address from the next: a compiled method's id, which is never given twice; else its size.
+/// And where that is.
 #[inline]
-fn tag(b: u64, step: u64) -> Option<u32> {
-    if step == step::SIZED { blob(b, Field::CompileId) } else { blob(b, Field::BlobSize) }
+fn tag(b: u64, step: u64) -> Option<(u64, u32)> {
+    let field = if step == step::SIZED { Field::CompileId } else { Field::BlobSize };
+    Some((b.wrapping_add_signed(get(field)?), blob(b, field)?))
 }
 
 /// What is known of a return address in generated code; worked out when first seen.
@@ -437,10 +465,13 @@ fn frame(w: &Walk, pc: u64) -> Option<Cached> {
     let key = combine(pc, 0x6a76);
     if let Some(c) = cache_get(key)
         && c.rule & DEOPTIMISED == 0
-        && tag(pc - (c.rule >> 24 & 0xff_ffff), c.rule >> 56) == Some(c.tag)
+        && let Some((at, tag)) = tag(pc - (c.rule >> 24 & 0xff_ffff), c.rule >> 56)
+        && tag == c.tag
     {
+        w.note_half(at, tag);
         return Some(c);
     }
+    w.spoil();
     make_frame(w, blob_of(pc)?, pc, key)
 }
 
@@ -480,7 +511,7 @@ fn make_frame(w: &Walk, b: u64, pc: u64, key: u64) -> Option<Cached> {
             file.frame(key, || NewFrame { name: file.string(name), ..NewFrame::at(FrameKind::Stub, pc) });
         (if words > 0 { step::STUB } else { step::FRAME_POINTER }, id, 0)
     };
-    let cached = Cached { rule: rule(step, words, distance) | flags, frame, tag: tag(b, step)? };
+    let cached = Cached { rule: rule(step, words, distance) | flags, frame, tag: tag(b, step)?.1 };
     cache_put(key, cached);
     Some(cached)
 }
@@ -497,7 +528,7 @@ fn undeoptimised(w: &Walk, b: u64, pc: u64) -> (u64, bool) {
         return (pc, false);
     }
     let original = blob::<i32>(b, Field::OrigPcOffset)
-        .and_then(|o| w.stack.read(w.regs.sp.wrapping_add_signed(o.into())))
+        .and_then(|o| w.look(w.regs.sp.wrapping_add_signed(o.into())))
         .filter(|&p| p >= b && p - b < 64 << 20);
     (original.unwrap_or(pc), true)
 }
@@ -606,7 +637,6 @@ pub fn compiling(w: &Walk, java_thread: u64) -> Option<u32> {
     }
     let task: u64 = peek(env.wrapping_add_signed(get(Field::EnvTask)?))?;
     let method: u64 = peek(task.wrapping_add_signed(get(Field::TaskMethod)?))?;
-    // SAFETY: untrusted: everything is peeked at.
-    unsafe { names::identity(method, false) }?;
+    names::identity(method, peek)?;
     Some(java_frame(w.file, method, -1, FrameKind::Compiling, 0))
 }
