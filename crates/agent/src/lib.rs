@@ -54,6 +54,7 @@ mod arch;
 mod control;
 mod elf;
 mod environment;
+mod exec;
 mod guard;
 #[cfg(not(panic = "abort"))]
 mod heap;
