@@ -2,10 +2,13 @@
 //! the thread's first frame. The result is an interned stack; frames and their names are interned when first seen.
 
 pub mod cfi;
+mod code;
+mod cursor;
 pub mod hotspot;
 mod memo;
 mod names;
-mod vmstructs;
+mod vm_thread;
+pub mod vmstructs;
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -217,7 +220,7 @@ fn step_packed(w: &Walk, word: u64) -> Option<Regs> {
 pub fn current(file: File, t: &Thread, flags: u16, now: u64) -> Outcome {
     let regs = arch::registers();
     let stack = Stack::current(regs.sp);
-    let java_thread = hotspot::current_thread(t);
+    let java_thread = vm_thread::current(t);
     let mut start = Start { sp: regs.sp, java_thread, generation: modules::generation(), flags };
     let mut memo = Memo::take(&start, t.tid.get());
     if let Some(memo) = &memo
@@ -278,7 +281,7 @@ fn walk(w: &mut Walk, java_thread: u64, modules: &Guard) -> Option<()> {
         if pc < 4096 {
             break; // some runtimes end their stacks with a null return address
         }
-        if hotspot::in_code(pc) {
+        if code::in_code(pc) {
             java_seen = true;
             match hotspot::walk(w, anchor.take()) {
                 hotspot::End::Native(next) => anchor = next,
@@ -375,5 +378,5 @@ fn by_frame_pointer(w: &Walk, modules: &Guard) -> Option<Regs> {
         return None;
     }
     let next = Regs { pc: w.read(fp + 8)?, sp: fp + 16, fp: w.read(fp)?, fp_at: fp };
-    (modules.find(next.pc).is_some() || hotspot::in_code(next.pc)).then_some(next)
+    (modules.find(next.pc).is_some() || code::in_code(next.pc)).then_some(next)
 }
