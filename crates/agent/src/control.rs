@@ -180,7 +180,8 @@ fn make_file(path: &[u8], size: u64) -> Result<(), Code> {
     let layout = Layout::new(size).ok_or(Code::BadOptions)?;
     let mut buffer = [0u8; 4096];
     let path = expand(path, &mut buffer).ok_or(Code::BadOptions)?;
-    if in_use(path) {
+    // Beyond the limit on the size of files the kernel would not only refuse, but send SIGXFSZ, which ends a program.
+    if in_use(path) || sys::limit(libc::RLIMIT_FSIZE as i32).is_none_or(|limit| limit < size) {
         return Err(Code::FileFailed);
     }
     let unlink = || {

@@ -74,6 +74,15 @@ pub fn file_size(fd: i32) -> Option<u64> {
     (n >= 0).then_some(n as u64)
 }
 
+/// This process's soft limit of a resource, `u64::MAX` where there is none.
+pub fn limit(resource: i32) -> Option<u64> {
+    let mut limits = [0u64; 2];
+    let args = [0, resource as usize, 0, limits.as_mut_ptr() as usize, 0, 0];
+    // SAFETY: the kernel writes two words there.
+    let r = unsafe { syscall(libc::SYS_prlimit64, args) };
+    (r == 0).then_some(limits[0])
+}
+
 /// Lets another thread run.
 pub fn sched_yield() {
     // SAFETY: no operands.

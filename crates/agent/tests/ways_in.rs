@@ -162,6 +162,22 @@ fn two_thousand_cycles_leak_nothing() {
     assert_eq!(held(), before);
 }
 
+/// A program that may not write large files would get SIGXFSZ for trying, whose default is to end it.
+#[test]
+fn a_limit_on_file_sizes_ends_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("limited.live");
+    let program = program(dir.path());
+    let line = format!("ulimit -f 1000; exec {} 70001", program.display());
+    let (out, err, code) = common::run(preloaded(Path::new("sh"), &file).args(["-c", &line]), 30);
+    assert_eq!((out.as_str(), err.as_str(), code), ("", "", Some(0)));
+    let line = format!("ulimit -f 1000; exec {}", program.display());
+    let mut p = Lines::start(Command::new("sh").args(["-c", &line]));
+    let load = format!("load {} file={}", common::agent().display(), file.display());
+    assert_eq!(p.tell(&load), "102");
+    assert_eq!(p.tell("70001"), "ok");
+}
+
 #[test]
 fn refuses_what_it_can_not_do() {
     let dir = tempfile::tempdir().unwrap();

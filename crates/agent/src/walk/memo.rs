@@ -249,7 +249,7 @@ mod tests {
     use crate::guard;
 
     /// Walks twice to have it written down, then once more; what the fourth finds.
-    fn remembered(start: Start, words: &[AtomicU64], spoil: bool) -> Memo {
+    fn remembered(start: Start, words: &[AtomicU64], spoil: bool, stack: u32) -> Memo {
         for round in 0..3 {
             let mut memo = Memo::take(&start, 7).unwrap();
             let reads = memo.record();
@@ -266,7 +266,7 @@ mod tests {
                     reads.spoil();
                 }
             }
-            memo.finish(&start, 5);
+            memo.finish(&start, stack);
         }
         Memo::take(&start, 7).unwrap()
     }
@@ -279,7 +279,7 @@ mod tests {
         let stack = Stack::current(sp);
         stack.read((words.as_ptr() as u64 + 64) & !7);
         let start = Start { sp, java_thread: 0, generation: 1, flags: 0 };
-        let memo = remembered(start, &words, false);
+        let memo = remembered(start, &words, false, 5);
         assert_eq!(memo.find(&start, 99, &stack), Some(5));
         assert_eq!(memo.find(&start, 98, &stack), None, "another rbp");
         for other in [
@@ -298,10 +298,10 @@ mod tests {
         assert!(Memo::take(&start, 7).is_none(), "taken");
         drop(memo);
         let spoilt = Start { sp: sp + 32, ..start };
-        assert_eq!(remembered(spoilt, &words, true).find(&spoilt, 99, &stack), None);
+        assert_eq!(remembered(spoilt, &words, true, 6).find(&spoilt, 99, &stack), None);
         // Longer than there is room for.
         let long: Vec<AtomicU64> = (0..=MAX_READS as u64).map(AtomicU64::new).collect();
         let start = Start { sp: sp + 64, ..start };
-        assert_eq!(remembered(start, &long, false).find(&start, 99, &stack), None);
+        assert_eq!(remembered(start, &long, false, 7).find(&start, 99, &stack), None);
     }
 }
