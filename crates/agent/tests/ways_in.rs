@@ -178,6 +178,26 @@ fn a_limit_on_file_sizes_ends_nobody() {
     assert_eq!(p.tell("70001"), "ok");
 }
 
+/// musl's loader finds that a symbol of glibc is missing, and says so: the process that would load the agent goes on, the
+/// one that was to begin with it does not begin.
+#[test]
+fn another_c_library_refuses_it() {
+    if Command::new("musl-gcc").arg("--version").output().is_err() {
+        eprintln!("musl-gcc is missing: not tested");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (program, file) = (dir.path().join("musl"), dir.path().join("musl.live"));
+    common::compile("musl-gcc", "c/lines.c", &program, &[]);
+    let mut p = Lines::start(&mut Command::new(&program));
+    assert_eq!(p.tell(&format!("load {} file={}", common::agent().display(), file.display())), "-1");
+    assert_eq!(p.tell("70001"), "ok");
+    let out = preloaded(&program, &file).arg("70001").output().unwrap();
+    assert!(String::from_utf8_lossy(&out.stderr).contains("symbol not found"), "{out:?}");
+    assert_eq!(out.status.code(), Some(127));
+    assert!(!file.exists());
+}
+
 #[test]
 fn refuses_what_it_can_not_do() {
     let dir = tempfile::tempdir().unwrap();
