@@ -11,7 +11,7 @@ use crate::hooks::call;
 use crate::real::{Function, REAL, real};
 
 /// Most arguments of a variadic form that are followed.
-const MAX_ARGUMENTS: usize = 1024;
+const MAX_ARGUMENTS: usize = 256;
 /// In place of a result: the real function is to be called.
 const UNCHANGED: c_int = 1;
 

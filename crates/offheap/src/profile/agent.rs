@@ -218,7 +218,8 @@ fn explain(outcome: LoadOutcome, file: &str) -> anyhow::Result<()> {
         LoadOutcome::Loaded => Ok(()),
         LoadOutcome::AgentFailed { code: 102 } => bail!(
             "the agent could not make its live file {file}: it takes 4 to 32 MiB there, and the target's user must be allowed \
-             to write there, also files of that size (df /proc/PID/root/tmp; prlimit --fsize --pid PID)"
+             to write there, also files of that size (df /proc/PID/root/tmp; prlimit --fsize --pid PID); not over \
+             a network (NFS, SMB, Ceph)"
         ),
         LoadOutcome::AgentFailed { code: 104 } => {
             bail!("the agent found no allocator in the target that it knows")
