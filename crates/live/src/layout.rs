@@ -517,7 +517,7 @@ pub const fn bucket_of(addr: u64, slots: u64, before: u64) -> u64 {
         return hash & (near - 1);
     }
     let far = buckets.saturating_sub(near);
-    let at = (hash * far >> 32) + before - 1;
+    let at = ((hash * far) >> 32) + before - 1;
     near + if at >= far { at.saturating_sub(far) } else { at }
 }
 
