@@ -178,6 +178,25 @@ fn a_limit_on_file_sizes_ends_nobody() {
     assert_eq!(p.tell("70001"), "ok");
 }
 
+/// Where other libraries have taken all static TLS the loader refuses the agent, and nothing else happens.
+#[test]
+fn no_room_for_its_thread_local_state_is_a_refusal() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("tls.live");
+    let mut p = Lines::start(&mut Command::new(program(dir.path())));
+    for size in [1024, 512, 256, 128, 64, 32, 16, 16, 16] {
+        for turn in 0..3 {
+            let library = dir.path().join(format!("tls{size}-{turn}.so"));
+            common::compile("gcc", "c/tls.c", &library, &["-shared", "-fPIC", &format!("-DSIZE={size}")]);
+            // Loaded or not: neither has the agent's entry.
+            assert_eq!(p.tell(&format!("load {} x", library.display())), "-1");
+        }
+    }
+    assert_eq!(p.tell(&format!("load {} file={}", common::agent().display(), file.display())), "-1");
+    assert_eq!(p.tell("70001"), "ok");
+    assert!(!file.exists());
+}
+
 /// musl's loader finds that a symbol of glibc is missing, and says so: the process that would load the agent goes on, the
 /// one that was to begin with it does not begin.
 #[test]
