@@ -111,7 +111,7 @@ struct NamedFigure {
 #[serde(untagged)]
 enum Detail<'a> {
     Dump(&'a Hprof),
-    Log(LogDetail<'a>),
+    Log(Box<LogDetail<'a>>),
 }
 
 /// A fatal error log.
@@ -219,7 +219,7 @@ impl<'a> FiguresDocument<'a> {
             figures: named.collect(),
             detail: match &reading.content {
                 Content::Dump(dump) => Some(Detail::Dump(dump)),
-                Content::Log(log, _) => Some(Detail::Log(LogDetail::of(log))),
+                Content::Log(log, _) => Some(Detail::Log(Box::new(LogDetail::of(log)))),
                 _ => None,
             },
             notes: &reading.notes,
