@@ -1,4 +1,5 @@
 """Two files of collapsed stacks, frames by name: are they the same stack by stack? Arguments: ours theirs"""
+# heaptrack_print leaves out what called main, writes the source's name behind the function's, and has stacks that leaked nothing.
 import re
 import sys
 
@@ -8,7 +9,12 @@ def read(path):
     for line in open(path, encoding="utf-8", errors="replace"):
         stack, figure = line.rstrip("\n").rsplit(" ", 1)
         # Tools mark and spell Java frames differently.
-        frames = tuple(re.sub(r"_\[[0-9a-z]\]$", "", frame).replace("/", ".") for frame in stack.split(";"))
+        frames = tuple(re.sub(r"_\[[0-9a-z]\]$| \([^()]*\)$", "", frame).replace("/", ".")
+                       for frame in stack.split(";") if frame)
+        if "main" in frames:
+            frames = frames[frames.index("main"):]
+        if figure == "0":
+            continue
         stacks[frames] = stacks.get(frames, 0) + int(figure)
     return stacks
 

@@ -15,6 +15,7 @@ pub const SCHEMA: &str = "offheap/diagnose/v1";
 
 /// What `offheap diagnose` says; serialised, it is the verb's JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Diagnosis {
     /// [`SCHEMA`].
     pub schema: String,
@@ -37,6 +38,7 @@ pub struct Diagnosis {
 
 /// What would make an inconclusive verdict certain.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case", tag = "do")]
 pub enum Next {
     /// A full collection in the target, then some more seconds: none came that could have freed what grew.
@@ -50,6 +52,7 @@ pub enum Next {
 
 /// Whose memory it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Target {
     /// Process id.
     pub pid: i32,
@@ -63,6 +66,7 @@ pub struct Target {
 
 /// A runtime's name.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Runtime {
     /// Its maker.
     pub vendor: String,
@@ -72,6 +76,7 @@ pub struct Runtime {
 
 /// What was watched.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Window {
     /// Its begin, milliseconds since the Unix epoch.
     pub start: i64,
@@ -83,6 +88,7 @@ pub struct Window {
 
 /// The growth of the process as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct RssTrend {
     /// At the first snapshot.
     pub start_bytes: u64,
@@ -96,6 +102,7 @@ pub struct RssTrend {
 
 /// The growth of one domain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct DomainTrend {
     /// Which.
     pub domain: Domain,

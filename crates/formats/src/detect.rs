@@ -46,6 +46,8 @@ pub enum Format {
     Sanitizer,
     /// [`smaps::read_smaps`]
     Smaps,
+    /// `jcmd PID VM.info`, which has the sections of an [`hs_err`] log.
+    VmInfo,
 }
 
 impl Format {
@@ -70,6 +72,7 @@ impl Format {
             Format::Pmap => "pmap -X",
             Format::Sanitizer => "sanitizer report",
             Format::Smaps => "smaps",
+            Format::VmInfo => "VM.info",
         }
     }
 }
@@ -84,11 +87,16 @@ fn is_nmt(head: &[u8]) -> bool {
         // "12345:" or the status of the attach protocol.
         line.is_empty() || line.trim_end_matches(':').parse::<i64>().is_ok()
     });
-    lines.next().is_some_and(|line| {
-        line.starts_with("Native Memory Tracking")
-            || line.starts_with("Total: reserved=")
-            || line == "Baseline taken"
-    })
+    // Some of its answers have no figures; the reader says which one it is.
+    let begins = [
+        "Native Memory Tracking",
+        "Native memory tracking is not enabled",
+        "Total: reserved=",
+        "Baseline taken",
+        "Baseline succeeded",
+        "No baseline for comparison",
+    ];
+    lines.next().is_some_and(|line| begins.iter().any(|begin| line.starts_with(begin)))
 }
 
 /// How much of a file is looked at: reports may come after a program's own output.
@@ -98,11 +106,12 @@ const HEAD: usize = 64 << 10;
 pub fn detect(bytes: &[u8]) -> Option<Format> {
     let head = bytes.get(..HEAD).unwrap_or(bytes);
     // The certain ones first; collapsed stacks, which look like much else, last.
-    let tests: [(Test, Format); 18] = [
+    let tests: [(Test, Format); 19] = [
         (jemalloc::is, Format::Jemalloc),
         (gperftools::is, Format::Gperftools),
         (hprof::is, Format::Hprof),
         (hs_err::is, Format::HsErr),
+        (hs_err::is_vm_info, Format::VmInfo),
         (is_nmt, Format::Nmt),
         (jcmd::is, Format::Jcmd),
         (smaps::is_smaps, Format::Smaps),
@@ -145,7 +154,8 @@ pub fn read_profile(bytes: &[u8]) -> Result<Parsed, Error> {
             | Format::Jcmd
             | Format::Nmt
             | Format::Pmap
-            | Format::Smaps),
+            | Format::Smaps
+            | Format::VmInfo),
         ) => Err(Error::NotThis {
             format: "profile",
             reason: format!("a file of format {:?} has no allocation sites", format.name()),

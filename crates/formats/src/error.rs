@@ -42,6 +42,7 @@ pub enum Error {
 
 /// Where the readable part of a file ends, when that is before its end.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Cut {
     /// Offset in the unwrapped file of the first byte that could not be used.
     pub at: u64,

@@ -56,7 +56,7 @@ pub fn read_figures(bytes: &[u8]) -> Result<Figures, Error> {
     match detect(bytes) {
         Some(Format::Smaps) => smaps::read_smaps(bytes).map(of_regions),
         Some(Format::Pmap) => smaps::read_pmap(bytes).map(of_regions),
-        Some(Format::HsErr) => hs_err::read(bytes).map(of_log),
+        Some(Format::HsErr | Format::VmInfo) => hs_err::read(bytes).map(of_log),
         Some(Format::Hprof) => hprof::read(bytes).map(of_dump),
         Some(Format::Jcmd) => jcmd::read(bytes),
         Some(format) => Err(Error::NotThis {

@@ -155,6 +155,16 @@ pub(crate) fn is(head: &[u8]) -> bool {
             || text.contains("insufficient memory for the Java Runtime Environment"))
 }
 
+/// True where `head` begins like `jcmd PID VM.info`: the log's sections of a JVM that lives. Behind `12345:` or a status.
+pub(crate) fn is_vm_info(head: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(head.get(..1024).unwrap_or(head));
+    let mut lines = text.lines().map(str::trim).peekable();
+    lines.next_if(|line| line.trim_end_matches(':').parse::<i64>().is_ok());
+    let mut lines = lines.skip_while(|line| line.is_empty() || *line == "#");
+    lines.next().is_some_and(|line| line.starts_with("# JRE version:"))
+        && lines.next().is_some_and(|line| line.starts_with("# Java VM:"))
+}
+
 /// The part being read.
 #[derive(PartialEq)]
 enum Part {
@@ -168,12 +178,12 @@ enum Part {
     Container,
 }
 
-/// Reads a log, as far as it got.
+/// Reads a log, or `VM.info`, as far as it got.
 ///
 /// # Errors
 /// It does not begin like one.
 pub fn read(bytes: &[u8]) -> Result<HsErr, Error> {
-    if !is(bytes) {
+    if !is(bytes) && !is_vm_info(bytes) {
         return Err(Error::NotThis {
             format: FORMAT,
             reason: "it does not begin with what the JVM says of a fatal error".into(),

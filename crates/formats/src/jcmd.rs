@@ -3,6 +3,8 @@
 //!
 //! The text may begin with the pid and a colon (as `jcmd` prints) or with the status (as the attach protocol replies).
 
+mod vm;
+
 use crate::figures::{Figures, Named};
 use crate::{Cut, Error};
 
@@ -14,6 +16,12 @@ const FORMAT: &str = "jcmd output";
 pub enum Command {
     /// `GC.class_histogram`: instances and bytes by class.
     ClassHistogram,
+    /// `VM.flags`: what flags are set to; those that are sizes as bytes.
+    Flags,
+    /// `VM.stringtable`, `VM.symboltable`, `VM.systemdictionary`: bytes and entries by table.
+    HashTables,
+    /// `PerfCounter.print`: the counters that are of memory, classes and threads.
+    PerfCounters,
     /// `VM.classloader_stats`: classes and metaspace chunks by the loader's class.
     ClassLoaderStats,
     /// `Compiler.codecache`: used bytes by code heap.
@@ -38,12 +46,7 @@ const HEAD: usize = 8 << 10;
 /// The command whose output `head` begins with.
 pub fn command(head: &[u8]) -> Option<Command> {
     let text = String::from_utf8_lossy(head.get(..HEAD).unwrap_or(head));
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let mut first = lines.next()?;
-    // "12345:" or a status.
-    if first.trim_end_matches(':').parse::<i64>().is_ok() {
-        first = lines.next()?;
-    }
+    let first = first_line(&text)?;
     let starts = |with: &str| first.starts_with(with);
     let second = || text.lines().map(str::trim).find(|line| line.starts_with("Full thread dump"));
     if starts("num ") && first.contains("#instances") {
@@ -58,7 +61,15 @@ pub fn command(head: &[u8]) -> Option<Command> {
         Some(Command::SystemMap)
     } else if starts("Trim native heap:") {
         Some(Command::TrimNativeHeap)
-    } else if (starts("Usage:") || starts("Total Usage")) && text.contains("Non-class") {
+    } else if starts("-XX:") {
+        Some(Command::Flags)
+    } else if vm::is_counter(first) {
+        Some(Command::PerfCounters)
+    } else if vm::is_hash_table(first) {
+        Some(Command::HashTables)
+    } else if (starts("Usage:") || starts("Total Usage") || starts("Metaspace "))
+        && text.contains("Non-class")
+    {
         Some(Command::Metaspace)
     } else if starts("Full thread dump") || first.get(..4).is_some_and(is_year) && second().is_some() {
         Some(Command::ThreadPrint)
@@ -69,15 +80,29 @@ pub fn command(head: &[u8]) -> Option<Command> {
     }
 }
 
+/// The first line of the output itself, behind `12345:` or a status.
+fn first_line(text: &str) -> Option<&str> {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next()?;
+    if first.trim_end_matches(':').parse::<i64>().is_ok() { lines.next() } else { Some(first) }
+}
+
+/// What the JVM says in `head` of a command that it refused.
+pub fn refusal(head: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(head.get(..HEAD).unwrap_or(head));
+    let reason = first_line(&text)?.strip_prefix("java.lang.IllegalArgumentException: ")?;
+    Some(reason.to_owned())
+}
+
 fn is_year(text: &str) -> bool {
     text.parse::<u32>().is_ok_and(|year| year > 1990)
 }
 
 /// `garbage-first heap   total 262144K, used …`; generations of the others: `def new generation   total`.
 fn is_heap(line: &str) -> bool {
-    let is_collector = ["garbage-first heap", "def new generation", "PSYoungGen", "ZHeap", "Shenandoah Heap"]
-        .iter()
-        .any(|name| line.starts_with(name));
+    let collectors =
+        ["garbage-first heap", "def new generation", "DefNew ", "PSYoungGen", "ZHeap", "Shenandoah Heap"];
+    let is_collector = collectors.iter().any(|name| line.starts_with(name));
     is_collector || line.starts_with("Heap") && line.len() < 6
 }
 
@@ -105,6 +130,9 @@ pub fn read(bytes: &[u8]) -> Result<Figures, Error> {
         Command::CodeCache => {
             ("code cache by heap", lines().filter_map(code_heap).collect(), Some(" total_blobs="))
         }
+        Command::Flags => ("flags", text.split_ascii_whitespace().filter_map(vm::flag).collect(), None),
+        Command::PerfCounters => ("performance counters", lines().filter_map(vm::counter).collect(), None),
+        Command::HashTables => ("hash tables of the JVM", vm::hash_tables(&text), None),
         Command::HeapInfo => ("heap", lines().flat_map(heap_line).collect(), None),
         Command::Metaspace => ("metaspace", metaspace(&text), Some("Chunk freelists")),
         Command::NativeHeap => ("glibc's heap by arena", native_heap(&text), Some("</malloc>")),
@@ -162,11 +190,23 @@ fn code_heap(line: &str) -> Option<Named> {
     Some(named(name, size(used.trim_end_matches(','))?, None))
 }
 
-/// ` garbage-first heap   total 262144K, used 8157K [0x…`: two figures a line.
+/// ` garbage-first heap   total 262144K, used 8157K [0x…`: two figures a line. Shenandoah has the words behind the figures:
+/// ` 65536K max, 65536K soft max, 65536K committed, 1536K used`.
 fn heap_line(line: &str) -> Vec<Named> {
     let line = line.split('[').next().unwrap_or(line).trim();
     let digits = |word: &str| word.starts_with(|c: char| c.is_ascii_digit());
     let words: Vec<&str> = line.split_ascii_whitespace().map(|word| word.trim_end_matches(',')).collect();
+    if let [figure, "max", ..] = words.as_slice()
+        && digits(figure)
+    {
+        let pairs = words.windows(2).filter_map(|pair| match pair {
+            [value, key @ ("committed" | "used")] => {
+                Some(named(&format!("Shenandoah Heap, {key}"), size(value)?, None))
+            }
+            _ => None,
+        });
+        return pairs.collect();
+    }
     let keys = ["total", "committed", "used", "capacity"];
     let first = words.iter().position(|word| keys.contains(word)).unwrap_or(0);
     let name = words.get(..first).unwrap_or_default().join(" ");
@@ -347,6 +387,22 @@ mod tests {
             Number of mappings: 3\n";
         let names: Vec<String> = figures(map).into_iter().map(|(name, ..)| name).collect();
         assert_eq!(names, ["CLASS", "STACK", "/lib/libz.so.1"]);
-        assert!(command(b"java.lang.IllegalArgumentException: Unknown diagnostic command").is_none());
+        let serial = "22613:\nDefNew     total 19648K, used 1397K [0x1, 0x2, 0x3)\n eden space 17472K,   8% used [0x1, 0x2, 0x3)\n\
+            Tenured    total 43712K, used 1166K [0x1, 0x2, 0x3)\n";
+        assert!(figures(serial).contains(&("Tenured, used".to_owned(), 1166 << 10, None)));
+        let shenandoah = "1:\nShenandoah Heap\n 65536K max, 65536K soft max, 60000K committed, 1536K used\n 256 x 256K regions\n";
+        assert_eq!(
+            figures(shenandoah),
+            [
+                ("Shenandoah Heap, committed".to_owned(), 60_000 << 10, None),
+                ("Shenandoah Heap, used".to_owned(), 1536 << 10, None)
+            ]
+        );
+        let metaspace = "0\nMetaspace        used 10085K, committed 12416K, reserved 1114112K\n\nUsage:\n  \
+            Non-class:      8.75 MB used.\n      Class:      1.10 MB used.\n\nChunk freelists:\n   Non-Class:  4.99 MB\n";
+        assert!(figures(metaspace).contains(&("non-class, used".to_owned(), 9_175_040, None)));
+        let refused = b"-1\njava.lang.IllegalArgumentException: Unknown diagnostic command";
+        assert!(command(refused).is_none());
+        assert_eq!(refusal(refused).as_deref(), Some("Unknown diagnostic command"));
     }
 }

@@ -10,36 +10,63 @@ const FORMAT: &str = "offheap profile in JSON";
 /// The schema's name.
 pub const SCHEMA: &str = "offheap/profile/v1";
 
+/// What `offheap profile --json` and `offheap convert -o FILE.json` write.
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 struct Document<'a> {
+    /// `offheap/profile/v1`
     schema: Cow<'a, str>,
+    /// The process (`pid`, `command`, `jvm`, `python`); null where the profile comes of a file.
     target: serde_json::Value,
+    /// What was watched.
     window: Window,
+    /// How the samples were taken.
     sampling: Sampling,
+    /// Most `leak_bytes` first, then most `live_bytes`.
     sites: Vec<Site<'a>>,
+    /// What must be said about it: what it can't see, what was cut off.
     #[serde(default)]
     notes: Cow<'a, [String]>,
 }
 
 #[derive(Serialize, Deserialize, Default)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 struct Window {
-    /// Milliseconds since the Unix epoch.
+    /// Milliseconds since the Unix epoch; 0 where unknown.
     start: i64,
+    /// Its length; 0 where unknown.
     seconds: f64,
 }
 
+/// A stack with what it allocated; figures are scaled up from the samples.
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 struct Site<'a> {
+    /// Allocated and not freed.
     live_bytes: u64,
+    /// How many blocks that is.
     live_count: u64,
+    /// Of the live bytes, those allocated before the window's tail.
     leak_bytes: u64,
+    /// Allocated since the start, freed or not.
     allocated_bytes: u64,
+    /// How many blocks that is.
     #[serde(default)]
     allocated_count: u64,
+    /// Growth of the live bytes over the window.
     slope_bytes_per_s: Option<f64>,
+    /// Its 95 % confidence interval.
     slope_ci95: Option<[f64; 2]>,
+    /// How old the live samples are.
     age_seconds: Option<Age>,
+    /// Innermost first.
     frames: Vec<Cow<'a, Frame>>,
+}
+
+/// The JSON schema of what [`write()`] writes.
+#[cfg(feature = "schemars")]
+pub fn schema() -> schemars::Schema {
+    schemars::schema_for!(Document<'static>)
 }
 
 /// True where `head` is JSON that names the schema.

@@ -220,6 +220,56 @@ fn a_jfr_that_is_being_written_gives_what_is_there() {
     assert_eq!(live(&jfr.profile.profile).1, 100);
 }
 
+/// A number as JFR writes it, and how many bytes it takes.
+fn jfr_number(bytes: &[u8]) -> (usize, usize) {
+    let length = bytes.iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
+    (bytes[..length].iter().rev().fold(0, |value, byte| value << 7 | usize::from(byte & 0x7f)), length)
+}
+
+#[test]
+fn a_large_chunk_is_read_by_two_threads_with_the_same_result() {
+    let bytes = sample("native.jfr.gz");
+    let size = u64::from_be_bytes(bytes[8..16].try_into().unwrap()) as usize;
+    let (mut at, mut events) = (68, Vec::new());
+    while at < size {
+        let (length, head) = jfr_number(&bytes[at..]);
+        // Neither metadata nor constants, which stay where the header says they are.
+        if jfr_number(&bytes[at + head..]).0 > 1 {
+            events.extend_from_slice(&bytes[at..at + length]);
+        }
+        at += length;
+    }
+    let again = (3 << 20) / events.len();
+    let mut large = bytes[..size].to_vec();
+    (0..again).for_each(|_| large.extend_from_slice(&events));
+    let length = large.len() as u64;
+    large[8..16].copy_from_slice(&length.to_be_bytes());
+    let (one, many) =
+        (offheap_formats::jfr::read(&bytes[..size]).unwrap(), offheap_formats::jfr::read(&large).unwrap());
+    // Every call is there so many times at its tick; a block can be live only once.
+    assert_eq!(live(&many.profile.profile), live(&one.profile.profile));
+    assert_eq!(leaked(&many.profile.profile), leaked(&one.profile.profile));
+    let allocated = |jfr: &offheap_formats::jfr::Jfr| -> Vec<(u64, Vec<String>)> {
+        let profile = &jfr.profile.profile;
+        let name = |frame: &u32| profile.frames[*frame as usize].name.clone();
+        let site =
+            |site: &offheap_model::ProfileSite| (site.allocated_count, site.stack.iter().map(name).collect());
+        let mut sites: Vec<_> = profile.sites.iter().map(site).collect();
+        sites.sort();
+        sites
+    };
+    let expected: Vec<_> =
+        allocated(&one).into_iter().map(|(count, stack)| (count * (again as u64 + 1), stack)).collect();
+    assert_eq!(allocated(&many), expected);
+    assert_eq!(many.series[0].points.len(), one.series[0].points.len() * (again + 1));
+    // Damage in the first half ends the reading there, whatever the second half holds.
+    let damaged_at = size + events.len() * (again / 4);
+    large[damaged_at] = 0;
+    let damaged = offheap_formats::jfr::read(&large).unwrap();
+    assert_eq!(damaged.profile.cut.unwrap().at, damaged_at as u64);
+    assert_eq!(damaged.series[0].points.len(), one.series[0].points.len() * (again / 4 + 1));
+}
+
 #[test]
 fn smaps_and_pmap_of_one_process_agree() {
     let smaps = smaps::read_smaps(&sample("smaps.txt")).unwrap();

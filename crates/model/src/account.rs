@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// One domain's part of the resident memory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct DomainFigure {
     /// The domain.
     pub domain: Domain,
@@ -27,6 +28,7 @@ pub struct DomainFigure {
 
 /// A part of a domain: one code heap, one arena, one file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Detail {
     /// What it is: `"card table"`, `"mmapped chunks"`, a path.
     pub name: String,
@@ -41,6 +43,7 @@ pub struct Detail {
 /// Something the reader must know to read the account rightly: what can't be split and what would split it, a check
 /// that failed, a figure that is approximate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Note {
     /// A stable word for programs: `"malloc-not-split"`.
     pub id: String,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a resident byte is used for. The words are a contract (CLI, JSON, files, code).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Domain {
     /// The garbage-collected heap.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a finding, or the verdict, says of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Memory grows without bound and is not given back.
@@ -37,6 +38,7 @@ impl std::fmt::Display for Status {
 
 /// One observation that speaks for a finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Evidence {
     /// The observation with its figures: `"threads of pool worker-*: 12 → 148"`.
     pub text: String,
@@ -46,6 +48,7 @@ pub struct Evidence {
 
 /// The allocation site of a finding.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Site {
     /// Live bytes.
     pub bytes: u64,
@@ -57,11 +60,13 @@ pub struct Site {
 
 /// A cause with evidence, confidence and fix. The verdict has the same shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Finding {
     /// What it says of the process.
     pub status: Status,
     /// The domain it speaks of; `None` is written `"none"`.
     #[serde(with = "domain_or_none")]
+    #[cfg_attr(feature = "schemars", schemars(schema_with = "domain_or_none::schema"))]
     pub domain: Option<Domain>,
     /// The rule's id: `"thread-leak"`.
     pub cause: String,
@@ -89,6 +94,12 @@ mod domain_or_none {
 
     pub fn serialize<S: Serializer>(domain: &Option<Domain>, out: S) -> Result<S::Ok, S::Error> {
         out.serialize_str(domain.map_or("none", Domain::as_str))
+    }
+
+    #[cfg(feature = "schemars")]
+    pub fn schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let domain = generator.subschema_for::<Domain>();
+        schemars::json_schema!({ "anyOf": [domain, { "const": "none" }] })
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Domain>, D::Error> {

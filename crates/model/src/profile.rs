@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What made a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum FrameKind {
     /// Java bytecode, interpreted or compiled.
@@ -18,6 +19,7 @@ pub enum FrameKind {
 
 /// One frame of a stack.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Frame {
     /// Java: `package.Class.method` without the signature; native: demangled.
     pub name: String,
@@ -33,6 +35,7 @@ pub struct Frame {
 
 /// How the samples were taken.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Sampling {
     /// Mean bytes between two samples; 1 is every allocation.
     pub interval_bytes: u64,
@@ -44,6 +47,7 @@ pub struct Sampling {
 
 /// How old the live samples of a site are, seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Age {
     /// Half are older.
     pub p50: f64,
@@ -53,6 +57,7 @@ pub struct Age {
 
 /// A stack with what it allocated; byte and count figures are scaled up from the samples.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct ProfileSite {
     /// Indices into [`Profile::frames`], innermost first.
     pub stack: Vec<u32>,
@@ -76,6 +81,7 @@ pub struct ProfileSite {
 
 /// Sites with their live bytes.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Profile {
     /// Begin of the window, milliseconds since the Unix epoch; 0 where unknown.
     pub start_ms: i64,

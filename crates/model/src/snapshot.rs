@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Everything known of one process at one instant.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Snapshot {
     /// When it was begun, milliseconds since the Unix epoch.
     pub time_ms: i64,
@@ -41,6 +42,7 @@ impl Snapshot {
 
 /// Whose memory it is.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Process {
     /// The pid as this tool's pid namespace sees it.
     pub pid: i32,
@@ -66,6 +68,7 @@ pub struct Process {
 
 /// The kernel's totals for the process.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct MemoryTotals {
     /// Resident bytes: the sum over its mappings in smaps.
     pub rss_bytes: u64,
@@ -95,6 +98,7 @@ pub struct MemoryTotals {
 
 /// The control group the process is limited by.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Cgroup {
     /// 1 or 2.
     pub version: u8,
@@ -126,6 +130,7 @@ pub struct Cgroup {
 
 /// What is known of a JVM.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Jvm {
     /// `"Debian"`, `"Eclipse Adoptium"`, `"OpenJDK"`, `"Eclipse OpenJ9"`.
     pub vendor: String,
@@ -203,6 +208,7 @@ pub struct Reach {
 
 /// The Java heap in figures.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct HeapFigure {
     /// Address space set aside (about `-Xmx`).
     pub reserved_bytes: u64,
@@ -228,6 +234,7 @@ pub struct HeapFigure {
 
 /// A reserved space that commits as it grows.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct SpaceFigure {
     /// Address space set aside.
     pub reserved_bytes: u64,
@@ -241,6 +248,7 @@ pub struct SpaceFigure {
 
 /// `java.nio.Bits`: direct buffers as the JDK counts them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct DirectBuffers {
     /// How many.
     pub count: u64,
@@ -256,6 +264,7 @@ pub struct DirectBuffers {
 
 /// NMT's counters.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct NmtCounters {
     /// One entry a category that has anything.
     pub categories: Vec<NmtCategory>,
@@ -265,6 +274,7 @@ pub struct NmtCounters {
 
 /// One NMT category.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct NmtCategory {
     /// `"Class"`, `"Other"`…, as the JVM names it.
     pub name: String,
@@ -282,6 +292,7 @@ pub struct NmtCategory {
 
 /// The allocator behind malloc.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Allocator {
     /// The C library's own, walked.
@@ -301,6 +312,7 @@ pub enum Allocator {
 
 /// The C heap.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Malloc {
     /// Which allocator serves malloc.
     pub allocator: Allocator,
@@ -340,6 +352,7 @@ pub struct Malloc {
 
 /// One arena.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Arena {
     /// Address of its `malloc_state`.
     pub address: u64,
@@ -367,6 +380,7 @@ pub struct Arena {
 
 /// Live chunks of one size.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct SizeClass {
     /// Chunk size, header included; 0 stands for all sizes not listed.
     pub chunk_bytes: u64,
@@ -381,6 +395,7 @@ pub struct SizeClass {
 
 /// What a sample of chunks of one size seems to hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case", tag = "kind", content = "of")]
 pub enum ContentHint {
     /// Objects with this vtable: a demangled type name.
@@ -395,6 +410,7 @@ pub enum ContentHint {
 
 /// What kind of thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ThreadKind {
     /// A Java thread.
@@ -411,6 +427,7 @@ pub enum ThreadKind {
 
 /// Threads whose names differ only in their number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct ThreadPool {
     /// The name with its numbers replaced by `*`.
     pub pool: String,
@@ -429,6 +446,7 @@ pub struct ThreadPool {
 
 /// What kind of file mapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum FileKind {
     /// Executable or shared library.
@@ -447,6 +465,7 @@ pub enum FileKind {
 
 /// One mapped file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct FileFigure {
     /// Its path as the kernel shows it, without the ` (deleted)` mark.
     pub path: String,
@@ -468,6 +487,7 @@ pub struct FileFigure {
 
 /// What is known of a CPython interpreter.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Python {
     /// `"3.11.2"`.
     pub version: String,

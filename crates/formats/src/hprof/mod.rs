@@ -21,6 +21,7 @@ const MAX_ROOTS: usize = 1 << 20;
 
 /// What a dump says.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Hprof {
     /// When it was taken, milliseconds since the Unix epoch.
     pub time_ms: i64,
@@ -42,6 +43,7 @@ pub struct Hprof {
 
 /// A class and its instances.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct ClassFigure {
     /// `java.util.zip.Inflater`; arrays as `byte[]` or `java.lang.String[]`.
     pub name: String,
@@ -53,6 +55,7 @@ pub struct ClassFigure {
 
 /// A class with a field that holds a native handle or address, by the field's name.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct PeerFigure {
     /// The class.
     pub class: String,
@@ -66,6 +69,7 @@ pub struct PeerFigure {
 
 /// A chain of references.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Path {
     /// The object it leads to.
     pub object: u64,
@@ -79,6 +83,7 @@ pub struct Path {
 
 /// An object on the way.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Step {
     /// Its class.
     pub class: String,
@@ -88,6 +93,7 @@ pub struct Step {
 
 /// A class loader.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct LoaderFigure {
     /// Its object's id; 0 is the boot loader.
     pub id: u64,
@@ -99,6 +105,7 @@ pub struct LoaderFigure {
 
 /// Direct ByteBuffers with a cleaner: views and slices have none, and own nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Direct {
     /// How many.
     pub count: u64,

@@ -7,6 +7,7 @@ use crate::Error;
 use crate::bytes::Bytes;
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// Bytes of the header.
 pub(super) const HEADER: usize = 68;
@@ -17,8 +18,8 @@ const DEEPEST: usize = 8;
 /// Class → key → value.
 type Pools = HashMap<u64, HashMap<u64, Value, RandomState>, RandomState>;
 
-pub(super) struct Chunk<'a> {
-    bytes: &'a [u8],
+/// What the events of a chunk are read by: its classes, constants and clock. It holds none of its bytes.
+pub(super) struct Chunk {
     size: usize,
     whole: bool,
     start_ns: i64,
@@ -34,8 +35,9 @@ pub(super) fn length(header: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(eight)).filter(|length| *length >= HEADER as u64)
 }
 
-impl<'a> Chunk<'a> {
-    pub(super) fn open(bytes: &'a [u8]) -> Result<Chunk<'a>, Error> {
+impl Chunk {
+    /// Of `bytes`, which are the chunk's, from its header on.
+    pub(super) fn open(bytes: &[u8]) -> Result<Chunk, Error> {
         let damaged =
             |at: usize, reason: &str| Error::Damaged { format: FORMAT, at: at as u64, reason: reason.into() };
         let long = |at: usize| -> Result<i64, Error> {
@@ -55,7 +57,6 @@ impl<'a> Chunk<'a> {
         let whole = said >= HEADER && said <= bytes.len();
         let size = if whole { said } else { bytes.len() };
         let mut chunk = Chunk {
-            bytes: bytes.get(..size).unwrap_or(bytes),
             size,
             whole,
             start_ns: long(32)?,
@@ -64,19 +65,19 @@ impl<'a> Chunk<'a> {
             classes: HashMap::new(),
             pools: HashMap::default(),
         };
-        chunk.tables();
+        chunk.tables(bytes.get(..size).unwrap_or(bytes));
         Ok(chunk)
     }
 
     /// Reads metadata and constant pools: from where the header of a finished chunk says they are, else, and if anything is
     /// not as it says, by a walk over all events.
-    fn tables(&mut self) {
-        let (mut pools, mut classes) = self.placed().unwrap_or_default();
+    fn tables(&mut self, bytes: &[u8]) {
+        let (mut pools, mut classes) = self.placed(bytes).unwrap_or_default();
         if classes.is_none() {
             pools.clear();
-            self.walk(|_, kind, body| match kind {
-                0 => classes = metadata::read(&mut Bytes::new(body)).or(classes.take()),
-                1 => pools.push(body),
+            self.walk(bytes, HEADER..bytes.len(), |event| match event.kind {
+                0 => classes = metadata::read(&mut Bytes::new(event.body)).or(classes.take()),
+                1 => pools.push(event.body),
                 _ => {}
             });
         }
@@ -89,13 +90,12 @@ impl<'a> Chunk<'a> {
 
     /// The constant pools, oldest first, and the metadata, where the header says.
     #[expect(clippy::type_complexity)]
-    fn placed(&self) -> Option<(Vec<&'a [u8]>, Option<HashMap<u64, Class>>)> {
-        let long = |at: usize| -> Option<u64> {
-            Some(u64::from_be_bytes(self.bytes.get(at..at + 8)?.try_into().ok()?))
-        };
+    fn placed<'a>(&self, bytes: &'a [u8]) -> Option<(Vec<&'a [u8]>, Option<HashMap<u64, Class>>)> {
+        let long =
+            |at: usize| -> Option<u64> { Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?)) };
         let event = |at: u64, wanted: u64| {
-            let (kind, body, _) = self.event(usize::try_from(at).ok().filter(|at| *at >= HEADER)?)?;
-            (kind == wanted).then_some(body)
+            let event = Event::at(bytes, usize::try_from(at).ok().filter(|at| *at >= HEADER)?)?;
+            (event.kind == wanted).then_some(event.body)
         };
         if !self.whole {
             return None;
@@ -121,38 +121,57 @@ impl<'a> Chunk<'a> {
         }
     }
 
-    /// The type of the event at `at` and what follows it, and where the next one begins.
-    fn event(&self, at: usize) -> Option<(u64, &'a [u8], usize)> {
-        let mut bytes = Bytes::new(self.bytes.get(at..)?);
-        let size = usize::try_from(value::number(&mut bytes)?).ok()?;
-        let length = size.checked_sub(bytes.at())?;
-        let mut body = Bytes::new(bytes.take(length)?);
-        let kind = value::number(&mut body)?;
-        Some((kind, body.rest(), at + size))
-    }
-
-    /// Where every event ends, its type and what follows that; where it stopped before the chunk's end, with what.
-    fn walk(&self, mut each: impl FnMut(usize, u64, &'a [u8])) -> Option<(usize, String)> {
-        let mut at = HEADER;
-        while at < self.bytes.len() {
-            let Some((kind, body, next)) = self.event(at) else {
+    /// Every event that begins in `range`; where that stopped before the chunk's end, with what.
+    #[inline]
+    fn walk<'a>(
+        &self,
+        bytes: &'a [u8],
+        range: Range<usize>,
+        mut each: impl FnMut(Event<'a>),
+    ) -> Option<(usize, String)> {
+        let mut at = range.start;
+        while at < range.end {
+            let Some(event) = Event::at(bytes, at) else {
                 return Some((at, "an event".to_owned()));
             };
-            each(next, kind, body);
-            at = next;
+            at = event.end;
+            each(event);
         }
-        (!self.whole).then(|| (self.size, "a chunk that was still being written".to_owned()))
+        (at >= bytes.len() && !self.whole)
+            .then(|| (self.size, "a chunk that was still being written".to_owned()))
     }
 
-    /// Every event but metadata and constants: its type, what follows, and the same with a few bytes of the next event, for
-    /// readers that look at several bytes at once. Where it stopped, as [`walk`](Self::walk).
-    pub(super) fn events(&self, mut each: impl FnMut(u64, &[u8], &[u8])) -> Option<(usize, String)> {
-        self.walk(|end, kind, body| {
-            if kind > 1 {
-                let more = (end + 9).min(self.bytes.len());
-                each(kind, body, self.bytes.get(end - body.len()..more).unwrap_or(body));
+    /// Every event but metadata and constants that begins in `range` of the chunk's `bytes`. Where it stopped, as
+    /// [`walk`](Self::walk).
+    #[inline]
+    pub(super) fn events<'a>(
+        &self,
+        bytes: &'a [u8],
+        range: Range<usize>,
+        mut each: impl FnMut(Event<'a>),
+    ) -> Option<(usize, String)> {
+        let bytes = bytes.get(..self.size).unwrap_or(bytes);
+        self.walk(bytes, range.start..range.end.min(bytes.len()), |event| {
+            if event.kind > 1 {
+                each(event);
             }
         })
+    }
+
+    /// Where the chunk's `bytes` can be cut in two of about the same size, between two events.
+    pub(super) fn middle(&self, bytes: &[u8]) -> usize {
+        let mut at = HEADER;
+        while at < self.size / 2 {
+            // The first half will find the damage, too.
+            let Some((size, _)) = size(bytes, at) else { return self.size };
+            at = at.saturating_add(size);
+        }
+        at.min(self.size)
+    }
+
+    /// Bytes of the chunk.
+    pub(super) fn size(&self) -> usize {
+        self.size
     }
 
     fn pool(&mut self, bytes: &mut Bytes<'_>) -> Option<()> {
@@ -205,6 +224,11 @@ impl<'a> Chunk<'a> {
         if count > bytes.rest().len() {
             return None;
         }
+        if let Some(class) =
+            self.classes.get(&field.class).filter(|class| !field.is_constant && class.is_plain())
+        {
+            return rows(class, count, bytes).map(|numbers| Value::Rows(field.class, numbers));
+        }
         (0..count).map(|_| self.single(field, bytes, depth)).collect::<Option<_>>().map(Value::Array)
     }
 
@@ -231,16 +255,16 @@ impl<'a> Chunk<'a> {
     }
 
     /// The fields of an event.
-    pub(super) fn fields<'c>(&'c self, class: &'c Class, body: &[u8]) -> Option<Fields<'c, 'a>> {
+    pub(super) fn fields<'c>(&'c self, class: &'c Class, body: &[u8]) -> Option<Fields<'c>> {
         let mut bytes = Bytes::new(body);
         let values = class.fields.iter().map(|field| self.value(field, &mut bytes, 0));
         Some(Fields { chunk: self, class, values: values.collect::<Option<_>>()? })
     }
 
     /// The constant `key` of the pool of the class `id`.
-    pub(super) fn constant(&self, id: u64, key: u64) -> Option<View<'_, 'a>> {
+    pub(super) fn constant(&self, id: u64, key: u64) -> Option<View<'_>> {
         let value = self.pools.get(&id)?.get(&key)?;
-        Some(View { chunk: self, value })
+        Some(View { chunk: self, part: Part::Value(value) })
     }
 
     /// True where async-profiler wrote it: only its list of frame types has the kernel's.
@@ -248,7 +272,9 @@ impl<'a> Chunk<'a> {
         let types = self.classes.iter().find(|(_, class)| class.name == "jdk.types.FrameType");
         let pool = types.and_then(|(id, _)| self.pools.get(id));
         pool.into_iter().flat_map(HashMap::values).any(|value| {
-            View { chunk: self, value }.field_text("description").is_some_and(|text| text == "Kernel")
+            View { chunk: self, part: Part::Value(value) }
+                .field_text("description")
+                .is_some_and(|text| text == "Kernel")
         })
     }
 
@@ -260,16 +286,82 @@ impl<'a> Chunk<'a> {
     }
 }
 
+/// An event.
+#[derive(Clone, Copy)]
+pub(super) struct Event<'a> {
+    /// Its class.
+    pub(super) kind: u64,
+    /// Its fields.
+    pub(super) body: &'a [u8],
+    /// Its fields and all that follows in the chunk, for readers that look at several bytes at once.
+    pub(super) more: &'a [u8],
+    /// Where it ends.
+    end: usize,
+}
+
+impl<'a> Event<'a> {
+    /// The event that begins at `at`.
+    #[inline(always)]
+    fn at(bytes: &'a [u8], at: usize) -> Option<Event<'a>> {
+        let (size, head) = size(bytes, at)?;
+        let end = at.checked_add(size)?;
+        let mut fields = Bytes::new(bytes.get(at + head..end)?);
+        let kind = match fields.rest() {
+            // Nearly all have a type below 2^14.
+            [low, ..] if *low < 0x80 => {
+                fields.skip(1);
+                u64::from(*low)
+            }
+            [low, high, ..] if *high < 0x80 => {
+                fields.skip(2);
+                u64::from(low & 0x7f) | u64::from(*high) << 7
+            }
+            _ => value::number(&mut fields)?,
+        };
+        let body = fields.rest();
+        Some(Event { kind, body, more: bytes.get(end - body.len()..)?, end })
+    }
+}
+
+/// The size of the event at `at`, and how many bytes say so.
+#[inline(always)]
+fn size(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
+    let (size, head) = match *bytes.get(at)? {
+        small @ 0..0x80 => (usize::from(small), 1),
+        _ => {
+            let mut head = Bytes::new(bytes.get(at..)?);
+            (usize::try_from(value::number(&mut head)?).ok()?, head.at())
+        }
+    };
+    // At least a type follows.
+    (size > head).then_some((size, head))
+}
+
+/// The numbers of `count` structures of a plain class, one after the other.
+fn rows(class: &Class, count: usize, bytes: &mut Bytes<'_>) -> Option<Vec<i64>> {
+    let all = count.checked_mul(class.fields.len()).filter(|all| *all <= bytes.rest().len())?;
+    let mut numbers = Vec::with_capacity(all);
+    for _ in 0..count {
+        for field in &class.fields {
+            numbers.push(match field.kind {
+                Kind::Byte if !field.is_constant => i64::from(bytes.u8()? as i8),
+                _ => value::number(bytes)? as i64,
+            });
+        }
+    }
+    Some(numbers)
+}
+
 /// The fields of an event.
-pub(super) struct Fields<'c, 'a> {
-    chunk: &'c Chunk<'a>,
+pub(super) struct Fields<'c> {
+    chunk: &'c Chunk,
     class: &'c Class,
     values: Vec<Value>,
 }
 
-impl<'c, 'a> Fields<'c, 'a> {
+impl<'c> Fields<'c> {
     fn get(&self, name: &str) -> Option<&Value> {
-        self.values.get(self.class.fields.iter().position(|field| field.name == name)?)
+        self.values.get(self.class.field(name)?.0)
     }
 
     pub(super) fn number(&self, name: &str) -> Option<i64> {
@@ -280,10 +372,10 @@ impl<'c, 'a> Fields<'c, 'a> {
     }
 
     pub(super) fn text(&self, name: &str) -> Option<String> {
-        View { chunk: self.chunk, value: self.get(name)? }.text()
+        View { chunk: self.chunk, part: Part::Value(self.get(name)?) }.text()
     }
 
-    pub(super) fn constant(&self, name: &str) -> Option<View<'c, 'a>> {
+    pub(super) fn constant(&self, name: &str) -> Option<View<'c>> {
         match self.get(name)? {
             Value::Constant(class, key) => self.chunk.constant(*class, *key),
             _ => None,
@@ -301,29 +393,48 @@ impl<'c, 'a> Fields<'c, 'a> {
 
 /// A value with the chunk it refers into.
 #[derive(Clone, Copy)]
-pub(super) struct View<'c, 'a> {
-    chunk: &'c Chunk<'a>,
-    value: &'c Value,
+pub(super) struct View<'c> {
+    chunk: &'c Chunk,
+    part: Part<'c>,
 }
 
-impl<'c, 'a> View<'c, 'a> {
-    pub(super) fn value(self) -> &'c Value {
-        self.value
+#[derive(Clone, Copy)]
+enum Part<'c> {
+    Value(&'c Value),
+    /// A structure of a plain class.
+    Row(&'c Class, &'c [i64]),
+}
+
+impl<'c> View<'c> {
+    /// The numbers that a plain structure is made of: the same ones are the same structure.
+    pub(super) fn numbers(self) -> Option<&'c [i64]> {
+        match self.part {
+            Part::Row(_, numbers) => Some(numbers),
+            Part::Value(_) => None,
+        }
     }
 
     /// The field `name` of a structure; a constant is looked up.
-    pub(super) fn field(self, name: &str) -> Option<View<'c, 'a>> {
-        let Value::Struct(class, values) = self.value else { return None };
-        let class = self.chunk.classes.get(class)?;
-        let value = values.get(class.fields.iter().position(|field| field.name == name)?)?;
-        match value {
-            Value::Constant(class, key) => self.chunk.constant(*class, *key),
-            value => Some(View { chunk: self.chunk, value }),
+    pub(super) fn field(self, name: &str) -> Option<View<'c>> {
+        match self.part {
+            Part::Value(Value::Struct(class, values)) => {
+                let (place, _) = self.chunk.classes.get(class)?.field(name)?;
+                match values.get(place)? {
+                    Value::Constant(class, key) => self.chunk.constant(*class, *key),
+                    value => Some(View { chunk: self.chunk, part: Part::Value(value) }),
+                }
+            }
+            Part::Row(class, numbers) => {
+                let (place, field) = class.field(name).filter(|(_, field)| field.is_constant)?;
+                self.chunk.constant(field.class, *numbers.get(place)? as u64)
+            }
+            Part::Value(_) => None,
         }
     }
 
     pub(super) fn text(self) -> Option<String> {
-        match self.value {
+        let Part::Value(value) = self.part else { return None };
+        match value {
             Value::Text(text) => Some(text.clone()),
             Value::TextConstant(key) => {
                 let (id, _) =
@@ -344,18 +455,29 @@ impl<'c, 'a> View<'c, 'a> {
     }
 
     pub(super) fn field_number(self, name: &str) -> Option<i64> {
-        match self.field(name)?.value {
-            Value::Number(number) => Some(*number),
+        if let Part::Row(class, numbers) = self.part {
+            let (place, _) = class.field(name).filter(|(_, field)| !field.is_constant)?;
+            return numbers.get(place).copied();
+        }
+        match self.field(name)?.part {
+            Part::Value(Value::Number(number)) => Some(*number),
             _ => None,
         }
     }
 
     /// The elements of an array.
-    pub(super) fn elements(self) -> impl Iterator<Item = View<'c, 'a>> {
-        let elements = match self.value {
-            Value::Array(elements) => elements.as_slice(),
-            _ => &[],
+    pub(super) fn elements(self) -> impl Iterator<Item = View<'c>> {
+        let chunk = self.chunk;
+        let (elements, rows): (&[Value], _) = match self.part {
+            Part::Value(Value::Array(elements)) => (elements, None),
+            Part::Value(Value::Rows(class, numbers)) => {
+                (&[], chunk.classes.get(class).map(|class| (class, numbers)))
+            }
+            _ => (&[], None),
         };
-        elements.iter().map(move |value| View { chunk: self.chunk, value })
+        let rows = rows.into_iter().flat_map(|(class, numbers)| {
+            numbers.chunks_exact(class.fields.len().max(1)).map(move |row| Part::Row(class, row))
+        });
+        elements.iter().map(Part::Value).chain(rows).map(move |part| View { chunk, part })
     }
 }

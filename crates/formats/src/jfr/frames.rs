@@ -1,7 +1,6 @@
 //! Stack traces.
 
 use super::chunk::{Chunk, View};
-use super::value::Value;
 use crate::Builder;
 use crate::builder::MAX_DEPTH;
 use foldhash::fast::RandomState;
@@ -13,51 +12,36 @@ use std::collections::HashMap;
 pub(super) struct Frames {
     is_async_profiler: bool,
     /// By all their fields that are numbers or constants.
-    known: HashMap<[u64; 8], Option<u32>, RandomState>,
+    known: HashMap<Box<[i64]>, Option<u32>, RandomState>,
 }
 
 impl Frames {
-    pub(super) fn new(chunk: &Chunk<'_>) -> Frames {
+    pub(super) fn new(chunk: &Chunk) -> Frames {
         Frames { is_async_profiler: chunk.is_async_profiler(), known: HashMap::default() }
     }
 
     /// The frames of the stack trace `key` of the pool `class`, innermost first.
-    pub(super) fn stack(
-        &mut self,
-        chunk: &Chunk<'_>,
-        class: u64,
-        key: u64,
-        builder: &mut Builder,
-    ) -> Vec<u32> {
+    pub(super) fn stack(&mut self, chunk: &Chunk, class: u64, key: u64, builder: &mut Builder) -> Vec<u32> {
         let frames = chunk.constant(class, key).and_then(|trace| trace.field("frames"));
         let frames = frames.into_iter().flat_map(View::elements).take(MAX_DEPTH);
         frames.filter_map(|view| self.frame(view, builder)).collect()
     }
 
-    fn frame(&mut self, view: View<'_, '_>, builder: &mut Builder) -> Option<u32> {
+    fn frame(&mut self, view: View<'_>, builder: &mut Builder) -> Option<u32> {
         let mut name = || frame(view, self.is_async_profiler).map(|frame| builder.frame(frame));
-        match identity(view.value()) {
-            Some(identity) => *self.known.entry(identity).or_insert_with(name),
-            None => name(),
+        let Some(numbers) = view.numbers() else { return name() };
+        match self.known.get(numbers) {
+            Some(known) => *known,
+            None => {
+                let number = name();
+                self.known.insert(numbers.into(), number);
+                number
+            }
         }
     }
 }
 
-/// What tells one frame from another, where it has few and plain fields, as all known writers' have.
-fn identity(value: &Value) -> Option<[u64; 8]> {
-    let Value::Struct(_, fields) = value else { return None };
-    let mut identity = [0; 8];
-    for (slot, field) in fields.iter().enumerate() {
-        *identity.get_mut(slot)? = match field {
-            Value::Number(number) => *number as u64,
-            Value::Constant(_, key) => *key,
-            _ => return None,
-        };
-    }
-    Some(identity)
-}
-
-fn frame(view: View<'_, '_>, is_async_profiler: bool) -> Option<Frame> {
+fn frame(view: View<'_>, is_async_profiler: bool) -> Option<Frame> {
     let method = view.field("method")?;
     let name = method.field_text("name")?;
     let class = method.field("type").and_then(|class| class.field_text("name")).unwrap_or_default();

@@ -11,6 +11,21 @@ pub(super) struct Class {
     pub(super) fields: Vec<Field>,
 }
 
+impl Class {
+    /// The field `name`, and its place among the others.
+    pub(super) fn field(&self, name: &str) -> Option<(usize, &Field)> {
+        self.fields.iter().enumerate().find(|(_, field)| field.name == name)
+    }
+
+    /// True where all its fields are numbers or constants, as those of a stack's frames are.
+    pub(super) fn is_plain(&self) -> bool {
+        let plain = |field: &Field| {
+            !field.is_array && (field.is_constant || matches!(field.kind, Kind::Byte | Kind::Number))
+        };
+        !self.fields.is_empty() && self.fields.iter().all(plain)
+    }
+}
+
 /// A field.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Field {

@@ -7,6 +7,7 @@
 //! Read here are `profiler.Malloc` and `profiler.Free`, as a profile of what was not freed, and the JDK's events of native
 //! memory, as series. Everything else is passed over.
 
+mod calls;
 mod chunk;
 mod frames;
 mod leak;
@@ -17,6 +18,7 @@ use crate::{Builder, Cut, Error, Parsed};
 use chunk::{Chunk, HEADER};
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::ops::Range;
 
 pub(crate) const FORMAT: &str = "JFR recording";
 
@@ -75,36 +77,44 @@ pub fn read(bytes: &[u8]) -> Result<Jfr, Error> {
 /// As [`read`]; or `input` can't be read.
 pub fn read_from(input: &mut dyn Read) -> Result<Jfr, Error> {
     let mut state = State::default();
-    let mut chunk = Vec::new();
-    let mut at = 0u64;
+    let (mut bytes, mut at) = (Vec::new(), 0u64);
+    next(input, &mut bytes, at)?;
     loop {
-        chunk.clear();
-        fill(input, &mut chunk, HEADER as u64, at)?;
-        if chunk.is_empty() && at > 0 {
-            break;
-        }
-        // A chunk without a length is being written: it is all that follows.
-        let length = chunk::length(&chunk).unwrap_or(u64::MAX).saturating_sub(chunk.len() as u64);
-        fill(input, &mut chunk, length.min(LARGEST_CHUNK), at)?;
-        if chunk.len() as u64 > LARGEST_CHUNK {
+        if bytes.len() as u64 > LARGEST_CHUNK {
             state.cut =
                 Some(Cut { at, reading: "a chunk of more than 2 GiB, which no JVM writes".to_owned() });
             break;
         }
-        if at == 0 && !is(&chunk) {
+        if at == 0 && !is(&bytes) {
             return Err(Error::NotThis { format: FORMAT, reason: "it does not begin with FLR".into() });
         }
-        match Chunk::open(&chunk) {
-            Ok(open) => state.chunk(&open, at),
+        let chunk = match Chunk::open(&bytes) {
+            Ok(chunk) => chunk,
             Err(error) if at == 0 => return Err(error),
-            Err(error) => state.cut = Some(Cut { at, reading: error.to_string() }),
-        }
-        if state.cut.is_some() {
+            Err(error) => {
+                state.cut = Some(Cut { at, reading: error.to_string() });
+                break;
+            }
+        };
+        let classes = calls::Classes::of(&chunk);
+        state.decode(&chunk, &classes, &bytes, at);
+        at += bytes.len() as u64;
+        let is_cut = state.cut.is_some();
+        state.count(&chunk, &classes, || if is_cut { Ok(()) } else { next(input, &mut bytes, at) })?;
+        if is_cut || bytes.is_empty() {
             break;
         }
-        at += chunk.len() as u64;
     }
     Ok(state.finish())
+}
+
+/// Reads the chunk at `at` instead of what is in `bytes`: nothing at the end.
+fn next(input: &mut dyn Read, bytes: &mut Vec<u8>, at: u64) -> Result<(), Error> {
+    bytes.clear();
+    fill(input, bytes, HEADER as u64, at)?;
+    // A chunk without a length is being written: it is all that follows.
+    let length = chunk::length(bytes).unwrap_or(u64::MAX).saturating_sub(bytes.len() as u64);
+    fill(input, bytes, length.min(LARGEST_CHUNK), at)
 }
 
 /// Chunks are read whole. The JDK begins a new one at 12 MiB (-XX:FlightRecorderOptions maxchunksize), async-profiler at
@@ -120,36 +130,81 @@ fn fill(input: &mut dyn Read, chunk: &mut Vec<u8>, length: u64, at: u64) -> Resu
     }
 }
 
+/// Chunks from this size on are read by two threads.
+const LARGE: usize = 1 << 20;
+
 #[derive(Default)]
 struct State {
     builder: Builder,
     leaks: leak::Leaks,
-    events: leak::Events,
+    parts: [Part; 2],
     series: Points,
     libraries: Vec<Library>,
     cut: Option<Cut>,
 }
 
-impl State {
-    /// Takes a chunk that begins at `at` in the file.
-    fn chunk(&mut self, chunk: &Chunk<'_>, at: u64) {
-        let State { events, series, libraries, .. } = self;
-        events.clear();
-        let classes = leak::Classes::of(chunk);
-        let end = chunk.events(|kind, body, more| {
-            if classes.take(kind, body.len(), more, events) {
+/// What is in a part of a chunk.
+#[derive(Default)]
+struct Part {
+    calls: calls::Calls,
+    series: Points,
+    libraries: Vec<Library>,
+    end: Option<(usize, String)>,
+}
+
+impl Part {
+    /// Decodes the events that begin in `range`.
+    fn decode(&mut self, chunk: &Chunk, classes: &calls::Classes, bytes: &[u8], range: Range<usize>) {
+        let Part { calls, series, libraries, .. } = self;
+        self.end = chunk.events(bytes, range, |event| {
+            if classes.take(&event, calls) {
                 return;
             }
-            let Some(event) = chunk.classes.get(&kind) else { return };
-            match event.name.as_str() {
-                "jdk.NativeLibrary" => libraries.extend(library(chunk, event, body)),
+            let Some(class) = chunk.classes.get(&event.kind) else { return };
+            match class.name.as_str() {
+                "jdk.NativeLibrary" => libraries.extend(library(chunk, class, event.body)),
                 // An event whose fields are damaged gives no point.
-                name if SERIES.contains(&name) => _ = point(chunk, event, body, series),
+                name if SERIES.contains(&name) => _ = point(chunk, class, event.body, series),
                 _ => {}
             }
         });
-        self.leaks.chunk(chunk, &classes, &mut self.events, &mut self.builder);
+        calls.sort();
+    }
+}
+
+impl State {
+    /// Decodes the chunk whose `bytes` begin at `at` in the file.
+    fn decode(&mut self, chunk: &Chunk, classes: &calls::Classes, bytes: &[u8], at: u64) {
+        let [first, second] = &mut self.parts;
+        first.calls.clear();
+        second.calls.clear();
+        if chunk.size() < LARGE {
+            first.decode(chunk, classes, bytes, HEADER..chunk.size());
+        } else {
+            let middle = chunk.middle(bytes);
+            std::thread::scope(|scope| {
+                scope.spawn(|| second.decode(chunk, classes, bytes, middle..chunk.size()));
+                first.decode(chunk, classes, bytes, HEADER..middle);
+            });
+        }
+        if first.end.is_some() {
+            *second = Part::default();
+        }
+        let end = first.end.take().or(second.end.take());
         self.cut = end.map(|(place, reading)| Cut { at: at + place as u64, reading });
+    }
+
+    /// Adds what was decoded last to what is known, while `meanwhile` is done.
+    fn count<T>(&mut self, chunk: &Chunk, classes: &calls::Classes, meanwhile: impl FnOnce() -> T) -> T {
+        for part in &mut self.parts {
+            self.libraries.append(&mut part.libraries);
+            for (key, mut points) in std::mem::take(&mut part.series) {
+                self.series.entry(key).or_default().append(&mut points);
+            }
+        }
+        let calls = self.parts.each_ref().map(|part| &part.calls);
+        let parts = self.leaks.parts(chunk, classes, calls, &mut self.builder);
+        self.leaks.take(&parts, chunk.size() >= LARGE, meanwhile)
     }
 
     fn finish(mut self) -> Jfr {
@@ -180,7 +235,7 @@ const SERIES: [&str; 4] = [
     "jdk.DirectBufferStatistics",
 ];
 
-fn point(chunk: &Chunk<'_>, event: &metadata::Class, body: &[u8], series: &mut Points) -> Option<()> {
+fn point(chunk: &Chunk, event: &metadata::Class, body: &[u8], series: &mut Points) -> Option<()> {
     let fields = chunk.fields(event, body)?;
     let time = chunk.time_ms(fields.number("startTime")?);
     // The NMT category of jdk.NativeMemoryUsage is a constant with a name.
@@ -194,7 +249,7 @@ fn point(chunk: &Chunk<'_>, event: &metadata::Class, body: &[u8], series: &mut P
     Some(())
 }
 
-fn library(chunk: &Chunk<'_>, event: &metadata::Class, body: &[u8]) -> Option<Library> {
+fn library(chunk: &Chunk, event: &metadata::Class, body: &[u8]) -> Option<Library> {
     let fields = chunk.fields(event, body)?;
     Some(Library {
         start: fields.number("baseAddress")? as u64,

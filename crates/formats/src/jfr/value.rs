@@ -14,26 +14,46 @@ pub(super) enum Value {
     /// Fields of a class, in its order.
     Struct(u64, Vec<Value>),
     Array(Vec<Value>),
+    /// An array of structures of a class that has only numbers and constants: their fields, one structure after the other.
+    Rows(u64, Vec<i64>),
     Nothing,
 }
 
 /// JFR's LEB128: at most 9 bytes, of which the last has 8 bits.
 #[inline(always)]
 pub(super) fn number(bytes: &mut Bytes<'_>) -> Option<u64> {
-    // Eight bytes at once: there may be hundreds of millions of numbers.
-    if let Some([low @ .., last]) = bytes.rest().first_chunk::<9>() {
-        let word = u64::from_le_bytes(*low);
-        let ends = !word & 0x8080_8080_8080_8080;
-        if ends == 0 {
-            let value = join(word) | u64::from(*last) << 56;
-            bytes.skip(9);
-            return Some(value);
-        }
-        let length = ends.trailing_zeros() / 8 + 1;
-        bytes.skip(length as usize);
-        return Some(join(word & (u64::MAX >> (64 - 8 * length))));
+    if let Some(nine) = bytes.rest().first_chunk::<9>() {
+        let (value, length) = decode(nine);
+        bytes.skip(length);
+        return Some(value);
     }
     near_the_end(bytes)
+}
+
+/// Bytes that [`number_at`] looks into.
+pub(super) const WINDOW: usize = 128 + 8;
+
+/// The number at `at`, which is below 128, and how many bytes it takes.
+#[inline(always)]
+pub(super) fn number_at(window: &[u8; WINDOW], at: usize) -> (u64, usize) {
+    // No number can begin so far behind that nine bytes would not be there; the mask shows it to the compiler.
+    match window.get(at & 127..).and_then(|rest| rest.first_chunk::<9>()) {
+        Some(nine) => decode(nine),
+        None => (0, 9),
+    }
+}
+
+/// A number and its length. Eight bytes at once: there may be hundreds of millions of numbers.
+#[inline(always)]
+fn decode([low @ .., last]: &[u8; 9]) -> (u64, usize) {
+    let word = u64::from_le_bytes(*low);
+    let ends = !word & 0x8080_8080_8080_8080;
+    if ends == 0 {
+        return (join(word) | u64::from(*last) << 56, 9);
+    }
+    // All bits up to the first byte that ends a number.
+    let value = join(word & (ends ^ (ends - 1)));
+    (value, (ends.trailing_zeros() / 8 + 1) as usize)
 }
 
 /// The same, byte by byte.

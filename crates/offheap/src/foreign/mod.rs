@@ -1,20 +1,26 @@
 //! Files of other tools: found, unpacked, told apart, read; alone or as a series. The readers themselves are in
 //! `offheap-formats` and `offheap-nmt`; here is what they need of the file system.
 
+mod document;
 mod names;
+#[cfg(test)]
+mod schemas;
 mod series;
 mod show;
 mod verdict;
 
+pub use document::{json, report};
 pub use names::PerfMaps;
 pub use series::{Order, Series, common_figure, series};
-pub use show::{comparison, csv, dump, figures, json, log, report, table};
+pub use show::{comparison, csv, dump, figures, log, table};
 pub use verdict::diagnose;
 
 use anyhow::{Context, anyhow, bail};
 use offheap_formats::hs_err::HsErr;
 use offheap_formats::jfr::{self, Jfr};
-use offheap_formats::{Cut, Figures, Format, Hprof, Named, Parsed, Row, detect, hprof, hs_err, unwrapped};
+use offheap_formats::{
+    Cut, Figures, Format, Hprof, Named, Parsed, Row, detect, hprof, hs_err, jcmd, unwrapped,
+};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -116,11 +122,12 @@ fn head(path: &Path) -> anyhow::Result<Vec<u8>> {
 /// It can't be read, or is of no known format.
 pub fn read(path: &Path, perf_maps: &PerfMaps) -> anyhow::Result<Reading> {
     let head = head(path)?;
-    let format = detect(&head).ok_or_else(|| {
-        anyhow!(
+    let format = detect(&head).ok_or_else(|| match jcmd::refusal(&head) {
+        Some(reason) => anyhow!("{}: the JVM refused the command: {reason}", path.display()),
+        None => anyhow!(
             "{}: its format is not recognised; `offheap convert --help` lists those that are",
             path.display()
-        )
+        ),
     })?;
     let context = || path.display().to_string();
     let modified_ms = std::fs::metadata(path)
@@ -160,6 +167,14 @@ pub fn read(path: &Path, perf_maps: &PerfMaps) -> anyhow::Result<Reading> {
             cut = damage;
             match format {
                 Format::Nmt => Content::Figures(nmt(&bytes, &mut reading.notes)?),
+                Format::VmInfo => {
+                    let log = hs_err::read(&bytes).with_context(context)?;
+                    let section = log.nmt.as_ref().map(|text| offheap_nmt::parse(text.as_bytes()));
+                    match section.as_ref().map(categories).filter(|nmt| !nmt.is_empty()) {
+                        Some(nmt) => Content::Figures(Figures { cut: log.cut, ..Figures::new(NMT, nmt) }),
+                        None => Content::Figures(offheap_formats::of_log(log)),
+                    }
+                }
                 Format::HsErr => {
                     let log = hs_err::read(&bytes).with_context(context)?;
                     let section = log.nmt.as_ref().map(|text| offheap_nmt::parse(text.as_bytes()));

@@ -1,17 +1,13 @@
-//! Foreign files on a terminal, as CSV and as JSON.
+//! Foreign files on a terminal and as CSV.
 
-use super::{Content, Order, Reading, Series, label};
+use super::{Order, Series, label};
 use offheap_formats::hs_err::HsErr;
 use offheap_formats::{Figures, Hprof, Row, Table};
 use offheap_model::units::{bytes, delta, duration, rate};
 use offheap_present::terminal::{self, Align, Style, Tone};
-use serde_json::{Value, json};
 
 /// Rows without `--all`.
 const ROWS: usize = 20;
-
-/// The schema of [`json`].
-pub const SCHEMA: &str = "offheap/series/v1";
 
 /// `value` of `table`: bytes in units, numbers as they are.
 fn amount(table: &Table, value: u64) -> String {
@@ -158,36 +154,6 @@ pub fn table(series: &Series, style: Style) -> String {
     out
 }
 
-/// A comparison or a series: each row with its points, first less last, slope.
-pub fn json(series: &Series) -> Value {
-    let timed = series.order != Order::Name;
-    let rows = series.table.rows.iter().zip(&series.slopes).map(|(row, slope)| {
-        let points = row.points.iter().zip(&row.counts).map(|((time, value), count)| {
-            json!({ "time_ms": timed.then_some(time), "value": value, "count": count })
-        });
-        json!({
-            "name": if row.frames.is_empty() { Value::from(row.name.as_str()) } else { Value::Null },
-            "frames": row.frames,
-            "before": row.before(),
-            "after": row.after(),
-            "delta": row.change(),
-            "slope": slope.map(|slope| slope.per_s),
-            "slope_ci95": slope.map(|slope| slope.ci95),
-            "points": points.collect::<Vec<_>>(),
-        })
-    });
-    json!({
-        "schema": SCHEMA,
-        "of": series.table.of,
-        "unit": if series.table.is_bytes { "bytes" } else { "count" },
-        "slope_per": if timed { "second" } else { "file" },
-        "order": series.order.text(),
-        "files": series.paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>(),
-        "rows": rows.collect::<Vec<_>>(),
-        "notes": series.notes,
-    })
-}
-
 /// A row a figure: name, bytes, count.
 pub fn csv(figures: &Figures) -> String {
     let mut out = String::from("name,bytes,count\r\n");
@@ -202,49 +168,6 @@ pub fn csv(figures: &Figures) -> String {
         ));
     }
     out
-}
-
-/// What a file without sites holds, as JSON.
-pub fn report(reading: &Reading) -> Value {
-    let figures = reading.figures().unwrap_or_default();
-    let list = figures
-        .list
-        .iter()
-        .map(|figure| json!({ "name": figure.name, "bytes": figure.bytes, "count": figure.count }));
-    let detail = match &reading.content {
-        Content::Dump(dump) => serde_json::to_value(dump).unwrap_or_default(),
-        Content::Log(log, _) => log_json(log),
-        _ => Value::Null,
-    };
-    json!({
-        "schema": "offheap/figures/v1",
-        "format": reading.format.name(),
-        "of": figures.of,
-        "time_ms": reading.time_ms,
-        "figures": list.collect::<Vec<_>>(),
-        "detail": detail,
-        "notes": reading.notes,
-    })
-}
-
-fn log_json(log: &HsErr) -> Value {
-    json!({
-        "crash": format!("{:?}", log.crash()),
-        "advice": log.crash().advice(),
-        "headline": log.headline,
-        "pid": log.pid,
-        "vm": log.vm,
-        "command_line": log.command_line,
-        "uptime_s": log.uptime_s,
-        "thread": log.thread,
-        "native_stack": log.native_stack,
-        "java_stack": log.java_stack,
-        "java_threads": log.java_threads,
-        "rss_bytes": log.rss_bytes,
-        "c_heap_bytes": log.c_heap_bytes,
-        "c_heap_retained_bytes": log.c_heap_retained_bytes,
-        "container": log.container,
-    })
 }
 
 /// Named figures on a terminal.
