@@ -41,7 +41,8 @@ pub enum Kind {
     Slowing,
     /// It grows, but no collection has come that could have freed it.
     Uncollected,
-    /// It grows, and is garbage: what owns it is not in use any more, and no collection has come.
+    /// It grows, and is garbage: what owns it is not in use any more, and no collection has come. The JDK runs one by itself
+    /// when direct buffers reach their limit.
     Garbage,
     /// It grows, but has not been seen to for long enough: caches and pools fill like this.
     Early,
@@ -80,7 +81,7 @@ impl Growth {
             Kind::Slowing | Kind::Uncollected | Kind::Early | Kind::Unclear | Kind::EndedWithLoad => {
                 Some(Status::Inconclusive)
             }
-            Kind::Garbage => Some(Status::Retention),
+            Kind::Garbage => Some(Status::Healthy),
             Kind::None | Kind::Ended => None,
         }
     }

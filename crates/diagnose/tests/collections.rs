@@ -143,7 +143,7 @@ fn without_a_collection_what_is_in_use_is_a_leak() {
     let garbage = judged(buffers, of_buffers(1.0));
     assert_eq!(
         (garbage.status, garbage.domain),
-        (Status::Retention, Some(Domain::DirectMemory)),
+        (Status::Healthy, Some(Domain::DirectMemory)),
         "{garbage:#?}"
     );
     let unsure = judged(buffers, Reach { complete: false, ..of_buffers(1.0) });
@@ -153,7 +153,7 @@ fn without_a_collection_what_is_in_use_is_a_leak() {
     let of_owners = |garbage: u64| Reach { owners: 900, owners_in_use: 900 - garbage, ..of_buffers(0.0) };
     assert_eq!(judged(malloc, of_owners(4)).status, Status::Leak);
     assert_eq!(judged(malloc, of_owners(60)).status, Status::Inconclusive);
-    assert_eq!(judged(buffers, of_owners(0)).status, Status::Retention);
+    assert_eq!(judged(buffers, of_owners(0)).status, Status::Healthy);
 }
 
 #[test]
