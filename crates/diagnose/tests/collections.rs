@@ -149,8 +149,12 @@ fn without_a_collection_what_is_in_use_is_a_leak() {
     let unsure = judged(buffers, Reach { complete: false, ..of_buffers(1.0) });
     assert_eq!(unsure.status, Status::Inconclusive);
     // Memory of java.lang.foreign is counted with the buffers, and has owners instead.
-    let foreign =
-        |garbage| Reach { direct_bytes: 0, owners: 900, owners_in_use: 900 - garbage, ..of_buffers(0.0) };
+    let foreign = |garbage: u64| Reach {
+        direct_bytes: 0,
+        owners: 900,
+        owners_in_use: 900 - garbage,
+        ..of_buffers(0.0)
+    };
     assert_eq!(judged(buffers, foreign(2)).status, Status::Leak);
     assert_eq!(judged(buffers, foreign(600)).status, Status::Inconclusive);
     // Owners of something else tell nothing of buffers, and the other way round.
