@@ -23,7 +23,7 @@ def attach(pid, options):
     """The HotSpot attach protocol, without a JDK's tool, which would take longer than all the rest."""
     path = f"/tmp/.java_pid{pid}"
     if not os.path.exists(path):
-        trigger = f"/proc/{pid}/cwd/.attach_pid{pid}"
+        trigger = f"/tmp/.attach_pid{pid}"
         open(trigger, "w").close()
         os.kill(pid, signal.SIGQUIT)
         while not os.path.exists(path):

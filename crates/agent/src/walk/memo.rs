@@ -17,13 +17,15 @@ use offheap_live::mix;
 use crate::guard::Stack;
 
 /// Most words of one walk; longer ones are not remembered.
-const MAX_READS: usize = 256;
+const MAX_READS: usize = 512;
 const SETS: usize = 128;
 /// Sets of one thread: as long as there are enough, threads don't get into each other's way.
 const SETS_OF_THREAD: usize = 4;
-const WAYS: usize = 8;
+const WAYS: usize = 4;
 /// Stacks that a set has seen lately.
 const SEEN: usize = 16;
+/// Stacks that a set does not try to write down again.
+const HOPELESS: usize = 4;
 /// In an address: only the four bytes there count.
 const HALF: u64 = 1;
 
@@ -51,6 +53,8 @@ pub struct Reads {
     low: Cell<u64>,
     high: Cell<u64>,
     len: Cell<usize>,
+    /// What was last noted of four bytes.
+    last_half: Cell<(u64, u64)>,
     /// It can't be remembered after all.
     spoilt: Cell<bool>,
     words: [Cell<(u64, u64)>; MAX_READS],
@@ -64,6 +68,7 @@ impl Reads {
         low: Cell::new(0),
         high: Cell::new(0),
         len: Cell::new(0),
+        last_half: Cell::new((0, 0)),
         spoilt: Cell::new(false),
         words: [const { Cell::new((0, 0)) }; MAX_READS],
     };
@@ -73,6 +78,7 @@ impl Reads {
         self.low.set(u64::MAX);
         self.high.set(0);
         self.len.set(0);
+        self.last_half.set((0, 0));
         self.spoilt.set(false);
     }
 
@@ -100,7 +106,11 @@ impl Reads {
 
     /// The same for four bytes.
     pub fn half(&self, at: u64, value: u32) {
-        self.push(at | HALF, value.into());
+        let word = (at | HALF, value.into());
+        // The interpreter's, frame after frame.
+        if self.last_half.replace(word) != word {
+            self.push(word.0, word.1);
+        }
     }
 
     /// The walk depends on rbp as it was at the start.
@@ -143,6 +153,8 @@ struct Ways {
     /// Stacks whose words were not written down.
     seen: [Cell<u32>; SEEN],
     next_seen: Cell<usize>,
+    /// Stacks with more words than there is room for.
+    hopeless: [Cell<u32>; HOPELESS],
     /// The next walk is to be written down.
     again: Cell<bool>,
 }
@@ -165,6 +177,7 @@ static MEMORY: [Set; SETS] = [const {
             random: Cell::new(0),
             seen: [const { Cell::new(0) }; SEEN],
             next_seen: Cell::new(0),
+            hopeless: [const { Cell::new(0) }; HOPELESS],
             again: Cell::new(false),
         }),
     }
@@ -215,19 +228,26 @@ impl Memo {
     /// The walk from `start` has ended with this stack, and wholly.
     pub fn finish(self, start: &Start, stack: u32) {
         let ways = self.ways();
+        // Plus one: 0 is an empty place.
+        let known = stack.wrapping_add(1);
+        let has = |list: &[Cell<u32>]| list.iter().any(|s| s.get() == known);
         match self.recording {
+            Some((_, walk)) if walk.spoilt.get() => {
+                // Too long it will be next time too; what else was in the way may not be there then.
+                let place = ways.hopeless.get(known as usize % HOPELESS);
+                if let Some(place) = place.filter(|_| walk.len.get() == MAX_READS) {
+                    place.set(known);
+                }
+            }
             Some((i, walk)) => {
-                if let Some(place) = ways.starts.get(i).filter(|_| !walk.spoilt.get()) {
+                if let Some(place) = ways.starts.get(i) {
                     walk.stack.set(stack);
                     place.set(*start);
                 }
             }
+            None if has(&ways.seen) => ways.again.set(!has(&ways.hopeless)),
             None => {
-                // Plus one: 0 is an empty place.
-                let known = stack.wrapping_add(1);
-                if ways.seen.iter().any(|s| s.get() == known) {
-                    ways.again.set(true);
-                } else if let Some(place) = ways.seen.get(ways.next_seen.get() % SEEN) {
+                if let Some(place) = ways.seen.get(ways.next_seen.get() % SEEN) {
                     place.set(known);
                     ways.next_seen.set(ways.next_seen.get().wrapping_add(1));
                 }
