@@ -270,14 +270,14 @@ impl Evidence<'_> {
             return;
         }
         let idle = collections.known && any.collections == 0;
-        if by_cleaner && let Some(why) = self.is_in_use(growth, series.trend(), of_buffers, idle) {
+        if by_cleaner && let Some(why) = self.is_in_use(growth, series, of_buffers, idle) {
             growth.certainty *= 0.95;
             growth.why = format!("no collection came that could free it, but {why}");
             return;
         }
         if by_cleaner
             && of_buffers
-            && let Some(why) = self.are_garbage(growth)
+            && let Some(why) = self.are_garbage(growth, series)
         {
             growth.kind = Kind::Garbage;
             growth.certainty *= 0.85;
@@ -318,11 +318,12 @@ impl Evidence<'_> {
     /// Why growth can't be garbage though no collection tells: what it belongs to is in use, or garbage that could own it is
     /// too rare, since steady growth makes a step in each snapshot. `idle`: nothing was collected in the window, so that the
     /// number of objects could but rise.
-    fn is_in_use(&self, growth: &Growth, trend: &Trend, of_buffers: bool, idle: bool) -> Option<String> {
+    fn is_in_use(&self, growth: &Growth, series: &Series, of_buffers: bool, idle: bool) -> Option<String> {
+        let trend = series.trend();
         let few = FEW_OF_THE_STEPS * trend.points as f64;
-        if let Some(reach) = self.reach() {
+        if let Some((reach, value)) = self.reach(series) {
             let in_use = reach.direct_in_use_bytes as f64 - growth.from;
-            if of_buffers && in_use >= IN_USE_AT_LEAST * (growth.to - growth.from) {
+            if of_buffers && in_use >= IN_USE_AT_LEAST * (value - growth.from) {
                 return Some(format!(
                     "{} of the buffers are in use: {FOLLOWED}",
                     units::bytes(reach.direct_in_use_bytes)
@@ -330,7 +331,7 @@ impl Evidence<'_> {
             }
             let garbage = reach.owners.saturating_sub(reach.owners_in_use);
             // Bits counts java.lang.foreign's memory too, which has Cleaners and no buffers.
-            let no_buffers = !of_buffers || (reach.direct_bytes as f64) < growth.to / 2.0;
+            let no_buffers = !of_buffers || (reach.direct_bytes as f64) < value / 2.0;
             if no_buffers && garbage as f64 <= few {
                 return Some(format!(
                     "of {} objects through which one could, {garbage} are garbage: the others are {FOLLOWED}",
@@ -347,11 +348,11 @@ impl Evidence<'_> {
     }
 
     /// Why growth of direct buffers is garbage, if all roots were followed and hardly anything of it is in use.
-    fn are_garbage(&self, growth: &Growth) -> Option<String> {
-        let reach = self.reach().filter(|reach| reach.complete)?;
+    fn are_garbage(&self, growth: &Growth, series: &Series) -> Option<String> {
+        let (reach, value) = self.reach(series).filter(|(reach, _)| reach.complete)?;
         let in_use = reach.direct_in_use_bytes as f64;
-        let all_seen = reach.direct_bytes as f64 >= SEEN_AT_LEAST * growth.to;
-        (all_seen && in_use <= GARBAGE_AT_MOST * (growth.to - growth.from)).then(|| {
+        let all_seen = reach.direct_bytes as f64 >= SEEN_AT_LEAST * value;
+        (all_seen && in_use <= GARBAGE_AT_MOST * (value - growth.from)).then(|| {
             format!(
                 "of {} in buffers only {} are in use, the rest waits for a collection, and none came",
                 units::bytes(reach.direct_bytes),
@@ -360,9 +361,15 @@ impl Evidence<'_> {
         })
     }
 
-    /// What is in use, where it was looked at in the end.
-    fn reach(&self) -> Option<Reach> {
-        self.last()?.jvm.as_ref()?.reach
+    /// What was in use when that was looked at last, and what the series was then; `None` where that was in the first half of
+    /// the window, or when most of its growth was still to come.
+    fn reach(&self, series: &Series) -> Option<(Reach, f64)> {
+        let (t, reach) = self.last_reach()?;
+        let points = series.points();
+        let value = points.get(points.partition_point(|p| p.t < t))?.v;
+        let late =
+            t >= self.seconds() / 2.0 && value - series.first() >= (series.last() - series.first()) / 2.0;
+        late.then_some((reach, value))
     }
 
     /// Whether young collections free what is dead: little is promoted, and direct buffers, of which most programs drop
