@@ -41,7 +41,8 @@ pub enum Kind {
     Slowing,
     /// It grows, but no collection has come that could have freed it.
     Uncollected,
-    /// It grows, and is garbage: what owns it is not in use any more, and no collection has come.
+    /// It grows, and is garbage: what owns it is not in use any more, and no collection has come. The JDK runs one by itself
+    /// when direct buffers reach their limit.
     Garbage,
     /// It grows, but has not been seen to for long enough: caches and pools fill like this.
     Early,
@@ -80,7 +81,7 @@ impl Growth {
             Kind::Slowing | Kind::Uncollected | Kind::Early | Kind::Unclear | Kind::EndedWithLoad => {
                 Some(Status::Inconclusive)
             }
-            Kind::Garbage => Some(Status::Retention),
+            Kind::Garbage => Some(Status::Healthy),
             Kind::None | Kind::Ended => None,
         }
     }
@@ -106,8 +107,10 @@ const SO_SOON: f64 = 0.9;
 /// dead: the owners of native memory are promoted like everything else.
 const PROMOTED_AT_MOST: f64 = 0.2;
 /// This share of what direct buffers grew by must be in use at the end.
-const IN_USE_AT_LEAST: f64 = 0.8;
-/// And of what is garbage no more than this share of the growth may be.
+const IN_USE_AT_LEAST: f64 = 0.4;
+/// To call the rest garbage, of all that is counted this share must have been found on the heap…
+const SEEN_AT_LEAST: f64 = 0.8;
+/// …and no more than this share of the growth be in use.
 const GARBAGE_AT_MOST: f64 = 0.2;
 /// How it is known what is in use.
 pub(crate) const FOLLOWED: &str = "referred to from static fields, threads, their stacks or JNI code";
@@ -326,7 +329,9 @@ impl Evidence<'_> {
                 ));
             }
             let garbage = reach.owners.saturating_sub(reach.owners_in_use);
-            if !of_buffers && garbage as f64 <= few {
+            // Bits counts java.lang.foreign's memory too, which has Cleaners and no buffers.
+            let no_buffers = !of_buffers || (reach.direct_bytes as f64) < growth.to / 2.0;
+            if no_buffers && garbage as f64 <= few {
                 return Some(format!(
                     "of {} objects through which one could, {garbage} are garbage: the others are {FOLLOWED}",
                     reach.owners
@@ -345,7 +350,7 @@ impl Evidence<'_> {
     fn are_garbage(&self, growth: &Growth) -> Option<String> {
         let reach = self.reach().filter(|reach| reach.complete)?;
         let in_use = reach.direct_in_use_bytes as f64;
-        let all_seen = reach.direct_bytes as f64 >= IN_USE_AT_LEAST * growth.to;
+        let all_seen = reach.direct_bytes as f64 >= SEEN_AT_LEAST * growth.to;
         (all_seen && in_use <= GARBAGE_AT_MOST * (growth.to - growth.from)).then(|| {
             format!(
                 "of {} in buffers only {} are in use, the rest waits for a collection, and none came",

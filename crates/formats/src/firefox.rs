@@ -9,9 +9,9 @@ use offheap_model::{FrameKind, Profile};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
-/// Categories, in the order of [`category`].
-const CATEGORIES: [(&str, &str); 4] =
-    [("Java", "green"), ("Native", "orange"), ("JVM", "purple"), ("Python", "blue")];
+/// Categories, in the order of [`category`]; the last is the default one, which must be there and is told by being grey.
+const CATEGORIES: [(&str, &str); 5] =
+    [("Java", "green"), ("Native", "orange"), ("JVM", "purple"), ("Python", "blue"), ("Other", "grey")];
 
 fn category(kind: FrameKind) -> usize {
     match kind {
@@ -188,5 +188,7 @@ mod tests {
         assert_eq!(names, ["malloc", "a", "main"]);
         assert_eq!(thread["samples"]["weight"], json!([30, 12]));
         assert_eq!(thread["stackTable"]["length"], 4);
+        let categories = json["meta"]["categories"].as_array().unwrap();
+        assert!(categories.iter().any(|category| category["color"] == "grey"), "no default category");
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{Cut, Error};
 use std::borrow::Cow;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, ErrorKind, Read};
 
 /// What a file is wrapped in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub fn unwrap(bytes: &[u8], limit: u64) -> Result<(Cow<'_, [u8]>, Option<Cut>), 
 }
 
 /// `input` without its gzip or zstd wrapping, piece by piece; as it is where it has none. Reading on beyond `limit` bytes is
-/// an error, so that a bomb ends.
+/// an error of kind [`ErrorKind::FileTooLarge`], so that a bomb ends.
 ///
 /// # Errors
 /// Its first bytes can't be read, or its wrapping is damaged there.
@@ -73,6 +73,11 @@ pub fn unwrapped<'a>(mut input: impl Read + 'a, limit: u64) -> std::io::Result<B
     Ok(Box::new(Limited { inner, left: limit }))
 }
 
+/// The refusal of a `format` whose reading ended with `error`, where that was a bomb.
+pub(crate) fn refusal(format: &'static str, error: &std::io::Error) -> Option<Error> {
+    (error.kind() == ErrorKind::FileTooLarge).then(|| Error::TooLarge { format, reason: error.to_string() })
+}
+
 struct Limited<'a> {
     inner: Box<dyn Read + 'a>,
     left: u64,
@@ -82,7 +87,8 @@ impl Read for Limited<'_> {
     fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
         let count = self.inner.read(into)?;
         self.left = self.left.checked_sub(count as u64).ok_or_else(|| {
-            std::io::Error::other("it unfolds to more than is allowed; unfold it by hand if that is meant")
+            let text = "it unfolds to more than is allowed; unfold it by hand if that is meant";
+            std::io::Error::new(ErrorKind::FileTooLarge, text)
         })?;
         Ok(count)
     }
@@ -95,7 +101,7 @@ fn read(format: &'static str, mut from: impl Read, limit: u64) -> Result<(Vec<u8
         match from.read(&mut chunk) {
             Ok(0) => return Ok((plain, None)),
             Ok(count) => plain.extend_from_slice(chunk.get(..count).unwrap_or_default()),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if plain.is_empty() => {
                 return Err(Error::Damaged { format, at: 0, reason: error.to_string() });
             }

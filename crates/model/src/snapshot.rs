@@ -190,6 +190,7 @@ impl Jvm {
 
 /// Which objects are in use: referred to from static fields, threads, their stacks, and JNI code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Reach {
     /// Phantom and final references, which Cleaners and finalizers are, that still have their object, if that is no direct
     /// buffer.

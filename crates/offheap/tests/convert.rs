@@ -230,3 +230,32 @@ fn an_answer_without_figures_is_refused_with_what_the_jvm_said() {
         assert!(String::from_utf8_lossy(&output.stderr).contains(said), "{answer}");
     }
 }
+
+#[test]
+fn what_unfolds_without_end_is_refused() {
+    use std::io::Write;
+    let folder = tempfile::tempdir().unwrap();
+    let gzip = |bytes: &[u8]| {
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        packed.write_all(bytes).unwrap();
+        packed.finish().unwrap()
+    };
+    // 1.25 GiB of one byte in a few pieces, behind a head that is believed.
+    let zeros = gzip(&vec![0; 64 << 20]);
+    let blanks = gzip(&vec![b' '; 64 << 20]);
+    let mut hprof = b"JAVA PROFILE 1.0.2\0".to_vec();
+    hprof.extend([0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0x2c, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]);
+    for (head, body) in [
+        (hprof.as_slice(), &zeros),
+        (b"FLR\0\0\x02\0\0".as_slice(), &zeros),
+        (b"main;leak 5\n".as_slice(), &blanks),
+    ] {
+        let bomb = [gzip(head), body.repeat(20)].concat();
+        let path = folder.path().join("bomb.gz");
+        std::fs::write(&path, bomb).unwrap();
+        let output = offheap(&["convert", path.to_str().unwrap()]);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains("unfolds to more than is allowed"), "{error}");
+    }
+}

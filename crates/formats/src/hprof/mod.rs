@@ -180,7 +180,7 @@ pub fn read_from<'a>(open: &mut dyn FnMut() -> std::io::Result<Box<dyn Read + 'a
         let mut input =
             open().map_err(|error| Error::Damaged { format: FORMAT, at: 0, reason: error.to_string() })?;
         let stream = Stream::open(&mut *input)?;
-        Ok((stream.id_size, stream.time_ms, stream.items(each)))
+        Ok((stream.id_size, stream.time_ms, stream.items(each)?))
     };
     let (id_size, time_ms, cut) = pass(&mut |item| tables.first_pass(item))?;
     tables.id_size = id_size;

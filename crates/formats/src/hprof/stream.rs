@@ -65,13 +65,23 @@ pub(super) struct Stream<'r> {
     at: u64,
     pub(super) id_size: usize,
     pub(super) time_ms: i64,
+    /// Set where the file unfolds to more than is allowed.
+    refused: Option<Error>,
 }
 
 impl<'r> Stream<'r> {
     /// Reads the header.
     pub(super) fn open(input: &'r mut dyn Read) -> Result<Stream<'r>, Error> {
-        let mut stream =
-            Stream { input, window: vec![0; WINDOW], start: 0, end: 0, at: 0, id_size: 8, time_ms: 0 };
+        let mut stream = Stream {
+            input,
+            window: vec![0; WINDOW],
+            start: 0,
+            end: 0,
+            at: 0,
+            id_size: 8,
+            time_ms: 0,
+            refused: None,
+        };
         stream.fill(64);
         if !super::is(stream.rest()) {
             let reason = "it does not begin with JAVA PROFILE 1.0.".into();
@@ -112,8 +122,11 @@ impl<'r> Stream<'r> {
                 Ok(0) => return,
                 Ok(read) => self.end += read,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                // As a file that ends here: what there is, is used.
-                Err(_) => return,
+                // As a file that ends here, but for a bomb: what there is, is used.
+                Err(error) => {
+                    self.refused = crate::unwrap::refusal(FORMAT, &error);
+                    return;
+                }
             }
         }
     }
@@ -157,7 +170,15 @@ impl<'r> Stream<'r> {
     }
 
     /// Every item to `each`, as far as the file makes sense; where that ends before its end.
-    pub(super) fn items(mut self, each: &mut dyn FnMut(Item<'_>)) -> Option<Cut> {
+    ///
+    /// # Errors
+    /// The file unfolds to more than is allowed.
+    pub(super) fn items(mut self, each: &mut dyn FnMut(Item<'_>)) -> Result<Option<Cut>, Error> {
+        let cut = self.walk(each);
+        self.refused.map_or(Ok(cut), Err)
+    }
+
+    fn walk(&mut self, each: &mut dyn FnMut(Item<'_>)) -> Option<Cut> {
         loop {
             self.fill(1);
             if self.rest().is_empty() {

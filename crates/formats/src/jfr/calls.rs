@@ -59,15 +59,16 @@ impl Layout {
                 &padded
             }
         };
-        let (mut values, mut at) = ([0; 5], 0);
+        let (mut values, mut at) = ([0; 4], 0);
         for role in &self.roles {
             let (number, length) = value::number_at(window, at);
+            at += length;
+            // What is not looked at is not put together either.
             if let Some(value) = values.get_mut(*role as usize) {
                 *value = number;
             }
-            at += length;
         }
-        let [time, address, size, stack, _] = values;
+        let [time, address, size, stack] = values;
         (address != 0 && at <= event.body.len()).then_some([time, address, size, stack])
     }
 }

@@ -124,6 +124,7 @@ const LARGEST_CHUNK: u64 = 2 << 30;
 fn fill(input: &mut dyn Read, chunk: &mut Vec<u8>, length: u64, at: u64) -> Result<(), Error> {
     match input.take(length).read_to_end(chunk) {
         Ok(_) => Ok(()),
+        Err(error) if let Some(refused) = crate::unwrap::refusal(FORMAT, &error) => Err(refused),
         // What a damaged wrapping still gave is used; nothing at all is an error.
         Err(_) if at > 0 || !chunk.is_empty() => Ok(()),
         Err(error) => Err(Error::Damaged { format: FORMAT, at, reason: error.to_string() }),

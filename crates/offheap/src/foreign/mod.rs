@@ -22,7 +22,7 @@ use offheap_formats::{
     Cut, Figures, Format, Hprof, Named, Parsed, Row, detect, hprof, hs_err, jcmd, unwrapped,
 };
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -30,6 +30,10 @@ use std::time::UNIX_EPOCH;
 const WHOLE_LIMIT: u64 = 2 << 30;
 /// One that is read piece by piece, beyond this.
 const PIECES_LIMIT: u64 = 256 << 30;
+/// What unfolds to more than this many times its size is a bomb: a heap dump of nothing but zeros comes near it.
+const MOST_FOLDED: u64 = 500;
+/// Unpacked, this much is always allowed.
+const ALWAYS_ALLOWED: u64 = 1 << 30;
 /// Files of a directory that are looked at.
 const MAX_FILES: usize = 10_000;
 /// What is needed to tell the format.
@@ -99,9 +103,11 @@ pub fn is_foreign(path: &Path) -> bool {
 fn open(path: &Path, limit: u64) -> anyhow::Result<Box<dyn Read>> {
     let cannot = || format!("cannot read {}", path.display());
     let file = File::open(path).with_context(cannot)?;
-    if !file.metadata().with_context(cannot)?.is_file() {
+    let metadata = file.metadata().with_context(cannot)?;
+    if !metadata.is_file() {
         bail!("{} is no file", path.display());
     }
+    let limit = limit.min(metadata.len().saturating_mul(MOST_FOLDED).max(ALWAYS_ALLOWED));
     unwrapped(std::io::BufReader::with_capacity(256 << 10, file), limit).with_context(cannot)
 }
 
@@ -209,11 +215,16 @@ pub fn read(path: &Path, perf_maps: &PerfMaps) -> anyhow::Result<Reading> {
 fn whole(path: &Path) -> anyhow::Result<(Vec<u8>, Option<Cut>)> {
     let mut bytes = Vec::new();
     let result = open(path, WHOLE_LIMIT)?.take(WHOLE_LIMIT + 1).read_to_end(&mut bytes);
-    if bytes.len() as u64 > WHOLE_LIMIT || result.as_ref().is_err_and(|_| bytes.len() as u64 >= WHOLE_LIMIT) {
+    if bytes.len() as u64 > WHOLE_LIMIT {
         bail!(
             "{} has more than {WHOLE_LIMIT} bytes, unpacked: no honest file of its format does",
             path.display()
         );
+    }
+    if let Err(error) = &result
+        && error.kind() == ErrorKind::FileTooLarge
+    {
+        bail!("{} is refused: {error}", path.display());
     }
     let cut =
         result.err().map(|error| Cut { at: bytes.len() as u64, reading: format!("its wrapping ({error})") });
