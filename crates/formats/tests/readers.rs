@@ -73,6 +73,18 @@ fn leak_reports_have_every_byte_once() {
 }
 
 #[test]
+fn a_quiet_memcheck_report_is_read_too() {
+    let whole = String::from_utf8(sample("memcheck.txt")).unwrap();
+    // What `valgrind -q` leaves out: the lines before the first record, and the summary.
+    let begin = whole.find(" bytes in ").and_then(|at| whole[..at].rfind('\n')).unwrap() + 1;
+    let quiet = &whole[begin..whole.find("LEAK SUMMARY").unwrap()];
+    assert_eq!(detect(quiet.as_bytes()), Some(Format::MemcheckText));
+    let profile = read_profile(quiet.as_bytes()).unwrap().profile;
+    assert_eq!(live(&profile), (409_954, 212));
+    assert!(profile.notes.is_empty(), "{:?}", profile.notes);
+}
+
+#[test]
 fn frames_have_their_file_and_line() {
     for name in ["memcheck.txt", "memcheck.xml", "lsan.txt", "heaptrack.zst"] {
         let profile = read_profile(&sample(name)).unwrap().profile;

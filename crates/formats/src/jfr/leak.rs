@@ -1,5 +1,6 @@
 //! Calls of malloc and free matched: what is left is live, and what of that is old is leaked.
 
+use super::blocks::{Block, Blocks};
 use super::calls::{Call, Calls, Classes, HALVES};
 use super::chunk::Chunk;
 use super::frames::Frames;
@@ -8,21 +9,13 @@ use foldhash::fast::RandomState;
 use offheap_model::ProfileSite;
 use std::collections::HashMap;
 
-struct Live {
-    size: u64,
-    /// In ticks, which are those of one clock in all chunks.
-    time: i64,
-    /// Number of the stack.
-    stack: u32,
-}
-
 /// A part of a chunk's calls, and the numbers of its stacks.
 pub(super) type Part<'c> = (&'c Calls, Vec<u32>);
 
 /// Matches the calls for one half of all addresses.
 #[derive(Default)]
 struct Matcher {
-    live: HashMap<u64, Live, RandomState>,
+    live: Blocks,
     /// Allocated (bytes, blocks) by stack.
     allocated: Vec<(u64, u64)>,
     unknown_frees: u64,
@@ -49,7 +42,7 @@ impl Matcher {
     fn calls(&mut self, calls: &[Call], (part, numbers): &Part<'_>) {
         for call in calls {
             if call.is_free() {
-                self.unknown_frees += u64::from(self.live.remove(&call.address).is_none());
+                self.unknown_frees += u64::from(!self.live.remove(call.address));
                 continue;
             }
             let size = part.size(call);
@@ -58,7 +51,7 @@ impl Matcher {
                 *bytes = bytes.saturating_add(size);
                 *count += 1;
             }
-            self.live.insert(call.address, Live { size, stack, time: call.time });
+            self.live.insert(Block { address: call.address, size, time: call.time, stack });
         }
     }
 }
@@ -142,7 +135,7 @@ impl Leaks {
                 site.allocated_bytes = site.allocated_bytes.saturating_add(*bytes);
                 site.allocated_count += count;
             }
-            for live in matcher.live.values() {
+            for live in matcher.live.iter() {
                 let Some(site) = sites.get_mut(live.stack as usize) else { continue };
                 site.live_bytes = site.live_bytes.saturating_add(live.size);
                 site.live_count += 1;

@@ -7,6 +7,7 @@
 //! Read here are `profiler.Malloc` and `profiler.Free`, as a profile of what was not freed, and the JDK's events of native
 //! memory, as series. Everything else is passed over.
 
+mod blocks;
 mod calls;
 mod chunk;
 mod frames;

@@ -3,11 +3,15 @@
 use super::{Loss, finish, frame, loss};
 use crate::{Builder, Error, Parsed};
 
-/// True where `head` holds memcheck's first line.
+/// memcheck's first line; `valgrind -q` leaves it out, and the summary too.
+const BANNER: &str = "Memcheck, a memory error detector";
+
+/// True where `head` holds memcheck's first line, or a loss record.
 pub(crate) fn is(head: &[u8]) -> bool {
     String::from_utf8_lossy(head)
         .lines()
-        .any(|line| own(line).is_some_and(|text| text.starts_with("Memcheck, a memory error detector")))
+        .filter_map(own)
+        .any(|text| text.starts_with(BANNER) || loss(text).is_some())
 }
 
 /// Reads the loss records; other output between them is passed over.
@@ -18,7 +22,7 @@ pub fn read(bytes: &[u8]) -> Result<Parsed, Error> {
     let text = String::from_utf8_lossy(bytes);
     let mut builder = Builder::new();
     let mut losses: Vec<Loss> = Vec::new();
-    let (mut open, mut complete) = (false, false);
+    let (mut open, mut complete) = (false, true);
     for line in text.lines().filter_map(own) {
         if let Some(loss) = loss(line) {
             losses.push(loss);
@@ -30,6 +34,9 @@ pub fn read(bytes: &[u8]) -> Result<Parsed, Error> {
             }
         } else {
             open = false;
+            if line.starts_with(BANNER) {
+                complete = false;
+            }
             complete |= line.starts_with("LEAK SUMMARY:");
         }
     }
