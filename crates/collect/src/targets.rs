@@ -71,6 +71,31 @@ pub fn resolve(target: &str) -> Result<i32, TargetError> {
     }
 }
 
+/// The pid of the only JVM or Python that the process `pid`, which is neither itself, has started: a shell, an init or
+/// `timeout` often stands before what is meant.
+pub fn behind(pid: i32) -> Option<i32> {
+    const MOST: usize = 64;
+    let first = Process::open(pid).ok()?;
+    if kind(&first).is_some() {
+        return None;
+    }
+    let mut found = Vec::new();
+    let mut waiting = first.children().ok()?;
+    for _ in 0..MOST {
+        let Some(child) = waiting.pop() else { break };
+        let Ok(process) = Process::open(child) else { continue };
+        if kind(&process).is_some() {
+            found.push(child);
+        } else {
+            waiting.extend(process.children().unwrap_or_default());
+        }
+    }
+    match found.as_slice() {
+        [only] => Some(*only),
+        _ => None,
+    }
+}
+
 /// The runtime in a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Runtime {
@@ -254,6 +279,7 @@ mod tests {
             }
         }
         assert!(matches!(resolve(&tag), Err(TargetError::Many { count: 2, .. })));
+        assert_eq!(behind(children[0].id() as i32), None, "it has started nothing");
         children[0].kill().unwrap();
         children[0].wait().unwrap();
         assert_eq!(resolve(&tag).unwrap(), children[1].id() as i32);

@@ -4,7 +4,7 @@
 use crate::collections::{Collections, LEAST_CANARY, Outlived};
 use crate::evidence::Evidence;
 use crate::series::{Key, Series};
-use crate::stats::{Shape, Trend, time_needed};
+use crate::stats::{Shape, Trend, theil_sen, time_needed};
 use offheap_model::units;
 use offheap_model::{Domain, Reach, Status};
 
@@ -106,7 +106,9 @@ const SO_SOON: f64 = 0.9;
 /// Where more than this share of what is allocated ends in the old generation, young collections say little about what is
 /// dead: the owners of native memory are promoted like everything else.
 const PROMOTED_AT_MOST: f64 = 0.2;
-/// This share of what direct buffers grew by must be in use at the end.
+/// Looks at what is in use that make a series.
+const LOOKS: usize = 3;
+/// This share of what direct buffers grew by between the first and the last look must be in use.
 const IN_USE_AT_LEAST: f64 = 0.4;
 /// To call the rest garbage, of all that is counted this share must have been found on the heap…
 const SEEN_AT_LEAST: f64 = 0.8;
@@ -251,6 +253,15 @@ impl Evidence<'_> {
         let by_cleaner = freed == Freed::ByCollector;
         let events = if by_cleaner { &collections.cleaned } else { &collections.old };
         let whole = Collections::outlived(series.points(), events);
+        if by_cleaner
+            && of_buffers
+            && let Some(why) = self.are_garbage(growth, series)
+        {
+            growth.kind = Kind::Garbage;
+            growth.certainty *= 0.85;
+            growth.why = why;
+            return;
+        }
         if outlived_them(&whole, series.trend()) {
             growth.why = format!("it outlived {} collection{}", whole.collections, plural(whole.collections));
             return;
@@ -272,16 +283,7 @@ impl Evidence<'_> {
         let idle = collections.known && any.collections == 0;
         if by_cleaner && let Some(why) = self.is_in_use(growth, series, of_buffers, idle) {
             growth.certainty *= 0.95;
-            growth.why = format!("no collection came that could free it, but {why}");
-            return;
-        }
-        if by_cleaner
-            && of_buffers
-            && let Some(why) = self.are_garbage(growth, series)
-        {
-            growth.kind = Kind::Garbage;
-            growth.certainty *= 0.85;
-            growth.why = why;
+            growth.why = format!("no collection tells, but {why}");
             return;
         }
         let max = self.last().and_then(|s| s.jvm.as_ref()).map_or(0, |jvm| jvm.heap.max_bytes) as f64;
@@ -315,26 +317,41 @@ impl Evidence<'_> {
         growth.next = collect_and_look(self.pid());
     }
 
-    /// Why growth can't be garbage though no collection tells: what it belongs to is in use, or garbage that could own it is
-    /// too rare, since steady growth makes a step in each snapshot. `idle`: nothing was collected in the window, so that the
-    /// number of objects could but rise.
-    fn is_in_use(&self, growth: &Growth, series: &Series, of_buffers: bool, idle: bool) -> Option<String> {
+    /// Why growth can't be garbage though no collection tells: what it belongs to is in use, and more of it at each look; or
+    /// garbage that could own it is too rare, since steady growth makes a step in each snapshot. `idle`: nothing was collected
+    /// in the window, so that the number of objects could but rise.
+    fn is_in_use(
+        &self,
+        growth: &mut Growth,
+        series: &Series,
+        of_buffers: bool,
+        idle: bool,
+    ) -> Option<String> {
         let trend = series.trend();
         let few = FEW_OF_THE_STEPS * trend.points as f64;
         if let Some((reach, value)) = self.reach(series) {
-            let in_use = reach.direct_in_use_bytes as f64 - growth.from;
-            if of_buffers && in_use >= IN_USE_AT_LEAST * (value - growth.from) {
+            let risen = self.series(&Key::DirectInUse).filter(|looks| self.rises(looks));
+            if of_buffers
+                && let Some(looks) = risen
+                && looks.last() - looks.first() >= IN_USE_AT_LEAST * (value - self.at(series, looks))
+            {
+                let slope = theil_sen(looks.points(), 1.0);
+                (growth.per_s, growth.ci95) = (slope.per_s, slope.ci95);
                 return Some(format!(
                     "{} of the buffers are in use: {FOLLOWED}",
                     units::bytes(reach.direct_in_use_bytes)
                 ));
             }
-            let garbage = reach.owners.saturating_sub(reach.owners_in_use);
+            let garbage = reach.owners.saturating_sub(reach.owners_in_use) as f64;
             // Bits counts java.lang.foreign's memory too, which has Cleaners and no buffers.
             let no_buffers = !of_buffers || (reach.direct_bytes as f64) < value / 2.0;
-            if no_buffers && garbage as f64 <= few {
+            let more_in_use =
+                self.series(&Key::OwnersInUse).map_or(0.0, |looks| looks.last() - looks.first());
+            // Where owners become more it may be theirs, and then that garbage counts by its share.
+            let most = if more_in_use >= few { few.min(GARBAGE_AT_MOST * more_in_use) } else { few };
+            if no_buffers && garbage <= most {
                 return Some(format!(
-                    "of {} objects through which one could, {garbage} are garbage: the others are {FOLLOWED}",
+                    "of {} objects through which one could free it, {garbage} are garbage: the others are {FOLLOWED}",
                     reach.owners
                 ));
             }
@@ -343,18 +360,48 @@ impl Evidence<'_> {
         let (first, last) = (counts.first()?, counts.last()?);
         let covered = last.t - first.t >= COUNTED_AT_LEAST * trend.seconds;
         (covered && last.v - first.v <= few).then(|| {
-            "hardly any object was made on the heap through which one could (Cleaner, finalizer, reference)".to_owned()
+            "hardly any object was made on the heap through which one could free it (Cleaner, finalizer, reference)"
+                .to_owned()
         })
     }
 
-    /// Why growth of direct buffers is garbage, if all roots were followed and hardly anything of it is in use.
+    /// Whether what is in use rises from look to look, in the end as fast as before: what lives for a time and then goes, or
+    /// fills and stops, does not.
+    pub(crate) fn rises(&self, looks: &Series) -> bool {
+        let points = looks.points();
+        let (Some(first), Some(last)) = (points.first(), points.last()) else { return false };
+        let steps: Vec<f64> = points.iter().zip(points.iter().skip(1)).map(|(a, b)| b.v - a.v).collect();
+        let mean = (last.v - first.v) / steps.len().max(1) as f64;
+        points.len() >= LOOKS
+            && last.t - first.t >= self.seconds() / 3.0
+            && mean > 0.0
+            && steps.iter().all(|step| *step >= mean / 4.0)
+            && steps.last().is_some_and(|step| *step >= mean / 2.0)
+    }
+
+    /// What a series was at the first look.
+    fn at(&self, series: &Series, looks: &Series) -> f64 {
+        let first = looks.points().first().map_or(0.0, |p| p.t);
+        let points = series.points();
+        points.get(points.partition_point(|p| p.t < first)).map_or(series.last(), |p| p.v)
+    }
+
+    /// Why growth of direct buffers is garbage: of what came since the first look, hardly anything is in use at the last one.
     fn are_garbage(&self, growth: &Growth, series: &Series) -> Option<String> {
         let (reach, value) = self.reach(series).filter(|(reach, _)| reach.complete)?;
-        let in_use = reach.direct_in_use_bytes as f64;
         let all_seen = reach.direct_bytes as f64 >= SEEN_AT_LEAST * value;
-        (all_seen && in_use <= GARBAGE_AT_MOST * (value - growth.from)).then(|| {
+        let little = reach.direct_in_use_bytes as f64 <= GARBAGE_AT_MOST * (value - growth.from);
+        let flat = self.series(&Key::DirectInUse).is_some_and(|looks| {
+            let tail = looks.points().iter().rev().take(2).collect::<Vec<_>>();
+            let [last, before] = tail.as_slice() else { return false };
+            let points = series.points();
+            let at = |t: f64| points.get(points.partition_point(|p| p.t < t)).map_or(value, |p| p.v);
+            looks.points().len() >= LOOKS
+                && last.v - before.v <= GARBAGE_AT_MOST * (value - at(before.t)).max(0.0)
+        });
+        (all_seen && (little || flat)).then(|| {
             format!(
-                "of {} in buffers only {} are in use, the rest waits for a collection, and none came",
+                "of {} in buffers only {} are in use, no more than before, and the rest waits for a collection",
                 units::bytes(reach.direct_bytes),
                 units::bytes(reach.direct_in_use_bytes)
             )

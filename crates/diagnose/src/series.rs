@@ -19,6 +19,10 @@ pub enum Key {
     HeapResident,
     /// Java heap: what is in use, garbage left out; known of few instants.
     HeapInUse,
+    /// Direct buffers that are in use, bytes; known of few instants.
+    DirectInUse,
+    /// Objects in use that own native memory, beside direct buffers; known of few instants.
+    OwnersInUse,
     /// Old generation in use, garbage included.
     OldUsed,
     /// Old generation right after its last collection.
@@ -160,11 +164,11 @@ pub(crate) fn collect(snapshots: &[&Snapshot], times: &[f64]) -> BTreeMap<Key, S
 }
 
 /// What the files are called that our own agent keeps in the target (`offheap`, profile/agent.rs): its live file and its
-/// library. They come in the middle of a window, and the live file fills: that is no growth of the program's.
-const OURS: [&str; 2] = [".offheap-live-", ".offheap_agent-"];
+/// library; one that `--live` names has the word in its name if its user read the help. They come in the middle of a window, and the live file fills: that is no growth of the program's.
+const OURS: [&str; 2] = ["offheap-live", ".offheap_agent-"];
 
 fn is_ours(path: &str) -> bool {
-    path.rsplit('/').next().is_some_and(|name| OURS.iter().any(|ours| name.starts_with(ours)))
+    path.rsplit('/').next().is_some_and(|name| OURS.iter().any(|ours| name.contains(ours)))
 }
 
 fn process(snapshot: &Snapshot, put: &mut impl FnMut(Key, f64)) {
@@ -206,6 +210,8 @@ fn jvm(snapshot: &Snapshot, put: &mut impl FnMut(Key, f64)) {
     known(Key::ClassLoaders, jvm.class_loaders);
     known(Key::References, jvm.references);
     known(Key::HeapInUse, jvm.reach.map(|reach| reach.heap_in_use_bytes));
+    known(Key::DirectInUse, jvm.reach.map(|reach| reach.direct_in_use_bytes));
+    known(Key::OwnersInUse, jvm.reach.map(|reach| reach.owners_in_use));
     known(Key::CodeCache, jvm.code_cache.used_bytes.or(jvm.code_cache.committed_bytes));
     // Some JDKs fill the "used" counters only at a collection, or never: what is 0 there is not known.
     let in_use = |pick: fn(&offheap_model::SpaceFigure) -> Option<u64>| {

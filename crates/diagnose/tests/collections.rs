@@ -117,71 +117,93 @@ fn without_a_collection_native_growth_is_a_leak_only_if_no_java_object_could_fre
     assert_eq!(judged(|t| (t < 20.0).then_some(3000.0)).status, Status::Inconclusive);
 }
 
+/// A JVM that collects nothing; `grow` says what grows, `reach` what is found in use, at five looks in a minute.
+fn looked_at(
+    seconds: usize,
+    grow: fn(f64, &mut common::world::State),
+    reach: impl Fn(f64) -> Reach,
+) -> offheap_model::Finding {
+    let every = (seconds / 5) as f64;
+    let world = jvm(seconds + 1, 12.0, &mut Random::new(3)).with(|t, s| {
+        s.young = 0;
+        (s.old_used, s.heap_used, s.direct) = (12.0 * MB, 20.0 * MB + 0.1 * MB * t, MB);
+        grow(t, s);
+        s.reach = (t % every == 0.0 && t > 0.0).then(|| Reach { complete: true, ..reach(t) });
+    });
+    diagnose(&Evidence::of(&world.snapshots())).verdict
+}
+
 #[test]
-fn without_a_collection_what_is_in_use_is_a_leak() {
-    let judged = |grow: fn(f64, &mut common::world::State), reach: Reach| {
-        let world = jvm(61, 12.0, &mut Random::new(3)).with(move |t, s| {
-            s.young = 0;
-            (s.old_used, s.heap_used, s.direct) = (12.0 * MB, 20.0 * MB + 0.1 * MB * t, MB);
-            grow(t, s);
-            s.reach = (t == 60.0).then_some(reach);
-        });
-        diagnose(&Evidence::of(&world.snapshots())).verdict
+fn without_a_collection_buffers_are_judged_by_how_many_are_in_use() {
+    let judged = |in_use: fn(f64) -> f64| {
+        looked_at(
+            60,
+            |t, s| s.direct = MB * (1.0 + t),
+            |t| Reach {
+                direct_bytes: (MB * (1.0 + t)) as u64,
+                direct_in_use_bytes: (MB * in_use(t)) as u64,
+                owners: 900,
+                owners_in_use: 850,
+                ..Reach::default()
+            },
+        )
     };
-    let buffers = |t: f64, s: &mut common::world::State| s.direct = MB * (1.0 + t);
-    let of_buffers = |in_use: f64| Reach {
-        direct_bytes: 61_000_000,
-        direct_in_use_bytes: (in_use * MB) as u64,
-        owners: 900,
-        owners_in_use: 850,
-        heap_in_use_bytes: 0,
-        complete: true,
-    };
-    let leak = judged(buffers, of_buffers(60.0));
+    let leak = judged(|t| 1.0 + t);
     assert_eq!((leak.status, leak.cause.as_str()), (Status::Leak, "direct-buffers-referenced"), "{leak:#?}");
-    assert_eq!(judged(buffers, of_buffers(18.0)).status, Status::Inconclusive);
-    let garbage = judged(buffers, of_buffers(1.0));
-    assert_eq!(
-        (garbage.status, garbage.domain),
-        (Status::Healthy, Some(Domain::DirectMemory)),
-        "{garbage:#?}"
-    );
-    let unsure = judged(buffers, Reach { complete: false, ..of_buffers(1.0) });
-    assert_eq!(unsure.status, Status::Inconclusive);
-    // Memory of java.lang.foreign is counted with the buffers, and has owners instead.
-    let foreign = |garbage: u64| Reach {
-        direct_bytes: 0,
-        owners: 900,
-        owners_in_use: 900 - garbage,
-        ..of_buffers(0.0)
-    };
-    assert_eq!(judged(buffers, foreign(2)).status, Status::Leak);
-    assert_eq!(judged(buffers, foreign(600)).status, Status::Inconclusive);
-    // Owners of something else tell nothing of buffers, and the other way round.
+    // Half is dropped: the leak is the other half.
+    let half = judged(|t| 1.0 + t / 2.0);
+    assert_eq!(half.status, Status::Leak, "{half:#?}");
+    assert!((0.45 * MB..0.55 * MB).contains(&half.slope_bytes_per_s), "{}", half.slope_bytes_per_s);
+    // All is dropped; it lives for half a minute, or three quarters of one, and is dropped.
+    for healthy in [judged(|_| 0.5), judged(|t| t.min(30.0)), judged(|t| t.min(45.0))] {
+        assert_eq!(
+            (healthy.status, healthy.domain),
+            (Status::Healthy, Some(Domain::DirectMemory)),
+            "{healthy:#?}"
+        );
+    }
+}
+
+#[test]
+fn without_a_collection_native_memory_is_judged_by_its_owners() {
+    let judged =
+        |grow: fn(f64, &mut common::world::State), in_use: fn(f64) -> f64, garbage: fn(f64) -> f64| {
+            let count = |owners: f64| owners as u64;
+            looked_at(60, grow, |t| Reach {
+                owners: count(900.0 + in_use(t) + garbage(t)),
+                owners_in_use: count(900.0 + in_use(t)),
+                ..Reach::default()
+            })
+            .status
+        };
     let malloc = |t: f64, s: &mut common::world::State| s.malloc += MB * t;
-    let of_owners = |garbage: u64| Reach { owners: 900, owners_in_use: 900 - garbage, ..of_buffers(0.0) };
-    assert_eq!(judged(malloc, of_owners(4)).status, Status::Leak);
-    assert_eq!(judged(malloc, of_owners(60)).status, Status::Inconclusive);
-    assert_eq!(judged(buffers, of_owners(0)).status, Status::Healthy);
+    assert_eq!(judged(malloc, |_| 0.0, |t| t / 20.0), Status::Leak, "nobody could own it");
+    assert_eq!(judged(malloc, |t| 4.0 * t, |_| 0.0), Status::Leak, "its owners are in use");
+    assert_eq!(judged(malloc, |_| 0.0, |t| 4.0 * t), Status::Inconclusive, "its owners may be garbage");
+    assert_eq!(judged(malloc, |t| 0.5 * t.min(45.0), |t| 0.5 * (t - 45.0).max(0.0)), Status::Inconclusive);
+    // Memory of java.lang.foreign is counted with the buffers, and has owners instead.
+    let foreign = |t: f64, s: &mut common::world::State| s.direct = MB * (1.0 + t);
+    assert_eq!(judged(foreign, |t| 4.0 * t, |_| 0.0), Status::Leak);
+    assert_eq!(judged(foreign, |_| 0.0, |t| 4.0 * t), Status::Inconclusive);
 }
 
 #[test]
 fn a_heap_that_is_not_collected_is_judged_by_what_is_in_use() {
     // The old generation fills with what young collections promote, 3 MB a second; none of the old one comes.
-    let judged = |in_use: fn(f64) -> f64| {
-        let world = promoting().with(move |t, s| {
-            s.old_used = 20.0 * MB + 3.0 * MB * t;
-            s.heap_used = s.old_used + 3.2 * MB * (t % 10.0);
-            let looked = t % 12.0 == 0.0 && t > 0.0;
-            s.reach = looked.then(|| Reach { heap_in_use_bytes: in_use(t) as u64, ..Reach::default() });
-        });
-        diagnose(&Evidence::of(&world.snapshots())).verdict
+    fn fill(t: f64, s: &mut common::world::State) {
+        s.young = (t / 10.0) as u64;
+        s.old_used = 20.0 * MB + 3.0 * MB * t;
+        s.heap_used = s.old_used + 3.2 * MB * (t % 10.0);
+    }
+    let judged = |seconds: usize, in_use: fn(f64) -> f64| {
+        looked_at(seconds, fill, |t| Reach { heap_in_use_bytes: (MB * in_use(t)) as u64, ..Reach::default() })
     };
-    let leak = judged(|t| (25.0 + 2.0 * t) * MB);
+    let leak = judged(200, |t| 25.0 + 2.0 * t);
     assert_eq!((leak.status, leak.cause.as_str()), (Status::Leak, "heap-leak"), "{leak:#?}");
     assert!((1.9 * MB..2.1 * MB).contains(&leak.slope_bytes_per_s), "{}", leak.slope_bytes_per_s);
-    assert_ne!(judged(|_| 25.0 * MB).status, Status::Leak);
-    // It fills and stops; it comes and goes.
-    assert_ne!(judged(|t| (25.0 + 2.0 * t.min(36.0)) * MB).status, Status::Leak);
-    assert_ne!(judged(|t| (25.0 + 2.0 * t + 40.0 * (t / 12.0 % 2.0)) * MB).status, Status::Leak);
+    // In a minute a cache fills like that; it fills and stops; it comes and goes; it is garbage.
+    assert_eq!(judged(60, |t| 25.0 + 2.0 * t).status, Status::Inconclusive);
+    assert_ne!(judged(200, |t| 25.0 + 2.0 * t.min(100.0)).status, Status::Leak);
+    assert_ne!(judged(200, |t| 25.0 + 2.0 * t + 150.0 * (t / 40.0 % 2.0)).status, Status::Leak);
+    assert_ne!(judged(60, |_| 25.0).cause, "heap-leak");
 }

@@ -253,6 +253,15 @@ impl Process {
         Memory::open(self, vmas)
     }
 
+    /// The processes it has started that still run (`/proc/PID/task/TID/children`, proc_pid_task_children(5)).
+    ///
+    /// # Errors
+    /// As [`Process::file`].
+    pub fn children(&self) -> Result<Vec<i32>, Error> {
+        let text = self.text(&format!("task/{}/children", self.pid))?;
+        Ok(text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect())
+    }
+
     /// Its threads. A thread that ends meanwhile is left out.
     ///
     /// # Errors

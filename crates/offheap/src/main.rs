@@ -11,6 +11,7 @@ mod output;
 mod procedure;
 mod profile;
 mod sampler;
+mod target;
 mod verbs;
 
 use clap::{Parser, Subcommand};

@@ -4,7 +4,8 @@ use crate::instants;
 use crate::output::Progress;
 use crate::procedure::{Allowed, Found, Procedure, say};
 use crate::sampler::{Sampler, Stop};
-use offheap_collect::{Collector, targets};
+use crate::target;
+use offheap_collect::Collector;
 use offheap_diagnose::{Diagnosis, Evidence, diagnose};
 use offheap_model::units::{bytes, duration, parse_duration};
 use offheap_model::{Snapshot, Status};
@@ -73,7 +74,7 @@ pub fn read(path: &Path, pid: Option<i32>) -> anyhow::Result<Observed> {
 }
 
 fn watch(arguments: &Arguments, allowed: Allowed) -> anyhow::Result<Observed> {
-    let pid = targets::resolve(&arguments.target)?;
+    let pid = target::resolve(&arguments.target)?;
     let allowed = allowed.ask(&format!("process {pid}"));
     let stop = Stop::catch()?;
     let every =
@@ -141,12 +142,14 @@ struct Follower {
     every: Duration,
     next: Instant,
     most: Duration,
+    /// Once it mattered the looks go on, to make a series.
+    begun: bool,
 }
 
 impl Follower {
     fn new(length: Duration) -> Follower {
         let every = length / FOLLOWED;
-        Follower { every, next: Instant::now() + every, most: length / FOLLOWED_SHARE }
+        Follower { every, next: Instant::now() + every, most: length / FOLLOWED_SHARE, begun: false }
     }
 
     /// Does it if it is due, or if this is the end.
@@ -160,9 +163,10 @@ impl Follower {
         let begun = Instant::now();
         let done = snapshots.last().and_then(|s| s.jvm.as_ref()).is_none_or(|jvm| jvm.reach.is_some());
         let due = end || begun >= self.next;
-        if done || !due || !is_open(&diagnose(&Evidence::of(snapshots))) {
+        if done || !due || !self.begun && !is_open(&diagnose(&Evidence::of(snapshots))) {
             return;
         }
+        self.begun = true;
         progress.show("following the references on the Java heap");
         if let Some(jvm) = snapshots.last_mut().and_then(|snapshot| snapshot.jvm.as_mut()) {
             jvm.reach = collector.reach();

@@ -117,6 +117,26 @@ fn ps_lists_the_jvm_with_its_heap() {
 }
 
 #[test]
+fn a_shell_before_the_jvm_is_said_to_be_one() {
+    let jdk = jdks().iter().rfind(|jdk| jdk.feature == 17).expect("JDK 17 is here");
+    let command = format!(
+        "{} -Xmx64m -cp {} Ordinary; true",
+        jdk.java.display(),
+        build_java("Ordinary", common::ORDINARY).display()
+    );
+    let program = Program::start(Command::new("sh").args(["-c", &command]));
+    let output = offheap(&["map", &program.pid().to_string()]);
+    let children = format!("/proc/{0}/task/{0}/children", program.pid());
+    let behind = std::fs::read_to_string(children).unwrap().trim().to_owned();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(&format!("has started one: process {behind}.")), "{said}");
+    let output = offheap(&["map", &behind]);
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    // The shell's end does not end its child.
+    std::process::Command::new("kill").args(["-9", &behind]).status().unwrap();
+}
+
+#[test]
 fn an_account_fits_a_hundred_columns() {
     let program = ordinary(&["-Xmx64m"]);
     for arguments in [&["map", &program.pid().to_string()][..], &["map", &program.pid().to_string(), "--all"]]

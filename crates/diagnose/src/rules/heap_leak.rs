@@ -42,9 +42,12 @@ pub struct HeapLeak;
 const SUSPECT_SHARE: f64 = 0.10;
 /// …and in less than this time it is anyway.
 const SUSPECT_S: f64 = 29.0;
-/// Times that what is in use must have risen to be called a leak, and how sure that is.
-const LOOKS: usize = 4;
+/// What is in use must rise for this long to be called a leak: caches on the heap commonly fill for minutes…
+const FILLED_S: f64 = 170.0;
+/// …and how sure that is.
 const IN_USE_CERTAINTY: f64 = 0.8;
+/// Where what is in use grows by no more than this share of what fills the heap, that is garbage.
+const IN_USE_OF_GARBAGE: f64 = 0.15;
 /// Old collections whose floors must each be higher than the one before; more in a window of less than [`FLOORS_S`].
 const FLOORS: usize = 4;
 const FLOORS_SHORT: usize = 6;
@@ -157,6 +160,9 @@ fn between_collections(evidence: &Evidence<'_>, key: &Key, floors: usize, max: f
     if !never_looked && !goes_on {
         return None;
     }
+    if stays_in_use(evidence, &growth) {
+        return None;
+    }
     growth.kind = Kind::Uncollected;
     growth.certainty = 0.5;
     growth.why =
@@ -166,34 +172,33 @@ fn between_collections(evidence: &Evidence<'_>, key: &Key, floors: usize, max: f
     Some(growth)
 }
 
-/// Growth of what is in use, where the references were followed several times over the window: each time more, and in the
-/// end as fast as before.
+/// Whether the looks at what is in use, if there were some, show that it is garbage that fills the heap.
+fn stays_in_use(evidence: &Evidence<'_>, growth: &Growth) -> bool {
+    evidence.series(&Key::HeapInUse).is_some_and(|looks| {
+        let over = looks.points().last().zip(looks.points().first()).map_or(0.0, |(b, a)| b.t - a.t);
+        over >= evidence.seconds() / 2.0
+            && looks.last() - looks.first() <= IN_USE_OF_GARBAGE * growth.per_s * over
+    })
+}
+
+/// Growth of what is in use, where the references were followed several times over a window so long that caches have filled.
 fn rising_in_use(evidence: &Evidence<'_>) -> Option<Growth> {
-    let points = evidence.series(&Key::HeapInUse)?.points();
-    let (first, last) = (points.first()?, points.last()?);
-    let steps: Vec<f64> = points.iter().zip(points.iter().skip(1)).map(|(a, b)| b.v - a.v).collect();
-    let mean = (last.v - first.v) / steps.len().max(1) as f64;
-    let seconds = last.t - first.t;
-    let rising = points.len() >= LOOKS
-        && seconds >= evidence.seconds() / 2.0
-        && steps.iter().all(|step| *step >= mean / 4.0)
-        && steps.last().is_some_and(|step| *step >= mean / 2.0)
-        && last.v - first.v >= evidence.material();
+    let looks = evidence.series(&Key::HeapInUse)?;
+    let rising = evidence.seconds() >= FILLED_S
+        && evidence.rises(looks)
+        && looks.last() - looks.first() >= evidence.material();
     if !rising {
         return None;
     }
-    let slope = theil_sen(points, 1.0);
+    let slope = theil_sen(looks.points(), 1.0);
     Some(Growth {
         kind: Kind::Lasting,
         per_s: slope.per_s,
         ci95: slope.ci95,
-        from: first.v,
-        to: last.v,
+        from: looks.first(),
+        to: looks.last(),
         certainty: IN_USE_CERTAINTY,
-        why: format!(
-            "{} of the heap are in use at the end: {FOLLOWED}",
-            units::bytes(last.v.max(0.0) as u64)
-        ),
+        why: format!("{} of the heap are in use at the end: {FOLLOWED}", units::bytes(looks.last() as u64)),
         next: String::new(),
     })
 }

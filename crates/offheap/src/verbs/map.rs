@@ -1,8 +1,9 @@
 //! `offheap map`
 
 use crate::output;
+use crate::target;
 use anyhow::bail;
-use offheap_collect::{Collector, Effort, targets};
+use offheap_collect::{Collector, Effort};
 use offheap_present::{json, terminal};
 use std::process::ExitCode;
 
@@ -23,7 +24,7 @@ pub struct Arguments {
 
 /// Runs the verb.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let pid = targets::resolve(&arguments.target)?;
+    let pid = target::resolve(&arguments.target)?;
     let snapshot = Collector::open(pid)?.snapshot(Effort::FULL)?;
     if arguments.json {
         output::print_json(&json::map(&snapshot));

@@ -5,8 +5,9 @@ use crate::foreign;
 use crate::output::{self, Progress};
 use crate::profile::{Following, Window, live, tree};
 use crate::sampler::Stop;
+use crate::target;
 use anyhow::{Context, bail};
-use offheap_collect::{Collector, Effort, targets};
+use offheap_collect::{Collector, Effort};
 use offheap_linux::Process;
 use offheap_live::{Reader, State};
 use offheap_model::units::{bytes, duration, parse_bytes, parse_duration};
@@ -43,7 +44,7 @@ pub struct Arguments {
     #[arg(long, default_value = "512k", value_parser = parse_bytes)]
     interval: u64,
     /// Keep the agent's live file at this absolute path in the target's own file system, to be read with --from after target
-    /// and offheap were killed.
+    /// and offheap were killed. With offheap-live in its name diagnose knows it as ours.
     #[arg(long, value_name = "PATH")]
     live: Option<String>,
     #[command(flatten)]
@@ -115,7 +116,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         output::print(&arguments.shown.text(&profile, &title, target)?);
         return Ok(ExitCode::SUCCESS);
     }
-    let pid = targets::resolve(arguments.target.as_deref().unwrap_or_default())?;
+    let pid = target::resolve(arguments.target.as_deref().unwrap_or_default())?;
     let account = Collector::open(pid)?.snapshot(Effort::SERIES)?;
     warn_of_the_warning(&account);
     let stop = Stop::catch()?;

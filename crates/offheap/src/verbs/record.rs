@@ -5,6 +5,7 @@ use crate::clock::now_ms;
 use crate::output;
 use crate::profile::Following;
 use crate::sampler::{Sampler, Stop};
+use crate::target;
 use anyhow::{Context, bail};
 use offheap_collect::targets;
 use offheap_model::Snapshot;
@@ -86,7 +87,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     let mut recorded = Vec::new();
     for name in &arguments.targets {
-        let pid = targets::resolve(name)?;
+        let pid = target::resolve(name)?;
         let sampler = Sampler::open(pid, how.every)?;
         recorded.push(Recorded {
             name: name.clone(),

@@ -3,8 +3,8 @@
 use crate::clock::now_ms;
 use crate::output;
 use crate::sampler::{Sampler, Stop};
+use crate::target;
 use anyhow::{Context, bail};
-use offheap_collect::targets;
 use offheap_diagnose::{Evidence, diagnose};
 use offheap_model::units::parse_duration;
 use offheap_model::{Profile, Snapshot};
@@ -134,7 +134,7 @@ fn join(shown: &mut Vec<View>, path: &Path) -> anyhow::Result<()> {
 
 impl View {
     fn of_process(target: &str, every: Duration) -> anyhow::Result<View> {
-        let pid = targets::resolve(target)?;
+        let pid = target::resolve(target)?;
         let source = Source::Process(Box::new(Sampler::open(pid, every)?));
         let name =
             if target == pid.to_string() { format!("pid {pid}") } else { format!("{target} · pid {pid}") };

@@ -3,8 +3,9 @@
 use super::jcmd;
 use crate::output;
 use crate::profile;
+use crate::target;
 use anyhow::bail;
-use offheap_collect::{Collector, Effort, targets};
+use offheap_collect::{Collector, Effort};
 use offheap_linux::Process;
 use offheap_model::units::{bytes, duration};
 use offheap_model::{Allocator, Snapshot};
@@ -36,7 +37,7 @@ pub struct Arguments {
 
 /// Runs the verb.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let pid = targets::resolve(&arguments.target)?;
+    let pid = target::resolve(&arguments.target)?;
     let mut collector = Collector::open(pid)?;
     let before = collector.snapshot(Effort::FULL)?;
     let Some(malloc) = before.malloc.as_ref().filter(|malloc| malloc.allocator == Allocator::Glibc) else {

@@ -2,8 +2,8 @@
 
 use crate::instants;
 use crate::sampler::Sampler;
+use crate::target;
 use anyhow::{Context, bail};
-use offheap_collect::targets;
 use offheap_diagnose::stats::{self, Point};
 use offheap_model::Snapshot;
 use offheap_present::watch::{Action, Trend, Watch};
@@ -74,7 +74,7 @@ impl Source {
     fn open(target: &str, every: Duration) -> anyhow::Result<Source> {
         let path = Path::new(target);
         if !is_recording(path) {
-            return Ok(Source::Process(Box::new(Sampler::open(targets::resolve(target)?, every)?)));
+            return Ok(Source::Process(Box::new(Sampler::open(target::resolve(target)?, every)?)));
         }
         let recording = Recording::open(path)?;
         let target = instants::target(&recording, None)?.id;
