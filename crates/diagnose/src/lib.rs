@@ -14,6 +14,7 @@
 //! assert_eq!(diagnosis.verdict.status, Status::Inconclusive);
 //! ```
 
+mod advice;
 mod check;
 mod classes;
 mod code;

@@ -1,5 +1,6 @@
 //! Sites: which code a finding speaks of, read off the stacks of a profile.
 
+use crate::advice;
 use crate::evidence::Evidence;
 use crate::libraries::{Library, is_library_method, library_of};
 use offheap_model::{
@@ -183,6 +184,9 @@ pub(crate) fn attach(finding: &mut Finding, evidence: &Evidence<'_>) {
     if let Some(library) = origin.library {
         finding.fix.insert(0, format!("{}: {}", library.name, library.advice));
     }
+    if let Some(advice) = advice::of(&origin.frames) {
+        finding.fix.insert(0, advice.to_owned());
+    }
     finding.site = Some(site(origin));
 }
 
@@ -300,6 +304,9 @@ pub(crate) fn is_plumbing(name: &str) -> bool {
     ];
     NAMES.contains(&name)
         || name.starts_with("operator new")
+        || ["os::malloc(", "os::realloc(", "AllocateHeap(", "ReallocateHeap("]
+            .iter()
+            .any(|own| name.starts_with(own))
         || name.starts_with("std::__new_allocator")
         || name.starts_with("std::allocator")
 }

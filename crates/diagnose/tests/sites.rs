@@ -116,6 +116,30 @@ fn a_library_of_ones_own_is_a_jni_leak() {
 }
 
 #[test]
+fn a_function_of_the_jvm_says_what_must_be_released() {
+    let jvm = |name: &str| frame(name, FrameKind::Jvm, "/jdk/lib/server/libjvm.so");
+    let diagnosis = judged(
+        leaking(),
+        vec![
+            native("malloc", "/lib/libc.so.6"),
+            jvm("os::malloc(unsigned long, MEMFLAGS, NativeCallStack const&)"),
+            jvm("AllocateHeap(unsigned long, MEMFLAGS, AllocFailStrategy::AllocFailEnum)"),
+            jvm("jni_GetStringUTFChars"),
+            native("Java_app_Parser_length", "/app/libparser.so"),
+            java("app.Parser.length"),
+        ],
+    );
+    let verdict = &diagnosis.verdict;
+    assert_eq!(verdict.domain, Some(Domain::JvmInternal), "{verdict:#?}");
+    assert!(verdict.fix[0].starts_with("ReleaseStringUTFChars"), "{:?}", verdict.fix);
+    assert!(
+        verdict.summary.contains("allocated by jni_GetStringUTFChars in libjvm.so"),
+        "{}",
+        verdict.summary
+    );
+}
+
+#[test]
 fn unsafe_memory_gets_its_domain_from_the_stack() {
     let diagnosis = judged(
         leaking(),

@@ -47,7 +47,7 @@ impl DirectMemoryUncounted {
         let origin =
             sites::best(evidence, Domain::Malloc).filter(|origin| origin.domain == Domain::DirectMemory)?;
         let subject = Subject {
-            what: "memory from Unsafe or java.lang.foreign, which java.nio.Bits does not count",
+            what: "memory from Unsafe or java.lang.foreign (java.nio.Bits does not count it)",
             meaning: "Nobody frees it: neither freeMemory() nor close() is called.",
             source: "walk of the C heap and the agent's live table",
         };

@@ -33,6 +33,9 @@ use offheap_model::{Domain, Finding, Status, units};
 /// See the page.
 pub struct HeapFilling;
 
+/// What has stopped has gained no more than this share of its growth in the last third of the window.
+const STILL: f64 = 0.1;
+
 impl Rule for HeapFilling {
     fn id(&self) -> &'static str {
         "heap-filling"
@@ -48,7 +51,10 @@ impl Rule for HeapFilling {
         let left = heap.max_bytes.saturating_sub(heap.resident_bytes);
         let growth = evidence.growth(&Key::Domain(Domain::JavaHeap), crate::Freed::ByProgram, 0.0)?;
         let per_s = trend.slope.per_s.max(0.0);
-        let ends = if growth.kind == Kind::Ended || left == 0 {
+        let points = evidence.series(&Key::Domain(Domain::JavaHeap))?.points();
+        let late = points.get(points.len() * 2 / 3).map_or(trend.to, |p| p.v);
+        let stopped = growth.kind == Kind::Ended && trend.to - late <= STILL * grown;
+        let ends = if stopped || left == 0 {
             "It has stopped by itself.".to_owned()
         } else {
             format!(

@@ -104,7 +104,11 @@ impl Rule for NativeMallocGrowth {
             fix.push("close() Java objects with native peers (try-with-resources): RocksDB, zstd, Inflater, ImageReader…");
         }
         fix.push("own native code: free on every path, bound containers that only grow");
-        let mut confirm = vec![format!("offheap profile {}: the stack that allocates", evidence.pid())];
+        let mut confirm = vec![match evidence.is_jvm() {
+            true => format!("offheap profile {}: the stack that allocates", evidence.pid()),
+            false => "offheap run -- COMMAND: the same program from its start, with the stack that allocates"
+                .to_owned(),
+        }];
         if evidence.is_jvm() {
             confirm.push(format!(
                 "jcmd {} GC.class_histogram, twice some minutes apart: a class whose count grows alike",
