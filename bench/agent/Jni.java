@@ -6,12 +6,13 @@ import java.util.concurrent.atomic.AtomicLong;
  * Workloads a and b of research/neighbours.md: blocks of 16 to 4096 bytes, freed 64 operations later, one in a
  * thousand leaked, from 20 to 40 Java frames down; a by JNI malloc, b by Unsafe. Prints
  * nanoseconds of processor time per operation and thread.
- * Usage: Jni a|b THREADS OPERATIONS
+ * Usage: Jni a|b THREADS OPERATIONS [MORE FRAMES]
  */
 public class Jni {
     static native long get(int n);
     static native void drop(long p);
     static sun.misc.Unsafe unsafe;
+    static int more;
 
     static long allocate(boolean jni, int n) { return jni ? get(n) : unsafe.allocateMemory(n); }
     static void free(boolean jni, long p) { if (jni) drop(p); else unsafe.freeMemory(p); }
@@ -35,7 +36,7 @@ public class Jni {
         Thread[] all = new Thread[threads];
         AtomicLong spent = new AtomicLong();
         for (int i = 0; i < threads; i++) {
-            int frames = 20 + 20 * i / threads;
+            int frames = 20 + 20 * i / threads + more;
             all[i] = new Thread(() -> {
                 down(frames, jni, operations);
                 spent.addAndGet(ManagementFactory.getThreadMXBean().getCurrentThreadCpuTime());
@@ -54,6 +55,7 @@ public class Jni {
         boolean jni = args[0].equals("a");
         int threads = Integer.parseInt(args[1]);
         long operations = Long.parseLong(args[2]);
+        more = args.length > 3 ? Integer.parseInt(args[3]) : 0;
         run(threads, jni, operations / 4);
         System.out.printf(java.util.Locale.ROOT, "%.3f%n", run(threads, jni, operations));
     }

@@ -76,6 +76,8 @@ pub struct Regs {
     pub sp: u64,
     /// rbp.
     pub fp: u64,
+    /// Where `fp` was read from; 0: it still is the register's value at the start.
+    pub fp_at: u64,
 }
 
 /// The registers here, in the function this is inlined into.
@@ -87,5 +89,5 @@ pub fn registers() -> Regs {
         asm!("lea {0}, [rip]", "mov {1}, rsp", "mov {2}, rbp", out(reg) pc, out(reg) sp, out(reg) fp,
             options(nomem, nostack, preserves_flags));
     }
-    Regs { pc, sp, fp }
+    Regs { pc, sp, fp, fp_at: 0 }
 }

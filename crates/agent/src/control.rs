@@ -173,14 +173,20 @@ fn expand<'a>(path: &[u8], buffer: &'a mut [u8; 4096]) -> Option<&'a CStr> {
     CStr::from_bytes_until_nul(buffer).ok()
 }
 
+/// File systems over a network, as statfs names them (linux/magic.h and fs/smb, fs/ceph): NFS, CIFS, SMB 2 and 3, Ceph, AFS.
+const REMOTE: [u64; 5] = [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x00c3_6400, 0x5346_414f];
+
 /// Makes, fills and maps the live file.
+///
+/// On a local file system only: with the server out of reach, every hook that touches the file would hang.
 ///
 /// Its blocks are allocated now: a write to a hole of a file on a full disk would end the target with SIGBUS.
 fn make_file(path: &[u8], size: u64) -> Result<(), Code> {
     let layout = Layout::new(size).ok_or(Code::BadOptions)?;
     let mut buffer = [0u8; 4096];
     let path = expand(path, &mut buffer).ok_or(Code::BadOptions)?;
-    if in_use(path) {
+    // Beyond the limit on the size of files the kernel would not only refuse, but send SIGXFSZ, which ends a program.
+    if in_use(path) || sys::limit(libc::RLIMIT_FSIZE as i32).is_none_or(|limit| limit < size) {
         return Err(Code::FileFailed);
     }
     let unlink = || {
@@ -198,6 +204,11 @@ fn make_file(path: &[u8], size: u64) -> Result<(), Code> {
         })?
     });
     let fd = fd.ok_or(Code::FileFailed)?;
+    if sys::file_system(fd).is_none_or(|kind| REMOTE.contains(&kind)) {
+        sys::close(fd);
+        unlink();
+        return Err(Code::FileFailed);
+    }
     // SAFETY: no pointers.
     let allocated = unsafe { sys::syscall(libc::SYS_fallocate, [fd as usize, 0, 0, size as usize, 0, 0]) }
         == 0

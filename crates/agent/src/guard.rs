@@ -84,6 +84,12 @@ impl Stack {
         Stack { lo: Cell::new(page), hi: Cell::new(page + PAGE) }
     }
 
+    /// Whether all words from `low` to `high` are known to be readable.
+    #[inline]
+    pub fn knows(&self, low: u64, high: u64) -> bool {
+        low >= self.lo.get() && high < self.hi.get()
+    }
+
     /// Keeps what was found out for the next walk.
     pub fn remember(&self) {
         let t = arch::thread();

@@ -11,7 +11,7 @@ use core::ffi::{CStr, c_char, c_int, c_void};
 use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
 use crate::arch;
-use crate::environment;
+use crate::exec;
 use crate::modules;
 use crate::patch;
 use crate::real::{FAMILIES, FUNCTIONS, Function, OPERATORS, REAL, family_of, index_of, real, real_of};
@@ -33,6 +33,7 @@ fn account(p: Ptr, size: usize) {
     }
 }
 
+/// Calls the real function of a family.
 macro_rules! call {
     ($f:expr, $function:ident, fn($($t:ty),*) -> $r:ty, $($a:expr),*) => {{
         type Real = unsafe extern "C" fn($($t),*) -> $r;
@@ -42,6 +43,7 @@ macro_rules! call {
         unsafe { f($($a),*) }
     }};
 }
+pub(crate) use call;
 
 #[unsafe(link_section = "offheap_hooks")]
 unsafe extern "C" fn malloc_hook<const F: usize>(size: usize) -> Ptr {
@@ -277,38 +279,6 @@ unsafe extern "C" fn pthread_create_hook(
     unsafe { threads::create(thread, attr, start, arg) }
 }
 
-type Words = *const *const c_char;
-
-unsafe extern "C" {
-    static environ: Words;
-}
-
-unsafe extern "C" fn execve_hook(path: *const c_char, arguments: Words, environment: Words) -> c_int {
-    let go = |environment| {
-        call!(0, Execve, fn(*const c_char, Words, Words) -> c_int, path, arguments, environment)
-    };
-    // SAFETY: the caller's environment.
-    unsafe { environment::exec(environment, &go) }
-}
-
-unsafe extern "C" fn execv_hook(path: *const c_char, arguments: Words) -> c_int {
-    // SAFETY: the caller's arguments, and libc's environment, which this function is defined to hand on.
-    unsafe { execve_hook(path, arguments, environ) }
-}
-
-unsafe extern "C" fn execvpe_hook(file: *const c_char, arguments: Words, environment: Words) -> c_int {
-    let go = |environment| {
-        call!(0, Execvpe, fn(*const c_char, Words, Words) -> c_int, file, arguments, environment)
-    };
-    // SAFETY: the caller's environment.
-    unsafe { environment::exec(environment, &go) }
-}
-
-unsafe extern "C" fn execvp_hook(file: *const c_char, arguments: Words) -> c_int {
-    // SAFETY: as execv_hook.
-    unsafe { execvpe_hook(file, arguments, environ) }
-}
-
 /// Operator new, after the real one has returned.
 unsafe extern "C" fn account_new(p: Ptr, size: usize) -> Ptr {
     account(p, size);
@@ -387,10 +357,15 @@ pub fn hook_of(family: usize, index: usize) -> usize {
             dlclose_hook as *const (),
             dlsym_hook as *const (),
             pthread_create_hook as *const (),
-            execve_hook as *const (),
-            execv_hook as *const (),
-            execvp_hook as *const (),
-            execvpe_hook as *const (),
+            exec::execve as *const (),
+            exec::execv as *const (),
+            exec::execvp as *const (),
+            exec::execvpe as *const (),
+            exec::execl as *const (),
+            exec::execle as *const (),
+            exec::execlp as *const (),
+            exec::fexecve as *const (),
+            exec::execveat as *const (),
             NEW_HOOKS[0],
             NEW_HOOKS[1],
             NEW_HOOKS[2],

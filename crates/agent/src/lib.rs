@@ -9,7 +9,7 @@
 //! - [`sample`]: decides which allocations are recorded (Poisson by bytes) and records them.
 //! - [`table`], [`regions`], [`threads`]: the agent's side of the live file (layout: crate `offheap-live`).
 //! - [`walk`]: native, HotSpot frames; names.
-//! - [`environment`]: that a preloaded agent is not handed on to children.
+//! - [`environment`], [`exec`]: that a preloaded agent is not handed on to children, but to what the process becomes.
 //! - [`control`]: the ways in (attach, -agentpath, LD_PRELOAD) and the commands.
 //!
 //! Options, comma-separated, as given to `Agent_OnAttach`, `-agentpath:…=` and [`control::command`]:
@@ -24,14 +24,16 @@
 //! | `cmd=trim` | no sampling: have glibc give back what is free (malloc_trim), for JVMs that have no command for it |
 //! | `cmd=status` | change nothing; succeeds if the agent is running or stopped |
 //!
-//! Return codes: 0 done · 100 unreadable options · 101 no `file` · 102 the file could not be made · 103 nothing to
+//! Return codes: 0 done · 100 unreadable options · 101 no `file` · 102 the file could not be made (no room, no rights, a limit on file
+//! sizes, a file system over a network) · 103 nothing to
 //! stop or ask · 104 no allocator found · 105 another agent is busy starting.
 //!
 //! Under LD_PRELOAD the same options come from the environment: `OFFHEAP_FILE`, `OFFHEAP_SIZE`,
 //! `OFFHEAP_INTERVAL`; without `OFFHEAP_FILE`, or under a file name without `offheap_agent`, the library stays asleep.
 //! These variables, and the agent's own place in LD_PRELOAD, are taken out of the environment once it has started, so that
 //! the processes that the program starts don't carry the agent; with `OFFHEAP_CHILDREN` they do (then `%p` is needed in the
-//! path). A program that replaces itself (execve, execv, execvp, execvpe) takes the agent along.
+//! path). A program that replaces itself (any function of the exec family, but not the bare system call) takes the agent
+//! along.
 //!
 //! What it sees, as tests/coverage.rs holds it against glibc, jemalloc and tcmalloc, preloaded and loaded late: malloc,
 //! calloc, realloc, reallocarray, posix_memalign, aligned_alloc, memalign, valloc, pvalloc, operator new (also of
@@ -54,6 +56,7 @@ mod arch;
 mod control;
 mod elf;
 mod environment;
+mod exec;
 mod guard;
 #[cfg(not(panic = "abort"))]
 mod heap;

@@ -76,6 +76,8 @@ struct Table {
 }
 
 static CURRENT: AtomicPtr<Table> = AtomicPtr::new(core::ptr::null_mut());
+/// The current table's generation.
+static PUBLISHED: AtomicU32 = AtomicU32::new(0);
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 /// Raised when some library in the process has a DT_RPATH.
 static RPATH_SEEN: AtomicU32 = AtomicU32::new(0);
@@ -83,6 +85,12 @@ static RPATH_SEEN: AtomicU32 = AtomicU32::new(0);
 /// The agent's own address range.
 static OWN_START: AtomicU64 = AtomicU64::new(0);
 static OWN_END: AtomicU64 = AtomicU64::new(0);
+
+/// Changes whenever the set of libraries does; as [`Guard::generation`] for whoever needs no table.
+#[inline]
+pub fn generation() -> u32 {
+    PUBLISHED.load(Relaxed)
+}
 
 /// Tells where the agent itself is; before the first table.
 pub fn set_own(start: u64, end: u64) {
@@ -262,6 +270,7 @@ impl Builder {
                 return;
             }
             CURRENT.store(build.table, SeqCst);
+            PUBLISHED.store(new.generation, Relaxed);
             for m in old_modules {
                 let kept = modules.iter().find(|n| n.identity == m.identity && n.start == m.start);
                 if kept.is_none_or(|n| n.image.at != m.image.at) {

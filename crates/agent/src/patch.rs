@@ -100,7 +100,7 @@ fn pass(builder: &mut Builder) {
         } else if relocated(o, &d) {
             imports(o, &d, &memory);
             stored_pointers(o, &d);
-            walk::hotspot::discover(o, &d);
+            walk::vmstructs::discover(o, &d);
             module.unfinished = false;
         }
         if !module.unfinished {

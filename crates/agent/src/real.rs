@@ -43,6 +43,11 @@ pub enum Function {
     Execv,
     Execvp,
     Execvpe,
+    Execl,
+    Execle,
+    Execlp,
+    Fexecve,
+    Execveat,
     /// The first of [`OPERATORS`] forms of operator new, then as many of operator delete. Hooked only where the
     /// allocator brings its own (jemalloc, tcmalloc): libstdc++'s go through malloc and free.
     OperatorNew,
@@ -80,6 +85,11 @@ pub const NAMES: [&CStr; FUNCTIONS] = [
     c"execv",
     c"execvp",
     c"execvpe",
+    c"execl",
+    c"execle",
+    c"execlp",
+    c"fexecve",
+    c"execveat",
     c"_Znwm",
     c"_Znam",
     c"_ZnwmRKSt9nothrow_t",

@@ -195,6 +195,7 @@ pub fn allocated(addr: u64, size: u64) {
         return;
     }
     let Some(file) = table::file() else { return };
+    file.prefetch(addr);
     t.busy.set(t.busy.get() + 1);
     if let Some(s) = record(t, size, interval, 0) {
         file.add_allocated(s.stack, size, s.weight);

@@ -74,6 +74,24 @@ pub fn file_size(fd: i32) -> Option<u64> {
     (n >= 0).then_some(n as u64)
 }
 
+/// The kind of file system that an open file is on: statfs's `f_type`.
+pub fn file_system(fd: i32) -> Option<u64> {
+    // struct statfs of x86-64 is 120 bytes, its first word the type.
+    let mut stat = [0u64; 16];
+    // SAFETY: the kernel writes one such structure.
+    let r = unsafe { syscall(libc::SYS_fstatfs, [fd as usize, stat.as_mut_ptr() as usize, 0, 0, 0, 0]) };
+    (r == 0).then_some(stat[0] & 0xffff_ffff)
+}
+
+/// This process's soft limit of a resource, `u64::MAX` where there is none.
+pub fn limit(resource: i32) -> Option<u64> {
+    let mut limits = [0u64; 2];
+    let args = [0, resource as usize, 0, limits.as_mut_ptr() as usize, 0, 0];
+    // SAFETY: the kernel writes two words there.
+    let r = unsafe { syscall(libc::SYS_prlimit64, args) };
+    (r == 0).then_some(limits[0])
+}
+
 /// Lets another thread run.
 pub fn sched_yield() {
     // SAFETY: no operands.

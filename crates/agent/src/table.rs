@@ -4,6 +4,7 @@
 //! last, so a reader (or another thread) never takes a half-written record for a whole one. Two different records
 //! with the same 64-bit key would be taken for one; with 65,536 of them that happens once in 10^10 files.
 
+use core::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
 
@@ -26,8 +27,9 @@ static FILTER: [AtomicU8; FILTER_SLOTS] = [const { AtomicU8::new(0) }; FILTER_SL
 
 #[inline(always)]
 fn filter_slot(addr: u64) -> &'static AtomicU8 {
-    // Blocks are 16 bytes apart or more; multiplying spreads the middle bits, which differ most.
-    let i = (addr >> 4).wrapping_mul(0x9e37_79b1) >> 12;
+    // Neighbours in memory are neighbours here, so that what a program works on takes little of the first cache: a line
+    // stands for 4 KiB, all of the table for 4 MiB, and each 4 MiB begin at another place of it.
+    let i = (addr >> 6) ^ ((addr >> 22).wrapping_mul(0x9e37_79b1) >> 12);
     // SAFETY: masked to the table's size.
     unsafe { FILTER.get_unchecked(i as usize & (FILTER_SLOTS - 1)) }
 }
@@ -112,7 +114,7 @@ impl File {
     }
 
     /// Address of a record. The header is a shared page, so `index` and the section are not believed blindly: the
-    /// callers' indices come from masks and bounds of the same layout, which the agent itself planned.
+    /// callers' indices come from masks, hashes and bounds of the same layout, which the agent itself planned.
     #[inline]
     fn record<T>(&self, section: Section, index: u64) -> *mut T {
         // SAFETY: index < section.count by the callers; sections lie in the mapping.
@@ -273,22 +275,38 @@ impl File {
     #[inline]
     fn bucket(&self, index: u64) -> (&'static [AtomicU64; BUCKET], &'static AtomicU32) {
         let l = self.layout();
-        // SAFETY: the caller masks the index; keys and counters are only ever used as atomics.
+        // SAFETY: the index is one of `bucket_of`, below the section's count; keys and counters are only ever used as atomics.
         unsafe {
             (&*self.record::<[AtomicU64; BUCKET]>(l.keys, index), &*self.record::<AtomicU32>(l.passed, index))
+        }
+    }
+
+    /// Fetches what [`File::insert`] will touch: a sample is rare, so all of it has left the caches.
+    #[inline]
+    pub fn prefetch(&self, addr: u64) {
+        let l = self.layout();
+        let home = bucket_of(addr, l.keys.count, 0);
+        let sample = self.record::<SampleRec>(l.samples, home * BUCKET as u64);
+        for p in [
+            self.record::<[AtomicU64; BUCKET]>(l.keys, home).cast::<i8>(),
+            sample.cast(),
+            self.record::<AtomicU32>(l.passed, home).cast(),
+            core::ptr::from_ref(filter_slot(addr)).cast_mut().cast(),
+        ] {
+            // SAFETY: a hint, for which any address will do.
+            unsafe { _mm_prefetch::<_MM_HINT_ET0>(p) };
         }
     }
 
     /// Puts a live block into the table. The block is still the caller's alone, so nobody looks for it yet.
     pub fn insert(&self, sample: &SampleRec) -> bool {
         let slots = self.layout().keys.count;
-        let mask = slots / BUCKET as u64 - 1;
-        let home = bucket_of(sample.addr, slots);
+        let place = |b| bucket_of(sample.addr, slots, b);
         if maybe_sampled(sample.addr) && self.remove(sample.addr).is_some() {
             count(Counter::MissedFrees);
         }
         for b in 0..MAX_BUCKETS as u64 {
-            let index = (home + b) & mask;
+            let index = place(b);
             let (keys, passed) = self.bucket(index);
             for (i, key) in keys.iter().enumerate() {
                 // 1: being written. No address is below a page.
@@ -309,7 +327,7 @@ impl File {
             passed.fetch_add(1, Relaxed);
         }
         for b in 0..MAX_BUCKETS as u64 {
-            self.bucket((home + b) & mask).1.fetch_sub(1, Relaxed);
+            self.bucket(place(b)).1.fetch_sub(1, Relaxed);
         }
         count(Counter::DropTableFull);
         false
@@ -318,10 +336,9 @@ impl File {
     /// Takes a block out of the table, if it is there. The caller owns the block, so nobody else does the same.
     pub fn remove(&self, addr: u64) -> Option<SampleRec> {
         let slots = self.layout().keys.count;
-        let mask = slots / BUCKET as u64 - 1;
-        let home = bucket_of(addr, slots);
+        let place = |b| bucket_of(addr, slots, b);
         for b in 0..MAX_BUCKETS as u64 {
-            let index = (home + b) & mask;
+            let index = place(b);
             let (keys, passed) = self.bucket(index);
             for (i, key) in keys.iter().enumerate() {
                 if key.load(Acquire) != addr {
@@ -334,7 +351,7 @@ impl File {
                     return None; // a double free: somebody else has it
                 }
                 for earlier in 0..b {
-                    self.bucket((home + earlier) & mask).1.fetch_sub(1, Relaxed);
+                    self.bucket(place(earlier)).1.fetch_sub(1, Relaxed);
                 }
                 let filter = filter_slot(addr);
                 if filter.load(Relaxed) != 255 {

@@ -162,6 +162,61 @@ fn two_thousand_cycles_leak_nothing() {
     assert_eq!(held(), before);
 }
 
+/// A program that may not write large files would get SIGXFSZ for trying, whose default is to end it.
+#[test]
+fn a_limit_on_file_sizes_ends_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("limited.live");
+    let program = program(dir.path());
+    let line = format!("ulimit -f 1000; exec {} 70001", program.display());
+    let (out, err, code) = common::run(preloaded(Path::new("sh"), &file).args(["-c", &line]), 30);
+    assert_eq!((out.as_str(), err.as_str(), code), ("", "", Some(0)));
+    let line = format!("ulimit -f 1000; exec {}", program.display());
+    let mut p = Lines::start(Command::new("sh").args(["-c", &line]));
+    let load = format!("load {} file={}", common::agent().display(), file.display());
+    assert_eq!(p.tell(&load), "102");
+    assert_eq!(p.tell("70001"), "ok");
+}
+
+/// Where other libraries have taken all static TLS the loader refuses the agent, and nothing else happens.
+#[test]
+fn no_room_for_its_thread_local_state_is_a_refusal() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("tls.live");
+    let mut p = Lines::start(&mut Command::new(program(dir.path())));
+    for size in [1024, 512, 256, 128, 64, 32, 16, 16, 16] {
+        for turn in 0..3 {
+            let library = dir.path().join(format!("tls{size}-{turn}.so"));
+            common::compile("gcc", "c/tls.c", &library, &["-shared", "-fPIC", &format!("-DSIZE={size}")]);
+            // Loaded or not: neither has the agent's entry.
+            assert_eq!(p.tell(&format!("load {} x", library.display())), "-1");
+        }
+    }
+    assert_eq!(p.tell(&format!("load {} file={}", common::agent().display(), file.display())), "-1");
+    assert_eq!(p.tell("70001"), "ok");
+    assert!(!file.exists());
+}
+
+/// musl's loader finds that a symbol of glibc is missing, and says so: the process that would load the agent goes on, the
+/// one that was to begin with it does not begin.
+#[test]
+fn another_c_library_refuses_it() {
+    if Command::new("musl-gcc").arg("--version").output().is_err() {
+        eprintln!("musl-gcc is missing: not tested");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (program, file) = (dir.path().join("musl"), dir.path().join("musl.live"));
+    common::compile("musl-gcc", "c/lines.c", &program, &[]);
+    let mut p = Lines::start(&mut Command::new(&program));
+    assert_eq!(p.tell(&format!("load {} file={}", common::agent().display(), file.display())), "-1");
+    assert_eq!(p.tell("70001"), "ok");
+    let out = preloaded(&program, &file).arg("70001").output().unwrap();
+    assert!(String::from_utf8_lossy(&out.stderr).contains("symbol not found"), "{out:?}");
+    assert_eq!(out.status.code(), Some(127));
+    assert!(!file.exists());
+}
+
 #[test]
 fn refuses_what_it_can_not_do() {
     let dir = tempfile::tempdir().unwrap();

@@ -5,6 +5,7 @@
 
 use crate::account::{Account, Amount, account};
 use crate::claims::{Claim, Claims, Label};
+use crate::pace::Pace;
 use crate::pools::{ThreadStack, pools};
 use crate::split::{HeapLabels, Owner, split};
 use crate::{files, jvm, malloc, native, notes, totals};
@@ -12,13 +13,17 @@ use offheap_cpython::{Interpreter, Pymalloc};
 use offheap_heaps::{Heap, LabelKind, Walker};
 use offheap_hotspot::{HotSpot, View, ViewOptions};
 use offheap_linux::{Cgroup, Error, Memory, Process, Task, Vma};
-use offheap_model::{Detail, Domain, DomainFigure, Jvm, Note, Python, Snapshot, ThreadKind};
+use offheap_model::{Detail, Domain, DomainFigure, Jvm, Note, Python, Reach, Snapshot, ThreadKind};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Bytes of the Java heap that are scanned for hidden direct buffers at the most; half a second's work.
 const HEAP_SCAN_BUDGET: u64 = 2 << 30;
+
+/// Bytes of the Java heap that are read for references at the most: to count them takes about half a second then, to follow
+/// them a few.
+const HEAP_READ_BUDGET: u64 = 512 << 20;
 
 /// How much work a snapshot may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +59,7 @@ pub struct Collector {
     /// What was known of the process when it was last looked at.
     identity: offheap_model::Process,
     snapshots: u64,
+    references: Pace,
 }
 
 impl Collector {
@@ -81,6 +87,7 @@ impl Collector {
             oom_kills_before: 0,
             was_complete: false,
             snapshots: 0,
+            references: Pace::default(),
         };
         collector.look_around(&memory);
         Ok(collector)
@@ -89,6 +96,22 @@ impl Collector {
     /// The process.
     pub fn process(&self) -> &Process {
         &self.process
+    }
+
+    /// Follows the references on the Java heap to see which objects that own native memory are in use; takes up to some
+    /// seconds, and nothing from the target. `None` where there is no JVM, its heap is too large, or it collected meanwhile.
+    pub fn reach(&self) -> Option<Reach> {
+        let hotspot = self.hotspot.as_ref()?;
+        let memory = self.process.memory(&self.process.maps().ok()?).ok()?;
+        let found = hotspot.reach(&memory, &self.process.tasks().ok()?, HEAP_READ_BUDGET)?;
+        Some(Reach {
+            owners: found.owners,
+            owners_in_use: found.owners_in_use,
+            direct_bytes: found.direct_bytes,
+            direct_in_use_bytes: found.direct_in_use_bytes,
+            heap_in_use_bytes: found.bytes,
+            complete: found.complete,
+        })
     }
 
     /// What is known of the process's end, in words.
@@ -196,7 +219,11 @@ impl Collector {
         }
         let pymalloc = self.interpreter.as_ref().map(|interpreter| interpreter.view(&memory));
         let heap = self.walk(&memory, view.as_ref(), effort);
-        let jvm = view.as_ref().map(jvm::jvm);
+        let mut jvm = view.as_ref().map(jvm::jvm);
+        if let (Some(hotspot), Some(jvm), false) = (&self.hotspot, &mut jvm, effort.deep) {
+            jvm.references =
+                self.references.when_due(|| hotspot.references(&memory, HEAP_READ_BUDGET)).flatten();
+        }
 
         let stacks = Stacks::find(vmas, &tasks, view.as_ref());
         let labels = heap.as_ref().map(HeapLabels::new);

@@ -34,6 +34,8 @@ pub fn jvm(view: &View) -> Jvm {
         classes: view.classes,
         classes_unloaded: view.classes_unloaded,
         class_loaders: view.class_loaders,
+        references: None,
+        reach: None,
         direct: view.direct.map(|direct| DirectBuffers {
             count: direct.count,
             reserved_bytes: direct.reserved,

@@ -11,6 +11,7 @@ mod jvm;
 mod malloc;
 mod native;
 mod notes;
+mod pace;
 mod pools;
 mod split;
 pub mod targets;

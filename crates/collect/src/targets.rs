@@ -1,6 +1,8 @@
 //! Which process is meant, and which there are.
 
-use offheap_linux::{Cgroup, Process, user_name};
+use offheap_hotspot::HotSpot;
+use offheap_linux::{Cgroup, PAGE, PageKind, Process, user_name};
+use std::ops::Range;
 
 /// Why a target's name does not name one process.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +126,8 @@ pub struct Listed {
     pub heap_used: Option<u64>,
     /// Heap committed.
     pub heap_committed: Option<u64>,
+    /// Resident bytes of the heap's pages.
+    pub heap_resident: Option<u64>,
     /// Limit of its control group.
     pub limit: Option<u64>,
     /// Until the limit.
@@ -158,6 +162,7 @@ fn listed(pid: i32) -> Option<Listed> {
         rss: process.rollup().map_or(status.rss_bytes, |(rss, _)| rss),
         heap_used: None,
         heap_committed: None,
+        heap_resident: None,
         limit: cgroup.as_ref().and_then(|group| group.limit),
         headroom: cgroup.as_ref().and_then(Cgroup::headroom),
         note: String::new(),
@@ -169,7 +174,8 @@ fn listed(pid: i32) -> Option<Listed> {
                 listed.main = brief.main;
                 listed.heap_used = brief.heap_used;
                 // G1 adds a few bytes to each counter so that no space is empty (pad_capacity in g1MonitoringSupport.hpp).
-                listed.heap_committed = brief.heap_committed.map(|bytes| bytes & !(offheap_linux::PAGE - 1));
+                listed.heap_committed = brief.heap_committed.map(|bytes| bytes & !(PAGE - 1));
+                listed.heap_resident = heap_resident(&process);
             }
             None if process.file("mem").is_err() => {
                 listed.note = format!("no rights; run: sudo -u {} offheap ps", listed.user);
@@ -186,6 +192,17 @@ fn listed(pid: i32) -> Option<Listed> {
         listed.main = arguments.join(" ");
     }
     Some(listed)
+}
+
+/// Resident bytes of a JVM's heap, as the page tables tell: what is committed need not be resident.
+fn heap_resident(process: &Process) -> Option<u64> {
+    let memory = process.memory(&process.maps().ok()?).ok()?;
+    let ranges = HotSpot::open(process, &memory).ok()?.heap_ranges(&memory);
+    let resident = |range: &Range<u64>| -> u64 {
+        let runs = memory.pagemap().runs(range.start, range.end);
+        runs.iter().filter(|run| run.kind == PageKind::Present).map(|run| run.end - run.start).sum()
+    };
+    (!ranges.is_empty()).then(|| ranges.iter().map(resident).sum())
 }
 
 fn script(arguments: &[String]) -> String {

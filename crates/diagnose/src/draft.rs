@@ -63,6 +63,15 @@ impl Draft {
                 evidence.rss_words(),
                 subject.source,
             ),
+            Kind::Garbage => format!(
+                "In {}, {} grew over {}: {figures}. It is garbage: {}. {}. Source: {}.",
+                evidence.who(),
+                subject.what,
+                evidence.window(),
+                growth.why,
+                evidence.rss_words(),
+                subject.source,
+            ),
             _ => format!(
                 "In {}, {} grew over {}: {figures}. Whether it is a leak can't be told yet: {}. To be sure, {}. {}. \
                  Source: {}.",

@@ -3,7 +3,7 @@
 use crate::collections::Collections;
 use crate::series::{Key, Series, collect};
 use crate::stats::{Point, Trend};
-use offheap_model::{Domain, Profile, Snapshot, units};
+use offheap_model::{Domain, Profile, Reach, Snapshot, units};
 use std::collections::BTreeMap;
 
 /// A stretch of the window that the user named: "load test", "idle".
@@ -96,6 +96,12 @@ impl<'a> Evidence<'a> {
     /// The last.
     pub fn last(&self) -> Option<&'a Snapshot> {
         self.snapshots.last().copied()
+    }
+
+    /// What was in use when that was looked at last, and how many seconds into the window that was.
+    pub(crate) fn last_reach(&self) -> Option<(f64, Reach)> {
+        let looks = self.times.iter().zip(&self.snapshots).rev();
+        looks.filter_map(|(&t, snapshot)| Some((t, snapshot.jvm.as_ref()?.reach?))).next()
     }
 
     /// How many there are.

@@ -5,8 +5,8 @@ use crate::collections::{Collections, LEAST_CANARY, Outlived};
 use crate::evidence::Evidence;
 use crate::series::{Key, Series};
 use crate::stats::{Shape, Trend, time_needed};
-use offheap_model::Status;
 use offheap_model::units;
+use offheap_model::{Domain, Reach, Status};
 
 /// How the next step begins where only a collection can tell.
 pub(crate) const COLLECT: &str = "run `jcmd";
@@ -41,6 +41,9 @@ pub enum Kind {
     Slowing,
     /// It grows, but no collection has come that could have freed it.
     Uncollected,
+    /// It grows, and is garbage: what owns it is not in use any more, and no collection has come. The JDK runs one by itself
+    /// when direct buffers reach their limit.
+    Garbage,
     /// It grows, but has not been seen to for long enough: caches and pools fill like this.
     Early,
     /// It seems to grow.
@@ -78,6 +81,7 @@ impl Growth {
             Kind::Slowing | Kind::Uncollected | Kind::Early | Kind::Unclear | Kind::EndedWithLoad => {
                 Some(Status::Inconclusive)
             }
+            Kind::Garbage => Some(Status::Healthy),
             Kind::None | Kind::Ended => None,
         }
     }
@@ -102,17 +106,34 @@ const SO_SOON: f64 = 0.9;
 /// Where more than this share of what is allocated ends in the old generation, young collections say little about what is
 /// dead: the owners of native memory are promoted like everything else.
 const PROMOTED_AT_MOST: f64 = 0.2;
+/// This share of what direct buffers grew by must be in use at the end.
+const IN_USE_AT_LEAST: f64 = 0.4;
+/// To call the rest garbage, of all that is counted this share must have been found on the heap…
+const SEEN_AT_LEAST: f64 = 0.8;
+/// …and no more than this share of the growth be in use.
+const GARBAGE_AT_MOST: f64 = 0.2;
+/// How it is known what is in use.
+pub(crate) const FOLLOWED: &str = "referred to from static fields, threads, their stacks or JNI code";
+/// References must have been counted over this share of the window…
+const COUNTED_AT_LEAST: f64 = 0.6;
+/// …and be fewer than this share of its snapshots, in each of which steady growth makes a step.
+const FEW_OF_THE_STEPS: f64 = 0.25;
 /// What was gained before the collections must be this share of all growth for them to say anything about it.
 const TESTED_AT_LEAST: f64 = 0.15;
 
 impl Evidence<'_> {
     /// The growth of `key`, at least `least` over the window; `None` without such a series.
     pub fn growth(&self, key: &Key, freed: Freed, least: f64) -> Option<Growth> {
-        Some(self.growth_of(self.series(key)?, freed, least))
+        let of_buffers = matches!(key, Key::DirectReserved | Key::Domain(Domain::DirectMemory));
+        Some(self.grown(self.series(key)?, freed, least, of_buffers))
     }
 
     /// As [`Evidence::growth`], of a series that is not among the named ones.
     pub fn growth_of(&self, series: &Series, freed: Freed, least: f64) -> Growth {
+        self.grown(series, freed, least, false)
+    }
+
+    fn grown(&self, series: &Series, freed: Freed, least: f64, of_buffers: bool) -> Growth {
         let mut growth = Growth {
             kind: Kind::None,
             per_s: 0.0,
@@ -157,7 +178,7 @@ impl Evidence<'_> {
         }
         self.explain(&mut growth, trend);
         if growth.kind == Kind::Lasting && self.is_jvm() && freed != Freed::ByProgram {
-            self.ask_the_collector(&mut growth, series, freed);
+            self.ask_the_collector(&mut growth, series, freed, of_buffers);
         }
         growth
     }
@@ -220,12 +241,12 @@ impl Evidence<'_> {
                 growth.why = "growth is not the same in all parts of the window".to_owned();
                 growth.next = format!("a window of about {} would tell", units::duration(needed));
             }
-            Kind::None | Kind::Uncollected | Kind::Lasting | Kind::EndedWithLoad => {}
+            Kind::None | Kind::Uncollected | Kind::Garbage | Kind::Lasting | Kind::EndedWithLoad => {}
         }
     }
 
     /// Growth of memory that a collector frees counts as far as it outlived collections.
-    fn ask_the_collector(&self, growth: &mut Growth, series: &Series, freed: Freed) {
+    fn ask_the_collector(&self, growth: &mut Growth, series: &Series, freed: Freed, of_buffers: bool) {
         let collections = self.collections();
         let by_cleaner = freed == Freed::ByCollector;
         let events = if by_cleaner { &collections.cleaned } else { &collections.old };
@@ -246,6 +267,21 @@ impl Evidence<'_> {
                 any.collections,
                 plural(any.collections)
             );
+            return;
+        }
+        let idle = collections.known && any.collections == 0;
+        if by_cleaner && let Some(why) = self.is_in_use(growth, series, of_buffers, idle) {
+            growth.certainty *= 0.95;
+            growth.why = format!("no collection came that could free it, but {why}");
+            return;
+        }
+        if by_cleaner
+            && of_buffers
+            && let Some(why) = self.are_garbage(growth, series)
+        {
+            growth.kind = Kind::Garbage;
+            growth.certainty *= 0.85;
+            growth.why = why;
             return;
         }
         let max = self.last().and_then(|s| s.jvm.as_ref()).map_or(0, |jvm| jvm.heap.max_bytes) as f64;
@@ -277,6 +313,63 @@ impl Evidence<'_> {
             )
         };
         growth.next = collect_and_look(self.pid());
+    }
+
+    /// Why growth can't be garbage though no collection tells: what it belongs to is in use, or garbage that could own it is
+    /// too rare, since steady growth makes a step in each snapshot. `idle`: nothing was collected in the window, so that the
+    /// number of objects could but rise.
+    fn is_in_use(&self, growth: &Growth, series: &Series, of_buffers: bool, idle: bool) -> Option<String> {
+        let trend = series.trend();
+        let few = FEW_OF_THE_STEPS * trend.points as f64;
+        if let Some((reach, value)) = self.reach(series) {
+            let in_use = reach.direct_in_use_bytes as f64 - growth.from;
+            if of_buffers && in_use >= IN_USE_AT_LEAST * (value - growth.from) {
+                return Some(format!(
+                    "{} of the buffers are in use: {FOLLOWED}",
+                    units::bytes(reach.direct_in_use_bytes)
+                ));
+            }
+            let garbage = reach.owners.saturating_sub(reach.owners_in_use);
+            // Bits counts java.lang.foreign's memory too, which has Cleaners and no buffers.
+            let no_buffers = !of_buffers || (reach.direct_bytes as f64) < value / 2.0;
+            if no_buffers && garbage as f64 <= few {
+                return Some(format!(
+                    "of {} objects through which one could, {garbage} are garbage: the others are {FOLLOWED}",
+                    reach.owners
+                ));
+            }
+        }
+        let counts = self.series(&Key::References).filter(|_| idle)?.points();
+        let (first, last) = (counts.first()?, counts.last()?);
+        let covered = last.t - first.t >= COUNTED_AT_LEAST * trend.seconds;
+        (covered && last.v - first.v <= few).then(|| {
+            "hardly any object was made on the heap through which one could (Cleaner, finalizer, reference)".to_owned()
+        })
+    }
+
+    /// Why growth of direct buffers is garbage, if all roots were followed and hardly anything of it is in use.
+    fn are_garbage(&self, growth: &Growth, series: &Series) -> Option<String> {
+        let (reach, value) = self.reach(series).filter(|(reach, _)| reach.complete)?;
+        let in_use = reach.direct_in_use_bytes as f64;
+        let all_seen = reach.direct_bytes as f64 >= SEEN_AT_LEAST * value;
+        (all_seen && in_use <= GARBAGE_AT_MOST * (value - growth.from)).then(|| {
+            format!(
+                "of {} in buffers only {} are in use, the rest waits for a collection, and none came",
+                units::bytes(reach.direct_bytes),
+                units::bytes(reach.direct_in_use_bytes)
+            )
+        })
+    }
+
+    /// What was in use when that was looked at last, and what the series was then; `None` where that was in the first half of
+    /// the window, or when most of its growth was still to come.
+    fn reach(&self, series: &Series) -> Option<(Reach, f64)> {
+        let (t, reach) = self.last_reach()?;
+        let points = series.points();
+        let value = points.get(points.partition_point(|p| p.t < t))?.v;
+        let late =
+            t >= self.seconds() / 2.0 && value - series.first() >= (series.last() - series.first()) / 2.0;
+        late.then_some((reach, value))
     }
 
     /// Whether young collections free what is dead: little is promoted, and direct buffers, of which most programs drop

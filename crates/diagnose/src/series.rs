@@ -17,7 +17,9 @@ pub enum Key {
     HeapUsed,
     /// Java heap: resident.
     HeapResident,
-    /// Old generation in use.
+    /// Java heap: what is in use, garbage left out; known of few instants.
+    HeapInUse,
+    /// Old generation in use, garbage included.
     OldUsed,
     /// Old generation right after its last collection.
     OldAfterGc,
@@ -27,6 +29,8 @@ pub enum Key {
     DirectCount,
     /// Direct buffers that `java.nio.Bits` does not count, bytes.
     DirectHidden,
+    /// Objects on the heap through which garbage gives native memory back.
+    References,
     /// Metaspace and class space in use; committed where use is unknown.
     Metaspace,
     /// Classes loaded.
@@ -200,6 +204,8 @@ fn jvm(snapshot: &Snapshot, put: &mut impl FnMut(Key, f64)) {
     known(Key::OldAfterGc, jvm.heap.old_after_gc_bytes);
     known(Key::Classes, jvm.classes);
     known(Key::ClassLoaders, jvm.class_loaders);
+    known(Key::References, jvm.references);
+    known(Key::HeapInUse, jvm.reach.map(|reach| reach.heap_in_use_bytes));
     known(Key::CodeCache, jvm.code_cache.used_bytes.or(jvm.code_cache.committed_bytes));
     // Some JDKs fill the "used" counters only at a collection, or never: what is 0 there is not known.
     let in_use = |pick: fn(&offheap_model::SpaceFigure) -> Option<u64>| {

@@ -1,7 +1,7 @@
 //! Sites: which code a finding speaks of, read off the stacks of a profile.
 
 use crate::evidence::Evidence;
-use crate::libraries::{Library, library_of};
+use crate::libraries::{Library, is_library_method, library_of};
 use offheap_model::{
     Domain, Evidence as Observation, Finding, Frame, FrameKind, Profile, ProfileSite, Site, Status, units,
 };
@@ -108,9 +108,7 @@ impl Origin<'_> {
 /// well-known library's; else the innermost Java method. `frames` run from the innermost outwards.
 pub fn caller(frames: &[Frame]) -> Option<&Frame> {
     let java = || frames.iter().filter(|f| f.kind == FrameKind::Java);
-    java()
-        .find(|f| !is_jdk(&f.name) && library_of(std::slice::from_ref(*f)).is_none())
-        .or_else(|| java().next())
+    java().find(|f| !is_jdk(&f.name) && !is_library_method(f)).or_else(|| java().next())
 }
 
 /// More sites than this are not looked at: they are ordered, and a leak is not the thousandth.
@@ -252,6 +250,7 @@ pub fn domain_of(frames: &[Frame]) -> Domain {
             _ if named(&["create_thread", "pthread_create"]) => Domain::ThreadStacks,
             Some(FrameKind::Jvm) => Domain::JvmInternal,
             Some(FrameKind::Python) => Domain::PythonHeap,
+            _ if first.is_some_and(is_cpython) => Domain::PythonHeap,
             _ => Domain::NativeMmap,
         };
     }
@@ -266,8 +265,15 @@ pub fn domain_of(frames: &[Frame]) -> Domain {
     }
 }
 
+/// True for CPython's own code, which maps anonymous memory for pymalloc's arenas only (Objects/obmalloc.c): the module
+/// `mmap` is a library of its own.
+fn is_cpython(frame: &Frame) -> bool {
+    let file = frame.module.as_deref().unwrap_or_default().rsplit('/').next().unwrap_or_default();
+    file.starts_with("libpython3") || file.starts_with("python3")
+}
+
 /// The allocator's own functions, which every stack ends in.
-fn is_plumbing(name: &str) -> bool {
+pub(crate) fn is_plumbing(name: &str) -> bool {
     const NAMES: [&str; 21] = [
         // Not functions: how our own profile labels what is no malloc.
         "[mmap]",

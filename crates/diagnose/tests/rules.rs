@@ -366,6 +366,23 @@ fn native_malloc_growth() {
 }
 
 #[test]
+fn an_array_that_doubles_is_told_from_a_buffer_that_fills() {
+    // What is resident rises in a line; what is allocated is what the size rule says for that much.
+    let array = |allocated: fn(f64) -> f64| {
+        native(N, &mut Random::new(5)).with(move |t, s| {
+            let used = (40.0 + t) * MB;
+            s.malloc = used;
+            s.untouched = allocated(used) - used;
+        })
+    };
+    let doubles = |used: f64| 2f64.powf((used / (30.0 * MB)).log2().ceil()) * 30.0 * MB;
+    let verdict = decides(array(doubles), "native-malloc-growth", Status::Leak, Domain::NativeMalloc).verdict;
+    assert!(verdict.evidence.iter().any(|e| e.text.contains("was replaced by")), "{verdict:#?}");
+    let fills = diagnose(&Evidence::of(&array(|_| 128.0 * MB).snapshots())).verdict;
+    assert_eq!(fills.status, Status::Inconclusive, "{fills:#?}");
+}
+
+#[test]
 fn a_leak_that_eats_retention_does_not_move_rss_and_is_found() {
     let world = base().with(|t, s| {
         s.malloc += 0.5 * MB * t;

@@ -131,6 +131,29 @@ fn unsafe_memory_gets_its_domain_from_the_stack() {
 }
 
 #[test]
+fn arenas_of_python_in_a_jvm_are_named_by_what_called_python() {
+    let world = jvm(61, 12.0, &mut Random::new(7)).with(|t, s| s.python = 18.0 * MB + MB * t);
+    let diagnosis = judged(
+        world,
+        vec![
+            native("[mmap]", ""),
+            native("new_arena", "/usr/lib/libpython3.11.so.1.0"),
+            native("PyDict_SetItem", "/usr/lib/libpython3.11.so.1.0"),
+            native("Java_jep_Jep_invoke", "/app/libjep.so"),
+            java("jep.Jep.invoke"),
+            java("app.Rules.apply"),
+        ],
+    );
+    let verdict = &diagnosis.verdict;
+    assert_eq!(
+        (verdict.cause.as_str(), verdict.domain),
+        ("python-growth", Some(Domain::PythonHeap)),
+        "{verdict:#?}"
+    );
+    assert!(verdict.summary.contains("called by app.Rules.apply"), "{}", verdict.summary);
+}
+
+#[test]
 fn a_site_of_another_domain_is_not_blamed() {
     let world = jvm(61, 12.0, &mut Random::new(7)).with(|t, s| s.metaspace += 0.5 * MB * t);
     let diagnosis =
@@ -156,4 +179,9 @@ fn the_table_of_libraries_matches_modules_and_classes() {
     assert_eq!(name(&[java("io.netty.internal.tcnative.SSL.newSSL")]), Some("netty-tcnative (OpenSSL)"));
     assert_eq!(name(&[java("io.netty.buffer.PoolArena.allocate")]), Some("Netty"));
     assert_eq!(name(&[java("app.Main.main"), native("f", "/home/librocksdbjni/mine.so")]), None);
+    // A bridge answers for its own memory, not for that of the code it calls.
+    let (malloc, bridge) = (native("malloc", "libc.so.6"), native("dispatch", "/tmp/jna/libjnidispatch.so"));
+    let java = java("com.sun.jna.Native.invokeLong");
+    assert_eq!(name(&[malloc.clone(), bridge.clone(), java.clone()]), Some("JNA"));
+    assert_eq!(name(&[malloc, native("theirs_new", "/app/libtheirs.so"), bridge, java]), None);
 }

@@ -4,18 +4,14 @@
 //! memory of their own.
 
 use crate::classes::{BUFFER, DIRECT_BUFFER, KnownClasses};
+use crate::heap::Part;
 use crate::oops::Oops;
+use crate::scan;
 use crate::target::word;
 use crate::vm::Vm;
 use crate::{DirectBuffer, DirectBuffers};
-use offheap_linux::PageKind;
 use std::collections::BTreeMap;
-use std::ops::Range;
 
-/// Bytes read at once.
-const CHUNK: u64 = 4 << 20;
-/// Bytes that an object may reach over the end of a chunk.
-const OVERLAP: u64 = 256;
 /// Buffers kept.
 const MAX_BUFFERS: usize = 1_000_000;
 
@@ -35,7 +31,7 @@ pub(crate) fn find(
     vm: &Vm<'_>,
     oops: &Oops,
     known: &mut KnownClasses,
-    heap: &[Range<u64>],
+    heap: &[Part],
     budget: u64,
 ) -> DirectBuffers {
     let mut result = DirectBuffers::default();
@@ -47,30 +43,10 @@ pub(crate) fn find(
         return result;
     };
     let mut found = BTreeMap::new();
-    let mut buffer = vec![0u8; (CHUNK + OVERLAP) as usize];
-    'heap: for range in heap {
-        for run in vm.target.runs(range.start, range.end) {
-            if run.kind != PageKind::Present {
-                result.incomplete = Some("part of the Java heap is in swap".to_owned());
-                continue;
-            }
-            let mut at = run.start;
-            while at < run.end {
-                let wanted = (run.end - at).min(CHUNK);
-                if result.scanned + wanted > budget {
-                    result.incomplete = Some(format!("the resident Java heap is larger than {budget} bytes"));
-                    break 'heap;
-                }
-                let readable = (run.end - at).min(CHUNK + OVERLAP) as usize;
-                let Some(chunk) = buffer.get_mut(..readable) else { break };
-                let count = vm.target.read_bulk(at, chunk);
-                let chunk = chunk.get(..count).unwrap_or_default();
-                scan(vm, oops, &layout, chunk, wanted as usize, &mut found);
-                result.scanned += wanted;
-                at += wanted;
-            }
-        }
-    }
+    let read = scan::each_chunk(vm, heap, budget, |_, chunk, starts| {
+        look(vm, oops, &layout, chunk, starts, &mut found);
+    });
+    (result.scanned, result.incomplete) = (read.bytes, read.incomplete);
     result.buffers =
         found.into_iter().map(|(address, capacity)| DirectBuffer { address, capacity }).collect();
     result
@@ -91,7 +67,7 @@ fn layout(vm: &Vm<'_>, oops: &Oops, known: &mut KnownClasses) -> Option<Layout> 
 }
 
 /// Looks at each word-aligned place in the first `starts` bytes of `chunk`.
-fn scan(
+fn look(
     vm: &Vm<'_>,
     oops: &Oops,
     layout: &Layout,

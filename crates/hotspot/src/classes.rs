@@ -18,7 +18,25 @@ pub(crate) const ATOMIC_LONG: &str = "java/util/concurrent/atomic/AtomicLong";
 pub(crate) const BITS: &str = "java/nio/Bits";
 pub(crate) const BUFFER: &str = "java/nio/Buffer";
 pub(crate) const DIRECT_BUFFER: &str = "java/nio/DirectByteBuffer";
-const KNOWN: [&str; 6] = [THREAD, STRING, ATOMIC_LONG, BITS, BUFFER, DIRECT_BUFFER];
+pub(crate) const REFERENCE: &str = "java/lang/ref/Reference";
+pub(crate) const PHANTOM_REFERENCE: &str = "java/lang/ref/PhantomReference";
+pub(crate) const FINAL_REFERENCE: &str = "java/lang/ref/FinalReference";
+pub(crate) const WEAK_REFERENCE: &str = "java/lang/ref/WeakReference";
+const KNOWN: [&str; 10] = [
+    THREAD,
+    STRING,
+    ATOMIC_LONG,
+    BITS,
+    BUFFER,
+    DIRECT_BUFFER,
+    REFERENCE,
+    PHANTOM_REFERENCE,
+    FINAL_REFERENCE,
+    WEAK_REFERENCE,
+];
+
+/// `ACC_STATIC` in a field's access flags.
+const STATIC: u64 = 8;
 
 /// A field of a Java class.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,7 +205,7 @@ fn each_dictionary_class(vm: &Vm<'_>, mut look: impl FnMut(u64) -> bool) -> Opti
 }
 
 /// True where the class at `klass` is called `name`.
-fn is_named(vm: &Vm<'_>, klass: u64, name: &str) -> bool {
+pub(crate) fn is_named(vm: &Vm<'_>, klass: u64, name: &str) -> bool {
     vm.pointer(klass, "Klass", "_name").is_some_and(|symbol| {
         let length = vm.place(symbol, "Symbol", "_length").and_then(|at| vm.target.u16(at));
         length == u16::try_from(name.len()).ok() && symbol_text(vm, symbol).as_deref() == Some(name)
@@ -202,13 +220,22 @@ fn symbol_text(vm: &Vm<'_>, symbol: u64) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The mirror (`java.lang.Class` object) of a class, which holds its static fields.
+/// The mirror (`java.lang.Class` object) of a class, which holds its static fields. `None` also where a concurrent collector
+/// moved it and the reference still names its old place: what is there now is not the mirror of this class.
 pub(crate) fn mirror(vm: &Vm<'_>, oops: &Oops, klass: u64) -> Option<u64> {
-    oops.held(vm, klass, "Klass", "_java_mirror")
+    let mirror = oops.held(vm, klass, "Klass", "_java_mirror")?;
+    // The VM puts a field into every Class object that leads back (classfile/javaClasses.hpp).
+    match vm.tables.address("java_lang_Class", "_klass_offset").and_then(|at| vm.target.u32(at)) {
+        Some(offset) => {
+            let back = vm.target.pointer(mirror.checked_add(u64::from(offset))?)?;
+            (back == klass).then_some(mirror)
+        }
+        None => Some(mirror),
+    }
 }
 
 /// The fields a class declares, by name.
-fn fields(vm: &Vm<'_>, klass: u64) -> Option<HashMap<String, Field>> {
+pub(crate) fn fields(vm: &Vm<'_>, klass: u64) -> Option<HashMap<String, Field>> {
     let pool = vm.pointer(klass, "InstanceKlass", "_constants")?;
     let entries = pool.checked_add(vm.tables.size_of("ConstantPool")?)?;
     // An entry that is a symbol may carry a flag in bit 0.
@@ -217,10 +244,31 @@ fn fields(vm: &Vm<'_>, klass: u64) -> Option<HashMap<String, Field>> {
     let mut found = HashMap::new();
     for raw in raw_fields(vm, klass)? {
         if let Some((name, signature)) = symbol(raw.name).zip(symbol(raw.signature)) {
-            found.insert(name, Field { offset: raw.offset, signature, is_static: raw.access & 8 != 0 });
+            found.insert(name, Field { offset: raw.offset, signature, is_static: raw.access & STATIC != 0 });
         }
     }
     Some(found)
+}
+
+/// Offsets in a class's mirror of its static fields that are references.
+pub(crate) fn static_references(vm: &Vm<'_>, klass: u64) -> Vec<u64> {
+    let is_instance = vm.u32(klass, "Klass", "_layout_helper").is_some_and(|helper| helper as i32 > 0);
+    let entries = || {
+        let pool = vm.pointer(klass, "InstanceKlass", "_constants")?;
+        pool.checked_add(vm.tables.size_of("ConstantPool")?)
+    };
+    let Some(entries) = is_instance.then(entries).flatten() else { return Vec::new() };
+    let is_reference = |signature: u64| -> Option<bool> {
+        let symbol = vm.target.u64(entries.checked_add(signature.checked_mul(8)?)?)? & !1;
+        let body = ["_body", "_body[0]"].into_iter().find_map(|field| vm.place(symbol, "Symbol", field))?;
+        Some(matches!(vm.target.u8(body)?, b'L' | b'['))
+    };
+    raw_fields(vm, klass)
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|field| field.access & STATIC != 0 && is_reference(field.signature) == Some(true))
+        .map(|field| field.offset)
+        .collect()
 }
 
 /// A field with its name and signature as indexes into the constant pool.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 /// The statics that vmStructs doesn't name but `.symtab` does, as they are mangled. A build without `.symtab` lacks them; then
 /// what they would have told is found by shape or not told.
 mod symbol {
-    pub(crate) const ALL: [&str; 19] = [
+    pub(crate) const ALL: [&str; 20] = [
         NMT_LEVEL,
         NMT_MALLOC,
         NMT_VIRTUAL,
@@ -27,6 +27,7 @@ mod symbol {
         PARALLEL_SUMMARY,
         CMS_COLLECTOR,
         POLLING_PAGE,
+        GLOBAL_HANDLES,
     ];
     pub(crate) const NMT_LEVEL: &str = "_ZN10MemTracker15_tracking_levelE";
     pub(crate) const NMT_MALLOC: &str = "_ZN19MallocMemorySummary9_snapshotE";
@@ -48,6 +49,7 @@ mod symbol {
     pub(crate) const PARALLEL_SUMMARY: &str = "_ZN17PSParallelCompact13_summary_dataE";
     pub(crate) const CMS_COLLECTOR: &str = "_ZN29ConcurrentMarkSweepGeneration10_collectorE";
     pub(crate) const POLLING_PAGE: &str = "_ZN18SafepointMechanism13_polling_pageE";
+    pub(crate) const GLOBAL_HANDLES: &str = "_ZN10JNIHandles15_global_handlesE";
 }
 pub(crate) use symbol::*;
 

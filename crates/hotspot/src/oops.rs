@@ -1,5 +1,7 @@
 //! Pointers to Java objects as the heap and libjvm keep them: compressed, coloured by ZGC, or plain; and object headers.
 
+mod colour;
+
 use crate::flags::Flags;
 use crate::heap::z;
 use crate::vm::Vm;
@@ -14,9 +16,9 @@ const MAX_STRING: u32 = 512;
 pub(crate) struct Oops {
     /// Base and shift of compressed pointers; `None` where they are 64 bits wide.
     narrow: Option<(u64, u32)>,
-    /// By how much a coloured pointer of generational ZGC is shifted (`ZPointerLoadShift`); the older ZGC maps the heap once
-    /// for each colour, so that its pointers are addresses as they are.
-    colour_shift: u32,
+    /// True where 64-bit references are coloured by generational ZGC; the older ZGC maps the heap once for each colour, so
+    /// that its pointers are addresses as they are.
+    coloured: bool,
     pub(crate) header: Header,
 }
 
@@ -45,33 +47,49 @@ impl Oops {
         } else {
             Header::Wide
         };
-        let colour_shift =
-            (set("UseZGC") && z::prefix(vm, flags) == 'Z').then(|| colour_shift(vm)).flatten().unwrap_or(0);
-        Oops { narrow, colour_shift, header }
+        let coloured = set("UseZGC")
+            && z::prefix(vm, flags) == 'Z'
+            && vm.tables.offset("ZGlobalsForVMStructs", "_ZPointerLoadShift").is_some();
+        Oops { narrow, coloured, header }
     }
 
     /// The object that the reference in a Java object's field at `address` points to.
     pub(crate) fn field(&self, vm: &Vm<'_>, address: u64) -> Option<u64> {
         match self.narrow {
-            Some((base, shift)) => {
-                let narrow = vm.target.u32(address).filter(|narrow| *narrow != 0)?;
-                base.checked_add(u64::from(narrow) << shift)
-            }
+            Some(_) => self.decode(u64::from(vm.target.u32(address)?)),
             None => self.wide(vm, address),
+        }
+    }
+
+    /// Bytes of a reference in a Java object.
+    pub(crate) fn reference_bytes(&self) -> u64 {
+        if self.narrow.is_some() { 4 } else { 8 }
+    }
+
+    /// The object that a reference in a Java object points to, given its raw bits; `None` for null.
+    pub(crate) fn decode(&self, raw: u64) -> Option<u64> {
+        match self.narrow {
+            Some(_) if raw == 0 => None,
+            Some((base, shift)) => base.checked_add(raw << shift),
+            None => Some(self.address(raw)).filter(|object| *object != 0),
         }
     }
 
     /// The object that the 64-bit reference at `address`, outside the heap, points to.
     pub(crate) fn wide(&self, vm: &Vm<'_>, address: u64) -> Option<u64> {
-        vm.target.pointer(address).map(|pointer| pointer >> self.colour_shift).filter(|object| *object != 0)
+        vm.target.pointer(address).map(|pointer| self.address(pointer)).filter(|object| *object != 0)
+    }
+
+    /// The address in a 64-bit reference; 0 for null.
+    pub(crate) fn address(&self, pointer: u64) -> u64 {
+        if self.coloured { colour::address(pointer) } else { pointer }
     }
 
     /// True where the eight bytes at a reference field of an object hold a reference that is not null.
     pub(crate) fn has_reference(&self, word: u64) -> bool {
         match self.narrow {
             Some(_) => word as u32 != 0,
-            // A coloured null still has its colour.
-            None => word >> self.colour_shift != 0,
+            None => self.address(word) != 0,
         }
     }
 
@@ -86,7 +104,7 @@ impl Oops {
     }
 
     /// Offset of an array's length.
-    fn array_length(&self) -> u64 {
+    pub(crate) fn array_length(&self) -> u64 {
         match self.header {
             Header::Compact { .. } => 8,
             Header::Narrow { .. } => 12,
@@ -151,13 +169,16 @@ fn coding(vm: &Vm<'_>, what: &str, class: &str) -> Option<(u64, u32)> {
         })
 }
 
-fn colour_shift(vm: &Vm<'_>) -> Option<u32> {
-    let globals = vm.static_pointer("ZGlobalsForVMStructs", "_instance_p")?;
-    let shift = vm.target.u64(vm.pointer(globals, "ZGlobalsForVMStructs", "_ZPointerLoadShift")?)?;
-    (shift < 64).then_some(shift as u32)
-}
-
 impl Header {
+    /// The class that an object's header names, given its first two words; `None` where there is none.
+    pub(crate) fn klass(self, mark: u64, next: u64) -> Option<u64> {
+        match self {
+            Header::Compact { base, shift } => base.checked_add((mark >> KLASS_SHIFT) << shift),
+            Header::Narrow { base, shift } => base.checked_add(u64::from(next as u32) << shift),
+            Header::Wide => Some(next),
+        }
+    }
+
     /// How the class at `klass` looks in an object's header: offset, mask and value of the eight bytes to compare.
     pub(crate) fn pattern(self, klass: u64) -> Option<(u64, u64, u64)> {
         match self {

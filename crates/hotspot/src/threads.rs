@@ -74,6 +74,27 @@ pub(crate) fn read(
 /// The name of a stack that the C library keeps after its thread ended (allocatestack.c, `stack_cache`).
 const CACHED_STACK: &str = "(stacks kept for new threads)";
 
+/// A Java thread, for who looks at what it holds.
+pub(crate) struct JavaStack {
+    /// Address of the `JavaThread`.
+    pub(crate) object: u64,
+    pub(crate) tid: i32,
+    pub(crate) stack: Range<u64>,
+}
+
+/// The stacks of all Java threads; `None` where the list can't be read.
+pub(crate) fn java_stacks(vm: &Vm<'_>) -> Option<Vec<JavaStack>> {
+    let stack = |object: u64| {
+        let os_thread = vm.pointer(object, "JavaThread", "_osthread")?;
+        let tid = vm.u32(os_thread, "OSThread", "_thread_id")? as i32;
+        let base = vm.u64(object, "JavaThread", "_stack_base")?;
+        let size = vm.u64(object, "JavaThread", "_stack_size")?;
+        let start = base.checked_sub(size).filter(|start| *start != 0 && size < 1 << 40)?;
+        Some(JavaStack { object, tid, stack: start..base })
+    };
+    Some(addresses(vm)?.into_iter().filter_map(stack).collect())
+}
+
 fn java_threads(
     vm: &Vm<'_>,
     oops: &Oops,
@@ -88,16 +109,12 @@ fn java_threads(
         let string = oops.field(vm, object.checked_add(name_field.as_ref()?.offset)?)?;
         oops.string(vm, string, layout.as_ref()?, feature)
     };
-    let threads = addresses(vm)?
+    let threads = java_stacks(vm)?
         .into_iter()
-        .filter_map(|thread| {
-            let os_thread = vm.pointer(thread, "JavaThread", "_osthread")?;
-            let tid = vm.u32(os_thread, "OSThread", "_thread_id")? as i32;
-            let base = vm.u64(thread, "JavaThread", "_stack_base")?;
-            let size = vm.u64(thread, "JavaThread", "_stack_size")?;
-            let start = base.checked_sub(size).filter(|start| *start != 0 && size < 1 << 40)?;
-            let pthread = vm.u64(os_thread, "OSThread", "_pthread_id").unwrap_or(0);
-            Some(JavaThread { tid, name: name(thread), stack: start..base, pthread })
+        .map(|JavaStack { object, tid, stack }| {
+            let os_thread = vm.pointer(object, "JavaThread", "_osthread");
+            let pthread = os_thread.and_then(|at| vm.u64(at, "OSThread", "_pthread_id")).unwrap_or(0);
+            JavaThread { tid, name: name(object), stack, pthread }
         })
         .collect();
     Some(threads)

@@ -145,6 +145,70 @@ fn threads_have_their_kinds_and_their_stacks() {
 }
 
 #[test]
+fn references_that_free_native_memory_are_counted_and_others_are_not() {
+    for java in javas() {
+        for options in [["-XX:+UseSerialGC", "-Xmx256m"], ["-XX:+UseZGC", "-Xmx256m"]] {
+            let options = [&["-XX:+UnlockExperimentalVMOptions"], options.as_slice()].concat();
+            let count = |made: &str| {
+                let jvm = Jvm::start(&java, &options, &["References", made]);
+                let held = Held::of(&jvm);
+                assert_eq!(held.hotspot.references(&held.memory, 0), None);
+                held.hotspot.references(&held.memory, 1 << 30).expect("they are counted")
+            };
+            // A Cleaner's, a library's own, a weak one and a Finalizer of each; the JDK makes some, not always as many.
+            let made = count("5000").saturating_sub(count("0"));
+            assert!((19_900..20_300).contains(&made), "{} {options:?}: {made}", java.version);
+        }
+    }
+}
+
+#[test]
+fn what_is_kept_is_told_from_what_was_dropped() {
+    const KEPT: u64 = 200;
+    const DROPPED: u64 = 300;
+    for java in javas() {
+        let variants: [&[&str]; 8] = [
+            &["-XX:+UseSerialGC"],
+            &["-XX:+UseParallelGC"],
+            &["-XX:+UseG1GC"],
+            &["-XX:+UseG1GC", "-Xint"],
+            &["-XX:+UseG1GC", "-XX:-UseCompressedOops"],
+            &["-XX:+UseZGC"],
+            &["-XX:+UseShenandoahGC"],
+            &["-XX:+UseCompactObjectHeaders"],
+        ];
+        for variant in variants {
+            let options =
+                [&["-XX:+UnlockExperimentalVMOptions", "-Xmn100m", "-Xmx256m", "-Xms256m"], variant].concat();
+            if !java.accepts(&options) {
+                continue;
+            }
+            let jvm = Jvm::start(&java, &options, &["Owners", &KEPT.to_string(), &DROPPED.to_string()]);
+            let held = Held::of(&jvm);
+            let tasks = held.process.tasks().unwrap();
+            assert_eq!(
+                held.hotspot.reach(&held.memory, &tasks, 0),
+                None,
+                "a budget of nothing reads nothing"
+            );
+            let reach = held.hotspot.reach(&held.memory, &tasks, 1 << 30);
+            let reach = reach.unwrap_or_else(|| panic!("{} {variant:?}: nothing was followed", java.version));
+            // Kept: five buffers and half an Inflater of each; dropped: two and a half. A stale word on a stack may hold one
+            // request more, and the JDK has some owners of its own.
+            let places = if java.feature >= 21 { 6 } else { 5 };
+            let (all, in_use) = (1000 * (places * KEPT + 2 * DROPPED), 1000 * places * KEPT);
+            let what = format!("{} {variant:?} {reach:?}", java.version);
+            assert!((all..all + 100_000).contains(&reach.direct_bytes), "{what}");
+            assert!((in_use..in_use + 50_000).contains(&reach.direct_in_use_bytes), "{what}");
+            assert!(reach.complete && reach.bytes > 16 * reach.objects, "{what}");
+            let (used, dropped) = (reach.owners_in_use, reach.owners - reach.owners_in_use);
+            assert!((KEPT / 2..KEPT / 2 + 2_000).contains(&used), "{what}");
+            assert!((DROPPED / 2 - 2..DROPPED / 2 + 60).contains(&dropped), "{what}");
+        }
+    }
+}
+
+#[test]
 fn buffers_that_bits_does_not_count_are_found() {
     for java in javas() {
         let jvm = Jvm::start(&java, &["-Xmx256m"], &["Writers", "6", "3145728"]);

@@ -19,6 +19,6 @@ pub use finding::{Evidence, Finding, Site, Status};
 pub use profile::{Age, Frame, FrameKind, Profile, ProfileSite, Sampling};
 pub use snapshot::{
     Allocator, Arena, Cgroup, ContentHint, DirectBuffers, FileFigure, FileKind, HeapFigure, Jvm, Malloc,
-    MemoryTotals, NmtCategory, NmtCounters, Process, Python, SizeClass, Snapshot, SpaceFigure, ThreadKind,
-    ThreadPool,
+    MemoryTotals, NmtCategory, NmtCounters, Process, Python, Reach, SizeClass, Snapshot, SpaceFigure,
+    ThreadKind, ThreadPool,
 };

@@ -158,6 +158,13 @@ pub struct Jvm {
     pub class_loaders: Option<u64>,
     /// `java.nio.Bits`.
     pub direct: Option<DirectBuffers>,
+    /// Objects on the heap through which garbage gives native memory back (phantom, final and weak references), garbage
+    /// included; `None` in most snapshots, since to count them the heap is read.
+    #[serde(default)]
+    pub references: Option<u64>,
+    /// Which of them are in use; `None` but where nothing else could tell garbage from a leak.
+    #[serde(default)]
+    pub reach: Option<Reach>,
     /// NMT's counters, where it is on.
     pub nmt: Option<NmtCounters>,
     /// NMT's level: `"off"`, `"summary"`, `"detail"`, or empty where unknown.
@@ -179,6 +186,25 @@ impl Jvm {
     pub fn flag(&self, name: &str) -> Option<&str> {
         self.flags.iter().find(|(flag, _)| flag == name).map(|(_, value)| value.as_str())
     }
+}
+
+/// Which objects are in use: referred to from static fields, threads, their stacks, and JNI code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
+pub struct Reach {
+    /// Phantom and final references, which Cleaners and finalizers are, that still have their object, if that is no direct
+    /// buffer.
+    pub owners: u64,
+    /// Of these, the ones whose object is in use.
+    pub owners_in_use: u64,
+    /// Bytes of direct buffers.
+    pub direct_bytes: u64,
+    /// Of these, the bytes of buffers in use.
+    pub direct_in_use_bytes: u64,
+    /// Bytes of the heap's objects that are in use.
+    pub heap_in_use_bytes: u64,
+    /// True where all kinds of roots were followed: what was not reached is garbage then.
+    pub complete: bool,
 }
 
 /// The Java heap in figures.

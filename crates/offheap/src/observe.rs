@@ -4,9 +4,10 @@ use crate::instants;
 use crate::output::Progress;
 use crate::procedure::{Allowed, Found, Procedure, say};
 use crate::sampler::{Sampler, Stop};
-use offheap_collect::targets;
-use offheap_model::Snapshot;
+use offheap_collect::{Collector, targets};
+use offheap_diagnose::{Diagnosis, Evidence, diagnose};
 use offheap_model::units::{bytes, duration, parse_duration};
+use offheap_model::{Snapshot, Status};
 use offheap_store::{Recording, is_recording};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -84,6 +85,7 @@ fn watch(arguments: &Arguments, allowed: Allowed) -> anyhow::Result<Observed> {
     let end = begun + arguments.length;
     let mut progress = Progress::new();
     let mut procedure = Procedure::new(allowed, arguments.length);
+    let mut follower = Follower::new(arguments.length);
     loop {
         match sampler.snapshot() {
             // Last words are no point of a series; the next look tells the end.
@@ -95,6 +97,7 @@ fn watch(arguments: &Arguments, allowed: Allowed) -> anyhow::Result<Observed> {
             }
             Err(error) => return Err(error.into()),
         }
+        follower.step(&mut observed.snapshots, sampler.collector(), &mut progress, false);
         let news = procedure.step(&observed.snapshots);
         if !news.is_empty() {
             progress.clear();
@@ -116,10 +119,63 @@ fn watch(arguments: &Arguments, allowed: Allowed) -> anyhow::Result<Observed> {
             break;
         }
     }
+    if observed.ended.is_none() {
+        follower.step(&mut observed.snapshots, sampler.collector(), &mut progress, true);
+    }
     progress.show("reading the allocation sites");
     let (found, news) = procedure.finish();
     progress.clear();
     say(&news);
     observed.found = found;
     Ok(observed)
+}
+
+/// Times in a window that references are followed.
+const FOLLOWED: u32 = 5;
+/// Of the window's length each time may take this part, else they are followed only at the end.
+const FOLLOWED_SHARE: u32 = 60;
+
+/// Follows the references on the Java heap where it matters: where only a collection could tell garbage from a leak, what is
+/// in use can be seen from outside, too.
+struct Follower {
+    every: Duration,
+    next: Instant,
+    most: Duration,
+}
+
+impl Follower {
+    fn new(length: Duration) -> Follower {
+        let every = length / FOLLOWED;
+        Follower { every, next: Instant::now() + every, most: length / FOLLOWED_SHARE }
+    }
+
+    /// Does it if it is due, or if this is the end.
+    fn step(
+        &mut self,
+        snapshots: &mut [Snapshot],
+        collector: &Collector,
+        progress: &mut Progress,
+        end: bool,
+    ) {
+        let begun = Instant::now();
+        let done = snapshots.last().and_then(|s| s.jvm.as_ref()).is_none_or(|jvm| jvm.reach.is_some());
+        let due = end || begun >= self.next;
+        if done || !due || !is_open(&diagnose(&Evidence::of(snapshots))) {
+            return;
+        }
+        progress.show("following the references on the Java heap");
+        if let Some(jvm) = snapshots.last_mut().and_then(|snapshot| snapshot.jvm.as_mut()) {
+            jvm.reach = collector.reach();
+        }
+        let too_long = begun.elapsed() > self.most;
+        self.next = begun + if too_long { A_DAY } else { self.every.mul_f64(0.98) };
+    }
+}
+
+/// Later than any window's end that matters here.
+const A_DAY: Duration = Duration::from_secs(86_400);
+
+/// Whether it matters what is in use: nothing is decided yet, or a heap that fills is all there is.
+fn is_open(diagnosis: &Diagnosis) -> bool {
+    diagnosis.verdict.status == Status::Inconclusive || diagnosis.verdict.cause == "heap-filling"
 }

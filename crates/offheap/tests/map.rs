@@ -107,6 +107,13 @@ fn ps_lists_the_jvm_with_its_heap() {
     let committed = row["heap_committed_bytes"].as_u64().expect("the committed heap is known");
     assert!((1 << 20..=64 << 20).contains(&committed));
     assert!(row["heap_used_bytes"].as_u64().is_some_and(|used| used <= committed), "{row}");
+    // The account tells the same; a JVM moves a little between the two.
+    let account = json(&["map", &pid.to_string(), "--json"]);
+    let outside = account["rss_bytes"].as_u64().unwrap() - domain(&account, "java-heap");
+    assert!(
+        row["outside_heap_bytes"].as_u64().is_some_and(|bytes| bytes.abs_diff(outside) < 4 << 20),
+        "{row}"
+    );
 }
 
 #[test]

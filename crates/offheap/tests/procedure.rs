@@ -10,7 +10,8 @@ use std::process::Command;
 
 /// Does what its first argument says, 2 MiB a second; stops when it is told to.
 /// `malloc`: `Busy.handle` keeps blocks of the C heap, and collections come. `buffers`: `Busy.serve` keeps direct buffers, and Java code allocates
-/// so little that no collection comes. `garbage`: the same with buffers that nobody keeps. `scatter`: frees most of what it
+/// so little that no collection comes. `garbage`: the same with buffers that nobody keeps. `peers`: drops Deflaters, which
+/// a Cleaner frees. `scatter`: frees most of what it
 /// took, so that the allocator holds it.
 const BUSY: &str = r#"
 import java.io.*;
@@ -47,6 +48,7 @@ public class Busy {
                     if (mode.equals("malloc")) handle();
                     if (mode.equals("buffers")) serve(true);
                     if (mode.equals("garbage")) serve(false);
+                    if (mode.equals("peers") && done % 10 == 0) new java.util.zip.Deflater().setInput(new byte[9]);
                 }
                 long wait = begun + done * 10_000_000L - System.nanoTime();
                 try { if (wait > 0) Thread.sleep(wait / 1_000_000); } catch (InterruptedException e) { return; }
@@ -199,20 +201,33 @@ fn without_leave_nothing_is_put_into_the_target() {
 }
 
 #[test]
-fn a_collection_tells_kept_buffers_from_garbage() {
+fn without_a_collection_kept_buffers_are_told_from_garbage() {
     let kept = start(jdk(17), "buffers");
-    let (document, error, _) = diagnose(&kept, &["--for", "24s", "--yes", "--gc", "never"]);
-    assert_eq!(document["verdict"]["status"], "inconclusive", "nothing has tested it: {error}");
-    let (document, error, code) = diagnose(&kept, &["--for", "30s", "--yes"]);
+    let (document, error, code) = diagnose(&kept, &["--for", "30s", "--no-agent"]);
     let verdict = &document["verdict"];
     assert_eq!((code, verdict["status"].as_str()), (1, Some("leak")), "{verdict:#} {error}");
     assert_eq!(verdict["domain"], "direct-memory", "{verdict:#} {error}");
+    assert!(verdict["summary"].as_str().unwrap().contains("of the buffers are in use"), "{verdict:#}");
+    let (document, error, code) = diagnose(&kept, &["--for", "30s", "--yes"]);
+    let verdict = &document["verdict"];
+    assert_eq!((code, verdict["status"].as_str()), (1, Some("leak")), "{verdict:#} {error}");
     assert!(frames(verdict).contains(&"Busy.serve"), "{verdict:#} {error}");
-    assert!(error.contains("the collection took"), "it is said what was done to the target: {error}");
+    assert!(!error.contains("the collection took"), "there was no need for one: {error}");
 
     let garbage = start(jdk(17), "garbage");
-    let (document, error, _) = diagnose(&garbage, &["--for", "30s", "--yes"]);
+    let (document, error, _) = diagnose(&garbage, &["--for", "30s", "--no-agent"]);
+    assert_eq!(document["verdict"]["status"], "healthy", "{:#} {error}", document["verdict"]);
+}
+
+#[test]
+fn where_only_a_collection_tells_one_is_run() {
+    let peers = start(jdk(17), "peers");
+    let (document, error, _) = diagnose(&peers, &["--for", "24s", "--yes", "--gc", "never"]);
+    assert_eq!(document["verdict"]["status"], "inconclusive", "nothing has tested it: {error}");
+    assert!(!error.contains("the collection took"), "{error}");
+    let (document, error, _) = diagnose(&peers, &["--for", "30s", "--yes"]);
     assert_ne!(document["verdict"]["status"], "leak", "{:#} {error}", document["verdict"]);
+    assert!(error.contains("the collection took"), "it is said what was done to the target: {error}");
 }
 
 #[test]

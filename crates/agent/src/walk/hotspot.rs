@@ -7,276 +7,52 @@
 //!
 //! Code heap memory is never given back, and what belongs to a method on the stack is alive; the rest is peeked at.
 
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize};
-
 use offheap_live::{Counter, FrameKind, combine, mix, stack_flags};
 
+use super::code::{blob, blob_of, in_code, load};
 use super::names;
-use super::vmstructs::{self, Field, get};
+use super::vmstructs::{Field, get};
 use super::{Cached, Walk, cache_get, cache_put};
-use crate::arch::{Regs, Thread};
-use crate::elf::{Dynamic, Object};
-use crate::guard::{peek, readable};
-use crate::real;
+use crate::arch::Regs;
+use crate::guard::peek;
 use crate::table::{File, LOST, NewFrame};
 
-/// Most code heaps that a code cache has: non-nmethods, profiled, non-profiled, hot (JDK 26), and room.
-const MAX_HEAPS: usize = 8;
 /// Most inlining levels followed in one compiled frame.
 const MAX_INLINED: usize = 64;
 /// Largest frame of the interpreter or of compiled code that is believed.
 const MAX_FRAME: u64 = 1 << 20;
-
-static PRESENT: AtomicBool = AtomicBool::new(false);
-/// A code heap: none of this changes but what `committed_end` points to.
-struct Heap {
-    low: AtomicU64,
-    /// Where the VM keeps the end of the committed part, which moves up.
-    committed_end: AtomicU64,
-    segments: AtomicU64,
-    shift: AtomicU32,
-}
-static HEAPS: [Heap; MAX_HEAPS] = [const {
-    Heap {
-        low: AtomicU64::new(0),
-        committed_end: AtomicU64::new(0),
-        segments: AtomicU64::new(0),
-        shift: AtomicU32::new(0),
-    }
-}; MAX_HEAPS];
-/// Code heaps, once the VM has made them.
-static HEAP_COUNT: AtomicUsize = AtomicUsize::new(0);
-/// All code heaps lie between these.
-static CODE: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
-/// The thread-specific slot that holds the VM's Thread*; -1: not found yet.
-static KEY: AtomicI32 = AtomicI32::new(-1);
-static KEY_TRIES: AtomicU32 = AtomicU32::new(0);
-
-/// Looks at a library that has just been loaded: is it a HotSpot?
-pub fn discover(o: &Object, d: &Dynamic) {
-    if !PRESENT.load(Relaxed) && vmstructs::read(o, d) {
-        PRESENT.store(true, Release);
-    }
-}
-
-/// Reads a word of memory that the VM never gives back (code heap, static data) .
-///
-/// # Safety
-/// `at` lies there.
-#[inline]
-unsafe fn load<T: Copy>(at: u64) -> T {
-    // SAFETY: by the caller.
-    unsafe { (at as *const T).read_unaligned() }
-}
-
-/// The code heaps; looks for them until they are there.
-fn heaps() -> usize {
-    let n = HEAP_COUNT.load(Acquire);
-    if n != 0 || !PRESENT.load(Acquire) {
-        return n;
-    }
-    find_heaps().unwrap_or(0)
-}
-
-#[cold]
-fn find_heaps() -> Option<usize> {
-    let mut n = 0;
-    let (mut lowest, mut highest) = (u64::MAX, 0);
-    let mut add = |heap: u64| -> Option<()> {
-        let field = |space: Field, f: Field| Some(heap.wrapping_add_signed(get(space)? + get(f)?));
-        let low: u64 = peek(field(Field::HeapMemory, Field::SpaceLow)?)?;
-        let end: u64 = peek(field(Field::HeapMemory, Field::SpaceEnd)?)?;
-        if low != 0 {
-            let h = HEAPS.get(n)?;
-            h.low.store(low, Relaxed);
-            h.committed_end.store(field(Field::HeapMemory, Field::SpaceHigh)?, Relaxed);
-            h.segments.store(peek(field(Field::HeapSegmap, Field::SpaceLow)?)?, Relaxed);
-            h.shift.store(peek::<u32>(heap.wrapping_add_signed(get(Field::HeapShift)?))? & 31, Relaxed);
-            (lowest, highest) = (lowest.min(low), highest.max(end));
-            n += 1;
-        }
-        Some(())
-    };
-    if let Some(at) = get(Field::CodeHeaps) {
-        let array: u64 = peek(at as u64)?;
-        let len: i32 = peek(array.wrapping_add_signed(get(Field::ArrayLength)?))?;
-        let data: u64 = peek(array.wrapping_add_signed(get(Field::ArrayData)?))?;
-        // Stubs are made after all heaps; an incomplete list would be kept for ever.
-        peek::<u64>(peek(get(Field::CallStubReturn)? as u64)?)?;
-        for i in 0..(len.max(0) as u64).min(MAX_HEAPS as u64) {
-            add(peek(data + 8 * i)?)?;
-        }
-    } else {
-        add(peek(get(Field::CodeHeapSingle)? as u64)?)?;
-    }
-    let [low, high] = &CODE;
-    low.store(lowest, Relaxed);
-    high.store(highest, Relaxed);
-    HEAP_COUNT.store(n, Release);
-    Some(n)
-}
-
-#[inline]
-fn heap_of(pc: u64) -> Option<&'static Heap> {
-    HEAPS.get(..heaps())?.iter().find(|h| {
-        // SAFETY: CodeHeap objects are made once and never freed.
-        pc >= h.low.load(Relaxed) && pc < unsafe { load::<u64>(h.committed_end.load(Relaxed)) }
-    })
-}
-
-/// Whether an address is in HotSpot's generated code.
-#[inline]
-pub fn in_code(pc: u64) -> bool {
-    let [low, high] = &CODE;
-    if HEAP_COUNT.load(Relaxed) != 0 && (pc < low.load(Relaxed) || pc >= high.load(Relaxed)) {
-        return false;
-    }
-    heap_of(pc).is_some()
-}
-
-/// The code blob that an address lies in, by the heap's segment map (hotspot memory/heap.cpp).
-fn blob_of(pc: u64) -> Option<u64> {
-    let heap = heap_of(pc)?;
-    let (low, map) = (heap.low.load(Relaxed), heap.segments.load(Relaxed));
-    let shift = heap.shift.load(Relaxed) & 31;
-    let mut i = (pc - low) >> shift;
-    for _ in 0..1 << 16 {
-        // SAFETY: the segment map covers the committed memory, and stays.
-        match unsafe { load::<u8>(map + i) } {
-            0 => break,
-            0xff => return None,
-            back => i = i.checked_sub(u64::from(back))?,
-        }
-    }
-    let block = low + (i << shift);
-    // SAFETY: a block's header in committed memory.
-    let used: u8 = unsafe { load(block.wrapping_add_signed(get(Field::BlockUsed)?)) };
-    (used == 1).then_some(block + get(Field::SizeOfHeapBlock)? as u64)
-}
-
-/// A field of a code blob.
-#[inline]
-fn blob<T: Copy>(blob: u64, f: Field) -> Option<T> {
-    let offset = get(f)?;
-    // SAFETY: blobs lie in committed code heap memory, headers whole.
-    Some(unsafe { load(blob.wrapping_add_signed(offset)) })
-}
 
 /// Where Java frames begin, as the VM left it.
 #[derive(Clone, Copy, Debug)]
 pub struct Anchor {
     sp: u64,
     fp: u64,
+    /// Where `fp` is kept.
+    fp_at: u64,
     pc: u64,
-}
-
-/// The current thread's JavaThread; 0 if it is none.
-#[inline]
-pub fn current_thread(t: &Thread) -> u64 {
-    if !PRESENT.load(Relaxed) {
-        return 0;
-    }
-    let key = KEY.load(Relaxed);
-    if key < 0 {
-        return find_key(t);
-    }
-    let v = real::thread_specific(key as u32);
-    if v == 0 {
-        return 0;
-    }
-    let known = t.vm_thread.get();
-    if known == v | 1 {
-        return v;
-    }
-    // A VM thread that runs no Java, or one that is only just being attached: ask again now and then.
-    if known == v && !t.seq.get().is_multiple_of(16) {
-        return 0;
-    }
-    let java = is_java_thread(v, t.tid.get());
-    t.vm_thread.set(v | u64::from(java));
-    if java { v } else { 0 }
-}
-
-/// Finds the slot by trying them: the one that holds a thread of the VM with this thread's id.
-#[cold]
-fn find_key(t: &Thread) -> u64 {
-    if KEY_TRIES.fetch_add(1, Relaxed) > 100_000 {
-        return 0;
-    }
-    for key in 0..256 {
-        let v = real::thread_specific(key);
-        if v > 4096 && v & 7 == 0 && is_java_thread(v, t.tid.get()) {
-            KEY.store(key as i32, Relaxed);
-            t.vm_thread.set(v | 1);
-            return v;
-        }
-    }
-    0
-}
-
-/// Whether `v` is in the VM's list of Java threads, with this thread id.
-#[cold]
-fn is_java_thread(v: u64, tid: u32) -> bool {
-    let check = || -> Option<bool> {
-        let os: u64 = peek(v.wrapping_add_signed(get(Field::OsThread)?))?;
-        if peek::<u32>(os.wrapping_add_signed(get(Field::ThreadId)?))? != tid {
-            return Some(false);
-        }
-        if let Some(list) = get(Field::ThreadsList) {
-            let list: u64 = peek(list as u64)?;
-            let len = peek::<u32>(list.wrapping_add_signed(get(Field::ListLength)?))?;
-            let array: u64 = peek(list.wrapping_add_signed(get(Field::ListThreads)?))?;
-            return Some(contains(array, u64::from(len).min(100_000), v));
-        }
-        let mut at: u64 = peek(get(Field::ThreadsHead)? as u64)?;
-        for _ in 0..20_000 {
-            if at == v || at == 0 {
-                break;
-            }
-            at = peek(at.wrapping_add_signed(get(Field::NextThread)?))?;
-        }
-        Some(at == v)
-    };
-    check().unwrap_or(false)
-}
-
-/// Whether an array of words contains `v`. Page by page: each is found readable just before it is read. (The kernel
-/// could copy it without that doubt, but process_vm_readv is what seccomp filters of services kill for.)
-fn contains(array: u64, len: u64, v: u64) -> bool {
-    let end = array.saturating_add(len * 8);
-    let mut at = array;
-    while at < end {
-        let next = (at | 4095).saturating_add(1).min(end);
-        if at & 7 != 0 || !readable(at, next - at) {
-            return false;
-        }
-        while at < next {
-            // SAFETY: found readable.
-            if unsafe { load::<u64>(at) } == v {
-                return true;
-            }
-            at += 8;
-        }
-    }
-    false
 }
 
 /// The thread's anchor, if it has left Java.
 #[inline]
-pub fn anchor(java_thread: u64) -> Option<Anchor> {
-    // SAFETY: the calling thread's own JavaThread lives as long as its slot holds it.
-    let read = |at: u64| unsafe { load::<u64>(at) };
-    anchor_at(java_thread.wrapping_add_signed(get(Field::Anchor)?), &mut |at| Some(read(at)))
+pub fn anchor(w: &Walk, java_thread: u64) -> Option<Anchor> {
+    let read = |at: u64| {
+        // SAFETY: the calling thread's own JavaThread lives as long as its slot holds it.
+        let value = unsafe { load::<u64>(at) };
+        w.note(at, value);
+        Some(value)
+    };
+    anchor_at(java_thread.wrapping_add_signed(get(Field::Anchor)?), &read)
 }
 
-fn anchor_at(at: u64, read: &mut dyn FnMut(u64) -> Option<u64>) -> Option<Anchor> {
+#[inline]
+fn anchor_at(at: u64, read: &impl Fn(u64) -> Option<u64>) -> Option<Anchor> {
     let sp = read(at.wrapping_add_signed(get(Field::LastSp)?))?;
     if sp == 0 {
         return None;
     }
-    let fp = get(Field::LastFp).and_then(|o| read(at.wrapping_add_signed(o))).unwrap_or(0);
-    Some(Anchor { sp, fp, pc: read(at.wrapping_add_signed(get(Field::LastPc)?))? })
+    let fp_at = get(Field::LastFp).map_or(0, |o| at.wrapping_add_signed(o));
+    let fp = if fp_at == 0 { 0 } else { read(fp_at).unwrap_or(0) };
+    Some(Anchor { sp, fp, fp_at, pc: read(at.wrapping_add_signed(get(Field::LastPc)?))? })
 }
 
 /// How to get from a frame in generated code to its caller.
@@ -307,13 +83,14 @@ pub fn walk(w: &mut Walk, start: Option<Anchor>) -> End {
         if a.sp < w.regs.sp.saturating_sub(64) {
             return broken(w);
         }
-        let pc = if a.pc != 0 { Some(a.pc) } else { w.stack.read(a.sp.wrapping_sub(8)) };
+        let pc = if a.pc != 0 { Some(a.pc) } else { w.read(a.sp.wrapping_sub(8)) };
         let Some(pc) = pc.filter(|&pc| in_code(pc)) else { return broken(w) };
-        w.regs = Regs { pc, sp: a.sp, fp: if a.fp != 0 { a.fp } else { w.regs.fp } };
+        let (fp, fp_at) = if a.fp != 0 { (a.fp, a.fp_at) } else { (w.regs.fp, w.regs.fp_at) };
+        w.regs = Regs { pc, sp: a.sp, fp, fp_at };
     }
     let mut next = None;
     while !w.full() {
-        let Regs { pc, sp, fp } = w.regs;
+        let Regs { pc, sp, .. } = w.regs;
         if !in_code(pc) {
             return End::Native(next);
         }
@@ -323,17 +100,16 @@ pub fn walk(w: &mut Walk, start: Option<Anchor>) -> End {
                 w.push(entry.frame);
                 let size = (entry.rule & 0xff_ffff) * 8;
                 let top = sp.wrapping_add(size);
-                w.stack
-                    .read(top.wrapping_sub(8))
-                    .zip(w.stack.read(top.wrapping_sub(16)))
-                    .map(|(pc, fp)| Regs { pc, sp: top, fp })
+                let fp_at = top.wrapping_sub(16);
+                w.read(top.wrapping_sub(8)).zip(w.look(fp_at)).map(|(pc, fp)| Regs { pc, sp: top, fp, fp_at })
             }
             step::INTERPRETER => interpreted(w, trusted),
             step::ENTRY => {
+                let fp = w.fp(w.regs);
                 next = get(Field::EntryFrameWrapper).zip(get(Field::WrapperAnchor)).and_then(
                     |(slot, offset)| {
-                        let wrapper = w.stack.read(fp.wrapping_add_signed(slot * 8))?;
-                        anchor_at(wrapper.wrapping_add_signed(offset), &mut |at| w.stack.read(at))
+                        let wrapper = w.read(fp.wrapping_add_signed(slot * 8))?;
+                        anchor_at(wrapper.wrapping_add_signed(offset), &|at| w.read(at))
                     },
                 );
                 by_frame_pointer(w)
@@ -362,24 +138,28 @@ fn broken(w: &mut Walk) -> End {
 
 /// The caller of a frame that has saved rbp in the usual place.
 fn by_frame_pointer(w: &Walk) -> Option<Regs> {
-    let Regs { sp, fp, .. } = w.regs;
+    let (sp, fp) = (w.regs.sp, w.fp(w.regs));
     if fp < sp || fp - sp > MAX_FRAME {
         return None;
     }
-    Some(Regs { pc: w.stack.read(fp + 8)?, sp: fp + 16, fp: w.stack.read(fp)? })
+    Some(Regs { pc: w.read(fp + 8)?, sp: fp + 16, fp: w.look(fp)?, fp_at: fp })
 }
 
 /// An interpreted frame: rbp is its base; sender sp at −1, method at −3, bcp at −8 (JDK 8: −7) words.
 fn interpreted(w: &mut Walk, trusted: bool) -> Option<Regs> {
-    let Regs { sp, fp, .. } = w.regs;
+    let (sp, fp) = (w.regs.sp, w.fp(w.regs));
     if fp < sp || fp - sp > MAX_FRAME {
         return None;
     }
-    let slot = |i: i64| w.stack.read(fp.wrapping_add_signed(8 * i));
+    let slot = |i: i64| w.read(fp.wrapping_add_signed(8 * i));
     let method = slot(-3)?;
+    let caller = Regs { pc: slot(1)?, sp: slot(-1)?, fp: w.look(fp)?, fp_at: fp };
     let bcp = slot(if get(Field::CodeHeaps).is_some() { -8 } else { -7 })?;
-    // SAFETY: with an anchor the frame is real, and then so is the method in it.
-    let identity = unsafe { names::identity(method, trusted) }?;
+    let identity = match w.method {
+        (known, identity) if known == method => identity,
+        _ => identity_on_stack(w, method, trusted)?,
+    };
+    w.method = (method, identity);
     let key = combine(combine(identity, method), bcp);
     let frame = match cache_get(key) {
         Some(c) => c.frame,
@@ -394,16 +174,30 @@ fn interpreted(w: &mut Walk, trusted: bool) -> Option<Regs> {
             id
         }
     };
-    let caller = Regs { pc: slot(1)?, sp: slot(-1)?, fp: slot(0)? };
     w.push(frame);
     Some(caller)
+}
+
+/// The identity of a method that an interpreted frame names; with an anchor the frame is real (`trusted`), and then so
+/// is the method in it.
+#[inline]
+fn identity_on_stack(w: &Walk, method: u64, trusted: bool) -> Option<u64> {
+    if !trusted {
+        w.spoil();
+        return names::identity(method, peek);
+    }
+    names::identity(method, |at| {
+        // SAFETY: alive, being on the current thread's stack; aligned by the check.
+        let value = (at & 7 == 0 && at > 4096).then(|| unsafe { load::<u64>(at) })?;
+        w.note(at, value);
+        Some(value)
+    })
 }
 
 /// Interns a Java frame. It is recognised by its method and place, not by its machine code: what is compiled again
 /// and again stays one frame.
 fn java_frame(file: File, method: u64, bci: i32, kind: FrameKind, next: u32) -> u32 {
-    // SAFETY: untrusted: everything is peeked at.
-    let identity = unsafe { names::identity(method, false) }.unwrap_or(0);
+    let identity = names::identity(method, peek).unwrap_or(0);
     let place = u64::from(bci as u32) << 32 | u64::from(next);
     let key = combine(combine(combine(identity, method), place), kind as u64 + 0x4a00);
     file.frame(mix(key), || {
@@ -426,9 +220,11 @@ fn rule(step: u64, words: i32, distance: u64) -> u64 {
 const DEOPTIMISED: u64 = 1 << 48;
 
 /// What tells one blob at an address from the next: a compiled method's id, which is never given twice; else its size.
+/// And where that is.
 #[inline]
-fn tag(b: u64, step: u64) -> Option<u32> {
-    if step == step::SIZED { blob(b, Field::CompileId) } else { blob(b, Field::BlobSize) }
+fn tag(b: u64, step: u64) -> Option<(u64, u32)> {
+    let field = if step == step::SIZED { Field::CompileId } else { Field::BlobSize };
+    Some((b.wrapping_add_signed(get(field)?), blob(b, field)?))
 }
 
 /// What is known of a return address in generated code; worked out when first seen.
@@ -437,10 +233,13 @@ fn frame(w: &Walk, pc: u64) -> Option<Cached> {
     let key = combine(pc, 0x6a76);
     if let Some(c) = cache_get(key)
         && c.rule & DEOPTIMISED == 0
-        && tag(pc - (c.rule >> 24 & 0xff_ffff), c.rule >> 56) == Some(c.tag)
+        && let Some((at, tag)) = tag(pc - (c.rule >> 24 & 0xff_ffff), c.rule >> 56)
+        && tag == c.tag
     {
+        w.note_half(at, tag);
         return Some(c);
     }
+    w.spoil();
     make_frame(w, blob_of(pc)?, pc, key)
 }
 
@@ -480,7 +279,7 @@ fn make_frame(w: &Walk, b: u64, pc: u64, key: u64) -> Option<Cached> {
             file.frame(key, || NewFrame { name: file.string(name), ..NewFrame::at(FrameKind::Stub, pc) });
         (if words > 0 { step::STUB } else { step::FRAME_POINTER }, id, 0)
     };
-    let cached = Cached { rule: rule(step, words, distance) | flags, frame, tag: tag(b, step)? };
+    let cached = Cached { rule: rule(step, words, distance) | flags, frame, tag: tag(b, step)?.1 };
     cache_put(key, cached);
     Some(cached)
 }
@@ -497,7 +296,7 @@ fn undeoptimised(w: &Walk, b: u64, pc: u64) -> (u64, bool) {
         return (pc, false);
     }
     let original = blob::<i32>(b, Field::OrigPcOffset)
-        .and_then(|o| w.stack.read(w.regs.sp.wrapping_add_signed(o.into())))
+        .and_then(|o| w.look(w.regs.sp.wrapping_add_signed(o.into())))
         .filter(|&p| p >= b && p - b < 64 << 20);
     (original.unwrap_or(pc), true)
 }
@@ -606,7 +405,6 @@ pub fn compiling(w: &Walk, java_thread: u64) -> Option<u32> {
     }
     let task: u64 = peek(env.wrapping_add_signed(get(Field::EnvTask)?))?;
     let method: u64 = peek(task.wrapping_add_signed(get(Field::TaskMethod)?))?;
-    // SAFETY: untrusted: everything is peeked at.
-    unsafe { names::identity(method, false) }?;
+    names::identity(method, peek)?;
     Some(java_frame(w.file, method, -1, FrameKind::Compiling, 0))
 }

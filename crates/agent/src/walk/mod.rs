@@ -2,13 +2,17 @@
 //! the thread's first frame. The result is an interned stack; frames and their names are interned when first seen.
 
 pub mod cfi;
+mod code;
+mod cursor;
 pub mod hotspot;
+mod memo;
 mod names;
-mod vmstructs;
+mod vm_thread;
+pub mod vmstructs;
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use offheap_live::{Counter, FrameKind, MAX_FRAMES, combine, mix, stack_flags};
+use offheap_live::{Counter, FrameKind, MAX_FRAMES, NO_STACK, combine, mix, stack_flags};
 
 use crate::arch::{self, Regs, Thread};
 use crate::guard::Stack;
@@ -16,6 +20,7 @@ use crate::hooks;
 use crate::modules::{self, Guard};
 use crate::table::{self, File, LOST, NewFrame};
 use cfi::{Cfa, Fp, Rule};
+use memo::{Memo, Reads, Start};
 
 /// What came of a walk.
 pub enum Outcome {
@@ -33,15 +38,73 @@ pub struct Walk {
     flags: u16,
     len: usize,
     frames: [u32; MAX_FRAMES],
+    /// The interpreted method looked at last, and its identity.
+    method: (u64, u64),
+    /// Where the words that this walk depends on are written down.
+    reads: Option<&'static Reads>,
 }
 
 impl Walk {
+    /// A word of the stack, of which the walk's result does not depend yet.
+    #[inline]
+    fn look(&self, at: u64) -> Option<u64> {
+        let value = self.stack.read(at)?;
+        if let Some(reads) = self.reads {
+            reads.on_stack(at);
+        }
+        Some(value)
+    }
+
+    /// A word of the stack that decides how the walk goes on.
+    #[inline]
+    fn read(&self, at: u64) -> Option<u64> {
+        let value = self.look(at)?;
+        self.note(at, value);
+        Some(value)
+    }
+
+    /// rbp, which now decides how the walk goes on. Mostly it is some value of no meaning to anybody on this stack.
+    #[inline]
+    fn fp(&self, regs: Regs) -> u64 {
+        if let Some(reads) = self.reads {
+            match regs.fp_at {
+                0 => reads.starting_fp(regs.fp),
+                at => reads.word(at, regs.fp),
+            }
+        }
+        regs.fp
+    }
+
+    /// The walk depends on this word.
+    #[inline]
+    fn note(&self, at: u64, value: u64) {
+        if let Some(reads) = self.reads {
+            reads.word(at, value);
+        }
+    }
+
+    /// The walk depends on these four bytes.
+    #[inline]
+    fn note_half(&self, at: u64, value: u32) {
+        if let Some(reads) = self.reads {
+            reads.half(at, value);
+        }
+    }
+
+    /// The walk depends on more than can be noted.
+    fn spoil(&self) {
+        if let Some(reads) = self.reads {
+            reads.spoil();
+        }
+    }
+
     fn full(&self) -> bool {
         self.len >= MAX_FRAMES
     }
 
     fn push(&mut self, frame: u32) {
         if frame == LOST {
+            self.spoil();
             self.flags |= stack_flags::NATIVE_GAP;
             return;
         }
@@ -97,18 +160,22 @@ fn cache_put(key: u64, c: Cached) {
 
 /// The caller's registers.
 #[inline]
-pub fn step(regs: Regs, rule: Rule, stack: &Stack) -> Option<Regs> {
+fn step(w: &Walk, rule: Rule) -> Option<Regs> {
+    let regs = w.regs;
     let cfa = match rule.cfa {
         Cfa::Sp(n) => regs.sp.wrapping_add_signed(n.into()),
-        Cfa::Fp(n) => regs.fp.wrapping_add_signed(n.into()),
-        Cfa::AtFp(n) => stack.read(regs.fp.wrapping_add_signed(n.into()))?,
+        Cfa::Fp(n) => w.fp(regs).wrapping_add_signed(n.into()),
+        Cfa::AtFp(n) => w.read(w.fp(regs).wrapping_add_signed(n.into()))?,
         Cfa::Signal => {
+            w.spoil();
             // The kernel's rt_sigframe: ucontext at sp, with rbp, rsp and rip at these offsets
             // (arch/x86/include/uapi/asm/sigcontext.h).
+            let fp_at = regs.sp.wrapping_add(120);
             return Some(Regs {
-                fp: stack.read(regs.sp.wrapping_add(120))?,
-                sp: stack.read(regs.sp.wrapping_add(160))?,
-                pc: stack.read(regs.sp.wrapping_add(168))?,
+                fp: w.read(fp_at)?,
+                fp_at,
+                sp: w.read(regs.sp.wrapping_add(160))?,
+                pc: w.read(regs.sp.wrapping_add(168))?,
             });
         }
         Cfa::End => return None,
@@ -116,41 +183,59 @@ pub fn step(regs: Regs, rule: Rule, stack: &Stack) -> Option<Regs> {
     if cfa <= regs.sp {
         return None;
     }
-    let fp = match rule.fp {
-        Fp::Same => regs.fp,
-        Fp::AtCfa(n) => stack.read(cfa.wrapping_add_signed(n.into()))?,
-        Fp::AtRbp(n) => stack.read(regs.fp.wrapping_add_signed(n.into()))?,
+    let pc = w.read(cfa - 8)?;
+    let fp_at = match rule.fp {
+        Fp::Same => return Some(Regs { pc, sp: cfa, ..regs }),
+        Fp::AtCfa(n) => cfa.wrapping_add_signed(n.into()),
+        Fp::AtRbp(n) => w.fp(regs).wrapping_add_signed(n.into()),
     };
-    Some(Regs { pc: stack.read(cfa - 8)?, sp: cfa, fp })
+    Some(Regs { pc, sp: cfa, fp: w.look(fp_at)?, fp_at })
 }
 
 /// [`step`] by a packed rule. The two common kinds of CFA are told apart without a jump: a stack of many functions
 /// would mispredict nearly every one.
 #[inline]
-fn step_packed(regs: Regs, word: u64, stack: &Stack) -> Option<Regs> {
+fn step_packed(w: &Walk, word: u64) -> Option<Regs> {
+    let regs = w.regs;
     let kind = word >> 56;
     if kind == Rule::SP || kind == Rule::FP {
-        let base = if kind == Rule::SP { regs.sp } else { regs.fp };
+        let base = if kind == Rule::SP { regs.sp } else { w.fp(regs) };
         let cfa = base.wrapping_add_signed(i64::from(word as u32 as i32));
         let saved = word >> 48 & 0xff;
         if cfa > regs.sp && saved <= Rule::FP_AT_CFA {
-            let pc = stack.read(cfa - 8)?;
+            let pc = w.read(cfa - 8)?;
             // Reading a word too many is cheaper than guessing; it is on the stack or the frame is no good.
             let offset = if saved == 0 { -8 } else { i64::from((word >> 32) as u16 as i16) };
-            let there = stack.read(cfa.wrapping_add_signed(offset))?;
-            return Some(Regs { pc, sp: cfa, fp: if saved == 0 { regs.fp } else { there } });
+            let at = cfa.wrapping_add_signed(offset);
+            let there = w.look(at)?;
+            let (fp, fp_at) = if saved == 0 { (regs.fp, regs.fp_at) } else { (there, at) };
+            return Some(Regs { pc, sp: cfa, fp, fp_at });
         }
     }
-    step(regs, Rule::unpack(word)?, stack)
+    step(w, Rule::unpack(word)?)
 }
 
 /// Walks from here; the agent's own frames are left out.
 #[inline(never)]
 pub fn current(file: File, t: &Thread, flags: u16, now: u64) -> Outcome {
     let regs = arch::registers();
-    let mut w = Walk { regs, stack: Stack::current(regs.sp), file, flags, len: 0, frames: [0; MAX_FRAMES] };
+    let stack = Stack::current(regs.sp);
+    let java_thread = vm_thread::current(t);
+    let mut start = Start { sp: regs.sp, java_thread, generation: modules::generation(), flags };
+    let mut memo = Memo::take(&start, t.tid.get());
+    if let Some(memo) = &memo
+        && let Some(known) = memo.find(&start, regs.fp, &stack)
+    {
+        stack.remember();
+        return Outcome::Stack(known);
+    }
+    let reads = memo.as_mut().and_then(Memo::record);
+    let mut w = Walk { regs, stack, file, flags, len: 0, frames: [0; MAX_FRAMES], method: (0, 0), reads };
     let outcome = match Guard::new(t.tid.get()) {
-        Some(modules) => walk(&mut w, t, &modules),
+        Some(modules) => {
+            start.generation = modules.generation();
+            walk(&mut w, java_thread, &modules)
+        }
         None => {
             w.flags |= stack_flags::TRUNCATED;
             Some(())
@@ -163,22 +248,29 @@ pub fn current(file: File, t: &Thread, flags: u16, now: u64) -> Outcome {
     if w.full() {
         w.flags |= stack_flags::DEEP;
     }
+    let doubtful = stack_flags::TRUNCATED | stack_flags::DEEP | stack_flags::JAVA_BROKEN;
     if w.flags & (stack_flags::TRUNCATED | stack_flags::DEEP) != 0 {
         table::count(Counter::Truncated);
     }
     if w.flags & stack_flags::JAVA_BROKEN != 0 {
         table::count(Counter::JavaBroken);
     }
-    Outcome::Stack(file.stack(w.frames.get(..w.len).unwrap_or(&[]), w.flags, now))
+    let stack = file.stack(w.frames.get(..w.len).unwrap_or(&[]), w.flags, now);
+    if w.flags & doubtful == 0
+        && stack != NO_STACK
+        && let Some(memo) = memo
+    {
+        memo.finish(&start, stack);
+    }
+    Outcome::Stack(stack)
 }
 
 /// `None`: nested in another hook.
-fn walk(w: &mut Walk, t: &Thread, modules: &Guard) -> Option<()> {
-    let java_thread = hotspot::current_thread(t);
+fn walk(w: &mut Walk, java_thread: u64, modules: &Guard) -> Option<()> {
     let mut anchor = None;
     if java_thread != 0 {
         w.flags |= stack_flags::JAVA_THREAD;
-        anchor = hotspot::anchor(java_thread);
+        anchor = hotspot::anchor(w, java_thread);
     }
     let had_anchor = anchor.is_some();
     let mut exact = true; // the first address, and one interrupted by a signal, is no return address
@@ -189,7 +281,7 @@ fn walk(w: &mut Walk, t: &Thread, modules: &Guard) -> Option<()> {
         if pc < 4096 {
             break; // some runtimes end their stacks with a null return address
         }
-        if hotspot::in_code(pc) {
+        if code::in_code(pc) {
             java_seen = true;
             match hotspot::walk(w, anchor.take()) {
                 hotspot::End::Native(next) => anchor = next,
@@ -211,7 +303,7 @@ fn walk(w: &mut Walk, t: &Thread, modules: &Guard) -> Option<()> {
         }
         let rule = entry.rule;
         let sp = w.regs.sp;
-        match step_packed(w.regs, rule, &w.stack) {
+        match step_packed(w, rule) {
             Some(next) => {
                 w.regs = next;
                 if rule >> 56 == Rule::SIGNAL {
@@ -243,13 +335,11 @@ fn walk(w: &mut Walk, t: &Thread, modules: &Guard) -> Option<()> {
             },
         }
     }
-    if java_thread != 0
-        && !had_anchor
-        && !java_seen
-        && !w.full()
-        && let Some(frame) = hotspot::compiling(w, java_thread)
-    {
-        w.push(frame);
+    if java_thread != 0 && !had_anchor && !java_seen && !w.full() {
+        w.spoil();
+        if let Some(frame) = hotspot::compiling(w, java_thread) {
+            w.push(frame);
+        }
     }
     Some(())
 }
@@ -282,10 +372,11 @@ fn resolve_native(w: &Walk, modules: &Guard, at: u64, pc: u64, key: u64) -> Cach
 
 /// The caller if this frame keeps the old conventions: believed only if it leads into known code.
 fn by_frame_pointer(w: &Walk, modules: &Guard) -> Option<Regs> {
+    w.spoil();
     let Regs { sp, fp, .. } = w.regs;
     if fp < sp || fp - sp > 1 << 20 {
         return None;
     }
-    let next = Regs { pc: w.stack.read(fp + 8)?, sp: fp + 16, fp: w.stack.read(fp)? };
-    (modules.find(next.pc).is_some() || hotspot::in_code(next.pc)).then_some(next)
+    let next = Regs { pc: w.read(fp + 8)?, sp: fp + 16, fp: w.read(fp)?, fp_at: fp };
+    (modules.find(next.pc).is_some() || code::in_code(next.pc)).then_some(next)
 }

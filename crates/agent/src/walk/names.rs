@@ -66,19 +66,9 @@ pub fn of_method(file: File, method: u64, bci: i32) -> Option<Names> {
 }
 
 /// What tells whether a method's address still means the same method: its class's name and its place in the class.
-///
-/// # Safety
-/// With `trusted`, the method is on the current thread's stack, so that it and what it leads to are alive.
+/// `read` gives words of the method and of what it leads to.
 #[inline]
-pub unsafe fn identity(method: u64, trusted: bool) -> Option<u64> {
-    let read = |at: u64| -> Option<u64> {
-        if trusted {
-            // SAFETY: alive by the caller's word; aligned by the check below.
-            (at & 7 == 0 && at > 4096).then(|| unsafe { *(at as *const u64) })
-        } else {
-            peek(at)
-        }
-    };
+pub fn identity(method: u64, read: impl Fn(u64) -> Option<u64>) -> Option<u64> {
     let const_method = read(method.wrapping_add_signed(get(Field::ConstMethod)?))?;
     let pool = read(const_method.wrapping_add_signed(get(Field::Constants)?))?;
     let holder = read(pool.wrapping_add_signed(get(Field::PoolHolder)?))?;

@@ -2,7 +2,8 @@
 //! runtime/vmStructs.cpp), read once when libjvm has been loaded.
 
 use core::ffi::{CStr, c_char};
-use core::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicI64};
 
 use crate::elf::{Dynamic, Object};
 
@@ -113,8 +114,23 @@ fn set(type_name: &CStr, field_name: &CStr, value: i64) {
     }
 }
 
+static PRESENT: AtomicBool = AtomicBool::new(false);
+
+/// Whether there is a HotSpot in this process.
+#[inline]
+pub fn present() -> bool {
+    PRESENT.load(Acquire)
+}
+
+/// Looks at a library that has just been loaded: is it a HotSpot?
+pub fn discover(o: &Object, d: &Dynamic) {
+    if !PRESENT.load(Relaxed) && read(o, d) {
+        PRESENT.store(true, Release);
+    }
+}
+
 /// Reads the tables of a libjvm that has just been loaded. False if this is not one.
-pub fn read(o: &Object, d: &Dynamic) -> bool {
+fn read(o: &Object, d: &Dynamic) -> bool {
     if o.lookup(d, c"gHotSpotVMStructs").is_none() {
         return false;
     }

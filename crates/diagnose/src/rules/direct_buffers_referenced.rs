@@ -33,7 +33,7 @@ use super::Rule;
 use super::netty_pool_arenas::pool_chunks;
 use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
-use crate::growth::Freed;
+use crate::growth::{Freed, Kind};
 use crate::series::Key;
 use offheap_model::{Domain, Finding, units};
 
@@ -72,11 +72,17 @@ impl Rule for DirectBuffersReferenced {
                 format!("buffers: {:.0} → {:.0}, {} each", count.0, count.1, units::bytes(mean.max(0.0) as u64)),
                 "java.nio.Bits",
             )
-            .fix([
-                "bound or empty what holds the ByteBuffers; copy instead of slice() when little of a buffer is kept",
-                "-XX:MaxDirectMemorySize=256m (or what the program needs): an exception with a stack instead of the \
-                 kernel's kill",
-            ])
+            .fix(match growth.kind {
+                Kind::Garbage => [
+                    "reuse buffers, or free them at once where the library can: garbage goes only when the heap is collected",
+                    "-XX:MaxDirectMemorySize=256m (or what the program needs): at that limit the JDK collects by itself",
+                ],
+                _ => [
+                    "bound or empty what holds the ByteBuffers; copy instead of slice() when little of a buffer is kept",
+                    "-XX:MaxDirectMemorySize=256m (or what the program needs): an exception with a stack instead of the \
+                     kernel's kill",
+                ],
+            })
             .confirm([
                 format!("jcmd {} GC.run, then look again: what is left is referenced", evidence.pid()),
                 format!("jcmd {} GC.class_histogram | grep DirectByteBuffer", evidence.pid()),

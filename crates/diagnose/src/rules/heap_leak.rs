@@ -30,7 +30,7 @@
 use super::Rule;
 use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
-use crate::growth::{Freed, Growth, Kind, collect_and_look};
+use crate::growth::{FOLLOWED, Freed, Growth, Kind, collect_and_look};
 use crate::series::{Key, Series};
 use crate::stats::{Point, median, theil_sen};
 use offheap_model::{Domain, Finding, Status, units};
@@ -42,6 +42,9 @@ pub struct HeapLeak;
 const SUSPECT_SHARE: f64 = 0.10;
 /// …and in less than this time it is anyway.
 const SUSPECT_S: f64 = 29.0;
+/// Times that what is in use must have risen to be called a leak, and how sure that is.
+const LOOKS: usize = 4;
+const IN_USE_CERTAINTY: f64 = 0.8;
 /// Old collections whose floors must each be higher than the one before; more in a window of less than [`FLOORS_S`].
 const FLOORS: usize = 4;
 const FLOORS_SHORT: usize = 6;
@@ -72,7 +75,7 @@ impl Rule for HeapLeak {
             (Key::HeapUsed, "live data on the Java heap")
         };
         let floors = floors(evidence, &key)?;
-        let mut growth = match rising_floors(evidence, &floors) {
+        let mut growth = match rising_floors(evidence, &floors).or_else(|| rising_in_use(evidence)) {
             Some(growth) => growth,
             None => between_collections(evidence, &key, floors.len(), jvm.heap.max_bytes as f64)?,
         };
@@ -161,6 +164,38 @@ fn between_collections(evidence: &Evidence<'_>, key: &Key, floors: usize, max: f
             .to_owned();
     growth.next = collect_and_look(evidence.pid());
     Some(growth)
+}
+
+/// Growth of what is in use, where the references were followed several times over the window: each time more, and in the
+/// end as fast as before.
+fn rising_in_use(evidence: &Evidence<'_>) -> Option<Growth> {
+    let points = evidence.series(&Key::HeapInUse)?.points();
+    let (first, last) = (points.first()?, points.last()?);
+    let steps: Vec<f64> = points.iter().zip(points.iter().skip(1)).map(|(a, b)| b.v - a.v).collect();
+    let mean = (last.v - first.v) / steps.len().max(1) as f64;
+    let seconds = last.t - first.t;
+    let rising = points.len() >= LOOKS
+        && seconds >= evidence.seconds() / 2.0
+        && steps.iter().all(|step| *step >= mean / 4.0)
+        && steps.last().is_some_and(|step| *step >= mean / 2.0)
+        && last.v - first.v >= evidence.material();
+    if !rising {
+        return None;
+    }
+    let slope = theil_sen(points, 1.0);
+    Some(Growth {
+        kind: Kind::Lasting,
+        per_s: slope.per_s,
+        ci95: slope.ci95,
+        from: first.v,
+        to: last.v,
+        certainty: IN_USE_CERTAINTY,
+        why: format!(
+            "{} of the heap are in use at the end: {FOLLOWED}",
+            units::bytes(last.v.max(0.0) as u64)
+        ),
+        next: String::new(),
+    })
 }
 
 /// What collections that find all that is dead left, each with what it freed.

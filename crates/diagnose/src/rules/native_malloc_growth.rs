@@ -35,7 +35,7 @@ use super::netty_pool_arenas::pool_chunks;
 use super::thread_leak::thread_growth;
 use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
-use crate::growth::{Freed, Growth};
+use crate::growth::{Freed, Growth, Kind};
 use crate::series::{Key, Series};
 use offheap_model::{ContentHint, Domain, Finding, Snapshot, units};
 
@@ -48,6 +48,10 @@ const MALLOC_PER_METASPACE: f64 = 1.5;
 const MALLOC_PER_THREAD: f64 = 160.0 * 1024.0;
 /// C heap that comes with a byte of live Java heap: remembered sets, mark stacks.
 const MALLOC_PER_OLD: f64 = 0.03;
+/// A block is outgrown where the live C heap rises by this share between two snapshots…
+const OUTGROWN_BY: f64 = 0.3;
+/// …and was resident to this share before.
+const FULL: f64 = 0.8;
 /// The size class that grows must explain this share to be named as the one.
 const SIZE_SHARE: f64 = 0.3;
 
@@ -117,13 +121,47 @@ impl Rule for NativeMallocGrowth {
 /// The growth of the C heap beyond what is accounted for otherwise.
 pub(super) fn rest_growth(evidence: &Evidence<'_>) -> Option<Growth> {
     match evidence.series(&Key::MallocRest) {
-        Some(rest) => Some(evidence.growth_of(&net(evidence, rest), Freed::ByCollector, evidence.material())),
+        Some(rest) => {
+            let growth = evidence.growth_of(&net(evidence, rest), Freed::ByCollector, evidence.material());
+            if growth.kind == Kind::Lasting {
+                Some(growth)
+            } else {
+                outgrown(evidence, rest).or(Some(growth))
+            }
+        }
         // Another allocator than glibc's: only its resident bytes are known.
         None => {
             let key = Key::Domain(domain(evidence.last()?));
             evidence.growth(&key, Freed::ByCollector, evidence.material())
         }
     }
+}
+
+/// Growth of a block that is filled, and replaced by a larger one whenever it is full, as vectors, hash tables and buffers
+/// that double: what is allocated rises in steps, what is resident in a line. A buffer of fixed size that is being filled
+/// makes the line, but no step; so a block must have been outgrown within the window.
+fn outgrown(evidence: &Evidence<'_>, live: &Series) -> Option<Growth> {
+    let key = Key::Domain(domain(evidence.last()?));
+    let resident = evidence.series(&key)?;
+    let at = |t: f64| {
+        let points = resident.points();
+        points.get(points.partition_point(|p| p.t < t)).map(|p| p.v)
+    };
+    let points = live.points();
+    let (full, larger) = points.iter().zip(points.iter().skip(1)).rev().find(|(a, b)| {
+        b.v - a.v >= (OUTGROWN_BY * a.v).max(evidence.material()) && at(a.t).is_some_and(|v| v >= FULL * a.v)
+    })?;
+    let mut growth = evidence.growth(&key, Freed::ByCollector, evidence.material())?;
+    if growth.kind != Kind::Lasting || resident.last() < full.v {
+        return None;
+    }
+    growth.certainty *= 0.92;
+    growth.why = format!(
+        "what was full with {} was replaced by {}, and that is being filled as fast",
+        units::bytes(full.v.max(0.0) as u64),
+        units::bytes(larger.v.max(0.0) as u64)
+    );
+    Some(growth)
 }
 
 /// `malloc` in a JVM whose share is unknown, `native-malloc` elsewhere.

@@ -28,9 +28,17 @@ pub(crate) struct Found {
 /// The heap as read, and what is sure of it.
 pub(crate) struct Read {
     pub(crate) heap: Heap,
-    /// The ranges the heap lies in.
-    pub(crate) ranges: Vec<Range<u64>>,
+    /// Where the heap lies.
+    pub(crate) parts: Vec<Part>,
     pub(crate) gc_complete: bool,
+}
+
+/// A range of addresses of the heap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) range: Range<u64>,
+    /// Where in the heap's memory it begins: what is mapped several times begins at the same place each time.
+    pub(crate) offset: u64,
 }
 
 /// Reads the heap and labels it and the collector's structures.
@@ -49,13 +57,10 @@ pub(crate) fn read(
         return None;
     }
     let mapped_times = z::mapped_times(&views);
-    let ranges: Vec<Range<u64>> = if views.is_empty() {
-        vec![reserved.clone()]
-    } else {
-        views.iter().map(|view| view.range.clone()).collect()
-    };
-    let source = if views.is_empty() { "vmStructs" } else { "maps" };
-    for range in &ranges {
+    let in_file = !views.is_empty();
+    let parts = if in_file { views } else { vec![Part { range: reserved.clone(), offset: 0 }] };
+    for Part { range, .. } in &parts {
+        let source = if in_file { "maps" } else { "vmStructs" };
         labels.add(range.start, range.end, What::JavaHeap, "Java heap", source);
     }
     let max = flags.number(vm.target, "MaxHeapSize").unwrap_or(reserved.end - reserved.start);
@@ -80,7 +85,7 @@ pub(crate) fn read(
     }
     let heap = Heap {
         // What Z sets aside is many times what it may use, for address space only.
-        reserved: if views.is_empty() { reserved.end - reserved.start } else { max },
+        reserved: if in_file { max } else { reserved.end - reserved.start },
         max,
         min: flags
             .number(vm.target, "MinHeapSize")
@@ -93,7 +98,7 @@ pub(crate) fn read(
         mapped_times,
         source,
     };
-    Some(Read { heap, ranges, gc_complete: found.gc_complete })
+    Some(Read { heap, parts, gc_complete: found.gc_complete })
 }
 
 /// The card table of the collectors that have one (gc/shared/cardTable.hpp).

@@ -1,26 +1,18 @@
 //! ZGC (gc/z): the heap is a file without a name, mapped where pages are needed: up to JDK 20, and without generations up to
 //! 23, three times, once for each colour of pointer.
 
-use super::{Found, shape};
+use super::{Found, Part, shape};
 use crate::What;
 use crate::flags::Flags;
 use crate::labels::Labels;
 use crate::target::Target;
 use crate::vm::Vm;
-use std::ops::Range;
 
 /// NUMA nodes read.
 const MAX_NUMA: u64 = 256;
 
-/// One mapping of the heap's file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct View {
-    pub(super) range: Range<u64>,
-    offset: u64,
-}
-
 /// The mappings of the heap: `/memfd:java_heap`, or a file of that name on tmpfs or hugetlbfs.
-pub(super) fn views(target: &dyn Target) -> Vec<View> {
+pub(super) fn views(target: &dyn Target) -> Vec<Part> {
     target
         .vmas()
         .iter()
@@ -28,12 +20,12 @@ pub(super) fn views(target: &dyn Target) -> Vec<View> {
             let name = vma.path.rsplit('/').next().unwrap_or_default();
             vma.shared && (name == "memfd:java_heap" || name.starts_with("java_heap"))
         })
-        .map(|vma| View { range: vma.start..vma.end, offset: vma.offset })
+        .map(|vma| Part { range: vma.start..vma.end, offset: vma.offset })
         .collect()
 }
 
 /// How often the most mapped byte of the file is mapped.
-pub(super) fn mapped_times(views: &[View]) -> u32 {
+pub(super) fn mapped_times(views: &[Part]) -> u32 {
     let mut edges: Vec<(u64, i32)> = views
         .iter()
         .flat_map(|view| {
@@ -111,11 +103,7 @@ fn tables(vm: &Vm<'_>, names: Names, heap: u64, labels: &mut Labels) -> bool {
         return false;
     };
     if vm.tables.size_of("ZGranuleMapForPageTable").is_none() {
-        // In 11 the table is a range of its own size, one pointer for each granule of the address space.
-        let map = vm.target.pointer(page_table).and_then(|map| vm.target.vma(map));
-        let Some(map) = map.filter(|vma| vma.path.is_empty() && !vma.shared) else { return false };
-        labels.add(map.start, map.end, What::Gc, "page table", "vmStructs");
-        return true;
+        return page_table_11(vm, page_table, labels).is_some();
     }
     // ZGranuleMap: the number of entries, then the entries, one pointer for each granule of the address space. The heap object
     // holds several: of pages and, for relocation, of forwardings.
@@ -141,6 +129,20 @@ fn tables(vm: &Vm<'_>, names: Names, heap: u64, labels: &mut Labels) -> bool {
         found = true;
     }
     found
+}
+
+/// The page table of 11 (ZAddressRangeMap): an array of one word for each smallest page of the address space. The kernel may
+/// have made one mapping of it and its neighbours, malloc's large chunks among them.
+fn page_table_11(vm: &Vm<'_>, page_table: u64, labels: &mut Labels) -> Option<()> {
+    let start = vm.target.pointer(page_table).filter(|start| start.is_multiple_of(4096))?;
+    let addresses = u64::try_from(vm.tables.constant("ZAddressOffsetMask")?).ok()?.checked_add(1)?;
+    let shift = u32::try_from(vm.tables.constant("ZPageSizeMinShift")?).ok()?;
+    let end = start.checked_add(addresses.checked_shr(shift)?.checked_mul(8)?)?;
+    if !shape::is_own_mapping(vm, &(start..end)) {
+        return None;
+    }
+    labels.add(start, end, What::Gc, "page table", "vmStructs");
+    Some(())
 }
 
 /// The space the mark stacks are cut from (ZMarkStackSpace, up to 24): start, top and end, committed up to the end. In 11 it
@@ -171,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_page_that_is_mapped_three_times_is_counted_so() {
-        let view = |start: u64, offset| View { range: start..start + 100, offset };
+        let view = |start: u64, offset| Part { range: start..start + 100, offset };
         assert_eq!(mapped_times(&[]), 1);
         assert_eq!(mapped_times(&[view(1000, 0), view(2000, 100), view(3000, 200)]), 1);
         assert_eq!(mapped_times(&[view(1000, 0), view(2000, 0), view(3000, 0), view(4000, 100)]), 3);

@@ -3,7 +3,8 @@
 use super::live::{self, LiveFile};
 use anyhow::{Context, bail};
 use offheap_attach::{LoadOutcome, Session};
-use offheap_linux::Process;
+use offheap_linux::{Cgroup, Process};
+use offheap_live::{DEFAULT_FILE_BYTES, MIN_FILE_BYTES};
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -73,7 +74,8 @@ impl<S: Borrow<Session>> Agent<S> {
         put_library(jvm, &library)?;
         let path = format!("/tmp/{library}");
         let file = keep.map_or_else(|| format!("/tmp/{name}"), str::to_owned);
-        let outcome = jvm.load_agent(&path, &format!("file={file},interval={interval}"));
+        let size = file_bytes(Cgroup::of(process).as_ref());
+        let outcome = jvm.load_agent(&path, &format!("file={file},interval={interval},size={size}"));
         let opened = match keep {
             None => jvm.open_in_tmp(&name),
             Some(path) => live::open(&process.path_in_root(path)),
@@ -157,6 +159,18 @@ pub fn trim(session: &Session, process: &Process) -> anyhow::Result<()> {
     explain(outcome?, "")
 }
 
+/// Bytes of the live file: less than usual where little memory is left until the kernel kills, since a `/tmp` in memory
+/// counts against that.
+fn file_bytes(group: Option<&Cgroup>) -> u64 {
+    let left = group.and_then(|group| Some(group.headroom()?.saturating_add(group.inactive_file)));
+    let wanted = left.unwrap_or(u64::MAX) / 8;
+    let (mut size, least) = (DEFAULT_FILE_BYTES, MIN_FILE_BYTES);
+    while size > wanted && size > least {
+        size /= 2;
+    }
+    size
+}
+
 /// Writes the agent's library into the target's `/tmp`.
 fn put_library(session: &Session, library: &str) -> anyhow::Result<()> {
     if LIBRARY.is_empty() {
@@ -203,8 +217,9 @@ fn explain(outcome: LoadOutcome, file: &str) -> anyhow::Result<()> {
     match outcome {
         LoadOutcome::Loaded => Ok(()),
         LoadOutcome::AgentFailed { code: 102 } => bail!(
-            "the agent could not make its live file {file}: it takes 32 MiB there, and the target's user must be allowed to \
-             write there (df /proc/PID/root/tmp)"
+            "the agent could not make its live file {file}: it takes 4 to 32 MiB there, and the target's user must be allowed \
+             to write there, also files of that size (df /proc/PID/root/tmp; prlimit --fsize --pid PID); not over \
+             a network (NFS, SMB, Ceph)"
         ),
         LoadOutcome::AgentFailed { code: 104 } => {
             bail!("the agent found no allocator in the target that it knows")
@@ -222,5 +237,26 @@ fn explain(outcome: LoadOutcome, file: &str) -> anyhow::Result<()> {
         ),
         LoadOutcome::Refused { text } => bail!("the JVM did not load the agent: {text}"),
         outcome => bail!("the JVM did not load the agent: {outcome:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_live_file_is_smaller_where_memory_is_short() {
+        let left = |left: u64, cache: u64| {
+            let mut group = Cgroup::default();
+            (group.limit, group.limiting_usage) = (Some(1 << 30), (1 << 30) - left);
+            group.inactive_file = cache;
+            file_bytes(Some(&group))
+        };
+        assert_eq!(file_bytes(None), 32 << 20);
+        assert_eq!(file_bytes(Some(&Cgroup::default())), 32 << 20, "no limit");
+        assert_eq!(left(512 << 20, 0), 32 << 20);
+        assert_eq!(left(100 << 20, 0), 8 << 20);
+        assert_eq!(left(0, 300 << 20), 32 << 20, "cache that the kernel takes back first");
+        assert_eq!(left(0, 0), 4 << 20);
     }
 }

@@ -3,7 +3,8 @@
 use super::names::{Libraries, Names};
 use offheap_diagnose::stats::{Point, Trend};
 use offheap_linux::Process;
-use offheap_live::{Counter, LiveError, Reader, RegionKind};
+use offheap_live::{Counter, LiveError, Reader, RegionKind, Stack};
+use offheap_model::units::bytes;
 use offheap_model::{Age, Frame, FrameKind, Profile, ProfileSite, Sampling};
 use std::collections::{HashMap, HashSet};
 
@@ -194,7 +195,7 @@ impl Window {
             let site = groups.site(&reader, piece.key);
             site.live_bytes += piece.bytes;
             site.live_count += piece.count;
-            if piece.time_ns < tail_ns {
+            if piece.time_ns < tail_ns && !site.space {
                 site.leak_bytes += piece.bytes;
             }
             site.ages.push((seconds(piece.time_ns, self.last_ns), piece.count));
@@ -216,6 +217,15 @@ impl Window {
         }
         let times: Vec<f64> = self.readings.iter().map(|reading| reading.seconds).collect();
         let (frames, groups) = groups.finish();
+        let spaces: f64 = groups.iter().filter(|group| group.space).map(|group| group.live_bytes).sum();
+        let mut notes = Vec::new();
+        if spaces > 0.0 {
+            notes.push(format!(
+                "{} of the live bytes are the JVM's own spaces (Java heap, metaspace, code cache, what the collector needs), \
+                 which it has mapped itself: no leak of this code. offheap map PID tells how much of each there is.",
+                bytes(spaces as u64)
+            ));
+        }
         let mut sites: Vec<ProfileSite> = groups.into_iter().map(|group| group.site(&times)).collect();
         // What an earlier run saw come and go is nothing of this window.
         sites.retain(|site| site.live_bytes > 0 || site.allocated_bytes > 0);
@@ -234,7 +244,7 @@ impl Window {
             },
             frames,
             sites,
-            notes: Vec::new(),
+            notes,
         })
     }
 }
@@ -271,6 +281,8 @@ struct Groups<'a> {
 #[derive(Debug, Default)]
 struct Group {
     stack: Vec<u32>,
+    /// Mapped by the JVM for one of its spaces. Which of them grows, and whether that is a leak, is the account's to say.
+    space: bool,
     live_bytes: f64,
     live_count: f64,
     leak_bytes: f64,
@@ -299,11 +311,11 @@ impl<'a> Groups<'a> {
         let index = match self.by_key.get(&key) {
             Some(index) => *index,
             None => {
-                let stack = self.stack(reader, key);
+                let (stack, space) = self.stack(reader, key);
                 let new = self.groups.len();
                 let index = *self.by_stack.entry(stack.clone()).or_insert(new);
                 if index == new {
-                    self.groups.push(Group { stack, ..Group::default() });
+                    self.groups.push(Group { stack, space, ..Group::default() });
                 }
                 self.by_key.insert(key, index);
                 index
@@ -313,9 +325,14 @@ impl<'a> Groups<'a> {
         &mut self.groups[index]
     }
 
-    fn stack(&mut self, reader: &Reader<'a>, key: Key) -> Vec<u32> {
-        let mut frames =
-            key.and_then(|key| reader.stack(key)).map(|stack| self.names.frames(&stack)).unwrap_or_default();
+    /// The frames of a stack, and whether it maps a space of the JVM.
+    fn stack(&mut self, reader: &Reader<'a>, key: Key) -> (Vec<u32>, bool) {
+        let stack = key.and_then(|key| reader.stack(key));
+        let mut frames = stack.map(|stack| self.names.frames(&stack)).unwrap_or_default();
+        let kind = key.and_then(|key| self.maps.get(&key)).copied();
+        // Nothing that an application asks for is mapped by libjvm itself: direct memory is malloc's, files are libnio's.
+        let space = matches!(kind, Some(RegionKind::Anonymous | RegionKind::File))
+            && stack.is_some_and(|stack| is_called_by_the_jvm(reader, &stack));
         let label = |name: &str| Frame {
             name: name.to_owned(),
             kind: FrameKind::Native,
@@ -327,14 +344,17 @@ impl<'a> Groups<'a> {
             frames.push(label("[no stack]"));
         }
         // The allocator's own functions are in no stack; without a word a mapping would pass for a malloc.
-        match key.and_then(|key| self.maps.get(&key)) {
+        if space {
+            frames.insert(0, Frame { kind: FrameKind::Jvm, ..label("[space of the JVM]") });
+        }
+        match kind {
             Some(RegionKind::Anonymous) => frames.insert(0, label("[mmap]")),
             Some(RegionKind::File) => frames.insert(0, label("[mmap of a file]")),
             Some(RegionKind::ThreadStack) => frames.insert(0, label("[stack of a thread]")),
             _ => {}
         }
         let (list, numbers) = (&mut self.frames, &mut self.numbers);
-        frames
+        let stack = frames
             .into_iter()
             .map(|frame| {
                 *numbers.entry(frame).or_insert_with_key(|frame| {
@@ -342,12 +362,19 @@ impl<'a> Groups<'a> {
                     u32::try_from(list.len() - 1).unwrap_or(u32::MAX)
                 })
             })
-            .collect()
+            .collect();
+        (stack, space)
     }
 
     fn finish(self) -> (Vec<Frame>, Vec<Group>) {
         (self.frames, self.groups)
     }
+}
+
+/// Whether the caller of the allocator is the JVM itself.
+fn is_called_by_the_jvm(reader: &Reader<'_>, stack: &Stack<'_>) -> bool {
+    let module = stack.frames().next().and_then(|frame| frame.module).and_then(|index| reader.module(index));
+    module.is_some_and(|module| module.path.ends_with(b"/libjvm.so"))
 }
 
 impl Group {
@@ -356,7 +383,7 @@ impl Group {
         let points: Vec<Point> =
             times.iter().zip(&self.series).map(|(t, v)| Point { t: *t, v: *v }).collect();
         // Readings of what lives for longer than their distance are no independent draws: the trend's interval knows that.
-        let slope = (points.len() >= MIN_POINTS).then(|| Trend::of(&points).slope);
+        let slope = (points.len() >= MIN_POINTS && !self.space).then(|| Trend::of(&points).slope);
         ProfileSite {
             stack: self.stack,
             live_bytes: self.live_bytes.round() as u64,

@@ -255,7 +255,7 @@ fn sample(arguments: &Arguments, account: &Snapshot, stop: &Stop) -> anyhow::Res
             profile.sampling.dropped, profile.sampling.samples
         ));
     }
-    profile.notes = notes;
+    profile.notes.extend(notes);
     Ok(profile)
 }
 

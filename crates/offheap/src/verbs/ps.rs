@@ -38,7 +38,7 @@ fn row(listed: Listed) -> Row {
         version: listed.version,
         main: listed.main,
         rss_bytes: listed.rss,
-        outside_heap_bytes: listed.heap_committed.map(|committed| listed.rss.saturating_sub(committed)),
+        outside_heap_bytes: listed.heap_resident.map(|resident| listed.rss.saturating_sub(resident)),
         heap_used_bytes: listed.heap_used,
         heap_committed_bytes: listed.heap_committed,
         limit_bytes: listed.limit,

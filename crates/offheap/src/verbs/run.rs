@@ -105,7 +105,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         None => output::note(&format!(
             "{}: no profile, the agent was never at work in it. That is so for programs that are linked statically, or \
-             against another C library than glibc 2.17 or later, or that change their user (setuid).",
+             against another C library than glibc 2.17 or later, or that change their user (setuid); also where the live file can't be made: over a network, or \
+             beyond a limit on file sizes (ulimit -f).",
             words(&arguments.command)
         )),
     }

@@ -25,7 +25,7 @@ pub struct Row {
     pub heap_used_bytes: Option<u64>,
     /// Heap committed.
     pub heap_committed_bytes: Option<u64>,
-    /// RSS less the committed heap: at least what lies outside it.
+    /// RSS less the resident pages of the heap; needs the right to read the process's memory.
     pub outside_heap_bytes: Option<u64>,
     /// Limit of its control group.
     pub limit_bytes: Option<u64>,

@@ -1,0 +1,151 @@
+//! The heap's memory a block at a time, and one bit for each place in it that an object may start at.
+
+use crate::heap::Part;
+use crate::oops::Oops;
+use crate::vm::Vm;
+use offheap_linux::PageKind;
+use std::collections::HashMap;
+
+/// Bytes read at once.
+const BLOCK: u64 = 64 << 10;
+/// Blocks kept: 32 MiB.
+const KEPT: usize = 512;
+/// Words of marks for a block: a bit for each eight bytes.
+const MARKS: usize = (BLOCK / 8 / 64) as usize;
+
+/// Reads words of the heap, through the blocks read last.
+pub(super) struct Blocks<'a> {
+    vm: Vm<'a>,
+    parts: Vec<Part>,
+    slots: Vec<Option<(u64, Box<[u8]>)>>,
+}
+
+impl<'a> Blocks<'a> {
+    /// `None` where more than `budget` bytes are resident, or some are in swap.
+    pub(super) fn new(vm: &Vm<'a>, parts: &[Part], budget: u64) -> Option<Self> {
+        let mut resident = 0;
+        for part in parts {
+            for run in vm.target.runs(part.range.start, part.range.end) {
+                if run.kind != PageKind::Present {
+                    return None;
+                }
+                resident += run.end - run.start;
+            }
+        }
+        // What is mapped three times may be resident three times.
+        let most = if parts.len() > 1 { budget.saturating_mul(3) } else { budget };
+        (resident <= most).then(|| Blocks {
+            vm: *vm,
+            parts: parts.to_vec(),
+            slots: (0..KEPT).map(|_| None).collect(),
+        })
+    }
+
+    /// Where in the heap's memory an address is: the same for all addresses that memory is mapped at.
+    pub(super) fn place(&self, address: u64) -> Option<u64> {
+        self.parts
+            .iter()
+            .find(|part| part.range.contains(&address))
+            .map(|part| address - part.range.start + part.offset)
+    }
+
+    /// True where `bytes` from an address on are all in the heap; what has no room is no object, but looks like one.
+    pub(super) fn has_room(&self, address: u64, bytes: u64) -> bool {
+        let part = self.parts.iter().find(|part| part.range.contains(&address));
+        part.is_some_and(|part| part.range.end - address >= bytes)
+    }
+
+    pub(super) fn u32(&mut self, address: u64) -> Option<u32> {
+        let at = (address % BLOCK) as usize;
+        let bytes = self.block(address - address % BLOCK)?.get(at..at + 4)?;
+        Some(u32::from_le_bytes(bytes.try_into().ok()?))
+    }
+
+    pub(super) fn u64(&mut self, address: u64) -> Option<u64> {
+        let at = (address % BLOCK) as usize;
+        let bytes = self.block(address - address % BLOCK)?.get(at..at + 8)?;
+        Some(u64::from_le_bytes(bytes.try_into().ok()?))
+    }
+
+    /// The object that the reference at `address` in the heap points to.
+    pub(super) fn reference(&mut self, oops: &Oops, address: u64) -> Option<u64> {
+        let raw =
+            if oops.reference_bytes() == 4 { self.u32(address).map(u64::from) } else { self.u64(address) };
+        oops.decode(raw?)
+    }
+
+    fn block(&mut self, start: u64) -> Option<&[u8]> {
+        let slot = (start / BLOCK) as usize % KEPT;
+        if self.slots.get(slot)?.as_ref().is_none_or(|(held, _)| *held != start) {
+            let bytes = self.read(start)?;
+            *self.slots.get_mut(slot)? = Some((start, bytes));
+        }
+        self.slots.get(slot)?.as_ref().map(|(_, bytes)| &**bytes)
+    }
+
+    /// Only pages that are present are read: the others stay 0, which is no object.
+    fn read(&self, start: u64) -> Option<Box<[u8]>> {
+        let end = start.checked_add(BLOCK)?;
+        let mut bytes = vec![0; BLOCK as usize].into_boxed_slice();
+        for part in &self.parts {
+            let (from, to) = (start.max(part.range.start), end.min(part.range.end));
+            if from >= to {
+                continue;
+            }
+            for run in self.vm.target.runs(from, to) {
+                if run.kind == PageKind::Present
+                    && let Some(room) =
+                        bytes.get_mut((run.start - start) as usize..(run.end - start) as usize)
+                {
+                    self.vm.target.read_bulk(run.start, room);
+                }
+            }
+        }
+        Some(bytes)
+    }
+}
+
+/// Marks of places in the heap's memory; takes room only for blocks in which something is marked.
+#[derive(Default)]
+pub(super) struct Marks(HashMap<u64, Box<[u64; MARKS]>>);
+
+impl Marks {
+    pub(super) fn has(&self, place: Option<u64>) -> bool {
+        place.is_some_and(|place| {
+            let (word, bit) = slot(place);
+            self.0.get(&(place / BLOCK)).and_then(|words| words.get(word)).is_some_and(|word| word & bit != 0)
+        })
+    }
+
+    pub(super) fn set(&mut self, place: Option<u64>) {
+        let Some(place) = place else { return };
+        let (word, bit) = slot(place);
+        let words = self.0.entry(place / BLOCK).or_insert_with(|| Box::new([0; MARKS]));
+        if let Some(word) = words.get_mut(word) {
+            *word |= bit;
+        }
+    }
+}
+
+fn slot(place: u64) -> (usize, u64) {
+    let index = place % BLOCK / 8;
+    ((index / 64) as usize, 1 << (index % 64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_word_has_a_mark_of_its_own() {
+        let mut marks = Marks::default();
+        for place in (0..3 * BLOCK).step_by(24) {
+            assert!(!marks.has(Some(place)));
+            marks.set(Some(place));
+        }
+        for place in (0..3 * BLOCK).step_by(8) {
+            assert_eq!(marks.has(Some(place)), place % 24 == 0, "{place}");
+        }
+        assert!(!marks.has(None));
+    }
+}
