@@ -13,10 +13,10 @@ use offheap_cpython::{Interpreter, Pymalloc};
 use offheap_heaps::{Heap, LabelKind, Walker};
 use offheap_hotspot::{HotSpot, View, ViewOptions};
 use offheap_linux::{Cgroup, Error, Memory, Process, Task, Vma};
-use offheap_model::{Detail, Domain, DomainFigure, Jvm, Note, Python, Reach, Snapshot, ThreadKind};
+use offheap_model::{Detail, Domain, DomainFigure, Holder, Jvm, Note, Python, Reach, Snapshot, ThreadKind};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Bytes of the Java heap that are scanned for hidden direct buffers at the most; half a second's work.
 const HEAP_SCAN_BUDGET: u64 = 2 << 30;
@@ -24,6 +24,9 @@ const HEAP_SCAN_BUDGET: u64 = 2 << 30;
 /// Bytes of the Java heap that are read for references at the most: to count them takes about half a second then, to follow
 /// them a few.
 const HEAP_READ_BUDGET: u64 = 512 << 20;
+
+/// How long most collections stop the program.
+const A_PAUSE: Duration = Duration::from_millis(200);
 
 /// How much work a snapshot may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,13 +105,21 @@ impl Collector {
     /// seconds, and nothing from the target. `None` where there is no JVM, its heap is too large, or it collected meanwhile.
     pub fn reach(&self) -> Option<Reach> {
         let hotspot = self.hotspot.as_ref()?;
-        let memory = self.process.memory(&self.process.maps().ok()?).ok()?;
-        let found = hotspot.reach(&memory, &self.process.tasks().ok()?, HEAP_READ_BUDGET)?;
+        let look = || {
+            let memory = self.process.memory(&self.process.maps().ok()?).ok()?;
+            hotspot.reach(&memory, &self.process.tasks().ok()?, HEAP_READ_BUDGET)
+        };
+        let found = look().or_else(|| {
+            std::thread::sleep(A_PAUSE);
+            look()
+        })?;
         Some(Reach {
             owners: found.owners,
             owners_in_use: found.owners_in_use,
+            owners_holder: found.owners_holder.map(holder),
             direct_bytes: found.direct_bytes,
             direct_in_use_bytes: found.direct_in_use_bytes,
+            direct_holder: found.direct_holder.map(holder),
             heap_in_use_bytes: found.bytes,
             complete: found.complete,
         })
@@ -350,6 +361,10 @@ impl Collector {
         }
         claims
     }
+}
+
+fn holder(found: offheap_hotspot::Holder) -> Holder {
+    Holder { what: found.what, amount: found.amount }
 }
 
 /// A JVM of which nothing is known, for the split.

@@ -99,9 +99,9 @@ impl<'a> Evidence<'a> {
     }
 
     /// What was in use when that was looked at last, and how many seconds into the window that was.
-    pub(crate) fn last_reach(&self) -> Option<(f64, Reach)> {
+    pub(crate) fn last_reach(&self) -> Option<(f64, &'a Reach)> {
         let looks = self.times.iter().zip(&self.snapshots).rev();
-        looks.filter_map(|(&t, snapshot)| Some((t, snapshot.jvm.as_ref()?.reach?))).next()
+        looks.filter_map(|(&t, snapshot)| Some((t, snapshot.jvm.as_ref()?.reach.as_ref()?))).next()
     }
 
     /// How many there are.

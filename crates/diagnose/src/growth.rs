@@ -337,8 +337,14 @@ impl Evidence<'_> {
             {
                 let slope = theil_sen(looks.points(), 1.0);
                 (growth.per_s, growth.ci95) = (slope.per_s, slope.ci95);
+                let held = match &reach.direct_holder {
+                    Some(holder) if 2 * holder.amount >= reach.direct_in_use_bytes => {
+                        format!("{} of them by {}", units::bytes(holder.amount), holder.what)
+                    }
+                    _ => FOLLOWED.to_owned(),
+                };
                 return Some(format!(
-                    "{} of the buffers are in use: {FOLLOWED}",
+                    "{} of the buffers are in use: {held}",
                     units::bytes(reach.direct_in_use_bytes)
                 ));
             }
@@ -350,8 +356,14 @@ impl Evidence<'_> {
             // Where owners become more it may be theirs, and then that garbage counts by its share.
             let most = if more_in_use >= few { few.min(GARBAGE_AT_MOST * more_in_use) } else { few };
             if no_buffers && garbage <= most {
+                let held = match &reach.owners_holder {
+                    Some(holder) if more_in_use >= few && 2 * holder.amount >= reach.owners_in_use => {
+                        format!("{} of them are held by {}", holder.amount, holder.what)
+                    }
+                    _ => format!("the others are {FOLLOWED}"),
+                };
                 return Some(format!(
-                    "of {} objects through which one could free it, {garbage} are garbage: the others are {FOLLOWED}",
+                    "of {} objects through which one could free it, {garbage} are garbage: {held}",
                     reach.owners
                 ));
             }
@@ -390,15 +402,18 @@ impl Evidence<'_> {
     fn are_garbage(&self, growth: &Growth, series: &Series) -> Option<String> {
         let (reach, value) = self.reach(series).filter(|(reach, _)| reach.complete)?;
         let all_seen = reach.direct_bytes as f64 >= SEEN_AT_LEAST * value;
-        let little = reach.direct_in_use_bytes as f64 <= GARBAGE_AT_MOST * (value - growth.from);
-        let flat = self.series(&Key::DirectInUse).is_some_and(|looks| {
+        let looks = self.series(&Key::DirectInUse)?;
+        // One look alone may have met the program at an odd moment.
+        let little = looks.points().len() >= 2 && looks.max() <= GARBAGE_AT_MOST * (value - growth.from);
+        let flat = {
             let tail = looks.points().iter().rev().take(2).collect::<Vec<_>>();
-            let [last, before] = tail.as_slice() else { return false };
+            let [last, before] = tail.as_slice() else { return None };
             let points = series.points();
             let at = |t: f64| points.get(points.partition_point(|p| p.t < t)).map_or(value, |p| p.v);
             looks.points().len() >= LOOKS
+                && last.v >= before.v / 2.0
                 && last.v - before.v <= GARBAGE_AT_MOST * (value - at(before.t)).max(0.0)
-        });
+        };
         (all_seen && (little || flat)).then(|| {
             format!(
                 "of {} in buffers only {} are in use, no more than before, and the rest waits for a collection",
@@ -410,7 +425,7 @@ impl Evidence<'_> {
 
     /// What was in use when that was looked at last, and what the series was then; `None` where that was in the first half of
     /// the window, or when most of its growth was still to come.
-    fn reach(&self, series: &Series) -> Option<(Reach, f64)> {
+    fn reach(&self, series: &Series) -> Option<(&Reach, f64)> {
         let (t, reach) = self.last_reach()?;
         let points = series.points();
         let value = points.get(points.partition_point(|p| p.t < t))?.v;

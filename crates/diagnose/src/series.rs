@@ -209,9 +209,9 @@ fn jvm(snapshot: &Snapshot, put: &mut impl FnMut(Key, f64)) {
     known(Key::Classes, jvm.classes);
     known(Key::ClassLoaders, jvm.class_loaders);
     known(Key::References, jvm.references);
-    known(Key::HeapInUse, jvm.reach.map(|reach| reach.heap_in_use_bytes));
-    known(Key::DirectInUse, jvm.reach.map(|reach| reach.direct_in_use_bytes));
-    known(Key::OwnersInUse, jvm.reach.map(|reach| reach.owners_in_use));
+    known(Key::HeapInUse, jvm.reach.as_ref().map(|reach| reach.heap_in_use_bytes));
+    known(Key::DirectInUse, jvm.reach.as_ref().map(|reach| reach.direct_in_use_bytes));
+    known(Key::OwnersInUse, jvm.reach.as_ref().map(|reach| reach.owners_in_use));
     known(Key::CodeCache, jvm.code_cache.used_bytes.or(jvm.code_cache.committed_bytes));
     // Some JDKs fill the "used" counters only at a collection, or never: what is 0 there is not known.
     let in_use = |pick: fn(&offheap_model::SpaceFigure) -> Option<u64>| {

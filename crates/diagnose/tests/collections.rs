@@ -5,7 +5,7 @@ mod common;
 use common::Random;
 use common::world::{MB, World, jvm};
 use offheap_diagnose::{Collections, Evidence, Next, diagnose};
-use offheap_model::{Domain, Reach, Status};
+use offheap_model::{Domain, Holder, Reach, Status};
 
 fn collections(world: &World) -> Collections {
     let snapshots = world.snapshots();
@@ -142,6 +142,10 @@ fn without_a_collection_buffers_are_judged_by_how_many_are_in_use() {
             |t| Reach {
                 direct_bytes: (MB * (1.0 + t)) as u64,
                 direct_in_use_bytes: (MB * in_use(t)) as u64,
+                direct_holder: Some(Holder {
+                    what: "static field app.Cache.ENTRIES (java.util.HashMap)".into(),
+                    amount: (MB * in_use(t) * 0.9) as u64,
+                }),
                 owners: 900,
                 owners_in_use: 850,
                 ..Reach::default()
@@ -150,6 +154,11 @@ fn without_a_collection_buffers_are_judged_by_how_many_are_in_use() {
     };
     let leak = judged(|t| 1.0 + t);
     assert_eq!((leak.status, leak.cause.as_str()), (Status::Leak, "direct-buffers-referenced"), "{leak:#?}");
+    assert!(
+        leak.summary.contains("by static field app.Cache.ENTRIES (java.util.HashMap)"),
+        "{}",
+        leak.summary
+    );
     // Half is dropped: the leak is the other half.
     let half = judged(|t| 1.0 + t / 2.0);
     assert_eq!(half.status, Status::Leak, "{half:#?}");

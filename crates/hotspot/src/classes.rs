@@ -212,6 +212,11 @@ pub(crate) fn is_named(vm: &Vm<'_>, klass: u64, name: &str) -> bool {
     })
 }
 
+/// The name of a class, `java/lang/String`.
+pub(crate) fn name(vm: &Vm<'_>, klass: u64) -> Option<String> {
+    symbol_text(vm, vm.pointer(klass, "Klass", "_name")?)
+}
+
 /// The text of a `Symbol` (oops/symbol.hpp).
 fn symbol_text(vm: &Vm<'_>, symbol: u64) -> Option<String> {
     let length = vm.target.u16(vm.place(symbol, "Symbol", "_length")?)?;

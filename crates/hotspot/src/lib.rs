@@ -33,7 +33,7 @@ mod vm;
 
 pub use brief::brief;
 pub use error::Error;
-pub use reach::Reach;
+pub use reach::{Holder, Reach};
 pub use target::Target;
 pub use view::{
     Brief, Coverage, Direct, DirectBuffer, DirectBuffers, Heap, Label, NmtCategory, Space, Thread,

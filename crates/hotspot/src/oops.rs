@@ -66,6 +66,13 @@ impl Oops {
         if self.narrow.is_some() { 4 } else { 8 }
     }
 
+    /// The objects that a word of a frame may refer to.
+    pub(crate) fn may_be(&self, word: u64) -> impl Iterator<Item = u64> {
+        let halves = if self.narrow.is_some() { [word & u64::from(u32::MAX), word >> 32] } else { [0, 0] };
+        let halves = halves.map(|half| if half == 0 { None } else { self.decode(half) });
+        std::iter::once(word).chain(halves.into_iter().flatten())
+    }
+
     /// The object that a reference in a Java object points to, given its raw bits; `None` for null.
     pub(crate) fn decode(&self, raw: u64) -> Option<u64> {
         match self.narrow {

@@ -201,6 +201,14 @@ fn what_is_kept_is_told_from_what_was_dropped() {
             assert!((all..all + 100_000).contains(&reach.direct_bytes), "{what}");
             assert!((in_use..in_use + 50_000).contains(&reach.direct_in_use_bytes), "{what}");
             assert!(reach.complete && reach.bytes > 16 * reach.objects, "{what}");
+            let holder = reach.direct_holder.as_ref().map(|holder| (holder.what.as_str(), holder.amount));
+            let own = ["static field Owners.LIST (java.util.ArrayList)", "static field Owners.MAP"];
+            assert!(
+                holder.is_some_and(
+                    |(what, bytes)| own.iter().any(|own| what.starts_with(own)) && bytes == 1000 * KEPT
+                ),
+                "{what}"
+            );
             let (used, dropped) = (reach.owners_in_use, reach.owners - reach.owners_in_use);
             assert!((KEPT / 2..KEPT / 2 + 2_000).contains(&used), "{what}");
             assert!((DROPPED / 2 - 2..DROPPED / 2 + 60).contains(&dropped), "{what}");

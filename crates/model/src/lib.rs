@@ -18,7 +18,7 @@ pub use domain::{Domain, UnknownDomain};
 pub use finding::{Evidence, Finding, Site, Status};
 pub use profile::{Age, Frame, FrameKind, Profile, ProfileSite, Sampling};
 pub use snapshot::{
-    Allocator, Arena, Cgroup, ContentHint, DirectBuffers, FileFigure, FileKind, HeapFigure, Jvm, Malloc,
-    MemoryTotals, NmtCategory, NmtCounters, Process, Python, Reach, SizeClass, Snapshot, SpaceFigure,
+    Allocator, Arena, Cgroup, ContentHint, DirectBuffers, FileFigure, FileKind, HeapFigure, Holder, Jvm,
+    Malloc, MemoryTotals, NmtCategory, NmtCounters, Process, Python, Reach, SizeClass, Snapshot, SpaceFigure,
     ThreadKind, ThreadPool,
 };

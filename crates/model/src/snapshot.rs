@@ -189,7 +189,7 @@ impl Jvm {
 }
 
 /// Which objects are in use: referred to from static fields, threads, their stacks, and JNI code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Reach {
     /// Phantom and final references, which Cleaners and finalizers are, that still have their object, if that is no direct
@@ -197,14 +197,30 @@ pub struct Reach {
     pub owners: u64,
     /// Of these, the ones whose object is in use.
     pub owners_in_use: u64,
+    /// What holds most of them.
+    #[serde(default)]
+    pub owners_holder: Option<Holder>,
     /// Bytes of direct buffers.
     pub direct_bytes: u64,
     /// Of these, the bytes of buffers in use.
     pub direct_in_use_bytes: u64,
+    /// What holds most of them.
+    #[serde(default)]
+    pub direct_holder: Option<Holder>,
     /// Bytes of the heap's objects that are in use.
     pub heap_in_use_bytes: u64,
     /// True where all kinds of roots were followed: what was not reached is garbage then.
     pub complete: bool,
+}
+
+/// What holds objects on the Java heap.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
+pub struct Holder {
+    /// `"static field app.Cache.ENTRIES (java.util.HashMap)"`, `"the stack of thread main"`.
+    pub what: String,
+    /// How many objects, or how many bytes of buffers.
+    pub amount: u64,
 }
 
 /// The Java heap in figures.

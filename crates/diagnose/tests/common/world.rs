@@ -237,7 +237,7 @@ impl World {
                 classes_unloaded: Some(b(s.unloaded)),
                 class_loaders: Some(b(s.loaders)),
                 references: s.references.map(b),
-                reach: s.reach,
+                reach: s.reach.clone(),
                 direct: Some(DirectBuffers {
                     count: b(s.direct_count),
                     reserved_bytes: b(s.direct),

@@ -19,34 +19,63 @@ use crate::scan;
 use crate::vm::Vm;
 use blocks::{Blocks, Marks};
 use offheap_linux::Task;
+use roots::Root;
 use shapes::{Shape, Shapes};
+use std::collections::HashMap;
 
 /// Objects that are followed at the most; two seconds' work.
 const MOST_OBJECTS: u64 = 8_000_000;
 /// Elements of one array that are followed.
 const MOST_ELEMENTS: u64 = 1 << 26;
 
+/// Objects found moved that are put down to words that only look like references; more, and a collection is at it.
+const MOST_MOVED: u64 = 100;
+
 /// Words of one virtual thread's stack that are followed.
 const MOST_FRAME_WORDS: u64 = 1 << 20;
 
+/// Owners of native memory that are told apart; more are not looked at.
+const MOST_OWNERS: usize = 1_000_000;
+
 /// What was reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reach {
     /// Phantom and final references (Cleaners and finalizers are made of them) that still have their object, if that is no
     /// direct buffer.
     pub owners: u64,
     /// Of these, the ones whose object is in use.
     pub owners_in_use: u64,
+    /// What holds most of them.
+    pub owners_holder: Option<Holder>,
     /// Bytes of direct buffers that have a Cleaner.
     pub direct_bytes: u64,
     /// Of these, the bytes of buffers in use.
     pub direct_in_use_bytes: u64,
+    /// What holds most of them.
+    pub direct_holder: Option<Holder>,
     /// Objects that were found in use, of all kinds.
     pub objects: u64,
     /// Their bytes.
     pub bytes: u64,
     /// True where every kind of root was followed: what was not reached is garbage then.
     pub complete: bool,
+}
+
+/// What holds objects: the root they were reached from first, the application's static fields before all others.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Holder {
+    /// `"static field app.Cache.ENTRIES (java.util.HashMap)"`, `"the stack of thread main"`, `"JNI code"`.
+    pub what: String,
+    /// How many of the owners, or how many bytes of the buffers.
+    pub amount: u64,
+}
+
+/// An object that owns native memory.
+struct Owner {
+    /// Bytes, of a direct buffer.
+    direct: Option<u64>,
+    /// Index of the root it was reached from.
+    root: Option<u32>,
 }
 
 /// Marks and counts; `None` where the heap has more than `budget` resident bytes, is swapped, or can't be read this way.
@@ -58,41 +87,80 @@ pub(crate) fn look(
     tasks: &[Task],
     budget: u64,
 ) -> Option<Reach> {
+    let mut blocks = Blocks::new(vm, parts, budget)?;
+    let shapes = Shapes::new(vm, *oops)?;
+    let owners = owners(vm, oops, known, parts, budget, &mut blocks, &shapes)?;
+    let mut marker = Marker {
+        oops,
+        blocks,
+        marks: Marks::default(),
+        shapes,
+        waiting: Vec::new(),
+        objects: 0,
+        bytes: 0,
+        owners,
+        roots: Vec::new(),
+    };
+    let complete = roots::each(vm, oops, &mut marker, tasks)?;
+    if marker.shapes.moved() > MOST_MOVED {
+        return None;
+    }
+    let mut reach = Reach { objects: marker.objects, bytes: marker.bytes, complete, ..Reach::default() };
+    let mut by_root: [HashMap<u32, u64>; 2] = Default::default();
+    for owner in marker.owners.values() {
+        let in_use = u64::from(owner.root.is_some());
+        match owner.direct {
+            Some(bytes) => {
+                reach.direct_bytes += bytes;
+                reach.direct_in_use_bytes += in_use * bytes;
+            }
+            None => {
+                reach.owners += 1;
+                reach.owners_in_use += in_use;
+            }
+        }
+        if let Some(root) = owner.root {
+            *by_root[usize::from(owner.direct.is_some())].entry(root).or_default() +=
+                owner.direct.unwrap_or(1);
+        }
+    }
+    let [of_owners, of_direct] = by_root.map(|sums| {
+        let (root, amount) = sums.into_iter().max_by_key(|(root, amount)| (*amount, u32::MAX - root))?;
+        let what = marker.roots.get(root as usize)?.words(vm, &marker.shapes, &mut marker.blocks)?;
+        Some(Holder { what, amount })
+    });
+    (reach.owners_holder, reach.direct_holder) = (of_owners, of_direct);
+    Some(reach)
+}
+
+/// The objects that references of the kinds in question still have, by their address.
+fn owners(
+    vm: &Vm<'_>,
+    oops: &Oops,
+    known: &mut KnownClasses,
+    parts: &[Part],
+    budget: u64,
+    blocks: &mut Blocks<'_>,
+    shapes: &Shapes<'_>,
+) -> Option<HashMap<u64, Owner>> {
     let referent = known.field(vm, REFERENCE, "referent")?.offset;
     let capacity = known.field(vm, BUFFER, "capacity").map(|field| field.offset);
     let direct = known.klass(DIRECT_BUFFER);
     let kinds = Kinds::of(vm, oops, known, &[PHANTOM_REFERENCE, FINAL_REFERENCE])?;
-    let mut marker = Marker {
-        oops,
-        blocks: Blocks::new(vm, parts, budget)?,
-        marks: Marks::default(),
-        shapes: Shapes::new(vm, *oops)?,
-        waiting: Vec::new(),
-        objects: 0,
-        bytes: 0,
-    };
-    let complete = roots::each(vm, oops, &mut marker, tasks)?;
-    if !marker.follow() {
-        return None;
-    }
-    let (objects, bytes) = (marker.objects, marker.bytes);
-    let mut reach = Reach { objects, bytes, complete, ..Reach::default() };
+    let mut owners = HashMap::new();
     let scanned = scan::each_chunk(vm, parts, budget, |at, chunk, starts| {
         kinds.each(chunk, starts, |place| {
-            let Some(object) = marker.blocks.reference(oops, at + place as u64 + referent) else { return };
-            let Some(klass) = marker.shapes.class_of(&mut marker.blocks, object) else { return };
-            let in_use = marker.marks.has(marker.blocks.place(object));
-            if let (true, Some(capacity)) = (Some(klass) == direct, capacity) {
-                let bytes = marker.blocks.u32(object + capacity).map_or(0, u64::from);
-                reach.direct_bytes += bytes;
-                reach.direct_in_use_bytes += if in_use { bytes } else { 0 };
-            } else {
-                reach.owners += 1;
-                reach.owners_in_use += u64::from(in_use);
+            let Some(object) = blocks.reference(oops, at + place as u64 + referent) else { return };
+            let Some(klass) = shapes.class_of(blocks, object) else { return };
+            let capacity = capacity.filter(|_| Some(klass) == direct);
+            let direct = capacity.map(|capacity| blocks.u32(object + capacity).map_or(0, u64::from));
+            if owners.len() < MOST_OWNERS {
+                // By its place: what is mapped three times is referred to by any of the three addresses.
+                owners.insert(blocks.place(object).unwrap_or(object), Owner { direct, root: None });
             }
         });
     });
-    scanned.incomplete.is_none().then_some(reach)
+    scanned.incomplete.is_none().then_some(owners)
 }
 
 /// The marking.
@@ -105,9 +173,24 @@ struct Marker<'a> {
     waiting: Vec<u64>,
     objects: u64,
     bytes: u64,
+    owners: HashMap<u64, Owner>,
+    /// The roots so far; all that is marked now is reached from the last one.
+    roots: Vec<Root>,
 }
 
 impl Marker<'_> {
+    /// Marks all that is reached from one root, which refers to `objects`; `None` where that was too much.
+    fn from(&mut self, root: impl Fn(u64) -> Root, objects: impl IntoIterator<Item = u64>) -> Option<()> {
+        for object in objects {
+            self.roots.push(root(object));
+            self.mark(object);
+            if !self.follow() {
+                return None;
+            }
+        }
+        Some(())
+    }
+
     /// Marks what may be an object, if it is one.
     fn mark(&mut self, object: u64) {
         let place = self.blocks.place(object);
@@ -122,19 +205,10 @@ impl Marker<'_> {
         self.marks.set(place);
         self.objects += 1;
         self.bytes += bytes;
-        self.waiting.push(object);
-    }
-
-    /// Marks what a word of a frame may refer to: an interpreted one has references in full, a compiled one compressed too.
-    fn mark_word(&mut self, word: u64) {
-        self.mark(word);
-        if self.oops.reference_bytes() == 4 {
-            for half in [word as u32, (word >> 32) as u32] {
-                if let Some(object) = self.oops.decode(u64::from(half)) {
-                    self.mark(object);
-                }
-            }
+        if let Some(owner) = place.and_then(|place| self.owners.get_mut(&place)) {
+            owner.root = u32::try_from(self.roots.len().saturating_sub(1)).ok();
         }
+        self.waiting.push(object);
     }
 
     /// Follows the references of everything that waits; false where that was too much.
@@ -150,8 +224,9 @@ impl Marker<'_> {
                     self.fields(object, &runs);
                     let words = self.blocks.u32(object + size).map_or(0, u64::from).min(MOST_FRAME_WORDS);
                     for index in 0..words {
-                        if let Some(word) = self.blocks.u64(object + data + index * 8) {
-                            self.mark_word(word);
+                        let word = self.blocks.u64(object + data + index * 8);
+                        for object in word.into_iter().flat_map(|word| self.oops.may_be(word)) {
+                            self.mark(object);
                         }
                     }
                 }

@@ -1,11 +1,13 @@
 //! What is in use by itself: static fields, threads, what lies on their stacks, and what JNI code holds.
 
 use super::Marker;
+use super::blocks::Blocks;
+use super::shapes::Shapes;
 use crate::classes;
 use crate::libjvm::GLOBAL_HANDLES;
 use crate::oops::Oops;
 use crate::target::word;
-use crate::threads;
+use crate::threads::{self, JavaStack};
 use crate::vm::Vm;
 use offheap_linux::Task;
 use std::collections::HashMap;
@@ -13,46 +15,107 @@ use std::collections::HashMap;
 /// Bytes of one stack that are looked at.
 const MOST_STACK: u64 = 8 << 20;
 
-/// Marks every root; `None` where the threads can't be listed, false where what JNI code holds was not found.
-pub(super) fn each(vm: &Vm<'_>, oops: &Oops, marker: &mut Marker<'_>, tasks: &[Task]) -> Option<bool> {
-    for klass in marker.shapes.loaded() {
-        let Some(mirror) = classes::mirror(vm, oops, klass) else { continue };
-        marker.mark(mirror);
-        for offset in classes::static_references(vm, klass) {
-            if let Some(object) = marker.blocks.reference(oops, mirror.wrapping_add(offset)) {
-                marker.mark(object);
-            }
-        }
-    }
-    let pointers: HashMap<i32, u64> =
-        tasks.iter().filter_map(|task| Some((task.inner_tid, task.stack_pointer?))).collect();
-    for thread in threads::java_stacks(vm)? {
-        if let Some(object) = oops.held(vm, thread.object, "JavaThread", "_threadObj") {
-            marker.mark(object);
-        }
-        // Where it is known how deep the stack is now, what lies below is of calls that are over.
-        let top = pointers.get(&thread.tid).copied().filter(|top| thread.stack.contains(top));
-        let start = top.unwrap_or(thread.stack.start).max(thread.stack.end.saturating_sub(MOST_STACK)) & !7;
-        stack(vm, marker, start, thread.stack.end);
-    }
-    Some(global_handles(vm, oops, marker).is_some())
+/// Where objects were reached from.
+pub(super) enum Root {
+    /// A static field of a class: the class, the offset in its mirror, and the object that it refers to.
+    Static { klass: u64, offset: u64, object: u64 },
+    /// The stack of a thread, by its name.
+    Stack(String),
+    /// What a thread's object holds: its ThreadLocals.
+    Thread(String),
+    /// A global reference of JNI code.
+    Jni,
+    /// The mirror of a class.
+    Class,
 }
 
-/// Marks every word on a stack that looks like a reference.
-fn stack(vm: &Vm<'_>, marker: &mut Marker<'_>, start: u64, end: u64) {
-    for run in vm.target.runs(start & !4095, end) {
+impl Root {
+    /// In words.
+    pub(super) fn words(&self, vm: &Vm<'_>, shapes: &Shapes<'_>, blocks: &mut Blocks<'_>) -> Option<String> {
+        Some(match self {
+            Root::Static { klass, offset, object } => {
+                let fields = classes::fields(vm, *klass).unwrap_or_default();
+                let field = fields.iter().find(|(_, field)| field.is_static && field.offset == *offset);
+                let of = shapes.class_of(blocks, *object).and_then(|class| classes::name(vm, class));
+                format!(
+                    "static field {}.{} ({})",
+                    dotted(&classes::name(vm, *klass)?),
+                    field.map_or("?", |(name, _)| name),
+                    dotted(&of.unwrap_or_default())
+                )
+            }
+            Root::Stack(thread) => format!("the stack of thread {thread}"),
+            Root::Thread(thread) => format!("thread {thread}'s ThreadLocals or fields"),
+            Root::Jni => "a global reference of JNI code".to_owned(),
+            Root::Class => "a class".to_owned(),
+        })
+    }
+}
+
+fn dotted(name: &str) -> String {
+    name.replace('/', ".")
+}
+
+/// Marks from every root; `None` where that was too much or the threads can't be listed, false where what JNI code holds was
+/// not found. The application's own static fields come first, so that what they hold is said to be theirs.
+pub(super) fn each(vm: &Vm<'_>, oops: &Oops, marker: &mut Marker<'_>, tasks: &[Task]) -> Option<bool> {
+    let (own, of_jdk): (Vec<u64>, Vec<u64>) =
+        marker.shapes.loaded().into_iter().partition(|klass| !is_of_jdk(vm, *klass));
+    statics(vm, oops, marker, own)?;
+    let tasks: HashMap<i32, &Task> = tasks.iter().map(|task| (task.inner_tid, task)).collect();
+    let threads = threads::java_stacks(vm)?;
+    for thread in &threads {
+        let task = tasks.get(&thread.tid);
+        let name = task.map_or_else(|| thread.tid.to_string(), |task| task.name.clone());
+        let words = stack(vm, oops, thread, task.and_then(|task| task.stack_pointer));
+        marker.from(|_| Root::Stack(name.clone()), words)?;
+        let object = oops.held(vm, thread.object, "JavaThread", "_threadObj");
+        marker.from(|_| Root::Thread(name.clone()), object)?;
+    }
+    let handles = global_handles(vm, oops);
+    let complete = handles.is_some();
+    marker.from(|_| Root::Jni, handles.unwrap_or_default())?;
+    statics(vm, oops, marker, of_jdk)?;
+    Some(complete)
+}
+
+fn is_of_jdk(vm: &Vm<'_>, klass: u64) -> bool {
+    let name = classes::name(vm, klass).unwrap_or_default();
+    ["java/", "javax/", "jdk/", "sun/", "com/sun/", "["].iter().any(|prefix| name.starts_with(prefix))
+}
+
+fn statics(vm: &Vm<'_>, oops: &Oops, marker: &mut Marker<'_>, classes: Vec<u64>) -> Option<()> {
+    for klass in classes {
+        let Some(mirror) = classes::mirror(vm, oops, klass) else { continue };
+        for offset in classes::static_references(vm, klass) {
+            let object = marker.blocks.reference(oops, mirror.wrapping_add(offset));
+            marker.from(|object| Root::Static { klass, offset, object }, object)?;
+        }
+        marker.from(|_| Root::Class, [mirror])?;
+    }
+    Some(())
+}
+
+/// Every word on a stack that may be a reference: an interpreted frame has them in full, a compiled one compressed as well.
+fn stack(vm: &Vm<'_>, oops: &Oops, thread: &JavaStack, pointer: Option<u64>) -> Vec<u64> {
+    // Where it is known how deep the stack is now, what lies below is of calls that are over.
+    let top = pointer.filter(|top| thread.stack.contains(top)).unwrap_or(thread.stack.start);
+    let start = top.max(thread.stack.end.saturating_sub(MOST_STACK)) & !7;
+    let mut found = Vec::new();
+    for run in vm.target.runs(start & !4095, thread.stack.end) {
         let mut bytes = vec![0; (run.end - run.start) as usize];
         let count = vm.target.read_bulk(run.start, &mut bytes);
         let skip = start.saturating_sub(run.start) as usize;
         for word in bytes.get(skip..count).unwrap_or_default().chunks_exact(8).map(word) {
-            marker.mark_word(word);
+            found.extend(oops.may_be(word));
         }
     }
+    found
 }
 
-/// Marks what JNI code holds by global references (gc/shared/oopStorage.hpp): the storage has an array of blocks of 64
-/// references. vmStructs says nothing of it, so the array is told by its shape: a size, a smaller count, then the blocks.
-fn global_handles(vm: &Vm<'_>, oops: &Oops, marker: &mut Marker<'_>) -> Option<()> {
+/// What JNI code holds by global references (gc/shared/oopStorage.hpp): the storage has an array of blocks of 64 references.
+/// vmStructs says nothing of it, so the array is told by its shape: a size, a smaller count, then the blocks.
+fn global_handles(vm: &Vm<'_>, oops: &Oops) -> Option<Vec<u64>> {
     const FIELDS: usize = 8;
     const MOST_BLOCKS: u64 = 1 << 20;
     /// Size, count and a counter of users.
@@ -67,12 +130,8 @@ fn global_handles(vm: &Vm<'_>, oops: &Oops, marker: &mut Marker<'_>) -> Option<(
             continue;
         }
         let Some(blocks) = vm.target.words(field.checked_add(HEADER)?, *count as usize) else { continue };
-        for block in blocks {
-            for reference in vm.target.words(block, REFERENCES).unwrap_or_default() {
-                marker.mark(oops.address(reference));
-            }
-        }
-        found = Some(());
+        let references = blocks.into_iter().filter_map(|block| vm.target.words(block, REFERENCES)).flatten();
+        found.get_or_insert_with(Vec::new).extend(references.map(|reference| oops.address(reference)));
     }
     found
 }

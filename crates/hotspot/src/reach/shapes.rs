@@ -4,6 +4,7 @@ use super::blocks::Blocks;
 use crate::classes;
 use crate::oops::Oops;
 use crate::vm::Vm;
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
@@ -34,6 +35,8 @@ pub(super) struct Shapes<'a> {
     known: HashMap<u64, Option<Shape>>,
     /// The class of virtual threads' stacks, and where it says how many words there are.
     stack: Option<(u64, u64)>,
+    /// Objects that were found moved: a collection is at it.
+    moved: Cell<u64>,
 }
 
 impl<'a> Shapes<'a> {
@@ -48,7 +51,7 @@ impl<'a> Shapes<'a> {
                     .and_then(|fields| fields.get("size").map(|size| (klass, size.offset)));
             }
         })?;
-        Some(Shapes { vm: *vm, oops, loaded, known: HashMap::new(), stack })
+        Some(Shapes { vm: *vm, oops, loaded, known: HashMap::new(), stack, moved: Cell::new(0) })
     }
 
     /// Addresses of all classes.
@@ -61,7 +64,16 @@ impl<'a> Shapes<'a> {
     pub(super) fn class_of(&self, blocks: &mut Blocks<'_>, object: u64) -> Option<u64> {
         let mark = blocks.u64(object)?;
         let klass = self.oops.header.klass(mark, blocks.u64(object.checked_add(8)?)?)?;
-        (mark & 3 != 3 && self.loaded.contains(&klass)).then_some(klass)
+        if mark & 3 == 3 {
+            self.moved.set(self.moved.get() + 1);
+            return None;
+        }
+        self.loaded.contains(&klass).then_some(klass)
+    }
+
+    /// How many objects were found moved.
+    pub(super) fn moved(&self) -> u64 {
+        self.moved.get()
     }
 
     /// The shape of the objects of a class.
