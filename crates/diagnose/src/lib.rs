@@ -24,6 +24,7 @@ pub mod docs;
 mod draft;
 mod evidence;
 mod growth;
+mod holder;
 pub mod libraries;
 mod render;
 pub mod rules;

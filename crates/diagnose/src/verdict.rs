@@ -3,6 +3,7 @@
 use crate::draft::Draft;
 use crate::evidence::Evidence;
 use crate::growth::COLLECT;
+use crate::holder;
 use crate::rules::RULES;
 use crate::series::Key;
 use crate::sites;
@@ -135,6 +136,7 @@ pub fn diagnose(evidence: &Evidence<'_>) -> Diagnosis {
     let mut findings: Vec<Finding> = RULES.iter().filter_map(|rule| rule.judge(evidence)).collect();
     for finding in &mut findings {
         sites::attach(finding, evidence);
+        holder::attach(finding, evidence);
         if finding.status == Status::Leak && finding.confidence < SURE_ENOUGH {
             finding.status = Status::Inconclusive;
         }

@@ -159,6 +159,10 @@ fn without_a_collection_buffers_are_judged_by_how_many_are_in_use() {
         "{}",
         leak.summary
     );
+    assert!(
+        leak.evidence.iter().any(|e| e.text.contains("of the buffers are held by static field")),
+        "{leak:#?}"
+    );
     // Half is dropped: the leak is the other half.
     let half = judged(|t| 1.0 + t / 2.0);
     assert_eq!(half.status, Status::Leak, "{half:#?}");
