@@ -148,6 +148,13 @@ fn between_collections(evidence: &Evidence<'_>, key: &Key, floors: usize, max: f
         && spread >= seconds / 2.0
         && falls >= FREED_SHARE * rises
         && seconds >= FLOORS_S;
+    if evidence
+        .series(&Key::HeapInUse)
+        .is_some_and(|looks| looks.points().len() >= 3 && !evidence.rises(looks))
+    {
+        // Collectors without generations, when they can't keep up, let the heap rise from cycle to cycle.
+        return None;
+    }
     if growth.kind == Kind::Lasting && freed_along {
         growth.certainty *= 0.92;
         growth.why = format!("it outlived {} collections of the old generation", mixed.len());
