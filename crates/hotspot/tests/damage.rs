@@ -120,6 +120,8 @@ fn no_damage_makes_a_view_panic_or_lie_about_ranges() {
                     assert!(view.threads.len() == tasks.len());
                 }
                 hotspot.direct_buffers(&target, 8 << 20);
+                hotspot.references(&target, 64 << 20);
+                hotspot.reach(&target, &tasks, 64 << 20);
             }
         }
     }
