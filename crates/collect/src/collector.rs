@@ -121,6 +121,7 @@ impl Collector {
             direct_in_use_bytes: found.direct_in_use_bytes,
             direct_holder: found.direct_holder.map(holder),
             heap_in_use_bytes: found.bytes,
+            jni_references: found.jni_references,
             complete: found.complete,
         })
     }

@@ -23,6 +23,8 @@ pub enum Key {
     DirectInUse,
     /// Objects in use that own native memory, beside direct buffers; known of few instants.
     OwnersInUse,
+    /// Global references of JNI code; known of few instants.
+    JniReferences,
     /// Old generation in use, garbage included.
     OldUsed,
     /// Old generation right after its last collection.
@@ -211,6 +213,7 @@ fn jvm(snapshot: &Snapshot, put: &mut impl FnMut(Key, f64)) {
     known(Key::References, jvm.references);
     known(Key::HeapInUse, jvm.reach.as_ref().map(|reach| reach.heap_in_use_bytes));
     known(Key::DirectInUse, jvm.reach.as_ref().map(|reach| reach.direct_in_use_bytes));
+    known(Key::JniReferences, jvm.reach.as_ref().and_then(|reach| reach.jni_references));
     known(Key::OwnersInUse, jvm.reach.as_ref().map(|reach| reach.owners_in_use));
     known(Key::CodeCache, jvm.code_cache.used_bytes.or(jvm.code_cache.committed_bytes));
     // Some JDKs fill the "used" counters only at a collection, or never: what is 0 there is not known.

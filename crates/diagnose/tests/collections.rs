@@ -214,6 +214,18 @@ fn a_heap_that_is_not_collected_is_judged_by_what_is_in_use() {
     let leak = judged(200, |t| 25.0 + 2.0 * t);
     assert_eq!((leak.status, leak.cause.as_str()), (Status::Leak, "heap-leak"), "{leak:#?}");
     assert!((1.9 * MB..2.1 * MB).contains(&leak.slope_bytes_per_s), "{}", leak.slope_bytes_per_s);
+    // JNI code that holds ever more is no cache, nor are the few references of a library.
+    let by_jni = |more: f64| {
+        looked_at(60, fill, move |t| Reach {
+            heap_in_use_bytes: (MB * (25.0 + 2.0 * t)) as u64,
+            jni_references: Some(100 + (more * t) as u64),
+            ..Reach::default()
+        })
+    };
+    let leak = by_jni(50.0);
+    assert_eq!((leak.status, leak.cause.as_str()), (Status::Leak, "heap-leak"), "{leak:#?}");
+    assert!(leak.summary.contains("NewGlobalRef without DeleteGlobalRef"), "{}", leak.summary);
+    assert_eq!(by_jni(0.5).status, Status::Inconclusive);
     // In a minute a cache fills like that; it fills and stops; it comes and goes; it is garbage.
     assert_eq!(judged(60, |t| 25.0 + 2.0 * t).status, Status::Inconclusive);
     assert_ne!(judged(200, |t| 25.0 + 2.0 * t.min(100.0)).status, Status::Leak);

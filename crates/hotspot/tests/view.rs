@@ -200,6 +200,7 @@ fn what_is_kept_is_told_from_what_was_dropped() {
             let what = format!("{} {variant:?} {reach:?}", java.version);
             assert!((all..all + 100_000).contains(&reach.direct_bytes), "{what}");
             assert!((in_use..in_use + 50_000).contains(&reach.direct_in_use_bytes), "{what}");
+            assert!(reach.jni_references.is_some_and(|count| (1..1000).contains(&count)), "{what}");
             assert!(reach.complete && reach.bytes > 16 * reach.objects, "{what}");
             let holder = reach.direct_holder.as_ref().map(|holder| (holder.what.as_str(), holder.amount));
             let own = ["static field Owners.LIST (java.util.ArrayList)", "static field Owners.MAP"];

@@ -209,6 +209,9 @@ pub struct Reach {
     pub direct_holder: Option<Holder>,
     /// Bytes of the heap's objects that are in use.
     pub heap_in_use_bytes: u64,
+    /// Global references that JNI code holds, where they were found.
+    #[serde(default)]
+    pub jni_references: Option<u64>,
     /// True where all kinds of roots were followed: what was not reached is garbage then.
     pub complete: bool,
 }

@@ -42,9 +42,11 @@ pub struct HeapLeak;
 const SUSPECT_SHARE: f64 = 0.10;
 /// …and in less than this time it is anyway.
 const SUSPECT_S: f64 = 29.0;
-/// What is in use must rise for this long to be called a leak: caches on the heap commonly fill for minutes…
+/// What is in use must rise for this long to be called a leak: caches on the heap commonly fill for minutes.
 const FILLED_S: f64 = 170.0;
-/// …and how sure that is.
+/// JNI code must hold so many more references for it to be a leak; libraries keep a few dozen.
+const MORE_REFERENCES: f64 = 200.0;
+/// How sure it is of what is in use alone.
 const IN_USE_CERTAINTY: f64 = 0.8;
 /// Where what is in use grows by no more than this share of what fills the heap, that is garbage.
 const IN_USE_OF_GARBAGE: f64 = 0.15;
@@ -104,6 +106,7 @@ impl Rule for HeapLeak {
                 ),
                 "the JVM's counters",
             )
+            .fix(jni_references(evidence).map(|_| "DeleteGlobalRef for every NewGlobalRef, also when an exception is pending"))
             .fix([
                 "bound or expire the collection that holds the objects; remove listeners and ThreadLocals of pooled \
                  threads",
@@ -188,10 +191,24 @@ fn stays_in_use(evidence: &Evidence<'_>, growth: &Growth) -> bool {
     })
 }
 
-/// Growth of what is in use, where the references were followed several times over a window so long that caches have filled.
+/// That JNI code holds ever more global references, in words.
+fn jni_references(evidence: &Evidence<'_>) -> Option<String> {
+    let looks = evidence.series(&Key::JniReferences)?;
+    let more = looks.last() - looks.first();
+    (evidence.rises(looks) && more >= MORE_REFERENCES && evidence.seconds() >= SUSPECT_S).then(|| {
+        format!(
+            "JNI code holds {} global references, {more} more than at the first look: NewGlobalRef without DeleteGlobalRef",
+            looks.last()
+        )
+    })
+}
+
+/// Growth of what is in use, where the references were followed several times over a window so long that caches have filled,
+/// or where JNI code holds ever more of it, which is no cache.
 fn rising_in_use(evidence: &Evidence<'_>) -> Option<Growth> {
     let looks = evidence.series(&Key::HeapInUse)?;
-    let rising = evidence.seconds() >= FILLED_S
+    let by_jni = jni_references(evidence);
+    let rising = (evidence.seconds() >= FILLED_S || by_jni.is_some())
         && evidence.rises(looks)
         && looks.last() - looks.first() >= evidence.material();
     if !rising {
@@ -205,7 +222,9 @@ fn rising_in_use(evidence: &Evidence<'_>) -> Option<Growth> {
         from: looks.first(),
         to: looks.last(),
         certainty: IN_USE_CERTAINTY,
-        why: format!("{} of the heap are in use at the end: {FOLLOWED}", units::bytes(looks.last() as u64)),
+        why: by_jni.unwrap_or_else(|| {
+            format!("{} of the heap are in use at the end: {FOLLOWED}", units::bytes(looks.last() as u64))
+        }),
         next: String::new(),
     })
 }

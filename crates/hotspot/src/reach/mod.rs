@@ -57,6 +57,8 @@ pub struct Reach {
     pub objects: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Global references that JNI code holds; `None` where they were not found.
+    pub jni_references: Option<u64>,
     /// True where every kind of root was followed: what was not reached is garbage then.
     pub complete: bool,
 }
@@ -101,11 +103,17 @@ pub(crate) fn look(
         owners,
         roots: Vec::new(),
     };
-    let complete = roots::each(vm, oops, &mut marker, tasks)?;
+    let jni_references = roots::each(vm, oops, &mut marker, tasks)?;
     if marker.shapes.moved() > MOST_MOVED {
         return None;
     }
-    let mut reach = Reach { objects: marker.objects, bytes: marker.bytes, complete, ..Reach::default() };
+    let mut reach = Reach {
+        objects: marker.objects,
+        bytes: marker.bytes,
+        complete: jni_references.is_some(),
+        jni_references,
+        ..Reach::default()
+    };
     let mut by_root: [HashMap<u32, u64>; 2] = Default::default();
     for owner in marker.owners.values() {
         let in_use = u64::from(owner.root.is_some());

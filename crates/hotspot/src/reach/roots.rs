@@ -56,9 +56,9 @@ fn dotted(name: &str) -> String {
     name.replace('/', ".")
 }
 
-/// Marks from every root; `None` where that was too much or the threads can't be listed, false where what JNI code holds was
-/// not found. The application's own static fields come first, so that what they hold is said to be theirs.
-pub(super) fn each(vm: &Vm<'_>, oops: &Oops, marker: &mut Marker<'_>, tasks: &[Task]) -> Option<bool> {
+/// Marks from every root; `None` where that was too much or the threads can't be listed. Gives how many global references JNI
+/// code holds, `None` inside where they were not found. The application's own static fields come first, so that what they hold is said to be theirs.
+pub(super) fn each(vm: &Vm<'_>, oops: &Oops, marker: &mut Marker<'_>, tasks: &[Task]) -> Option<Option<u64>> {
     let (own, of_jdk): (Vec<u64>, Vec<u64>) =
         marker.shapes.loaded().into_iter().partition(|klass| !is_of_jdk(vm, *klass));
     statics(vm, oops, marker, own)?;
@@ -73,10 +73,10 @@ pub(super) fn each(vm: &Vm<'_>, oops: &Oops, marker: &mut Marker<'_>, tasks: &[T
         marker.from(|_| Root::Thread(name.clone()), object)?;
     }
     let handles = global_handles(vm, oops);
-    let complete = handles.is_some();
+    let count = handles.as_ref().map(|handles| handles.len() as u64);
     marker.from(|_| Root::Jni, handles.unwrap_or_default())?;
     statics(vm, oops, marker, of_jdk)?;
-    Some(complete)
+    Some(count)
 }
 
 fn is_of_jdk(vm: &Vm<'_>, klass: u64) -> bool {
@@ -131,7 +131,8 @@ fn global_handles(vm: &Vm<'_>, oops: &Oops) -> Option<Vec<u64>> {
         }
         let Some(blocks) = vm.target.words(field.checked_add(HEADER)?, *count as usize) else { continue };
         let references = blocks.into_iter().filter_map(|block| vm.target.words(block, REFERENCES)).flatten();
-        found.get_or_insert_with(Vec::new).extend(references.map(|reference| oops.address(reference)));
+        let objects = references.map(|reference| oops.address(reference)).filter(|object| *object != 0);
+        found.get_or_insert_with(Vec::new).extend(objects);
     }
     found
 }
