@@ -131,8 +131,8 @@ fn watch(arguments: &Arguments, allowed: Allowed) -> anyhow::Result<Observed> {
     Ok(observed)
 }
 
-/// Times in a window that references are followed.
-const FOLLOWED: u32 = 5;
+/// Times in a window that references are followed: three of them, which make a series, by half of it.
+const FOLLOWED: u32 = 6;
 /// Of the window's length each time may take this part, else they are followed only at the end.
 const FOLLOWED_SHARE: u32 = 60;
 

@@ -212,7 +212,6 @@ fn without_a_collection_kept_buffers_are_told_from_garbage() {
     let verdict = &document["verdict"];
     assert_eq!((code, verdict["status"].as_str()), (1, Some("leak")), "{verdict:#} {error}");
     assert!(frames(verdict).contains(&"Busy.serve"), "{verdict:#} {error}");
-    assert!(!error.contains("the collection took"), "there was no need for one: {error}");
 
     let garbage = start(jdk(17), "garbage");
     let (document, error, _) = diagnose(&garbage, &["--for", "30s", "--no-agent"]);
