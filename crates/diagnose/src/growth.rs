@@ -107,7 +107,7 @@ const SO_SOON: f64 = 0.9;
 /// dead: the owners of native memory are promoted like everything else.
 const PROMOTED_AT_MOST: f64 = 0.2;
 /// Looks at what is in use that make a series.
-const LOOKS: usize = 3;
+pub(crate) const LOOKS: usize = 3;
 /// This share of what direct buffers grew by between the first and the last look must be in use.
 const IN_USE_AT_LEAST: f64 = 0.4;
 /// To call the rest garbage, of all that is counted this share must have been found on the heap…
@@ -333,7 +333,7 @@ impl Evidence<'_> {
             let risen = self.series(&Key::DirectInUse).filter(|looks| self.rises(looks));
             if of_buffers
                 && let Some(looks) = risen
-                && looks.last() - looks.first() >= IN_USE_AT_LEAST * (value - self.at(series, looks))
+                && looks.last() - looks.first() >= IN_USE_AT_LEAST * (value - at_first_look(series, looks))
             {
                 let slope = theil_sen(looks.points(), 1.0);
                 (growth.per_s, growth.ci95) = (slope.per_s, slope.ci95);
@@ -391,13 +391,6 @@ impl Evidence<'_> {
             && steps.last().is_some_and(|step| *step >= mean / 2.0)
     }
 
-    /// What a series was at the first look.
-    fn at(&self, series: &Series, looks: &Series) -> f64 {
-        let first = looks.points().first().map_or(0.0, |p| p.t);
-        let points = series.points();
-        points.get(points.partition_point(|p| p.t < first)).map_or(series.last(), |p| p.v)
-    }
-
     /// Why growth of direct buffers is garbage: of what came since the first look, hardly anything is in use at the last one.
     fn are_garbage(&self, growth: &Growth, series: &Series) -> Option<String> {
         let (reach, value) = self.reach(series).filter(|(reach, _)| reach.complete)?;
@@ -408,11 +401,10 @@ impl Evidence<'_> {
         let flat = {
             let tail = looks.points().iter().rev().take(2).collect::<Vec<_>>();
             let [last, before] = tail.as_slice() else { return None };
-            let points = series.points();
-            let at = |t: f64| points.get(points.partition_point(|p| p.t < t)).map_or(value, |p| p.v);
             looks.points().len() >= LOOKS
                 && last.v >= before.v / 2.0
-                && last.v - before.v <= GARBAGE_AT_MOST * (value - at(before.t)).max(0.0)
+                && last.v - before.v
+                    <= GARBAGE_AT_MOST * (value - series.at(before.t).unwrap_or(value)).max(0.0)
         };
         (all_seen && (little || flat)).then(|| {
             format!(
@@ -427,8 +419,7 @@ impl Evidence<'_> {
     /// the window, or when most of its growth was still to come.
     fn reach(&self, series: &Series) -> Option<(&Reach, f64)> {
         let (t, reach) = self.last_reach()?;
-        let points = series.points();
-        let value = points.get(points.partition_point(|p| p.t < t))?.v;
+        let value = series.at(t)?;
         let late =
             t >= self.seconds() / 2.0 && value - series.first() >= (series.last() - series.first()) / 2.0;
         late.then_some((reach, value))
@@ -445,6 +436,12 @@ impl Evidence<'_> {
         });
         !gathered && self.promoted_share().is_some_and(|share| share <= PROMOTED_AT_MOST)
     }
+}
+
+/// What a series was at the first look.
+fn at_first_look(series: &Series, looks: &Series) -> f64 {
+    let first = looks.points().first().map_or(0.0, |p| p.t);
+    series.at(first).unwrap_or_else(|| series.last())
 }
 
 /// Whether the growth outlived collections: it goes on across several of them, or the few there were took little of what

@@ -100,6 +100,11 @@ impl Series {
         self.trend.get_or_init(|| Trend::of(&self.points))
     }
 
+    /// The value at `t`, or the next one after it; `None` where it ends before.
+    pub fn at(&self, t: f64) -> Option<f64> {
+        self.points.get(self.points.partition_point(|p| p.t < t)).map(|p| p.v)
+    }
+
     /// The last value; 0 of nothing.
     pub fn last(&self) -> f64 {
         self.points.last().map_or(0.0, |p| p.v)

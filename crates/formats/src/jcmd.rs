@@ -349,7 +349,7 @@ fn factor(unit: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn figures(text: &str) -> Vec<(String, u64, Option<u64>)> {
+    pub(super) fn figures(text: &str) -> Vec<(String, u64, Option<u64>)> {
         let figures = read(text.as_bytes()).unwrap();
         figures.list.into_iter().map(|named| (named.name, named.bytes, named.count)).collect()
     }

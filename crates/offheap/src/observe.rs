@@ -133,6 +133,8 @@ fn watch(arguments: &Arguments, allowed: Allowed) -> anyhow::Result<Observed> {
 
 /// Times in a window that references are followed: three of them, which make a series, by half of it.
 const FOLLOWED: u32 = 6;
+/// And how often between two times whether it matters yet.
+const ASKED: u32 = 10;
 /// Of the window's length each time may take this part, else they are followed only at the end.
 const FOLLOWED_SHARE: u32 = 60;
 
@@ -163,7 +165,12 @@ impl Follower {
         let begun = Instant::now();
         let done = snapshots.last().and_then(|s| s.jvm.as_ref()).is_none_or(|jvm| jvm.reach.is_some());
         let due = end || begun >= self.next;
-        if done || !due || !self.begun && !is_open(&diagnose(&Evidence::of(snapshots))) {
+        if done || !due {
+            return;
+        }
+        if !self.begun && !is_open(&diagnose(&Evidence::of(snapshots))) {
+            // Each second in a window of a minute; a long one has many snapshots to judge.
+            self.next = begun + self.every / ASKED;
             return;
         }
         self.begun = true;

@@ -30,7 +30,7 @@
 use super::Rule;
 use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
-use crate::growth::{FOLLOWED, Freed, Growth, Kind, collect_and_look};
+use crate::growth::{FOLLOWED, Freed, Growth, Kind, LOOKS, collect_and_look};
 use crate::series::{Key, Series};
 use crate::stats::{Point, median, theil_sen};
 use offheap_model::{Domain, Finding, Status, units};
@@ -153,7 +153,7 @@ fn between_collections(evidence: &Evidence<'_>, key: &Key, floors: usize, max: f
         && seconds >= FLOORS_S;
     if evidence
         .series(&Key::HeapInUse)
-        .is_some_and(|looks| looks.points().len() >= 3 && !evidence.rises(looks))
+        .is_some_and(|looks| looks.points().len() >= LOOKS && !evidence.rises(looks))
     {
         // Collectors without generations, when they can't keep up, let the heap rise from cycle to cycle.
         return None;

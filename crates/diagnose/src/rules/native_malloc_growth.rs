@@ -147,13 +147,10 @@ pub(super) fn rest_growth(evidence: &Evidence<'_>) -> Option<Growth> {
 fn outgrown(evidence: &Evidence<'_>, live: &Series) -> Option<Growth> {
     let key = Key::Domain(domain(evidence.last()?));
     let resident = evidence.series(&key)?;
-    let at = |t: f64| {
-        let points = resident.points();
-        points.get(points.partition_point(|p| p.t < t)).map(|p| p.v)
-    };
     let points = live.points();
     let (full, larger) = points.iter().zip(points.iter().skip(1)).rev().find(|(a, b)| {
-        b.v - a.v >= (OUTGROWN_BY * a.v).max(evidence.material()) && at(a.t).is_some_and(|v| v >= FULL * a.v)
+        b.v - a.v >= (OUTGROWN_BY * a.v).max(evidence.material())
+            && resident.at(a.t).is_some_and(|v| v >= FULL * a.v)
     })?;
     let mut growth = evidence.growth(&key, Freed::ByCollector, evidence.material())?;
     if growth.kind != Kind::Lasting || resident.last() < full.v {

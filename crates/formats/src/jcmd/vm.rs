@@ -77,12 +77,7 @@ pub(super) fn hash_tables(text: &str) -> Vec<Named> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::read;
-
-    fn figures(text: &str) -> Vec<(String, u64, Option<u64>)> {
-        let figures = read(text.as_bytes()).unwrap();
-        figures.list.into_iter().map(|named| (named.name, named.bytes, named.count)).collect()
-    }
+    use super::super::tests::figures;
 
     // Lines as JDK 17 and 25 print them.
     #[test]
