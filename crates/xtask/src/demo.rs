@@ -6,6 +6,6 @@ use anyhow::Result;
 /// Sets up, builds, and lets the binary's own demo run.
 pub fn demo() -> Result<()> {
     setup::setup()?;
-    run::build_release()?;
-    run::run("target/release/offheap", &["demo"])
+    let offheap = run::build_release()?;
+    run::run(&offheap.to_string_lossy(), &["demo"])
 }

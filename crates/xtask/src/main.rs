@@ -31,7 +31,7 @@ fn main() -> Result<()> {
         ["web"] => web::build(),
         ["picture"] => web::picture(),
         ["check"] => check::check(),
-        ["build"] => run::build_release(),
+        ["build"] => run::build_release().map(drop),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             Ok(())

@@ -12,14 +12,14 @@ pub fn test(filter: &[&str]) -> Result<()> {
         web::check()?;
     }
     // Tests drive the real binary; the figures they check are those of the build that is shipped.
-    run::build_release()?;
+    let offheap = run::build_release()?;
     // All of them, also behind a failure: one run shows everything that is broken.
     let arguments = [&["test", "--workspace", "--no-fail-fast"], filter].concat();
     eprintln!("+ cargo {}", arguments.join(" "));
     let status = Command::new(run::cargo())
         .args(&arguments)
         .env("OFFHEAP_JRES", setup::jres())
-        .env("OFFHEAP_BIN", run::root().join("target/release/offheap"))
+        .env("OFFHEAP_BIN", offheap)
         .status()?;
     if !status.success() {
         bail!("a test failed ({status})");
