@@ -253,8 +253,9 @@ public class RunMe {
         assert!(sum(&document, "[space of the JVM]", "live_bytes") > 0.0, "{}", jdk.name);
         assert_eq!(sum(&document, "[space of the JVM]", "leak_bytes"), 0.0, "{}", jdk.name);
         assert!(text(&output.stderr).contains("the JVM's own spaces"), "{}", jdk.name);
+        // Reserved is not committed: 64 MiB of address space are no memory. A malloc below that function may have been sampled.
         let reserved = sum(&document, "Universe::reserve_heap(unsigned long, unsigned long)", "live_bytes");
-        assert_eq!(reserved, 0.0, "{}", jdk.name);
+        assert!(reserved < 1e6, "{}: {reserved}", jdk.name);
     }
 }
 
