@@ -312,6 +312,7 @@ impl Collector {
             hints: effort.deep,
             budget_bytes: effort.heap_budget,
             exclude: &exclude,
+            chunks: &[],
         };
         Some(walker.walk(memory, &options))
     }

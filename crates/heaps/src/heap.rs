@@ -41,6 +41,8 @@ pub struct Heap {
     pub mmap_threshold: u64,
     /// Live chunks by size, mmapped ones included, largest total first; all sizes not listed are in a class of size 0.
     pub size_classes: Vec<SizeClass>,
+    /// Of [`Options::chunks`](crate::Options::chunks) those that are in use, with their bytes; ascending.
+    pub chunks: Vec<(u64, u64)>,
     /// Where the allocator's memory is: ascending, never overlapping.
     pub labels: Vec<Label>,
     /// Every resident byte below `labels`, page by page.

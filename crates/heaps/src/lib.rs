@@ -12,4 +12,4 @@ mod walker;
 
 pub use heap::{Arena, ContentHint, Heap, Label, LabelKind, PageAccount, Resident, SizeClass};
 pub use identify::{Allocator, Identity, identify};
-pub use walker::{Options, Walker};
+pub use walker::{CHUNK_HEADER, Options, Walker};

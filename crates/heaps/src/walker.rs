@@ -19,11 +19,17 @@ pub struct Options<'a> {
     pub budget_bytes: u64,
     /// Ranges that certainly belong to others (the Java heap, the code cache): large chunks are not looked for in there.
     pub exclude: &'a [(u64, u64)],
+    /// Chunks that the caller knows of, ascending: which of them are in use is told in [`Heap::chunks`]. The address of a chunk
+    /// lies [`CHUNK_HEADER`] bytes before that of its block.
+    pub chunks: &'a [u64],
 }
+
+/// Bytes from a chunk's address to that of the block that malloc gave out of it (malloc/malloc.c, `chunk2mem`).
+pub const CHUNK_HEADER: u64 = 16;
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Options { size_classes: true, hints: false, budget_bytes: u64::MAX, exclude: &[] }
+        Options { size_classes: true, hints: false, budget_bytes: u64::MAX, exclude: &[], chunks: &[] }
     }
 }
 

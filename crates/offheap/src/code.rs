@@ -1,7 +1,7 @@
 //! The search for the code while a process is watched: the agent beside the snapshots, on a thread of its own, so that a JVM
-//! that is slow to answer leaves no gap in the series.
+//! that is slow to answer leaves no gap in the series. Where there is no JVM to load it, probes of the kernel take its place.
 
-use crate::profile::Following;
+use crate::profile::{Following, Probed};
 use anyhow::Context;
 use offheap_model::Profile;
 use offheap_model::units::{bytes, duration};
@@ -44,9 +44,23 @@ impl Search {
     /// Puts the agent into the JVM `pid` and samples. `per_s`: what is thought to grow, bytes per second, over the
     /// `remaining` window.
     pub fn start(pid: i32, per_s: f64, remaining: Duration) -> Search {
+        Search::on_a_thread(move |inbox, tell| with_agent(pid, per_s, remaining, inbox, tell))
+    }
+
+    /// For a process `pid` without a JVM: looks on where it came with the agent, and probes its malloc where not.
+    pub fn start_without_jvm(pid: i32) -> Search {
+        Search::on_a_thread(move |inbox, tell| match Following::look_on(pid)? {
+            Some(following) => look_on(following, inbox, tell),
+            None => by_probes(pid, inbox, tell),
+        })
+    }
+
+    fn on_a_thread(
+        work: impl FnOnce(&Receiver<Order>, &Sender<String>) -> anyhow::Result<()> + Send + 'static,
+    ) -> Search {
         let (orders, inbox) = channel();
         let (tell, news) = channel();
-        let thread = std::thread::spawn(move || work(pid, per_s, remaining, &inbox, &tell));
+        let thread = std::thread::spawn(move || work(&inbox, &tell));
         Search { orders: Some(orders), news, thread: Some(thread) }
     }
 
@@ -87,7 +101,7 @@ impl Drop for Search {
 }
 
 /// The thread: loads the agent, keeps readings of the live file, answers; ends when the orders do.
-fn work(
+fn with_agent(
     pid: i32,
     per_s: f64,
     remaining: Duration,
@@ -123,6 +137,37 @@ fn work(
         following.stop().context("the agent could not be told to stop and samples on")?;
     }
     Ok(())
+}
+
+/// The same with an agent that came with the program and samples on as it was told.
+fn look_on(mut following: Following, inbox: &Receiver<Order>, tell: &Sender<String>) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let _ = tell.send("the agent came with the program: reading its live file".to_owned());
+    loop {
+        match inbox.recv_timeout(READ.max(begun.elapsed() / READ_PART)) {
+            Ok(Order::Profile(answer)) => {
+                let _ = answer.send(following.read().and_then(|()| following.profile()));
+            }
+            Err(RecvTimeoutError::Timeout) => following.read()?,
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        }
+    }
+}
+
+/// The same by probes.
+fn by_probes(pid: i32, inbox: &Receiver<Order>, tell: &Sender<String>) -> anyhow::Result<()> {
+    let mut probed =
+        Probed::start(pid).context("from its start it can be watched: offheap run -- COMMAND")?;
+    let _ = tell.send("no agent can be loaded without a JVM: probing its malloc, in short bursts".to_owned());
+    loop {
+        match inbox.recv_timeout(probed.wait()) {
+            Ok(Order::Profile(answer)) => {
+                let _ = answer.send(Ok(probed.profile()));
+            }
+            Err(RecvTimeoutError::Timeout) => probed.step(),
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        }
+    }
 }
 
 /// The mean bytes between two samples that give enough samples of growth by `per_s`, as far as the target can bear it:

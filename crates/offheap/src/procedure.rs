@@ -296,9 +296,8 @@ impl Procedure {
         };
         self.searched = true;
         if !evidence.is_jvm() {
-            let no = "a program without a JVM can only be watched from its start: offheap run -- COMMAND";
-            self.no_code = Some(format!("{NO_CODE}: {no}"));
-            news.push(format!("{why}, but {NO_CODE}: {no}"));
+            news.push(format!("{why}: looking for the code"));
+            self.search = Some(Search::start_without_jvm(evidence.pid()));
             return;
         }
         news.push(format!("{why}: loading the agent, to name the code"));

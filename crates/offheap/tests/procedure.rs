@@ -222,6 +222,73 @@ fn without_a_collection_kept_buffers_are_told_from_garbage() {
     assert_eq!(document["verdict"]["status"], "healthy", "{:#} {error}", document["verdict"]);
 }
 
+/// A program without a JVM: `remember` keeps 1 MB/s, `forget` takes and frees ten times that.
+const NATIVE: &str = r#"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void **newest;
+__attribute__((noinline)) static void remember(void) {
+    void **block = malloc(1000);
+    memset(block, 1, 1000);
+    *block = newest;
+    newest = block;
+}
+__attribute__((noinline)) static void forget(void) {
+    void *volatile block = malloc(10000);
+    memset(block, 1, 10000);
+    free(block);
+}
+int main(void) {
+    puts("READY");
+    fflush(stdout);
+    for (;;) {
+        for (int i = 0; i < 10; i++) remember(), forget();
+        usleep(10000);
+    }
+}
+"#;
+
+#[test]
+fn without_a_jvm_the_code_is_named_by_probes_or_by_the_agent_that_came_with_it() {
+    let built = build_c("native_leak", NATIVE, &[]);
+    let alone = Program::start(&mut Command::new(&built));
+    let mut command = Command::new(offheap_testkit::offheap());
+    command.args(["run", "--interval", "16k", "--"]).arg(&built);
+    let run = Program::start(&mut command);
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", run.pid())).unwrap();
+    let judge = |pid: &str, how: &str| {
+        let output = offheap(&["diagnose", pid, "--for", "32s", how, "--json"]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        let document: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|why| panic!("{why}: {error}"));
+        let verdict = document["verdict"].clone();
+        let is_leak = (output.status.code(), verdict["status"].as_str()) == (Some(1), Some("leak"));
+        assert!(is_leak, "{verdict:#} {error}");
+        (verdict, error)
+    };
+    let pid = alone.pid().to_string();
+    std::thread::scope(|scope| {
+        let probed = scope.spawn(|| judge(&pid, "--yes"));
+        let untouched = scope.spawn(|| judge(&pid, "--no-agent"));
+        let (verdict, error) = judge(children.trim(), "--yes");
+        assert!(frames(&verdict).starts_with(&["remember", "main"]), "{verdict:#} {error}");
+        assert!(error.contains("the agent came with the program"), "{error}");
+        let (verdict, error) = probed.join().unwrap();
+        if std::path::Path::new("/sys/bus/event_source/devices/uprobe").exists() {
+            assert!(frames(&verdict).starts_with(&["remember", "main"]), "{verdict:#} {error}");
+        } else {
+            assert!(error.contains("no code can be named"), "{error}");
+        }
+        let (verdict, error) = untouched.join().unwrap();
+        assert!(verdict["site"].is_null() && !error.contains("probing"), "{verdict:#} {error}");
+    });
+    // It does not end with the command that has started it, if that is killed.
+    assert!(Command::new("kill").arg(children.trim()).status().unwrap().success());
+}
+
 #[test]
 fn where_only_a_collection_tells_one_is_run() {
     let peers = start(jdk(17), "peers");

@@ -16,6 +16,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("offheap-cpython", &["offheap-linux"]),
     ("offheap-heaps", &["offheap-linux"]),
     ("offheap-symbols", &["offheap-linux"]),
+    ("offheap-probe", &["offheap-linux", "offheap-heaps"]),
     (
         "offheap-collect",
         &["offheap-model", "offheap-linux", "offheap-hotspot", "offheap-cpython", "offheap-heaps"],
@@ -37,6 +38,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "offheap-collect",
             "offheap-formats",
             "offheap-symbols",
+            "offheap-probe",
             "offheap-diagnose",
             "offheap-store",
             "offheap-present",

@@ -123,6 +123,9 @@ impl Pass<'_> {
             if self.options.size_classes {
                 self.sizes.add(*bytes, *start);
             }
+            if self.options.chunks.binary_search(start).is_ok() {
+                self.heap.chunks.push((*start, *bytes));
+            }
         }
         self.memo.chunks = chunks;
     }

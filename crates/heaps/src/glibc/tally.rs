@@ -31,6 +31,8 @@ pub(super) struct Guide<'a> {
     pub caches: &'a [u64],
     /// Count chunks by size.
     pub sizes: bool,
+    /// Chunks that somebody asks for, ascending.
+    pub chunks: &'a [u64],
     /// What the main arena's top is trimmed by.
     pub trim_unit: u64,
 }
@@ -59,6 +61,8 @@ pub(super) struct Tally {
     /// Resident pages that malloc_trim(0) would give back.
     pub trimmable: u64,
     pub sizes: Sizes,
+    /// Of the chunks asked for, those in use, with their bytes.
+    pub chunks: Vec<(u64, u64)>,
     /// How often the walk lost its place.
     pub resyncs: u64,
     /// Bytes it could not tell.
@@ -229,6 +233,9 @@ impl Walk<'_, '_, '_> {
                 self.tally.in_use_count += 1;
                 if self.guide.sizes {
                     self.tally.sizes.add(size, chunk);
+                }
+                if self.guide.chunks.binary_search(&chunk).is_ok() {
+                    self.tally.chunks.push((chunk, size));
                 }
             }
             Kind::Cached(bin) => {

@@ -118,6 +118,7 @@ impl Glibc {
         pass.settle_caches(&mut arenas);
         pass.add_mapped(before, parameters());
         pass.sum_up(arenas);
+        pass.heap.chunks.sort_unstable();
         pass.heap.mmap_threshold = before.map_or(0, |state: MmapState| state.threshold);
         (pass.heap, pass.sizes)
     }
@@ -197,9 +198,11 @@ impl Pass<'_> {
             format: self.memo.format,
             caches: &self.memo.caches,
             sizes: self.options.size_classes,
+            chunks: self.options.chunks,
             trim_unit: self.trim_unit,
         };
         let mut tally = tally::walk(&mut self.window, segment, &guide);
+        self.heap.chunks.append(&mut tally.chunks);
         let sizes = std::mem::take(&mut tally.sizes);
         self.sizes.merge(&sizes);
         if self.on_budget() {

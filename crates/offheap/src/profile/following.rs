@@ -1,5 +1,6 @@
-//! The agent in a JVM that is watched for a while, perhaps to its end.
+//! A process with the agent in it that is watched for a while, perhaps to its end.
 
+use super::live::LiveFile;
 use super::{Agent, Window};
 use crate::clock::{now_ms, now_ns};
 use crate::verbs::jcmd;
@@ -14,11 +15,20 @@ const ATTACH: Duration = Duration::from_secs(30);
 /// When, and how often from then on, the libraries seen since are looked into: they may be gone with the process.
 const LEARN: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(20)];
 
-/// A JVM with the agent in it, and what was read of it so far.
+/// Whose the agent is.
+#[derive(Debug)]
+enum Source {
+    /// We have loaded it, or woken it, and stop it.
+    Ours(Box<Agent<Session>>),
+    /// It came with the program (`offheap run`), which has no JVM that could be asked to do anything.
+    Preloaded(LiveFile),
+}
+
+/// A process with the agent in it, and what was read of it so far.
 #[derive(Debug)]
 pub struct Following {
     process: Process,
-    agent: Agent<Session>,
+    source: Source,
     window: Window,
     learn_at: Instant,
 }
@@ -38,7 +48,21 @@ impl Following {
             Some(path) => Agent::start_at(session, &process, interval, path)?,
         };
         let window = Window::begin(agent.read()?, now_ns(), start_ms, agent.was_there)?;
-        Ok(Following { process, agent, window, learn_at: Instant::now() + LEARN[0] })
+        let source = Source::Ours(Box::new(agent));
+        Ok(Following { process, source, window, learn_at: Instant::now() + LEARN[0] })
+    }
+
+    /// Looks on while an agent samples that came with the program `pid`; `None` where there is none.
+    ///
+    /// # Errors
+    /// The process has ended, or its memory may not be read.
+    pub fn look_on(pid: i32) -> anyhow::Result<Option<Following>> {
+        let process = Process::open(pid)?;
+        let start_ms = now_ms();
+        let Some(live) = LiveFile::find(&process)? else { return Ok(None) };
+        let window = Window::begin(live.read()?, now_ns(), start_ms, true)?;
+        let source = Source::Preloaded(live);
+        Ok(Some(Following { process, source, window, learn_at: Instant::now() + LEARN[0] }))
     }
 
     /// Reads the live file once more. Where the process has ended and its file with it, what was read last stays.
@@ -46,7 +70,11 @@ impl Following {
     /// # Errors
     /// What the kernel says of a process that lives.
     pub fn read(&mut self) -> anyhow::Result<()> {
-        match self.agent.read() {
+        let bytes = match &mut self.source {
+            Source::Ours(agent) => agent.read(),
+            Source::Preloaded(live) => live.read(),
+        };
+        match bytes {
             Ok(bytes) => self.window.add(bytes, now_ns())?,
             Err(_) if !self.process.is_alive() => return Ok(()),
             Err(error) => return Err(error).context("cannot read the agent's live file"),
@@ -60,7 +88,10 @@ impl Following {
 
     /// Whether the agent was there before, with what it has sampled since.
     pub fn was_there(&self) -> bool {
-        self.agent.was_there
+        match &self.source {
+            Source::Ours(agent) => agent.was_there,
+            Source::Preloaded(_) => true,
+        }
     }
 
     /// Live bytes at the latest reading.
@@ -73,12 +104,15 @@ impl Following {
         self.window.samples()
     }
 
-    /// Samples each `interval` bytes from now on.
+    /// Samples each `interval` bytes from now on; an agent that is not ours goes on as it was told.
     ///
     /// # Errors
     /// The JVM does not answer.
     pub fn set_interval(&mut self, interval: u64) -> anyhow::Result<()> {
-        self.agent.set_interval(interval)
+        match &mut self.source {
+            Source::Ours(agent) => agent.set_interval(interval),
+            Source::Preloaded(_) => Ok(()),
+        }
     }
 
     /// Whether the process lives.
@@ -86,12 +120,15 @@ impl Following {
         self.process.is_alive()
     }
 
-    /// Stops the sampling; dropping it does so too, but says nothing.
+    /// Stops the sampling, if it is ours; dropping it does so too, but says nothing.
     ///
     /// # Errors
     /// The JVM does not answer.
     pub fn stop(&mut self) -> anyhow::Result<()> {
-        self.agent.stop()
+        match &mut self.source {
+            Source::Ours(agent) => agent.stop(),
+            Source::Preloaded(_) => Ok(()),
+        }
     }
 
     /// The profile at the latest reading.

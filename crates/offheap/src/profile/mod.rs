@@ -5,11 +5,13 @@ mod following;
 pub mod launch;
 pub mod live;
 mod names;
+mod probed;
 mod series;
 pub mod tree;
 
 pub use agent::{Agent, trim};
 pub use following::Following;
+pub use probed::Probed;
 pub use series::Window;
 
 /// Whether this binary carries the agent.

@@ -105,25 +105,31 @@ impl<'a> Names<'a> {
 
     fn in_module(&mut self, pc: u64, module: &Module<'_>) -> Vec<Frame> {
         let path = String::from_utf8_lossy(module.path);
-        let base = path.rsplit('/').next().unwrap_or_default();
         // A return address may lie behind the last instruction of the caller.
         let address = pc.wrapping_sub(1).wrapping_sub(module.bias);
         let made = Duration::from_nanos(self.reader.info().start_realtime_ns);
         let made = SystemTime::UNIX_EPOCH.checked_add(made);
         let symbols = self.libraries.symbols(self.process, &self.vmas, module, made);
-        let mut places = symbols.map(|symbols| symbols.places(address)).unwrap_or_default();
-        if places.is_empty() {
-            places.push(Place::default());
-        }
-        let kind = if base == "libjvm.so" { FrameKind::Jvm } else { FrameKind::Native };
-        let unnamed = || format!("{base}+{address:#x}");
-        let frame = |place: Place| Frame {
-            name: place.function.unwrap_or_else(unnamed),
-            kind,
-            file: place.file,
-            line: place.line,
-            module: Some(path.clone().into_owned()),
-        };
-        places.into_iter().map(frame).collect()
+        native_frames(symbols.as_deref(), address, &path)
     }
+}
+
+/// The frames at `address`, one of the file's own, of the library at `path`: functions inlined there come first. What has no
+/// name is told by library and address.
+pub fn native_frames(symbols: Option<&Symbols>, address: u64, path: &str) -> Vec<Frame> {
+    let base = path.rsplit('/').next().unwrap_or_default();
+    let mut places = symbols.map(|symbols| symbols.places(address)).unwrap_or_default();
+    if places.is_empty() {
+        places.push(Place::default());
+    }
+    let kind = if base == "libjvm.so" { FrameKind::Jvm } else { FrameKind::Native };
+    let unnamed = || format!("{base}+{address:#x}");
+    let frame = |place: Place| Frame {
+        name: place.function.unwrap_or_else(unnamed),
+        kind,
+        file: place.file,
+        line: place.line,
+        module: Some(path.to_owned()),
+    };
+    places.into_iter().map(frame).collect()
 }

@@ -3,7 +3,7 @@
 use super::convert::render;
 use crate::foreign;
 use crate::output::{self, Progress};
-use crate::profile::{Following, Window, live, tree};
+use crate::profile::{Following, Probed, Window, live, tree};
 use crate::sampler::Stop;
 use crate::target;
 use anyhow::{Context, bail};
@@ -27,7 +27,8 @@ const SHORTEST: Duration = Duration::from_millis(200);
 /// Show which code allocates: live allocation sites with Java, native and JVM frames.
 ///
 /// Loads an agent into the running JVM, samples allocations for a while, and shows what was not freed. The agent stays in the
-/// JVM and sleeps afterwards. What was allocated before is not seen: offheap run profiles a command from its begin.
+/// JVM and sleeps afterwards. What was allocated before is not seen: offheap run profiles a command from its begin. No agent
+/// can be loaded into a program without a JVM; its malloc is probed by the kernel instead, in short bursts, which takes root.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// A pid, or a part of exactly one command line.
@@ -118,9 +119,21 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     let pid = target::resolve(arguments.target.as_deref().unwrap_or_default())?;
     let account = Collector::open(pid)?.snapshot(Effort::SERIES)?;
-    warn_of_the_warning(&account);
     let stop = Stop::catch()?;
-    let profile = sample(arguments, &account, &stop)?;
+    let profile = if account.jvm.is_some() {
+        warn_of_the_warning(&account);
+        sample(
+            arguments,
+            Following::start(pid, arguments.interval, arguments.live.as_deref())?,
+            &account,
+            &stop,
+        )?
+    } else if let Some(following) = Following::look_on(pid)? {
+        output::note("The agent came with the program; it samples on as it was told then.");
+        sample(arguments, following, &account, &stop)?
+    } else {
+        probe(arguments, pid, &stop)?
+    };
     let title = format!("{} ({pid})", account.process.name);
     output::print(&arguments.shown.text(&profile, &title, target(&account))?);
     Ok(ExitCode::SUCCESS)
@@ -213,10 +226,38 @@ pub fn warn_of_the_warning(account: &Snapshot) {
     }
 }
 
+/// Samples for the window what no agent can be loaded into.
+fn probe(arguments: &Arguments, pid: i32, stop: &Stop) -> anyhow::Result<Profile> {
+    if arguments.live.is_some() {
+        bail!(
+            "--live is for the agent, and none can be loaded into a running program without a JVM; offheap run takes it too"
+        );
+    }
+    let mut probed = Probed::start(pid).context("offheap run -- COMMAND starts it with the agent instead")?;
+    let begun = Instant::now();
+    let end = begun + arguments.length;
+    let mut progress = Progress::new();
+    while !stop.is_wanted() && Instant::now() < end {
+        progress.show(&format!(
+            "{} of {} · Ctrl-C: show it now",
+            duration(begun.elapsed().as_secs_f64()),
+            duration(arguments.length.as_secs_f64()),
+        ));
+        stop.sleep_until(end.min(Instant::now() + probed.wait()));
+        probed.step();
+    }
+    progress.clear();
+    Ok(probed.profile())
+}
+
 /// Samples for the window.
-fn sample(arguments: &Arguments, account: &Snapshot, stop: &Stop) -> anyhow::Result<Profile> {
+fn sample(
+    arguments: &Arguments,
+    mut following: Following,
+    account: &Snapshot,
+    stop: &Stop,
+) -> anyhow::Result<Profile> {
     let pid = account.process.pid;
-    let mut following = Following::start(pid, arguments.interval, arguments.live.as_deref())?;
     let begun = Instant::now();
     let end = begun + arguments.length;
     let every = (arguments.length / READINGS).max(SHORTEST);

@@ -40,12 +40,11 @@ pub fn render(profile: &Profile, style: Style) -> String {
             duration(profile.seconds),
         ),
     );
-    let samples = format!(
-        "{} samples, one each {} on average, {} dropped",
-        sampling.samples,
-        bytes(sampling.interval_bytes),
-        sampling.dropped
-    );
+    let each = match sampling.interval_bytes {
+        0 => String::new(),
+        interval => format!(", one each {} on average", bytes(interval)),
+    };
+    let samples = format!("{} samples{each}, {} dropped", sampling.samples, sampling.dropped);
     out.push_str(&format!("\n{}\n\n", style.paint(Tone::Dim, &samples)));
     let shown: Vec<&ProfileSite> = profile
         .sites

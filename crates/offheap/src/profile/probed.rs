@@ -1,0 +1,155 @@
+//! The code of a process that no agent can be loaded into, by probes of the kernel.
+
+use super::names::native_frames;
+use offheap_diagnose::stats::{Point, Trend};
+use offheap_model::{Age, Frame, FrameKind, Profile, ProfileSite, Sampling};
+use offheap_probe::{Block, Module, ProbeError, Sampler, Total};
+use offheap_symbols::{Symbols, find};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// A slope is made of this many points in time.
+const POINTS: u32 = 30;
+
+/// The sampled allocations of a process, gathered over a window.
+#[derive(Debug)]
+pub struct Probed {
+    sampler: Sampler,
+    start_ms: i64,
+    /// Symbols of the libraries by path and first address, read once each.
+    symbols: RefCell<HashMap<(String, u64), Found>>,
+}
+
+type Found = Option<Rc<Symbols>>;
+
+impl Probed {
+    /// Begins.
+    ///
+    /// # Errors
+    /// [`ProbeError`].
+    pub fn start(pid: i32) -> Result<Probed, ProbeError> {
+        let start_ms = crate::clock::now_ms();
+        Ok(Probed { sampler: Sampler::start(pid)?, start_ms, symbols: RefCell::default() })
+    }
+
+    /// How long until there is something to do.
+    pub fn wait(&self) -> Duration {
+        self.sampler.wait()
+    }
+
+    /// Does it: takes some samples, if it is time.
+    pub fn step(&mut self) {
+        self.sampler.burst();
+    }
+
+    /// The sites as they are now.
+    pub fn profile(&self) -> Profile {
+        let seconds = self.sampler.seconds();
+        let mut profile = Profile {
+            start_ms: self.start_ms,
+            seconds,
+            sampling: Sampling {
+                interval_bytes: 0,
+                samples: self.sampler.samples(),
+                dropped: self.sampler.lost(),
+            },
+            ..Profile::default()
+        };
+        profile.notes.push(
+            "No agent can be loaded into a program without a JVM while it runs: these are blocks of malloc, sampled by probes \
+             of the kernel in short bursts, and still in use. Blocks that are large and rare may not be among them."
+                .to_owned(),
+        );
+        // Stacks that read the same are one site.
+        let mut by_frames: HashMap<Vec<Frame>, (Vec<Block>, Vec<Total>)> = HashMap::new();
+        let mut blocks: HashMap<usize, Vec<Block>> = HashMap::new();
+        for block in self.sampler.blocks() {
+            blocks.entry(block.stack).or_default().push(block);
+        }
+        for (number, (stack, total)) in self.sampler.stacks().iter().zip(self.sampler.totals()).enumerate() {
+            let site = by_frames.entry(self.frames(stack)).or_default();
+            site.0.extend(blocks.remove(&number).unwrap_or_default());
+            site.1.push(*total);
+        }
+        let mut numbers: HashMap<Frame, u32> = HashMap::new();
+        for (frames, (blocks, totals)) in by_frames {
+            let mut number = |frame: Frame| {
+                *numbers.entry(frame).or_insert_with_key(|frame| {
+                    profile.frames.push(frame.clone());
+                    u32::try_from(profile.frames.len() - 1).unwrap_or(u32::MAX)
+                })
+            };
+            let stack = frames.into_iter().map(&mut number).collect();
+            profile.sites.push(site(stack, blocks, &totals, seconds));
+        }
+        profile.sites.sort_by(|a, b| {
+            (b.leak_bytes, b.live_bytes)
+                .cmp(&(a.leak_bytes, a.live_bytes))
+                .then_with(|| a.stack.cmp(&b.stack))
+        });
+        profile
+    }
+
+    fn frames(&self, stack: &[u64]) -> Vec<Frame> {
+        let frames: Vec<Frame> = stack.iter().flat_map(|address| self.frame(*address)).collect();
+        if frames.is_empty() {
+            let name = "[no stack]".to_owned();
+            return vec![Frame { name, kind: FrameKind::Native, file: None, line: None, module: None }];
+        }
+        frames
+    }
+
+    fn frame(&self, address: u64) -> Vec<Frame> {
+        let known = |module: &&Module| (module.start..module.end).contains(&address);
+        let Some(module) = self.sampler.modules().iter().find(known) else { return Vec::new() };
+        let key = (module.path.clone(), module.start);
+        let symbols = self.symbols.borrow_mut().entry(key).or_insert_with(|| self.read(module)).clone();
+        // A return address may lie behind the last instruction of the caller.
+        let own = address.wrapping_sub(module.bias).wrapping_sub(1);
+        native_frames(symbols.as_deref(), own, &module.path)
+    }
+
+    fn read(&self, module: &Module) -> Found {
+        let process = self.sampler.process();
+        let vmas = process.maps().unwrap_or_default();
+        let wanted = offheap_symbols::Module {
+            path: &module.path,
+            start: module.start,
+            build_id: &module.build_id,
+            loaded: None,
+        };
+        find(Some(process), &vmas, wanted).map(Rc::new)
+    }
+}
+
+/// What the blocks of one stack come to: those in use, and all that were allocated.
+fn site(stack: Vec<u32>, mut blocks: Vec<Block>, totals: &[Total], seconds: f64) -> ProfileSite {
+    blocks.sort_by_key(|block| block.at);
+    let bytes = |blocks: &[Block]| blocks.iter().map(|b| b.bytes as f64 * b.weight).sum::<f64>();
+    let until = |at: f64| {
+        let end = blocks.partition_point(|block| block.at.as_secs_f64() <= at);
+        blocks.get(..end).map_or(0.0, bytes)
+    };
+    let points: Vec<Point> = (0..=POINTS)
+        .map(|i| seconds * f64::from(i) / f64::from(POINTS))
+        .map(|t| Point { t, v: until(t) })
+        .collect();
+    let slope = Trend::of(&points).slope;
+    // Oldest first.
+    let age = |part: usize| blocks.get(blocks.len() / part).map_or(0.0, |b| seconds - b.at.as_secs_f64());
+    let live = (bytes(&blocks), blocks.iter().map(|block| block.weight).sum::<f64>());
+    let allocated = |of: fn(&Total) -> f64| totals.iter().map(of).sum::<f64>();
+    ProfileSite {
+        stack,
+        live_bytes: live.0.round() as u64,
+        live_count: live.1.round() as u64,
+        leak_bytes: until(seconds * 2.0 / 3.0).round() as u64,
+        allocated_bytes: allocated(Total::bytes).max(live.0).round() as u64,
+        allocated_count: allocated(|total| total.count).max(live.1).round() as u64,
+        slope_bytes_per_s: Some(slope.per_s),
+        slope_ci95: Some(slope.ci95),
+        age_seconds: (!blocks.is_empty()).then(|| Age { p50: age(2), p90: age(10) }),
+    }
+}

@@ -1,0 +1,56 @@
+//! Blocks of glibc's malloc, seen from outside: how large, and whether they are in use still.
+
+use offheap_heaps::{Allocator, CHUNK_HEADER, Options, Walker};
+use offheap_linux::{Memory, Process};
+
+/// In a chunk's size: the chunk before it is in use…
+const PREV_INUSE: u64 = 1;
+/// …it has a mapping of its own.
+const IS_MMAPPED: u64 = 2;
+/// The three flags in a chunk's size (malloc/malloc.c, `SIZE_BITS`).
+const FLAGS: u64 = 7;
+/// The size lies this far before the block.
+const SIZE_OFFSET: u64 = 8;
+/// No chunk is smaller, and no real one larger.
+const SIZES: std::ops::Range<u64> = 32..1 << 46;
+
+/// The bytes of the chunk that holds `block`, which was given out a moment ago; `None` where it can't be read any more.
+pub fn size(memory: &Memory, block: u64) -> Option<u64> {
+    let bytes = memory.u64(block.checked_sub(SIZE_OFFSET)?).ok()? & !FLAGS;
+    (block.is_multiple_of(16) && SIZES.contains(&bytes)).then_some(bytes)
+}
+
+/// Whether `block`, of a chunk of `bytes`, may still be in use: its size is the same, and the next chunk says so. Both may be
+/// what is left of old chunks; only a walk is sure.
+pub fn seems_in_use(memory: &Memory, block: u64, bytes: u64) -> bool {
+    let word = |at: Option<u64>| memory.u64(at?.checked_sub(SIZE_OFFSET)?).ok();
+    match word(Some(block)) {
+        Some(size) if size & !FLAGS == bytes => {
+            size & IS_MMAPPED != 0
+                || word(block.checked_add(bytes)).is_some_and(|next| next & PREV_INUSE != 0)
+        }
+        _ => false,
+    }
+}
+
+/// The heap of a process.
+#[derive(Debug)]
+pub struct Chunks(Walker);
+
+impl Chunks {
+    /// Of `process`; `None` where its allocator is not glibc's.
+    pub fn of(process: &Process, memory: &Memory) -> Option<Chunks> {
+        let walker = Walker::open(process, memory)?;
+        (walker.identity().allocator == Allocator::Glibc).then_some(Chunks(walker))
+    }
+
+    /// Those of `blocks` that are in use, with the bytes of their chunks. What a chunk says of itself is not enough: the
+    /// headers of old ones lie about in larger ones. So the heap is walked.
+    pub fn in_use(&self, memory: &Memory, blocks: impl Iterator<Item = u64>) -> Vec<(u64, u64)> {
+        let mut chunks: Vec<u64> = blocks.filter_map(|block| block.checked_sub(CHUNK_HEADER)).collect();
+        chunks.sort_unstable();
+        let options = Options { size_classes: false, chunks: &chunks, ..Options::default() };
+        let heap = self.0.walk(memory, &options);
+        heap.chunks.into_iter().map(|(chunk, bytes)| (chunk + CHUNK_HEADER, bytes)).collect()
+    }
+}

@@ -1,0 +1,353 @@
+//! Bursts of probes over a window: which blocks were allocated, by which stack, and are there still.
+
+use crate::burst::{Burst, Hit};
+use crate::chunks::{self, Chunks};
+use crate::events::Probe;
+use crate::modules::{Module, Modules};
+use object::read::ReadCache;
+use object::{Object, ObjectSegment, ObjectSymbol};
+use offheap_linux::{Memory, Process, Vma};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// What is probed; the rest of malloc's family is rare.
+const FUNCTIONS: [&str; 3] = ["malloc", "calloc", "realloc"];
+/// From the begin of a burst to that of the next.
+const EVERY: Duration = Duration::from_millis(500);
+/// A burst is made as long as the program takes for so many blocks on average: not until there are so many, or what a program
+/// does first after each pause would be all that is seen.
+const BURST: f64 = 250.0;
+/// No burst is shorter or longer.
+const SHORTEST: Duration = Duration::from_millis(20);
+const LONGEST: Duration = Duration::from_millis(200);
+/// A burst with so many more blocks than it was made for ends at once: a program that has begun to allocate like mad should
+/// not have to bear the probes as well.
+const TOO_MANY: f64 = 4.0;
+/// Threads probed in one burst, each with a ring buffer of a megabyte for each function; of more, others each time.
+const MAX_THREADS: usize = 8;
+/// After a burst the blocks are looked at again for so long. A block that was freed is free, or part of another, at some of
+/// these looks, even where one of its size comes to lie there again later.
+const CHECK: Duration = Duration::from_millis(10);
+/// Blocks that are remembered; with more, the rest is counted as lost.
+const MAX_BLOCKS: usize = 1 << 18;
+/// Different stacks that are remembered.
+const MAX_STACKS: usize = 1 << 16;
+
+/// Why allocations can't be probed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProbeError {
+    /// The kernel does not let us.
+    #[error(
+        "the kernel puts no probe into it (perf_event_open: {0}); it takes root, or CAP_PERFMON and CAP_SYS_PTRACE, outside of \
+         a container whose seccomp profile forbids it"
+    )]
+    Refused(#[source] io::Error),
+    /// A uretprobe may kill a process with a filter.
+    #[error(
+        "it has a seccomp filter, and Linux 6.11 to 6.13 kill such a process when a probed function returns"
+    )]
+    Filtered,
+    /// No glibc, or another allocator.
+    #[error(
+        "its malloc is not that of glibc's shared library, whose blocks are the ones that can be followed from outside"
+    )]
+    OtherAllocator,
+    /// The process has ended, or says nothing of itself.
+    #[error(transparent)]
+    Process(#[from] offheap_linux::Error),
+}
+
+/// A sampled block that is in use.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Block {
+    /// When it was allocated, since the begin.
+    pub at: Duration,
+    /// Bytes of its chunk.
+    pub bytes: u64,
+    /// How many blocks it stands for.
+    pub weight: f64,
+    /// Index into [`Sampler::stacks`].
+    pub stack: usize,
+}
+
+/// What was allocated by a stack, freed or not.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Total {
+    /// How many blocks.
+    pub count: f64,
+    /// Of those that were not freed at once: how many…
+    sized: f64,
+    /// …and the bytes of their chunks.
+    bytes: f64,
+}
+
+impl Total {
+    /// Bytes of all the blocks, those that were freed before their size could be read taken to be as large as the others.
+    pub fn bytes(&self) -> f64 {
+        if self.sized > 0.0 { self.bytes / self.sized * self.count } else { 0.0 }
+    }
+}
+
+/// A process whose allocations are sampled in bursts.
+pub struct Sampler {
+    process: Process,
+    chunks: Chunks,
+    begun: Instant,
+    next: Instant,
+    /// Of the latest burst.
+    before: Instant,
+    library: PathBuf,
+    offsets: Vec<u64>,
+    modules: Modules,
+    stacks: Vec<Vec<u64>>,
+    totals: Vec<Total>,
+    numbers: HashMap<Vec<u64>, usize>,
+    /// By address: of two at one address the later one, the earlier one is gone.
+    blocks: HashMap<u64, Block>,
+    /// Their addresses, and which of them is to be looked at next.
+    order: Vec<u64>,
+    cursor: usize,
+    /// Blocks a second, lately.
+    rate: f64,
+    samples: u64,
+    lost: u64,
+    turn: usize,
+}
+
+impl std::fmt::Debug for Sampler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Sampler of {} ({} samples)", self.process.pid(), self.samples)
+    }
+}
+
+impl Sampler {
+    /// For the process `pid`; makes sure that it can be probed, with a first burst.
+    ///
+    /// # Errors
+    /// [`ProbeError`].
+    pub fn start(pid: i32) -> Result<Sampler, ProbeError> {
+        let process = Process::open(pid)?;
+        if process.status()?.seccomp && retprobes_kill_filtered() {
+            return Err(ProbeError::Filtered);
+        }
+        let vmas = process.maps()?;
+        let chunks = Chunks::of(&process, &process.memory(&vmas)?).ok_or(ProbeError::OtherAllocator)?;
+        let (library, offsets) = find(&process, &vmas).ok_or(ProbeError::OtherAllocator)?;
+        let begun = Instant::now();
+        let sampler = Sampler {
+            process,
+            chunks,
+            begun,
+            next: begun,
+            before: begun,
+            library,
+            offsets,
+            modules: Modules::new(),
+            stacks: Vec::new(),
+            totals: Vec::new(),
+            numbers: HashMap::new(),
+            blocks: HashMap::new(),
+            order: Vec::new(),
+            cursor: 0,
+            rate: BURST / SHORTEST.as_secs_f64(),
+            samples: 0,
+            lost: 0,
+            turn: 0,
+        };
+        let offset = sampler.offsets.first().copied().unwrap_or_default();
+        Probe::open(pid, &sampler.library, offset).map_err(ProbeError::Refused)?;
+        Ok(sampler)
+    }
+
+    /// How long until the next burst is due.
+    pub fn wait(&self) -> Duration {
+        self.next.saturating_duration_since(Instant::now())
+    }
+
+    /// Makes a burst, if one is due: up to a fifth of a second.
+    pub fn burst(&mut self) {
+        if !self.wait().is_zero() {
+            return;
+        }
+        // Where it fails the process has ended; what was learnt before stays.
+        let _ = self.try_burst();
+        // Not by a fixed step: a program that does something each half second must not be met at the same point each time.
+        let jitter = u64::from(self.begun.elapsed().subsec_nanos()) % 100;
+        self.next = Instant::now() + EVERY + Duration::from_millis(jitter);
+    }
+
+    fn try_burst(&mut self) -> Result<(), ProbeError> {
+        let vmas = self.process.maps()?;
+        self.modules.refresh(&self.process, &vmas);
+        let tasks = self.process.tasks()?;
+        let chosen = tasks.iter().cycle().skip(self.turn).take(tasks.len().min(MAX_THREADS));
+        let threads: Vec<i32> = chosen.map(|task| task.tid).collect();
+        self.turn = (self.turn + MAX_THREADS) % tasks.len().max(1);
+        let memory = self.process.memory(&vmas)?;
+        self.check(&memory);
+        let length = Duration::from_secs_f64(BURST / self.rate.max(1.0)).clamp(SHORTEST, LONGEST);
+        let most = (TOO_MANY * BURST) as usize;
+        let burst = Burst::make(&self.library, &self.offsets, &threads, length, most, &memory);
+        self.rate = 0.5 * (self.rate + burst.rate());
+        let weight = self.weight(&burst, tasks.len(), threads.len());
+        self.before = burst.began + burst.lasted;
+        for hit in burst.hits {
+            self.samples += 1;
+            if self.take(&hit, weight, burst.began).is_none() {
+                self.lost += 1;
+            }
+        }
+        self.lost += burst.lost;
+        Ok(())
+    }
+
+    /// How many blocks each of `burst` stands for: those since the last burst, those of the threads that had no probe, and those
+    /// that the kernel had no room for.
+    fn weight(&self, burst: &Burst, threads: usize, probed: usize) -> f64 {
+        let since = burst.began.saturating_duration_since(self.before) + burst.lasted;
+        let hits = burst.hits.len().max(1) as f64;
+        since.as_secs_f64() / burst.lasted.as_secs_f64().max(1e-3)
+            * (threads.max(1) as f64 / probed.max(1) as f64)
+            * ((hits + burst.lost as f64) / hits)
+    }
+
+    /// Forgets blocks that are not in use any more, as far as the time allows.
+    fn check(&mut self, memory: &Memory) {
+        let end = Instant::now() + CHECK;
+        let mut left = self.order.len();
+        while left > 0 && !self.order.is_empty() && Instant::now() < end {
+            left -= 1;
+            self.cursor = if self.cursor < self.order.len() { self.cursor } else { 0 };
+            let Some(&address) = self.order.get(self.cursor) else { break };
+            let stays =
+                self.blocks.get(&address).is_some_and(|b| chunks::seems_in_use(memory, address, b.bytes));
+            if stays {
+                self.cursor += 1;
+            } else {
+                self.order.swap_remove(self.cursor);
+                self.blocks.remove(&address);
+            }
+        }
+    }
+
+    /// Remembers a block; `None` where there is no room for it.
+    fn take(&mut self, hit: &Hit, weight: f64, began: Instant) -> Option<()> {
+        let address = hit.call.registers.result;
+        if address == 0 {
+            return Some(());
+        }
+        let at = began.saturating_duration_since(self.begun);
+        let frames = self.modules.unwind(&hit.call.registers, &hit.call.stack);
+        let stack = match self.numbers.get(&frames) {
+            Some(number) => *number,
+            None if self.stacks.len() >= MAX_STACKS => return None,
+            None => {
+                self.stacks.push(frames.clone());
+                self.totals.push(Total::default());
+                self.numbers.insert(frames, self.stacks.len() - 1);
+                self.stacks.len() - 1
+            }
+        };
+        let total = self.totals.get_mut(stack)?;
+        total.count += weight;
+        // It may be free again already, and even unmapped: then it does not stay.
+        let Some(bytes) = hit.bytes else { return Some(()) };
+        total.sized += weight;
+        total.bytes += bytes as f64 * weight;
+        if self.blocks.len() >= MAX_BLOCKS && !self.blocks.contains_key(&address) {
+            return None;
+        }
+        if self.blocks.insert(address, Block { at, bytes, weight, stack }).is_none() {
+            self.order.push(address);
+        }
+        Some(())
+    }
+
+    /// The sampled blocks that are in use now, at the same address with the same size.
+    pub fn blocks(&self) -> Vec<Block> {
+        let memory = self.process.maps().and_then(|vmas| self.process.memory(&vmas));
+        let Ok(memory) = memory else { return self.blocks.values().copied().collect() };
+        let in_use = self.chunks.in_use(&memory, self.blocks.keys().copied());
+        in_use
+            .into_iter()
+            .filter_map(|(address, bytes)| self.blocks.get(&address).filter(|block| block.bytes == bytes))
+            .copied()
+            .collect()
+    }
+
+    /// The stacks, by number: addresses, innermost first.
+    pub fn stacks(&self) -> &[Vec<u64>] {
+        &self.stacks
+    }
+
+    /// What was allocated by each of the stacks.
+    pub fn totals(&self) -> &[Total] {
+        &self.totals
+    }
+
+    /// The libraries seen.
+    pub fn modules(&self) -> &[Module] {
+        self.modules.known()
+    }
+
+    /// The process.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// How long it has been watched.
+    pub fn seconds(&self) -> f64 {
+        self.begun.elapsed().as_secs_f64()
+    }
+
+    /// Samples taken.
+    pub fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    /// Samples lost.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+}
+
+/// The code of glibc's shared library as `process` has it mapped, and where in the file [`FUNCTIONS`] begin; `None` where it
+/// has none.
+fn find(process: &Process, vmas: &[Vma]) -> Option<(PathBuf, Vec<u64>)> {
+    let name = |vma: &Vma| vma.path.rsplit('/').next().unwrap_or_default().to_owned();
+    let mut code = vmas.iter().filter(|vma| vma.exec && vma.is_file());
+    let libc = code.find(|vma| name(vma).starts_with("libc.so.6") || name(vma).starts_with("libc-2."))?;
+    let mapped = format!("map_files/{:x}-{:x}", libc.start, libc.end);
+    let (path, file) = match process.file(&mapped) {
+        Ok(file) => (PathBuf::from(format!("/proc/{}/{mapped}", process.pid())), file),
+        Err(_) => {
+            let path = process.path_in_root(&libc.path);
+            (path.clone(), File::open(path).ok()?)
+        }
+    };
+    let cache = ReadCache::new(file);
+    let object = object::File::parse(&cache).ok()?;
+    let offset = |name: &str| {
+        let symbol = object.dynamic_symbols().find(|symbol| symbol.name() == Ok(name))?;
+        let holds = |segment: &object::Segment<'_, '_, _>| {
+            (segment.address()..segment.address().saturating_add(segment.size())).contains(&symbol.address())
+        };
+        let segment = object.segments().find(holds)?;
+        Some(symbol.address() - segment.address() + segment.file_range().0)
+    };
+    let offsets = FUNCTIONS.map(offset).into_iter().collect::<Option<Vec<u64>>>()?;
+    Some((path, offsets))
+}
+
+/// Since Linux 6.11 a probed function returns through a system call of its own, which filters knew nothing of until 6.14
+/// ("seccomp: passthrough uretprobe systemcall without filtering").
+fn retprobes_kill_filtered() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(['.', '-']).map(|part| part.trim().parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    ((6, 11)..(6, 14)).contains(&version)
+}
