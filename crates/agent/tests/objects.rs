@@ -171,16 +171,29 @@ impl Found {
     }
 }
 
-/// What `Objects.keep` keeps: method, class, how many, and the bytes of one with and without compressed pointers.
+/// What `Objects.keep` keeps: method, class, how many, and the bytes of one, with compressed pointers and without.
 const KEPT: [(&str, &str, f64, [u64; 3]); 5] = [
     ("small", "Objects$Small", 400_000.0, [32, 32, 24]),
     ("array", "byte[]", 10_000.0, [1016, 1024, 1016]),
     ("page", "int[]", 1_000.0, [16_016, 16_024, 16_016]),
     ("big", "byte[]", 20.0, [1_048_592, 1_048_600, 1_048_592]),
-    ("nested", "java/lang/String[]", 10_000.0, [416, 824, 416]),
+    ("nested", "java/lang/String[]", 10_000.0, [416, 816, 824]),
 ];
 
-fn compare(found: &Found, interval: u64) -> Vec<String> {
+/// How far the JVM's sampler itself is out, as a share. JDK 11's goes wrong in two ways, both corrected later: an object of about
+/// the mean between samples is taken up to a third too often (it forgets that part of it was already counted), and after one
+/// that is allocated outside of the thread's buffer the rest of that buffer goes unsampled.
+fn inaccuracy(jvm: &Jvm, size: f64, interval: u64) -> f64 {
+    match (jvm.version, interval) {
+        (11, 1) => 0.1,
+        (11, _) if size > interval as f64 / 10.0 => 0.4,
+        (11, _) => 0.1,
+        (_, 1) => 0.0,
+        _ => 0.02,
+    }
+}
+
+fn compare(found: &Found, interval: u64, jvm: &Jvm) -> Vec<String> {
     let mut wrong = found.wrong.clone();
     wrong.truncate(5);
     for (method, class, count, sizes) in KEPT {
@@ -190,9 +203,9 @@ fn compare(found: &Found, interval: u64) -> Vec<String> {
             wrong.push(format!("{method}: {samples} of {class}, {size} bytes each"));
             continue;
         }
-        // Each is a sample with this probability; six standard errors, and 2 % for what the JVM's sampler is out by.
+        // Each is a sample with this probability; six standard errors.
         let p = if interval == 1 { 1.0 } else { 1.0 - (-size / interval as f64).exp() };
-        let error = 6.0 * (count * (1.0 - p) / p).sqrt() + if interval == 1 { 0.0 } else { 0.02 * count };
+        let error = 6.0 * (count * (1.0 - p) / p).sqrt() + inaccuracy(jvm, size, interval) * count;
         if (estimate - count).abs() > error + 0.5 {
             wrong.push(format!("{method}: {estimate:.0} of {count}, ± {error:.0}, {samples} samples"));
         }
@@ -213,7 +226,7 @@ fn one(jvm: &Jvm, dir: &Path, flags: &[&str], interval: u64) -> Option<Vec<Strin
     p.tell("warm");
     p.tell("fill");
     let found = p.collect_until(|found| found.samples_of("drop") <= 2);
-    let mut wrong = compare(&found, interval);
+    let mut wrong = compare(&found, interval, jvm);
     p.tell("oddly");
     p.tell("release");
     let found = p.collect_until(|found| found.samples_of("keep") <= 2);
@@ -285,7 +298,7 @@ fn every_object_is_exact() {
         p.begin("size=268435456,objects=1");
         p.tell("warm");
         p.tell("fill");
-        let wrong = compare(&p.collect_until(|found| found.samples_of("drop") <= 2), 1);
+        let wrong = compare(&p.collect_until(|found| found.samples_of("drop") <= 2), 1, &jvm);
         assert!(wrong.is_empty(), "JDK {}: {wrong:?}", jvm.version);
         p.load("cmd=stop");
         p.end();
