@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::Jvm;
 use offheap_attach::LoadOutcome;
-use offheap_live::{Counter, FrameKind, Objects, Reader};
+use offheap_live::{Counter, FrameKind, Objects, Reader, stack_flags};
 
 const COLLECTORS: [&str; 5] =
     ["-XX:+UseSerialGC", "-XX:+UseParallelGC", "-XX:+UseG1GC", "-XX:+UseZGC", "-XX:+UseShenandoahGC"];
@@ -40,8 +40,14 @@ struct Program {
 impl Program {
     /// `None` where this JVM has no such flags.
     fn start(jvm: &Jvm, dir: &Path, flags: &[&str]) -> Option<Program> {
+        Program::start_in(jvm, dir, flags, &[])
+    }
+
+    /// The same with variables of the environment.
+    fn start_in(jvm: &Jvm, dir: &Path, flags: &[&str], environment: &[String]) -> Option<Program> {
         let mut command = Command::new("timeout");
-        command.args(["--signal=KILL", "180"]).arg(&jvm.java).arg("-XX:+UnlockExperimentalVMOptions");
+        command.args(["--signal=KILL", "900", "env"]).args(environment).arg(&jvm.java);
+        command.arg("-XX:+UnlockExperimentalVMOptions");
         command.args(flags).args(["-Xmx512m", "-XX:-UsePerfData"]);
         if jvm.version >= 21 {
             command.arg("-XX:+EnableDynamicAgentLoading");
@@ -65,7 +71,11 @@ impl Program {
     }
 
     fn load(&self, options: &str) {
-        let outcome = offheap_attach::load_agent(self.pid, common::agent().to_str().unwrap(), options);
+        self.load_copy(common::agent(), options);
+    }
+
+    fn load_copy(&self, agent: &Path, options: &str) {
+        let outcome = offheap_attach::load_agent(self.pid, agent.to_str().unwrap(), options);
         assert!(matches!(outcome, Ok(LoadOutcome::Loaded)), "{options}: {outcome:?}");
     }
 
@@ -142,7 +152,8 @@ impl Found {
                 )
             });
             let name = |i: usize| frames.get(i).map_or("-".into(), |f| text(f.name));
-            if !stack.is_object() || !java {
+            let doubtful = stack_flags::TRUNCATED | stack_flags::NATIVE_GAP | stack_flags::JAVA_BROKEN;
+            if !stack.is_object() || !java || stack.flags & doubtful != 0 {
                 found.wrong.push(format!("{} from {} < {}", text(o.class), name(0), name(1)));
             }
             let site = found.sites.entry((name(0), name(1), text(o.class))).or_default();
@@ -218,6 +229,32 @@ fn compare(found: &Found, interval: u64, jvm: &Jvm) -> Vec<String> {
     wrong
 }
 
+/// What `Objects.oddly` allocates: bytes by a method among the innermost frames, and how many of these there are.
+const ODD: [(&str, f64, f64); 3] = [
+    ("oddly", 2.0 * 1000.0 * 16_016.0 + 1000.0 * (56.0 + 10.0 * 816.0), 16_016.0),
+    ("lambda$oddly$0", 1000.0 * 16_016.0, 16_016.0),
+    ("lambda$oddly$1", 50.0 * 100_016.0, 100_016.0),
+];
+
+/// Holds the totals of what was allocated by reflection, by clone and in other threads against what is known.
+fn compare_odd(bytes: &[u8], jvm: &Jvm) -> Vec<String> {
+    let r = Reader::new(bytes).unwrap();
+    let mut wrong = Vec::new();
+    for (method, known, size) in ODD {
+        let by_method =
+            |s: &offheap_live::Stack<'_>| s.frames().take(3).any(|f| f.name == Some(method.as_bytes()));
+        let estimate: f64 = r.stacks().filter(|s| s.is_object() && by_method(s)).map(|s| s.alloc_bytes).sum();
+        // Six standard errors of objects of that size.
+        let p = 1.0 - (-size / INTERVAL as f64).exp();
+        let error =
+            6.0 * (known / size * (1.0 - p) / p).sqrt() * size + inaccuracy(jvm, size, INTERVAL) * known;
+        if (estimate - known).abs() > error {
+            wrong.push(format!("{method}: {estimate:.0} of {known:.0} bytes, ± {error:.0}"));
+        }
+    }
+    wrong
+}
+
 fn one(jvm: &Jvm, dir: &Path, flags: &[&str], interval: u64) -> Option<Vec<String>> {
     let mut p = Program::start(jvm, dir, flags)?;
     p.begin(&format!("size=134217728,objects={interval}"));
@@ -228,6 +265,7 @@ fn one(jvm: &Jvm, dir: &Path, flags: &[&str], interval: u64) -> Option<Vec<Strin
     let found = p.collect_until(|found| found.samples_of("drop") <= 2);
     let mut wrong = compare(&found, interval, jvm);
     p.tell("oddly");
+    wrong.extend(compare_odd(&p.live(), jvm));
     p.tell("release");
     let found = p.collect_until(|found| found.samples_of("keep") <= 2);
     wrong.extend(found.wrong.iter().take(5).cloned());
@@ -371,5 +409,75 @@ fn another_agent_may_have_it() {
         p.load("cmd=stop");
         assert!(matches!(other(), Ok(LoadOutcome::Loaded)));
         p.end();
+    }
+}
+
+/// With the JVM's start, by a preloaded agent that is told through another copy of it; and to the JVM's end.
+#[test]
+fn from_the_start_and_through_another_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    build(dir.path());
+    let copy = dir.path().join("copy.so");
+    std::fs::copy(common::agent(), &copy).unwrap();
+    let check = |p: &mut Program, jvm: &Jvm| {
+        assert_eq!(Reader::new(&p.live()).unwrap().info().objects, Objects::On, "JDK {}", jvm.version);
+        p.tell("warm");
+        p.tell("fill");
+        let found = p.collect_until(|found| found.samples_of("drop") <= 2);
+        assert_eq!(compare(&found, INTERVAL, jvm), [""; 0], "JDK {}", jvm.version);
+        p.tell("busy");
+    };
+    let file = dir.path().join("start.live");
+    for jvm in common::jvms() {
+        let agent = common::agent().display();
+        let options = format!("-agentpath:{agent}=file={},objects={INTERVAL}", file.display());
+        let mut p = Program::start(&jvm, dir.path(), &[&options]).unwrap();
+        p.file.clone_from(&file);
+        check(&mut p, &jvm);
+        p.end();
+        std::fs::remove_file(&file).unwrap();
+        let variables = [format!("LD_PRELOAD={agent}"), format!("OFFHEAP_FILE={}", file.display())];
+        let mut p = Program::start_in(&jvm, dir.path(), &[], &variables).unwrap();
+        p.file.clone_from(&file);
+        p.load_copy(&copy, &format!("objects={INTERVAL}"));
+        check(&mut p, &jvm);
+        p.end();
+        std::fs::remove_file(&file).unwrap();
+    }
+}
+
+/// `cargo test -p offheap-agent --test objects -- --ignored cycles`: minutes. Under allocation, and without.
+#[test]
+#[ignore = "takes minutes"]
+fn ten_thousand_cycles_leak_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    build(dir.path());
+    let cycles = std::env::var("OFFHEAP_CYCLES").ok().and_then(|n| n.parse().ok()).unwrap_or(10_000);
+    let only = std::env::var("OFFHEAP_JDK").ok();
+    for jvm in common::jvms().iter().filter(|j| only.as_ref().is_none_or(|n| *n == j.version.to_string())) {
+        for busy in [false, true] {
+            // The heap and all of the JVM's own is touched beforehand, so that what grows is a leak.
+            let flags = ["-XX:+UseSerialGC", "-Xms64m", "-Xmx64m", "-XX:+AlwaysPreTouch", "-Xint"];
+            let mut p = Program::start(jvm, dir.path(), &flags).unwrap();
+            if busy {
+                p.tell("busy");
+            }
+            let resident = || {
+                let status = std::fs::read_to_string(format!("/proc/{}/status", p.pid)).unwrap();
+                let line = status.lines().find(|l| l.starts_with("RssAnon")).unwrap();
+                line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() >> 10
+            };
+            let mut marks = Vec::new();
+            for cycle in 0..=cycles {
+                if cycle % (cycles / 5) == 0 {
+                    marks.push(resident());
+                }
+                p.begin("objects=4096");
+                p.load("cmd=stop");
+            }
+            println!("JDK {} busy {busy}: MiB at each fifth of {cycles} cycles: {marks:?}", jvm.version);
+            assert!(marks[5] < marks[1] + 8, "JDK {} busy {busy}: {marks:?}", jvm.version);
+            p.end();
+        }
     }
 }

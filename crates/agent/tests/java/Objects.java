@@ -2,8 +2,8 @@ import java.util.concurrent.CountDownLatch;
 
 /**
  * Allocates objects of a few kinds at places that it keeps them at and at others that it drops them at, as often as it is
- * told to. Lines of its input: "warm", "fill" (keeps and drops), "release" (drops what it kept), "collect", "end"; it
- * answers "ok".
+ * told to. Lines of its input: "warm", "fill" (keeps and drops), "release" (drops what it kept), "oddly", "collect", "busy"
+ * (allocates from now on), "end"; it answers "ok".
  */
 public class Objects {
     static class Small { long a, b; }
@@ -72,6 +72,15 @@ public class Objects {
         sink = null;
     }
 
+    /** Ends with the JVM. */
+    static void busy() {
+        for (int i = 0; i < 4; i++) {
+            Thread t = new Thread(() -> { for (int n = 0; ; n++) sink = new byte[n % 5000]; });
+            t.setDaemon(true);
+            t.start();
+        }
+    }
+
     public static void main(String[] args) throws Exception {
         System.out.println("READY");
         java.io.BufferedReader in = new java.io.BufferedReader(new java.io.InputStreamReader(System.in));
@@ -80,6 +89,7 @@ public class Objects {
             if (line.equals("fill")) fill();
             if (line.equals("release")) kept = new Object[0];
             if (line.equals("oddly")) oddly();
+            if (line.equals("busy")) busy();
             if (line.equals("collect")) { System.gc(); System.gc(); }
             System.out.println("ok");
         }
