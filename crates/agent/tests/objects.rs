@@ -145,16 +145,22 @@ impl Found {
                 continue;
             };
             let frames: Vec<_> = stack.frames().collect();
-            let java = frames.first().is_some_and(|f| {
-                !matches!(
-                    f.kind,
-                    FrameKind::Native | FrameKind::Stub | FrameKind::Unknown | FrameKind::Compiling
-                )
-            });
+            let native = |f: &offheap_live::Frame<'_>| {
+                use FrameKind::{Compiling, Native, Stub, Unknown};
+                matches!(f.kind, Native | Stub | Unknown | Compiling)
+            };
+            // What the JVM allocates for itself, as it does when it starts, has no Java frame at all.
+            let java = frames.first().is_none_or(|f| !native(f)) || frames.iter().all(native);
             let name = |i: usize| frames.get(i).map_or("-".into(), |f| text(f.name));
             let doubtful = stack_flags::TRUNCATED | stack_flags::NATIVE_GAP | stack_flags::JAVA_BROKEN;
             if !stack.is_object() || !java || stack.flags & doubtful != 0 {
-                found.wrong.push(format!("{} from {} < {}", text(o.class), name(0), name(1)));
+                found.wrong.push(format!(
+                    "{} from {} < {}, {:#x}",
+                    text(o.class),
+                    name(0),
+                    name(1),
+                    stack.flags
+                ));
             }
             let site = found.sites.entry((name(0), name(1), text(o.class))).or_default();
             site.0 += 1;
