@@ -37,6 +37,7 @@ enum Command {
     Stop,
     Status,
     Trim,
+    Sweep,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +87,7 @@ fn parse(text: &[u8]) -> Option<Options<'_>> {
                     b"stop" => Command::Stop,
                     b"status" => Command::Status,
                     b"trim" => Command::Trim,
+                    b"sweep" => Command::Sweep,
                     _ => return None,
                 }
             }
@@ -119,6 +121,10 @@ fn follow(o: &Options) -> Code {
             unsafe { libc::malloc_trim(0) };
             Code::Done
         }
+        Command::Sweep => table::file().map_or(Code::NotStarted, |file| {
+            objects::sweep(file);
+            Code::Done
+        }),
         Command::Stop => match table::file() {
             Some(file) => {
                 if sample::interval() != 0 {

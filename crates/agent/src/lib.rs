@@ -23,6 +23,7 @@
 //! | `objects=BYTES` | sample Java objects too, with this mean of allocated bytes between them (1 = every one); 0 = stop that; not given = as it is, at first off |
 //! | `cmd=start` | start sampling (default), or change the interval |
 //! | `cmd=stop` | stop sampling; frees of known samples are still followed. Java objects are stopped too, and forgotten |
+//! | `cmd=sweep` | take all Java objects out of the live file that collections have freed; before a reading that counts |
 //! | `cmd=trim` | no sampling: have glibc give back what is free (malloc_trim), for JVMs that have no command for it |
 //! | `cmd=status` | change nothing; succeeds if the agent is running or stopped |
 //!

@@ -1,50 +1,91 @@
 //! Java objects: the JVM itself samples them (JVMTI's SampledObjectAlloc, JEP 331), the agent records where they were
-//! allocated and, by a tag, when a collection frees them.
+//! allocated, and finds out by weak references which of them a collection has freed.
 //!
 //! HotSpot's sampler (runtime/threadHeapSampler.cpp) is of the same kind as ours: each thread counts allocated bytes down
 //! from a geometrically distributed number, so an object of `size` bytes is sampled with probability
 //! 1 - exp(-size/interval) and stands for the reciprocal of that many. It costs nothing between samples: the end of the
 //! thread's allocation buffer is moved to where the next one is due.
 //!
-//! An object moves, so its key in the live table is no address but a number (`offheap_live::object_key`), which is also its
-//! tag. ObjectFree brings the tag back: from a GC pause (JDK 11), the VM thread or the service thread. There the record is
-//! taken out, which is all that may be done there, and needs no help from the JVM. So what is in the table is what has been
-//! allocated and not yet freed, with no reference that would keep it or make it weak.
+//! An object moves, so its key in the live table is no address but a number (`offheap_live::object_key`). Whether it still is
+//! there is looked up from time to time: each sample looks at a few of those before it, in turn, and a command at all of
+//! them ([`sweep`]).
 //!
-//! When it stops, tags would stay with the objects, and a JVM with tags looks through them at each collection. So the
-//! environment is disposed of, which takes them away, and the records with them; but not before the last callback
-//! has left it: JDK 11 frees the tags at once. What the JVM keeps of an environment it frees at its next collection; one that has
-//! tagged nothing, for which there may be none, is kept for the next start.
+//! Tags and JVMTI's ObjectFree would need no looking up, but a JVM can hang with them: two threads that deliver these events
+//! (the service thread after a collection; who turns the event off, gives the environment back or ends the JVM) wait for each
+//! other without letting a safepoint happen, for which one of them waits (`JvmtiTagMap::flush_object_free_events` from 17
+//! to 25 at least; seen within a hundred stops).
 
 use core::ffi::c_void;
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 
 use offheap_live::{Counter, ObjectState, SampleRec, object_key};
 
 use crate::elf;
-use crate::jvmti::{self, Environment, Event, Reference, Vm};
+use crate::jvmti::{self, Environment, Jni, Reference, Vm};
 use crate::sample;
 use crate::sys;
 use crate::table::{self, File};
 
 /// The JVM, as it told the agent's entry; null: not yet.
 static VM: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
-/// The JVMTI environment; null: none.
+/// The JVMTI environment, once there is one. It is kept: what a JVM has of an idle one is a few hundred bytes.
 static ENVIRONMENT: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 /// Mean bytes between samples; 0: off, and then no callback goes on.
 static INTERVAL: AtomicU64 = AtomicU64::new(0);
 /// Callbacks under way.
 static UNDER_WAY: AtomicU32 = AtomicU32::new(0);
-/// Whether the environment has tagged anything.
-static TAGGED: AtomicBool = AtomicBool::new(false);
-/// Objects in the live table.
-static LIVE: AtomicU64 = AtomicU64::new(0);
 /// The last object's number.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// How long a stop waits for callbacks under way: a collection may hold them up.
 const PATIENCE_MS: u32 = 3000;
+/// References that one sample looks at, and places that it looks for them in.
+const LOOK_AT: usize = 16;
+const LOOK_IN: usize = 256;
+/// Places that a free one is looked for in.
+const FREE_IN: usize = 1024;
+
+/// A place for an object that is in the live table.
+struct Place {
+    /// Its weak reference. 0: free, 1: somebody is at it.
+    weak: AtomicUsize,
+    /// Its key.
+    key: AtomicU64,
+}
+const FREE: usize = 0;
+const HELD: usize = 1;
+
+/// The places: a mapping made with the first start and kept.
+static PLACES: AtomicPtr<Place> = AtomicPtr::new(core::ptr::null_mut());
+/// How many there are.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+/// Below this one there is hardly a free one.
+static FIRST_FREE: AtomicUsize = AtomicUsize::new(0);
+/// From this one on all have always been free.
+static END: AtomicUsize = AtomicUsize::new(0);
+/// Where the next sample looks.
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+fn places() -> &'static [Place] {
+    let (places, count) = (PLACES.load(Acquire), COUNT.load(Relaxed));
+    if places.is_null() {
+        return &[];
+    }
+    // SAFETY: a mapping of that many, kept for ever; only its atomics change.
+    unsafe { core::slice::from_raw_parts(places, count) }
+}
+
+/// Makes the places: half as many as fit into the live table, so that heap blocks have room too.
+fn make_places(file: File) -> bool {
+    if PLACES.load(Relaxed).is_null() {
+        let count = file.slots() as usize / 2;
+        let Some(mapped) = sys::map_anonymous(count * size_of::<Place>()) else { return false };
+        COUNT.store(count, Relaxed);
+        PLACES.store(mapped.cast(), Release);
+    }
+    true
+}
 
 /// Remembers the JVM.
 pub fn set_vm(vm: *mut c_void) {
@@ -64,13 +105,11 @@ fn vm() -> Option<Vm> {
                 && o.lookup(&d, c"gHotSpotVMStructs").is_some()
                 && let Some(address) = o.lookup(&d, c"JNI_GetCreatedJavaVMs")
             {
+                type Get = unsafe extern "C" fn(*mut *mut c_void, i32, *mut i32) -> i32;
                 let mut n = 0;
                 // SAFETY: jni.h's function; it copies as many pointers as there is room for.
                 unsafe {
-                    let get = core::mem::transmute::<
-                        usize,
-                        unsafe extern "C" fn(*mut *mut c_void, i32, *mut i32) -> i32,
-                    >(address as usize);
+                    let get = core::mem::transmute::<usize, Get>(address as usize);
                     get(&mut vm, 1, &mut n);
                 }
             }
@@ -81,7 +120,7 @@ fn vm() -> Option<Vm> {
 }
 
 fn environment() -> Option<Environment> {
-    // SAFETY: taken out before it is disposed of.
+    // SAFETY: the one that was made, never disposed of.
     unsafe { Environment::from_raw(ENVIRONMENT.load(Acquire)) }
 }
 
@@ -102,7 +141,7 @@ pub fn start(file: File, interval: u64) {
     if running == interval {
         return;
     }
-    match turn_on(interval, running != 0) {
+    match turn_on(file, interval, running != 0) {
         Ok(()) => {
             if running == 0 {
                 h.objects_started_ns.store(sys::clock_ns(libc::CLOCK_MONOTONIC), Relaxed);
@@ -117,7 +156,7 @@ pub fn start(file: File, interval: u64) {
     }
 }
 
-fn turn_on(interval: u64, running: bool) -> Result<(), (ObjectState, i32)> {
+fn turn_on(file: File, interval: u64, running: bool) -> Result<(), (ObjectState, i32)> {
     let failed = |error| (ObjectState::Failed, error);
     let env = match environment() {
         Some(env) => env,
@@ -136,61 +175,138 @@ fn turn_on(interval: u64, running: bool) -> Result<(), (ObjectState, i32)> {
     if running {
         return env.set_interval(bytes).map_err(failed);
     }
-    env.add(&jvmti::ALL).map_err(|error| match error {
+    if !make_places(file) {
+        return Err(failed(-libc::ENOMEM));
+    }
+    env.take_sampling().map_err(|error| match error {
         jvmti::NOT_AVAILABLE => (ObjectState::Taken, error),
         error => failed(error),
     })?;
-    env.set_callbacks(sampled, freed).map_err(failed)?;
+    env.set_callback(sampled).map_err(failed)?;
     env.set_interval(bytes).map_err(failed)?;
-    env.notify(Event::ObjectFree, true).map_err(failed)?;
     // Callbacks that come before the interval is known are left out.
-    env.notify(Event::SampledObjectAlloc, true).map_err(failed)
+    env.notify(true).map_err(failed)
 }
 
-/// Stops, and forgets the objects. As [`start`].
+/// Stops, and forgets the objects: nothing of ours is left in the JVM that its collections would look at. As [`start`].
 pub fn stop(file: File) {
     INTERVAL.store(0, SeqCst);
     tell(file, ObjectState::Off, 0);
     let Some(env) = environment() else { return };
-    let _ = env.notify(Event::SampledObjectAlloc, false);
+    let _ = env.notify(false);
     // For other agents.
-    let _ = env.relinquish(&jvmti::SAMPLING);
-    if !all_gone() {
-        // Then it stays, and frees are followed, until the next stop.
-        return;
+    let _ = env.give_sampling_back();
+    wait_for_callbacks();
+    let Some(jni) = vm().and_then(Vm::jni) else { return };
+    for place in used() {
+        look(place, |weak, key| {
+            jni.delete_weak(weak);
+            file.remove(key);
+            false
+        });
     }
-    if !TAGGED.swap(false, SeqCst) {
-        return;
-    }
-    ENVIRONMENT.store(core::ptr::null_mut(), Release);
-    let _ = env.notify(Event::ObjectFree, false);
-    env.dispose();
-    file.objects(|key| {
-        take_out(file, key);
-    });
+    FIRST_FREE.store(0, Relaxed);
 }
 
-/// Waits for the callbacks under way; those that come now see that it is off. False if it takes too long.
-fn all_gone() -> bool {
+/// Takes all objects out of the live table that collections have freed. As [`start`].
+pub fn sweep(file: File) {
+    if let Some(jni) = vm().and_then(Vm::jni) {
+        for (i, place) in used().iter().enumerate() {
+            look_up(jni, file, i, place);
+        }
+    }
+}
+
+/// Waits until no callback is under way, but not for ever; those that come now see that it is off. What one of them should
+/// leave behind all the same is the next stop's.
+fn wait_for_callbacks() {
     for _ in 0..PATIENCE_MS {
         if UNDER_WAY.load(SeqCst) == 0 {
-            return true;
+            break;
         }
         sys::sleep_ms(1);
     }
-    false
 }
 
-fn take_out(file: File, key: u64) -> Option<SampleRec> {
-    let record = file.remove(key)?;
-    LIVE.fetch_sub(1, Relaxed);
-    Some(record)
+/// The places that have ever been used.
+fn used() -> &'static [Place] {
+    let all = places();
+    all.get(..END.load(Acquire).min(all.len())).unwrap_or(&[])
+}
+
+/// Looks at an object, if there is one at the place and nobody else is at it; it stays if `stays` says so. Whether there
+/// was one.
+fn look(place: &Place, stays: impl FnOnce(Reference, u64) -> bool) -> bool {
+    let weak = place.weak.load(Acquire);
+    if weak <= HELD || place.weak.compare_exchange(weak, HELD, AcqRel, Relaxed).is_err() {
+        return false;
+    }
+    let stays = stays(weak as Reference, place.key.load(Relaxed));
+    place.weak.store(if stays { weak } else { FREE }, Release);
+    true
+}
+
+/// Takes the object at a place out of the live table, if a collection has freed it.
+fn look_up(jni: Jni, file: File, index: usize, place: &Place) -> bool {
+    look(place, |weak, key| {
+        if !jni.is_freed(weak) {
+            return true;
+        }
+        jni.delete_weak(weak);
+        if let Some(record) = file.remove(key) {
+            table::count(Counter::ObjectFrees);
+            file.add_freed(record.stack, record.size, record.weight);
+        }
+        FIRST_FREE.fetch_min(index, Relaxed);
+        false
+    })
+}
+
+/// Looks at the next few objects.
+fn look_at_some(jni: Jni, file: File) {
+    let used = used();
+    if used.is_empty() {
+        return;
+    }
+    let mut at = NEXT.fetch_add(LOOK_AT, Relaxed);
+    let mut looked = 0;
+    for _ in 0..LOOK_IN.min(used.len()) {
+        at %= used.len();
+        if let Some(place) = used.get(at) {
+            looked += usize::from(look_up(jni, file, at, place));
+        }
+        at += 1;
+        if looked == LOOK_AT {
+            break;
+        }
+    }
+    NEXT.store(at, Relaxed);
+}
+
+/// A free place, held.
+fn hold() -> Option<&'static Place> {
+    let all = places();
+    let first = FIRST_FREE.load(Relaxed).min(all.len());
+    let mut last = first;
+    for (i, place) in all.iter().enumerate().skip(first).take(FREE_IN) {
+        last = i + 1;
+        if place.weak.load(Relaxed) == FREE
+            && place.weak.compare_exchange(FREE, HELD, AcqRel, Relaxed).is_ok()
+        {
+            FIRST_FREE.store(last, Relaxed);
+            END.fetch_max(last, Release);
+            return Some(place);
+        }
+    }
+    // From the beginning again, once all have been looked at.
+    FIRST_FREE.store(if last < all.len() { last } else { 0 }, Relaxed);
+    None
 }
 
 /// JVMTI's SampledObjectAlloc: on the allocating thread, in native state.
 unsafe extern "C" fn sampled(
-    env: *mut c_void,
     _: *mut c_void,
+    jni: *mut c_void,
     _: Reference,
     object: Reference,
     class: Reference,
@@ -198,65 +314,58 @@ unsafe extern "C" fn sampled(
 ) {
     UNDER_WAY.fetch_add(1, SeqCst);
     let interval = INTERVAL.load(SeqCst);
-    // Not one of an environment that was disposed of just before.
+    // SAFETY: the JVM's own, for this thread.
+    let jni = unsafe { Jni::new(jni) };
     if interval != 0
         && sample::interval() != 0
-        && ENVIRONMENT.load(SeqCst) == env
-        && let Some(env) = environment()
-        && let Some(file) = table::file()
+        && let (Some(env), Some(jni), Some(file)) = (environment(), jni, table::file())
     {
-        sys::keeping_errno(|| record(env, file, object, class, size.max(0) as u64, interval));
+        let size = size.max(0) as u64;
+        sys::keeping_errno(|| {
+            sample::object(size, interval, |t, s| {
+                // What the JVM allocates for this is no sample.
+                sample::unsampled(t, || {
+                    look_at_some(jni, file);
+                    let class = env.with_signature(class, |text| class_name(file, text)).unwrap_or(0);
+                    record(
+                        jni,
+                        file,
+                        object,
+                        SampleRec {
+                            addr: object_key(class, NUMBER.fetch_add(1, Relaxed)),
+                            size,
+                            time_ns: s.time_ns,
+                            weight: s.weight,
+                            stack: s.stack,
+                            tid: s.tid,
+                            seq: s.seq,
+                            check: 0,
+                        },
+                    );
+                });
+            });
+        });
     }
     UNDER_WAY.fetch_sub(1, SeqCst);
 }
 
-fn record(env: Environment, file: File, object: Reference, class: Reference, size: u64, interval: u64) {
-    // Heap blocks are to have room too.
-    if LIVE.fetch_add(1, Relaxed) >= file.slots() / 2 {
-        LIVE.fetch_sub(1, Relaxed);
+/// Puts an object into the live table, with a reference that tells how long it is to be there.
+fn record(jni: Jni, file: File, object: Reference, record: SampleRec) {
+    file.add_allocated(record.stack, record.size, record.weight);
+    let Some(place) = hold() else {
         table::count(Counter::DropObjects);
         return;
-    }
-    let mut kept = false;
-    sample::object(size, interval, |t, s| {
-        let class = sample::unsampled(t, || env.with_signature(class, |text| class_name(file, text)));
-        let key = object_key(class.unwrap_or(0), NUMBER.fetch_add(1, Relaxed));
-        file.add_allocated(s.stack, size, s.weight);
-        kept = file.insert(&SampleRec {
-            addr: key,
-            size,
-            time_ns: s.time_ns,
-            weight: s.weight,
-            stack: s.stack,
-            tid: s.tid,
-            seq: s.seq,
-            check: 0,
-        });
-        if kept {
-            TAGGED.store(true, SeqCst);
-            let tagged = sample::unsampled(t, || env.set_tag(object, key as i64));
-            if tagged.is_err() {
-                table::count(Counter::DropObjects);
-                kept = file.remove(key).is_none();
-            }
+    };
+    let mut weak = None;
+    if file.insert(&record) {
+        weak = jni.weak(object);
+        if weak.is_none() {
+            table::count(Counter::DropObjects);
+            file.remove(record.addr);
         }
-    });
-    if !kept {
-        LIVE.fetch_sub(1, Relaxed);
     }
-}
-
-/// JVMTI's ObjectFree: wherever the JVM has found out. Nothing of the JVM may be used here.
-unsafe extern "C" fn freed(_: *mut c_void, tag: i64) {
-    if sample::is_forked_child() {
-        return;
-    }
-    if let Some(file) = table::file()
-        && let Some(record) = take_out(file, tag as u64)
-    {
-        table::count(Counter::ObjectFrees);
-        file.add_freed(record.stack, record.size, record.weight);
-    }
+    place.key.store(record.addr, Relaxed);
+    place.weak.store(weak.map_or(FREE, |weak| weak.as_ptr() as usize), Release);
 }
 
 /// Interns a class's name, as it is spelled in Java but for the slashes; 0 if it can't be kept.

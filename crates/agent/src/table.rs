@@ -372,16 +372,6 @@ impl File {
         self.layout().keys.count
     }
 
-    /// Calls `f` with the key of every Java object in the table.
-    pub fn objects(&self, mut f: impl FnMut(u64)) {
-        for bucket in 0..self.slots() / BUCKET as u64 {
-            let (keys, _) = self.bucket(bucket);
-            for key in keys.iter().map(|key| key.load(Acquire)).filter(|&key| key >= OBJECT) {
-                f(key);
-            }
-        }
-    }
-
     /// A region's record.
     pub fn region(&self, index: usize) -> Option<*mut RegionRec> {
         let section = self.layout().regions;

@@ -176,10 +176,10 @@ pub enum Counter {
     Changes = 20,
     /// Java objects sampled, recorded or not. They are not among [`Counter::Samples`].
     Objects = 21,
-    /// Sampled Java objects that a collection has freed.
+    /// Sampled Java objects that have been found to be freed by a collection.
     ObjectFrees = 22,
-    /// Dropped: Java objects that could not be tagged, came while the agent was at work, or were more than half of the live
-    /// table.
+    /// Dropped: Java objects that there was no reference for, that came while the agent was at work, or that were more than
+    /// half of the live table.
     DropObjects = 23,
 }
 
@@ -259,7 +259,7 @@ pub struct Header {
 }
 
 /// The live table's keys of Java objects have this bit; no address in a process does. An object moves, so its address is no
-/// key: it gets a number of its own, which the JVM keeps as the object's tag. See [`object_key`].
+/// key: it gets a number of its own. See [`object_key`].
 pub const OBJECT: u64 = 1 << 63;
 /// Bits of an object's number. Those above, below [`OBJECT`], are its class.
 const OBJECT_NUMBER_BITS: u32 = 40;

@@ -322,7 +322,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Live sampled Java objects; none unless the agent was asked for them, nor once it was stopped.
+    /// Live sampled Java objects; none unless the agent was asked for them, nor once it was stopped. Freed ones among them
+    /// are found with time, as the program goes on allocating, and all at the agent's command `sweep`.
     pub fn objects(&self) -> impl Iterator<Item = Object<'a>> + use<'a> {
         let r = *self;
         r.records().filter(|rec| rec.addr >= OBJECT).map(move |rec| Object {
