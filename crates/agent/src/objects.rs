@@ -43,8 +43,8 @@ const PATIENCE_MS: u32 = 3000;
 /// References that one sample looks at, and places that it looks for them in.
 const LOOK_AT: usize = 16;
 const LOOK_IN: usize = 256;
-/// Places that a free one is looked for in.
-const FREE_IN: usize = 1024;
+/// Tries to take a place out of the list of free ones that others are at too.
+const TRIES: usize = 64;
 
 /// A place for an object that is in the live table.
 struct Place {
@@ -52,6 +52,8 @@ struct Place {
     weak: AtomicUsize,
     /// Its key.
     key: AtomicU64,
+    /// While it is free: the next free place's index plus one, 0 at the end.
+    next: AtomicU32,
 }
 const FREE: usize = 0;
 const HELD: usize = 1;
@@ -60,8 +62,9 @@ const HELD: usize = 1;
 static PLACES: AtomicPtr<Place> = AtomicPtr::new(core::ptr::null_mut());
 /// How many there are.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
-/// Below this one there is hardly a free one.
-static FIRST_FREE: AtomicUsize = AtomicUsize::new(0);
+/// The list of free places, but for those that have never been used: the first one's index plus one, and above it the number
+/// of changes, so that a place that was taken and given back in between is told from one that was not.
+static FREE_LIST: AtomicU64 = AtomicU64::new(0);
 /// From this one on all have always been free.
 static END: AtomicUsize = AtomicUsize::new(0);
 /// Where the next sample looks.
@@ -198,14 +201,13 @@ pub fn stop(file: File) {
     let _ = env.give_sampling_back();
     wait_for_callbacks();
     let Some(jni) = vm().and_then(Vm::jni) else { return };
-    for place in used() {
-        look(place, |weak, key| {
+    for (i, place) in used().iter().enumerate() {
+        look(i, place, |weak, key| {
             jni.delete_weak(weak);
             file.remove(key);
             false
         });
     }
-    FIRST_FREE.store(0, Relaxed);
 }
 
 /// Takes all objects out of the live table that collections have freed. As [`start`].
@@ -236,19 +238,22 @@ fn used() -> &'static [Place] {
 
 /// Looks at an object, if there is one at the place and nobody else is at it; it stays if `stays` says so. Whether there
 /// was one.
-fn look(place: &Place, stays: impl FnOnce(Reference, u64) -> bool) -> bool {
+fn look(index: usize, place: &Place, stays: impl FnOnce(Reference, u64) -> bool) -> bool {
     let weak = place.weak.load(Acquire);
     if weak <= HELD || place.weak.compare_exchange(weak, HELD, AcqRel, Relaxed).is_err() {
         return false;
     }
-    let stays = stays(weak as Reference, place.key.load(Relaxed));
-    place.weak.store(if stays { weak } else { FREE }, Release);
+    if stays(weak as Reference, place.key.load(Relaxed)) {
+        place.weak.store(weak, Release);
+    } else {
+        give_back(index, place);
+    }
     true
 }
 
 /// Takes the object at a place out of the live table, if a collection has freed it.
 fn look_up(jni: Jni, file: File, index: usize, place: &Place) -> bool {
-    look(place, |weak, key| {
+    look(index, place, |weak, key| {
         if !jni.is_freed(weak) {
             return true;
         }
@@ -257,7 +262,6 @@ fn look_up(jni: Jni, file: File, index: usize, place: &Place) -> bool {
             table::count(Counter::ObjectFrees);
             file.add_freed(record.stack, record.size, record.weight);
         }
-        FIRST_FREE.fetch_min(index, Relaxed);
         false
     })
 }
@@ -283,24 +287,46 @@ fn look_at_some(jni: Jni, file: File) {
     NEXT.store(at, Relaxed);
 }
 
-/// A free place, held.
-fn hold() -> Option<&'static Place> {
-    let all = places();
-    let first = FIRST_FREE.load(Relaxed).min(all.len());
-    let mut last = first;
-    for (i, place) in all.iter().enumerate().skip(first).take(FREE_IN) {
-        last = i + 1;
-        if place.weak.load(Relaxed) == FREE
-            && place.weak.compare_exchange(FREE, HELD, AcqRel, Relaxed).is_ok()
-        {
-            FIRST_FREE.store(last, Relaxed);
-            END.fetch_max(last, Release);
-            return Some(place);
+/// Changes the list of free places: `first` gives the new first place for the old one. The old one.
+fn change_list(first: impl Fn(u32) -> Option<u32>, tries: usize) -> Option<u32> {
+    let mut list = FREE_LIST.load(Acquire);
+    for _ in 0..tries {
+        let new = first(list as u32)?;
+        let changes = (list >> 32) as u32;
+        let changed = u64::from(changes.wrapping_add(1)) << 32 | u64::from(new);
+        match FREE_LIST.compare_exchange_weak(list, changed, AcqRel, Acquire) {
+            Ok(_) => return Some(list as u32),
+            Err(now) => list = now,
         }
     }
-    // From the beginning again, once all have been looked at.
-    FIRST_FREE.store(if last < all.len() { last } else { 0 }, Relaxed);
     None
+}
+
+/// A free place, held, and its index.
+fn hold() -> Option<(usize, &'static Place)> {
+    let all = places();
+    let next = |first: u32| Some(all.get((first as usize).checked_sub(1)?)?.next.load(Relaxed));
+    let index = match change_list(next, TRIES) {
+        Some(first) => first as usize - 1,
+        None => {
+            let more = |end: usize| (end < all.len()).then_some(end + 1);
+            END.fetch_update(AcqRel, Acquire, more).ok()?
+        }
+    };
+    let place = all.get(index)?;
+    place.weak.store(HELD, Relaxed);
+    Some((index, place))
+}
+
+/// Gives a held place back.
+fn give_back(index: usize, place: &Place) {
+    place.weak.store(FREE, Release);
+    let listed = |first: u32| {
+        place.next.store(first, Relaxed);
+        Some(index as u32 + 1)
+    };
+    // Where so many others are at the list that it doesn't come into it, it is lost; that has not been seen.
+    change_list(listed, 16 * TRIES);
 }
 
 /// JVMTI's SampledObjectAlloc: on the allocating thread, in native state.
@@ -352,7 +378,7 @@ unsafe extern "C" fn sampled(
 /// Puts an object into the live table, with a reference that tells how long it is to be there.
 fn record(jni: Jni, file: File, object: Reference, record: SampleRec) {
     file.add_allocated(record.stack, record.size, record.weight);
-    let Some(place) = hold() else {
+    let Some((index, place)) = hold() else {
         table::count(Counter::DropObjects);
         return;
     };
@@ -364,8 +390,13 @@ fn record(jni: Jni, file: File, object: Reference, record: SampleRec) {
             file.remove(record.addr);
         }
     }
-    place.key.store(record.addr, Relaxed);
-    place.weak.store(weak.map_or(FREE, |weak| weak.as_ptr() as usize), Release);
+    match weak {
+        Some(weak) => {
+            place.key.store(record.addr, Relaxed);
+            place.weak.store(weak.as_ptr() as usize, Release);
+        }
+        None => give_back(index, place),
+    }
 }
 
 /// Interns a class's name, as it is spelled in Java but for the slashes; 0 if it can't be kept.
