@@ -20,7 +20,7 @@ def sh(*args):
 
 sh("gcc", "-O2", "-fno-optimize-sibling-calls", "-pthread", "-o", f"{tmp}/pairs", f"{here}/pairs.c")
 sh("gcc", "-O2", "-shared", "-fPIC", f"-I{jdk}/include", f"-I{jdk}/include/linux", "-o", f"{tmp}/libjni.so", f"{here}/jni.c")
-sh(f"{jdk}/bin/javac", "-nowarn", "-XDignore.symbol.file", "-d", tmp, f"{here}/Jni.java")
+sh(f"{jdk}/bin/javac", "-nowarn", "-XDignore.symbol.file", "-d", tmp, f"{here}/Jni.java", f"{here}/Objects.java")
 
 # Each puts a tool beside a command: changes its environment, returns it with what else it needs.
 
@@ -35,6 +35,14 @@ def with_agent(command, interval, jvm, env):
         return [command[0], f"-agentpath:{agent}=file={live},interval={interval}", *command[1:]]
     env.update(LD_PRELOAD=agent, OFFHEAP_FILE=live, OFFHEAP_INTERVAL=str(interval))
     return command
+
+def with_objects(command, interval, jvm, env):
+    first, option, *rest = with_agent(command, interval, jvm, env)
+    return [first, f"{option},objects={interval}", *rest]
+
+def with_async_profiler_objects(command, interval, jvm, env):
+    library = os.environ["ASYNC_PROFILER"]
+    return [command[0], f"-agentpath:{library}=start,alloc={interval},live,file={tmp}/neighbour.jfr", *command[1:]]
 
 def with_async_profiler(command, interval, jvm, env):
     library = os.environ["ASYNC_PROFILER"]
@@ -78,7 +86,7 @@ def run(command, under, interval, jvm):
     figures = [line for line in done.stdout.splitlines() if line.replace(".", "", 1).isdigit()]
     return float(figures[-1]) if figures and done.returncode == 0 else None
 
-def compare(name, command, count, interval, jvm=False, more=()):
+def compare(name, command, count, interval, jvm=False, more=(), tools=tools):
     if not any(part in name for part in only):
         return
     times = {how: [] for how in [plain] + [how for _, how, _, _ in tools]}
@@ -113,3 +121,17 @@ for java in javas:
             compare(f"{which}, {threads} threads, JDK {version}", [*jvm, which, str(threads)], operations, 512 << 10, True)
     compare(f"a, every one, JDK {version}", [*jvm, "a", "1"], 400000, 1, True)
     compare(f"a, every one, 40 frames, JDK {version}", [*jvm, "a", "1"], 400000, 1, True, ["7"])
+
+# Java objects, with collections and without, beside the agent without them.
+tools = [("agent", with_agent, plain, 1), ("agent, objects", with_objects, plain, 1)]
+if "ASYNC_PROFILER" in os.environ:
+    tools.append(("async-profiler, alloc and live", with_async_profiler_objects, plain, 1))
+heads = ["workload", "interval", "base, ns"] + [name for name, _, _, _ in tools]
+print(f"\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}", flush=True)
+for java in javas:
+    version = subprocess.run([java, "-version"], stderr=subprocess.PIPE, text=True).stderr.split('"')[1]
+    for collector in ("Serial", "G1"):
+        jvm = [java, f"-XX:+Use{collector}GC", "-Xmx256m", "-Xms256m", "-cp", tmp, "Objects"]
+        for threads in (1, 2):
+            name = f"o, {threads} threads, {collector}, JDK {version}"
+            compare(name, [*jvm, str(threads)], 20000000, 512 << 10, True, ["all"], tools)

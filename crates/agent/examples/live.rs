@@ -30,6 +30,9 @@ fn main() {
         ("table full", Counter::DropTableFull),
         ("stacks full", Counter::DropStacksFull),
         ("lost frees", Counter::LostFrees),
+        ("objects", Counter::Objects),
+        ("object frees", Counter::ObjectFrees),
+        ("objects dropped", Counter::DropObjects),
     ] {
         print!("{name} {} · ", r.counter(counter));
     }
@@ -44,6 +47,12 @@ fn main() {
     for s in r.regions() {
         let site = sites.entry(s.stack).or_default();
         site.0 += (s.end - s.start) as f64 * s.weight;
+        site.1 += s.weight;
+        site.2 += 1;
+    }
+    for s in r.objects() {
+        let site = sites.entry(s.stack).or_default();
+        site.0 += s.size as f64 * s.weight;
         site.1 += s.weight;
         site.2 += 1;
     }

@@ -10,6 +10,7 @@ use offheap_live::{
 use crate::elf;
 use crate::environment;
 use crate::guard;
+use crate::objects;
 use crate::patch;
 use crate::real;
 use crate::sample;
@@ -36,6 +37,7 @@ enum Command {
     Stop,
     Status,
     Trim,
+    Sweep,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,12 +45,19 @@ struct Options<'a> {
     file: Option<&'a [u8]>,
     size: u64,
     interval: Option<u64>,
+    /// 0: not; `None`: as it is.
+    objects: Option<u64>,
     command: Command,
 }
 
 impl Options<'_> {
-    const NONE: Options<'static> =
-        Options { file: None, size: DEFAULT_FILE_BYTES, interval: None, command: Command::Start };
+    const NONE: Options<'static> = Options {
+        file: None,
+        size: DEFAULT_FILE_BYTES,
+        interval: None,
+        objects: None,
+        command: Command::Start,
+    };
 }
 
 fn number(text: &[u8]) -> Option<u64> {
@@ -71,12 +80,14 @@ fn parse(text: &[u8]) -> Option<Options<'_>> {
             b"file" if !value.is_empty() => o.file = Some(value),
             b"size" => o.size = number(value)?,
             b"interval" => o.interval = Some(number(value).filter(|&n| n > 0)?),
+            b"objects" => o.objects = Some(number(value)?),
             b"cmd" => {
                 o.command = match value {
                     b"start" => Command::Start,
                     b"stop" => Command::Stop,
                     b"status" => Command::Status,
                     b"trim" => Command::Trim,
+                    b"sweep" => Command::Sweep,
                     _ => return None,
                 }
             }
@@ -110,11 +121,16 @@ fn follow(o: &Options) -> Code {
             unsafe { libc::malloc_trim(0) };
             Code::Done
         }
+        Command::Sweep => table::file().map_or(Code::NotStarted, |file| {
+            objects::sweep(file);
+            Code::Done
+        }),
         Command::Stop => match table::file() {
-            Some(_) => {
+            Some(file) => {
                 if sample::interval() != 0 {
                     sample::set_interval(0);
                 }
+                objects::stop(file);
                 Code::Done
             }
             None => Code::NotStarted,
@@ -138,6 +154,11 @@ fn follow(o: &Options) -> Code {
             });
             if sample::interval() != interval {
                 sample::set_interval(interval);
+            }
+            match (o.objects, table::file()) {
+                (Some(0), Some(file)) => objects::stop(file),
+                (Some(interval), Some(file)) => objects::start(file, interval),
+                _ => {}
             }
             Code::Done
         }
@@ -319,7 +340,8 @@ fn dispatch(text: &[u8]) -> c_int {
     command(text) as c_int
 }
 
-fn from_jvm(options: *const c_char) -> c_int {
+fn from_jvm(vm: *mut c_void, options: *const c_char) -> c_int {
+    objects::set_vm(vm);
     let text = if options.is_null() {
         &[]
     } else {
@@ -332,15 +354,15 @@ fn from_jvm(options: *const c_char) -> c_int {
 /// Attach (`JVMTI.agent_load`, `load instrument` protocol): the JVM calls this with the options.
 #[cfg_attr(not(test), unsafe(no_mangle))]
 #[allow(non_snake_case, dead_code, reason = "the JVM looks for this name")]
-pub extern "C" fn Agent_OnAttach(_vm: *mut c_void, options: *const c_char, _: *mut c_void) -> c_int {
-    from_jvm(options)
+pub extern "C" fn Agent_OnAttach(vm: *mut c_void, options: *const c_char, _: *mut c_void) -> c_int {
+    from_jvm(vm, options)
 }
 
 /// `-agentpath`. A failure would keep the JVM from starting, so there is none: the application comes first.
 #[cfg_attr(not(test), unsafe(no_mangle))]
 #[allow(non_snake_case, dead_code, reason = "the JVM looks for this name")]
-pub extern "C" fn Agent_OnLoad(_vm: *mut c_void, options: *const c_char, _: *mut c_void) -> c_int {
-    from_jvm(options);
+pub extern "C" fn Agent_OnLoad(vm: *mut c_void, options: *const c_char, _: *mut c_void) -> c_int {
+    from_jvm(vm, options);
     0
 }
 
@@ -367,7 +389,7 @@ fn start_from_environment(environment: environment::Block) {
     };
     let (Some(size), Some(interval)) = (size, interval) else { return };
     if !STARTING.swap(true, AcqRel) {
-        let options = Options { file: Some(file), size, interval, command: Command::Start };
+        let options = Options { file: Some(file), size, interval, ..Options::NONE };
         sys::keeping_errno(|| follow(&options));
         STARTING.store(false, Release);
     }
@@ -408,13 +430,21 @@ mod tests {
     #[test]
     fn options_are_read_or_refused() {
         let o = parse(b"file=/tmp/x,interval=1,size=4194304,cmd=start").unwrap();
+        assert_eq!((o.objects, parse(b"objects=0").unwrap().objects), (None, Some(0)));
         assert_eq!(o.file, Some(&b"/tmp/x"[..]));
         assert_eq!((o.interval, o.size, o.command), (Some(1), 4 << 20, Command::Start));
         assert_eq!(parse(b""), Some(Options::NONE));
         assert_eq!(parse(b"cmd=stop").unwrap().command, Command::Stop);
-        for bad in
-            ["interval=0", "interval=x", "interval=", "what=1", "file", "cmd=go", "size=99999999999999999999"]
-        {
+        for bad in [
+            "interval=0",
+            "interval=x",
+            "interval=",
+            "objects=x",
+            "what=1",
+            "file",
+            "cmd=go",
+            "size=99999999999999999999",
+        ] {
             assert_eq!(parse(bad.as_bytes()), None, "{bad}");
         }
     }

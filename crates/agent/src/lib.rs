@@ -7,6 +7,7 @@
 //! - [`hooks`]: what the target calls instead of malloc, mmap, dlopen… The fast path is a few instructions.
 //! - [`patch`]: redirects the import slots of every loaded library to the hooks.
 //! - [`sample`]: decides which allocations are recorded (Poisson by bytes) and records them.
+//! - [`objects`], [`jvmti`]: Java objects, which the JVM samples itself.
 //! - [`table`], [`regions`], [`threads`]: the agent's side of the live file (layout: crate `offheap-live`).
 //! - [`walk`]: native, HotSpot frames; names.
 //! - [`environment`], [`exec`]: that a preloaded agent is not handed on to children, but to what the process becomes.
@@ -19,10 +20,15 @@
 //! | `file=PATH` | the live file to make; `%p` stands for the pid. Needed for the first start |
 //! | `size=BYTES` | its size (default 32 MiB) |
 //! | `interval=BYTES` | mean bytes between samples (default 524288; 1 = every allocation) |
+//! | `objects=BYTES` | sample Java objects too, with this mean of allocated bytes between them (1 = every one); 0 = stop that; not given = as it is, at first off |
 //! | `cmd=start` | start sampling (default), or change the interval |
-//! | `cmd=stop` | stop sampling; frees of known samples are still followed |
+//! | `cmd=stop` | stop sampling; frees of known samples are still followed. Java objects are stopped too, and forgotten |
+//! | `cmd=sweep` | take all Java objects out of the live file that collections have freed; before a reading that counts |
 //! | `cmd=trim` | no sampling: have glibc give back what is free (malloc_trim), for JVMs that have no command for it |
 //! | `cmd=status` | change nothing; succeeds if the agent is running or stopped |
+//!
+//! That Java objects can't be sampled is no failure, for heap blocks are: whether and why stands in the live file
+//! (`offheap_live::Info::objects`).
 //!
 //! Return codes: 0 done · 100 unreadable options · 101 no `file` · 102 the file could not be made (no room, no rights, a limit on file
 //! sizes, a file system over a network) · 103 nothing to
@@ -61,8 +67,10 @@ mod guard;
 #[cfg(not(panic = "abort"))]
 mod heap;
 mod hooks;
+mod jvmti;
 mod math;
 mod modules;
+mod objects;
 mod patch;
 mod real;
 mod regions;

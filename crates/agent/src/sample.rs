@@ -8,7 +8,7 @@
 use core::sync::atomic::Ordering::{AcqRel, Relaxed};
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
 
-use offheap_live::{Counter, SampleRec, State};
+use offheap_live::{Counter, SampleRec, State, stack_flags};
 
 use crate::arch::{self, Thread};
 use crate::math;
@@ -125,7 +125,7 @@ pub struct Taken {
     pub weight: f64,
     pub stack: u32,
     pub tid: u32,
-    seq: u32,
+    pub seq: u32,
 }
 
 /// The slow path's first half: is this allocation really a sample? Returns the interval it is one of.
@@ -169,7 +169,7 @@ fn record(t: &Thread, size: u64, interval: u64, flags: u16) -> Option<Taken> {
     if t.tid.get() == 0 {
         t.tid.set(sys::gettid());
     }
-    table::count(Counter::Samples);
+    table::count(if flags & stack_flags::OBJECT == 0 { Counter::Samples } else { Counter::Objects });
     let time_ns = sys::clock_ns(libc::CLOCK_MONOTONIC_COARSE);
     let stack = match walk::current(file, t, flags, time_ns) {
         walk::Outcome::Stack(stack) => stack,
@@ -223,9 +223,38 @@ pub fn region(size: u64) -> Option<Taken> {
     }
     let interval = due(t, size)?;
     t.busy.set(t.busy.get() + 1);
-    let taken = record(t, size, interval, offheap_live::stack_flags::REGION);
+    let taken = record(t, size, interval, stack_flags::REGION);
     t.busy.set(t.busy.get() - 1);
     taken
+}
+
+/// A Java object that the JVM has sampled, by a sampler of the same kind: what it consists of, handed to `keep` while the
+/// agent counts as at work on this thread.
+pub fn object(size: u64, interval: u64, keep: impl FnOnce(&Thread, &Taken)) {
+    let t = arch::thread();
+    if is_forked_child() {
+        return;
+    }
+    if t.busy.get() != 0 {
+        table::count(Counter::DropObjects);
+        return;
+    }
+    t.busy.set(1);
+    if let Some(taken) = record(t, size, interval, stack_flags::OBJECT) {
+        keep(t, &taken);
+    }
+    t.busy.set(0);
+}
+
+/// Calls into the JVM on the agent's own behalf: what that allocates is no sample.
+pub fn unsampled<T>(t: &Thread, call: impl FnOnce() -> T) -> T {
+    let (left, epoch) = (t.countdown.replace(i64::MAX / 2), t.epoch.get());
+    let result = call();
+    // Otherwise a distance was drawn for another interval in between.
+    if t.epoch.get() == epoch {
+        t.countdown.set(left);
+    }
+    result
 }
 
 /// Takes a block that is about to be freed out of the live table, if it is a sample.

@@ -98,6 +98,13 @@ pub fn sched_yield() {
     unsafe { syscall(libc::SYS_sched_yield, [0; 6]) };
 }
 
+/// Sleeps, or less if a signal comes.
+pub fn sleep_ms(ms: u32) {
+    let time = libc::timespec { tv_sec: i64::from(ms / 1000), tv_nsec: i64::from(ms % 1000) * 1_000_000 };
+    // SAFETY: the kernel reads the structure.
+    unsafe { syscall(libc::SYS_nanosleep, [&raw const time as usize, 0, 0, 0, 0, 0]) };
+}
+
 /// Thread id.
 pub fn gettid() -> u32 {
     // SAFETY: no operands.

@@ -10,8 +10,8 @@ use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
 
 use offheap_live::{
     BUCKET, COUNT_UNIT, COUNTERS, Counter, FrameKind, FrameRec, Header, Layout, MAX_BUCKETS, MAX_PROBES,
-    ModuleRec, NO_STACK, RegionRec, SampleRec, Section, StackRec, StrRec, bucket_of, combine, frame_check,
-    hash_bytes, mix, module_check, sample_check, stack_check,
+    ModuleRec, NO_STACK, OBJECT, RegionRec, SampleRec, Section, StackRec, StrRec, bucket_of, combine,
+    frame_check, hash_bytes, mix, module_check, sample_check, stack_check,
 };
 
 /// The mapped live file; null until the agent is started. Never unmapped after that.
@@ -298,11 +298,11 @@ impl File {
         }
     }
 
-    /// Puts a live block into the table. The block is still the caller's alone, so nobody looks for it yet.
+    /// Puts a live block or Java object into the table. It is still the caller's alone, so nobody looks for it yet.
     pub fn insert(&self, sample: &SampleRec) -> bool {
         let slots = self.layout().keys.count;
         let place = |b| bucket_of(sample.addr, slots, b);
-        if maybe_sampled(sample.addr) && self.remove(sample.addr).is_some() {
+        if maybe_sampled(sample.addr) && sample.addr < OBJECT && self.remove(sample.addr).is_some() {
             count(Counter::MissedFrees);
         }
         for b in 0..MAX_BUCKETS as u64 {
@@ -317,7 +317,8 @@ impl File {
                     // SAFETY: this thread holds the slot.
                     unsafe { self.record::<SampleRec>(self.layout().samples, at).write(record) };
                     let filter = filter_slot(sample.addr);
-                    if filter.load(Relaxed) != 255 {
+                    // Nobody frees an object by its key.
+                    if sample.addr < OBJECT && filter.load(Relaxed) != 255 {
                         filter.fetch_add(1, Relaxed);
                     }
                     key.store(sample.addr, Release);
@@ -354,7 +355,7 @@ impl File {
                     self.bucket(place(earlier)).1.fetch_sub(1, Relaxed);
                 }
                 let filter = filter_slot(addr);
-                if filter.load(Relaxed) != 255 {
+                if addr < OBJECT && filter.load(Relaxed) != 255 {
                     filter.fetch_sub(1, Relaxed);
                 }
                 return Some(record);
@@ -364,6 +365,11 @@ impl File {
             }
         }
         None
+    }
+
+    /// How many live blocks and objects there is room for.
+    pub fn slots(&self) -> u64 {
+        self.layout().keys.count
     }
 
     /// A region's record.

@@ -104,8 +104,8 @@ fn one(jvm: &common::Jvm, collector: &str, [rounds, wanted]: [u32; 2], dir: &Pat
     let running = || Path::new(&format!("/proc/{pid}/exe")).exists();
     while running() && cycles < wanted {
         let how = match cycles % 4 {
-            0 => format!("{options},interval=1"),
-            1 => format!("{options},interval=4096"),
+            0 => format!("{options},interval=1,objects=4096"),
+            1 => format!("{options},interval=4096,objects=65536"),
             2 => "cmd=stop".to_owned(),
             _ => format!("{options},interval=524288"),
         };
@@ -142,15 +142,22 @@ fn one(jvm: &common::Jvm, collector: &str, [rounds, wanted]: [u32; 2], dir: &Pat
     let broken = r.counter(Counter::JavaBroken) * 100 > r.counter(Counter::Samples);
     let bad = [Counter::AgentHeap, Counter::LostFrees, Counter::MissedFrees].map(|c| r.counter(c));
     println!(
-        "JDK {} {collector}: {cycles} cycles, {} samples, {} dropped, {} java broken, {} truncated, {} names lost",
+        "JDK {} {collector}: {cycles} cycles, {} samples, {} objects of which {} freed, {} dropped, {} java broken, {} \
+         truncated, {} names lost",
         jvm.version,
         r.counter(Counter::Samples),
+        r.counter(Counter::Objects),
+        r.counter(Counter::ObjectFrees),
         r.dropped(),
         r.counter(Counter::JavaBroken),
         r.counter(Counter::Truncated),
         r.counter(Counter::NamesLost)
     );
     let grown = held[1] > held[0];
+    if r.info().objects.refused() || r.counter(Counter::Objects) == 0 || r.counter(Counter::ObjectFrees) == 0
+    {
+        return Err(format!("objects: {:?}, {} seen", r.info().objects, r.counter(Counter::Objects)));
+    }
     if cycles < wanted.min(50) {
         return Err(format!("only {cycles} cycles"));
     }

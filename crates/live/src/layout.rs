@@ -1,11 +1,13 @@
 //! Records, sections and checksums, shared by the agent (writer) and the [`crate::Reader`].
 
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
 
 /// First eight bytes of a live file.
 pub const MAGIC: u64 = u64::from_ne_bytes(*b"OFFHEAPL");
-/// Changes whenever a record or a section changes its meaning.
-pub const VERSION: u32 = 1;
+/// Changes whenever a record or a section changes its meaning. 2: Java objects.
+pub const VERSION: u32 = 2;
+/// The oldest version that can still be read as it is: without Java objects, whose words were 0 in it.
+pub const OLDEST_VERSION: u32 = 1;
 /// Bytes before the first section.
 pub const HEADER_BYTES: usize = 4096;
 /// What the agent takes unless told otherwise.
@@ -172,6 +174,32 @@ pub enum Counter {
     PointersPatched = 19,
     /// Times that start, stop or a change of interval took effect.
     Changes = 20,
+    /// Java objects sampled, recorded or not. They are not among [`Counter::Samples`].
+    Objects = 21,
+    /// Sampled Java objects that have been found to be freed by a collection.
+    ObjectFrees = 22,
+    /// Dropped: Java objects that there was no reference for, that came while the agent was at work, or that were more than
+    /// half of the live table.
+    DropObjects = 23,
+}
+
+/// Whether Java objects are sampled, as in [`Header::objects`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+#[non_exhaustive]
+pub enum ObjectState {
+    /// Not asked for, or stopped.
+    Off = 0,
+    /// Sampling.
+    On = 1,
+    /// Refused: no JVM in this process, or one that is not up yet.
+    NoJvm = 2,
+    /// Refused: the JVM has no JVMTI 11 (JDK 8 to 10).
+    TooOld = 3,
+    /// Refused: another agent has the capability, which a JVM gives to one at a time.
+    Taken = 4,
+    /// Refused: the JVM's error is in [`Header::objects_error`].
+    Failed = 5,
 }
 
 /// The first page of the file. Written once, except for the atomics.
@@ -220,15 +248,44 @@ pub struct Header {
     pub bytes_used: AtomicU64,
     /// See [`Counter`].
     pub counters: [AtomicU64; COUNTERS],
+    /// Mean bytes between samples of Java objects; 1 means every one.
+    pub objects_interval: AtomicU64,
+    /// CLOCK_MONOTONIC of the latest start of sampling Java objects.
+    pub objects_started_ns: AtomicU64,
+    /// [`ObjectState`].
+    pub objects: AtomicU32,
+    /// What the JVM said: an error of JVMTI (jvmti.h, `jvmtiError`) or, below 0, of JNI.
+    pub objects_error: AtomicI32,
 }
 
-/// A live sampled heap block. Valid when `check` matches and its slot in `keys` holds `addr`.
+/// The live table's keys of Java objects have this bit; no address in a process does. An object moves, so its address is no
+/// key: it gets a number of its own. See [`object_key`].
+pub const OBJECT: u64 = 1 << 63;
+/// Bits of an object's number. Those above, below [`OBJECT`], are its class.
+const OBJECT_NUMBER_BITS: u32 = 40;
+
+/// The key of the `number`th Java object, of the class with this name: an index into `strings` plus one, 0 if unknown.
+#[inline]
+pub const fn object_key(class: u32, number: u64) -> u64 {
+    let class = (class as u64) << OBJECT_NUMBER_BITS;
+    // More names than there is room for would take a file beyond MAX_FILE_BYTES.
+    let class = if class < OBJECT { class } else { 0 };
+    OBJECT | class | number & ((1 << OBJECT_NUMBER_BITS) - 1)
+}
+
+/// The class of the object with this key, as given to [`object_key`].
+#[inline]
+pub const fn class_of_key(key: u64) -> u32 {
+    ((key & !OBJECT) >> OBJECT_NUMBER_BITS) as u32
+}
+
+/// A live sampled heap block or Java object. Valid when `check` matches and its slot in `keys` holds `addr`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SampleRec {
-    /// Address that the allocator returned.
+    /// Address that the allocator returned; of a Java object its [`object_key`].
     pub addr: u64,
-    /// Bytes asked for.
+    /// Bytes asked for; of a Java object what it takes on the heap.
     pub size: u64,
     /// CLOCK_MONOTONIC, nanoseconds.
     pub time_ns: u64,
@@ -328,6 +385,9 @@ pub mod stack_flags {
     pub const VIRTUAL: u16 = 32;
     /// A mapping or thread stack, not a heap block.
     pub const REGION: u16 = 64;
+    /// Java objects, not heap blocks. Begins with the Java frame that allocates, if there is one: the JVM's own frames and
+    /// stubs below it are left out.
+    pub const OBJECT: u16 = 128;
 }
 
 /// What a [`FrameRec`] is.
@@ -524,6 +584,18 @@ pub const fn bucket_of(addr: u64, slots: u64, before: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_objects_key_tells_its_class_and_is_no_address() {
+        let slots = Layout::new(MAX_FILE_BYTES).map_or(0, |l| l.strings.count);
+        for class in [0, 1, 77, slots as u32] {
+            for number in [0, 1, 1 << 39] {
+                let key = object_key(class, number);
+                assert!(key >= OBJECT && class_of_key(key) == class, "{class} {number}");
+                assert_ne!(key, object_key(class, number + 1));
+            }
+        }
+    }
 
     #[test]
     fn every_bucket_is_somebodys_and_none_is_outside() {

@@ -9,9 +9,10 @@
 //! Header          one page: magic, version, sizes, pid, clocks, state, control words, counters
 //! modules         ModuleRec   libraries: path, build id, address range
 //! regions         RegionRec   live sampled mappings (mmap) and thread stacks
-//! keys            u64         address of the live sample in this slot; buckets of BUCKET keys, one cache line
+//! keys            u64         address of the live sample in this slot (of a Java object its number and class, see
+//!                             `object_key`); buckets of BUCKET keys, one cache line
 //! passed          u32         per bucket: live samples that had to move on to a later bucket
-//! samples         SampleRec   one per key: live sampled heap blocks
+//! samples         SampleRec   one per key: live sampled heap blocks and Java objects
 //! stacks          StackRec    interned stacks, with what was allocated and freed there so far
 //! frame_ids       u32         the frames of all stacks, innermost first: indices into `frames`
 //! frames          FrameRec    interned frames

@@ -64,6 +64,55 @@ pub struct Info {
     pub started_ns: u64,
     /// Last control request that the agent followed.
     pub done_seq: u32,
+    /// Whether Java objects are sampled too.
+    pub objects: Objects,
+    /// Mean bytes between samples of Java objects, the last that was asked for.
+    pub objects_interval: u64,
+    /// CLOCK_MONOTONIC of the latest start of sampling Java objects.
+    pub objects_started_ns: u64,
+}
+
+/// Whether Java objects are sampled. Shown, it says why not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Objects {
+    /// Not asked for, or stopped.
+    Off,
+    /// They are.
+    On,
+    /// Asked for, but there is no JVM in the process, or it is not up yet.
+    NoJvm,
+    /// Asked for, but the JVM is older than 11.
+    TooOld,
+    /// Asked for, but another agent does so already.
+    Taken,
+    /// Asked for, and the JVM failed with this error: of JVMTI, or, below 0, of JNI.
+    Failed(i32),
+}
+
+impl Objects {
+    /// Whether it was asked for and can't be done.
+    pub fn refused(self) -> bool {
+        !matches!(self, Objects::Off | Objects::On)
+    }
+}
+
+impl fmt::Display for Objects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Objects::Off => write!(f, "Java objects are not sampled"),
+            Objects::On => write!(f, "Java objects are sampled"),
+            Objects::NoJvm => write!(f, "there is no JVM in the process, or it is not up yet"),
+            Objects::TooOld => write!(f, "the JVM can't sample Java objects, which came with JDK 11"),
+            Objects::Taken => write!(
+                f,
+                "another agent samples Java objects in this JVM, which allows one at a time; stop that one first"
+            ),
+            Objects::Failed(code) => {
+                write!(f, "the JVM refused to sample Java objects: JVMTI error {code}")
+            }
+        }
+    }
 }
 
 /// A live sampled heap block.
@@ -83,6 +132,25 @@ pub struct Sample {
     pub tid: u32,
     /// Per thread sequence number.
     pub seq: u32,
+}
+
+/// A live sampled Java object: allocated, and not yet freed by a collection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Object<'a> {
+    /// Its identity; never given twice.
+    pub key: u64,
+    /// Its class, with slashes (`app/Session`, `byte[]`, `java/lang/String[][]`); `None` if the name could not be kept.
+    pub class: Option<&'a [u8]>,
+    /// Bytes on the heap, header and padding included.
+    pub size: u64,
+    /// Objects of this size that it stands for. `size * weight` estimates live bytes.
+    pub weight: f64,
+    /// CLOCK_MONOTONIC of the allocation, nanoseconds (a few milliseconds coarse).
+    pub time_ns: u64,
+    /// Key for [`Reader::stack`]; `None` if the stack could not be kept.
+    pub stack: Option<u32>,
+    /// Thread that allocated.
+    pub tid: u32,
 }
 
 /// A live sampled mapping or thread stack.
@@ -180,7 +248,7 @@ impl<'a> Reader<'a> {
             return Err(LiveError::NotALiveFile);
         }
         let version = r.u32(offset_of!(Header, version));
-        if version != VERSION {
+        if !(OLDEST_VERSION..=VERSION).contains(&version) {
             return Err(LiveError::Version(version));
         }
         let file_bytes = r.u64(offset_of!(Header, file_bytes));
@@ -208,6 +276,16 @@ impl<'a> Reader<'a> {
             start_monotonic_ns: self.u64(offset_of!(Header, start_monotonic_ns)),
             started_ns: self.u64(offset_of!(Header, started_ns)),
             done_seq: self.u32(offset_of!(Header, done_seq)),
+            objects: match self.u32(offset_of!(Header, objects)) {
+                n if n == ObjectState::Off as u32 => Objects::Off,
+                n if n == ObjectState::On as u32 => Objects::On,
+                n if n == ObjectState::NoJvm as u32 => Objects::NoJvm,
+                n if n == ObjectState::TooOld as u32 => Objects::TooOld,
+                n if n == ObjectState::Taken as u32 => Objects::Taken,
+                _ => Objects::Failed(self.u32(offset_of!(Header, objects_error)) as i32),
+            },
+            objects_interval: self.u64(offset_of!(Header, objects_interval)),
+            objects_started_ns: self.u64(offset_of!(Header, objects_started_ns)),
         }
     }
 
@@ -216,7 +294,7 @@ impl<'a> Reader<'a> {
         self.u64(offset_of!(Header, counters) + 8 * counter as usize)
     }
 
-    /// Samples and regions that were taken but could not be kept, for any reason.
+    /// Samples, regions and objects that were taken but could not be kept, for any reason.
     pub fn dropped(&self) -> u64 {
         [
             Counter::DropTableFull,
@@ -224,6 +302,7 @@ impl<'a> Reader<'a> {
             Counter::DropRegionsFull,
             Counter::DropReentrant,
             Counter::DropThreads,
+            Counter::DropObjects,
         ]
         .iter()
         .fold(0, |n, &c| n.saturating_add(self.counter(c)))
@@ -231,6 +310,35 @@ impl<'a> Reader<'a> {
 
     /// Live sampled heap blocks.
     pub fn samples(&self) -> impl Iterator<Item = Sample> + use<'a> {
+        let r = *self;
+        r.records().filter(|rec| rec.addr < OBJECT).map(move |rec| Sample {
+            addr: rec.addr,
+            size: rec.size,
+            weight: rec.weight,
+            time_ns: rec.time_ns,
+            stack: r.stack_key(rec.stack),
+            tid: rec.tid,
+            seq: rec.seq,
+        })
+    }
+
+    /// Live sampled Java objects; none unless the agent was asked for them, nor once it was stopped. Freed ones among them
+    /// are found with time, as the program goes on allocating, and all at the agent's command `sweep`.
+    pub fn objects(&self) -> impl Iterator<Item = Object<'a>> + use<'a> {
+        let r = *self;
+        r.records().filter(|rec| rec.addr >= OBJECT).map(move |rec| Object {
+            key: rec.addr,
+            class: r.string(class_of_key(rec.addr)),
+            size: rec.size,
+            weight: rec.weight,
+            time_ns: rec.time_ns,
+            stack: r.stack_key(rec.stack),
+            tid: rec.tid,
+        })
+    }
+
+    /// What is whole of the live table.
+    fn records(&self) -> impl Iterator<Item = SampleRec> + use<'a> {
         let r = *self;
         (0..r.layout.keys.count).filter_map(move |i| {
             let key = r.u64(at(r.layout.keys, i, 8));
@@ -248,15 +356,7 @@ impl<'a> Reader<'a> {
                 seq: r.u32(o + offset_of!(SampleRec, seq)),
                 check: r.u32(o + offset_of!(SampleRec, check)),
             };
-            (rec.addr == key && rec.check == sample_check(&rec) && rec.weight.is_finite()).then(|| Sample {
-                addr: rec.addr,
-                size: rec.size,
-                weight: rec.weight,
-                time_ns: rec.time_ns,
-                stack: r.stack_key(rec.stack),
-                tid: rec.tid,
-                seq: rec.seq,
-            })
+            (rec.addr == key && rec.check == sample_check(&rec) && rec.weight.is_finite()).then_some(rec)
         })
     }
 
@@ -448,6 +548,12 @@ impl<'a> Reader<'a> {
 }
 
 impl<'a> Stack<'a> {
+    /// Whether it is one of Java objects: then its totals are of the Java heap, and it begins with the Java frame that
+    /// allocates.
+    pub fn is_object(&self) -> bool {
+        self.flags & stack_flags::OBJECT != 0
+    }
+
     /// The frames from the innermost outwards, inlined ones spelt out; half-written ones are left out.
     pub fn frames(&self) -> impl Iterator<Item = Frame<'a>> + use<'a> {
         let r = self.reader;

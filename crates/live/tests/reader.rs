@@ -85,6 +85,41 @@ fn reads_what_was_written() {
 }
 
 #[test]
+fn objects_are_no_blocks() {
+    let l = Layout::new(MIN_FILE_BYTES).unwrap();
+    let mut f = file();
+    // Its class is the name in slot 3.
+    let mut s = SampleRec { addr: object_key(4, 9), size: 24, time_ns: 7, weight: 4.0, ..Default::default() };
+    (s.stack, s.tid, s.seq) = (2, 8, 1);
+    s.check = sample_check(&s);
+    let o = (l.samples.offset + 30 * size_of::<SampleRec>() as u64) as usize;
+    put(&mut f, (l.keys.offset + 30 * 8) as usize, &s.addr.to_ne_bytes());
+    put(&mut f, o, &s.addr.to_ne_bytes());
+    put(&mut f, o + 8, &s.size.to_ne_bytes());
+    put(&mut f, o + 16, &s.time_ns.to_ne_bytes());
+    put(&mut f, o + 24, &s.weight.to_ne_bytes());
+    for (i, word) in [s.stack, s.tid, s.seq, s.check].iter().enumerate() {
+        put(&mut f, o + 32 + 4 * i, &word.to_ne_bytes());
+    }
+    let r = Reader::new(&f).unwrap();
+    assert_eq!(r.samples().map(|s| s.size).collect::<Vec<_>>(), [100]);
+    let objects: Vec<_> = r.objects().collect();
+    assert_eq!(objects.len(), 1);
+    assert_eq!((objects[0].class, objects[0].size), (Some(&b"a/B"[..]), 24));
+    assert!(!r.stack(2).unwrap().is_object());
+    assert_eq!(r.info().objects, Objects::Off);
+    put(&mut f, offset_of!(Header, objects), &(ObjectState::Failed as u32).to_ne_bytes());
+    put(&mut f, offset_of!(Header, objects_error), &(-3i32).to_ne_bytes());
+    let info = Reader::new(&f).unwrap().info();
+    assert!(info.objects == Objects::Failed(-3) && info.objects.refused());
+    // A file of the version before has none, and no word of them.
+    let mut old = file();
+    put(&mut old, offset_of!(Header, version), &1u32.to_ne_bytes());
+    let r = Reader::new(&old).unwrap();
+    assert_eq!((r.samples().count(), r.objects().count(), r.info().objects), (1, 0, Objects::Off));
+}
+
+#[test]
 fn half_written_records_are_skipped() {
     let l = Layout::new(MIN_FILE_BYTES).unwrap();
     let mut f = file();
@@ -175,7 +210,14 @@ fn never_panics_on_damaged_files() {
         // Version and magic stay, else nothing behind them is exercised.
         f[..12].copy_from_slice(&clean[..12]);
         if let Ok(r) = Reader::new(&f) {
-            let _ = (r.info(), r.dropped(), r.samples().count(), r.regions().count(), r.modules().count());
+            let _ = (
+                r.info(),
+                r.dropped(),
+                r.samples().count(),
+                r.objects().count(),
+                r.regions().count(),
+                r.modules().count(),
+            );
             for s in r.stacks() {
                 let _ = s.frames().count();
             }

@@ -96,8 +96,10 @@ pub fn walk(w: &mut Walk, start: Option<Anchor>) -> End {
         }
         let Some(entry) = frame(w, pc) else { return broken(w) };
         let caller = match entry.rule >> 56 {
-            step::SIZED | step::STUB => {
-                w.push(entry.frame);
+            how @ (step::SIZED | step::STUB) => {
+                if how == step::SIZED || !w.allocates() {
+                    w.push(entry.frame);
+                }
                 let size = (entry.rule & 0xff_ffff) * 8;
                 let top = sp.wrapping_add(size);
                 let fp_at = top.wrapping_sub(16);
@@ -115,7 +117,9 @@ pub fn walk(w: &mut Walk, start: Option<Anchor>) -> End {
                 by_frame_pointer(w)
             }
             step::FRAME_POINTER => {
-                w.push(entry.frame);
+                if !w.allocates() {
+                    w.push(entry.frame);
+                }
                 by_frame_pointer(w)
             }
             _ => {

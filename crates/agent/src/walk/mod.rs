@@ -98,6 +98,11 @@ impl Walk {
         }
     }
 
+    /// Whether this is still below the frame that allocates a Java object: in the stub that it did so by.
+    fn allocates(&self) -> bool {
+        self.len == 0 && self.flags & stack_flags::OBJECT != 0
+    }
+
     fn full(&self) -> bool {
         self.len >= MAX_FRAMES
     }
@@ -276,6 +281,14 @@ fn walk(w: &mut Walk, java_thread: u64, modules: &Guard) -> Option<()> {
     let mut exact = true; // the first address, and one interrupted by a signal, is no return address
     let mut own = true;
     let mut java_seen = false;
+    if w.flags & stack_flags::OBJECT != 0 && anchor.is_some() {
+        // Which of the JVM's functions come between is of no interest: begins where Java was left.
+        (exact, own, java_seen) = (false, false, true);
+        match hotspot::walk(w, anchor.take()) {
+            hotspot::End::Native(next) => anchor = next,
+            hotspot::End::Stop => return Some(()),
+        }
+    }
     while !w.full() {
         let pc = w.regs.pc;
         if pc < 4096 {

@@ -50,6 +50,17 @@ public class Storm {
         return t;
     }
 
+    /** A virtual thread where there are any. */
+    static Thread virtual(Runnable work) throws Exception {
+        try {
+            return (Thread) Thread.class.getMethod("startVirtualThread", Runnable.class).invoke(null, work);
+        } catch (NoSuchMethodException old) {
+            Thread t = new Thread(work);
+            t.start();
+            return t;
+        }
+    }
+
     static int deep(int n) { churn(1); return deep(n + 1) + 1; }
 
     static void run(int i) throws Throwable {
@@ -78,6 +89,11 @@ public class Storm {
             d.end();
         }));
         threads.add(start(() -> { Thread t = new Thread(() -> churn(10)); t.start(); t.join(); }));
+        // Objects of all sizes, some of which live for a while, in threads of their own: also virtual ones.
+        Object[] some = new Object[5000];
+        Task objects = () -> { for (int i = 0; i < 100_000; i++) some[i % 5000] = new byte[i % 3000]; };
+        threads.add(start(objects));
+        threads.add(start(() -> { Thread t = virtual(() -> { for (int i = 0; i < 1000; i++) some[i] = new Loader(); }); t.join(); }));
         threads.add(start(() -> { try { deep(0); } catch (StackOverflowError expected) { } Thread.sleep(20); }));
         threads.add(start(() -> { new ProcessBuilder("true").start().waitFor(); Thread.sleep(20); }));
         threads.add(start(() -> {
