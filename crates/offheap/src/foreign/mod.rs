@@ -7,6 +7,7 @@ mod names;
 mod schemas;
 mod series;
 mod show;
+mod source;
 mod verdict;
 
 pub use document::{json, report};
@@ -152,7 +153,11 @@ pub fn read(path: &Path, perf_maps: &PerfMaps) -> anyhow::Result<Reading> {
     let mut cut: Option<Cut>;
     reading.content = match format {
         Format::Jfr => {
-            let recording = jfr::read_from(&mut *open(path, PIECES_LIMIT)?).with_context(context)?;
+            let recording = match source::Plain::open(path) {
+                Some(plain) => jfr::read_at(&plain),
+                None => jfr::read_from(&mut *open(path, PIECES_LIMIT)?),
+            };
+            let recording = recording.with_context(context)?;
             cut = recording.profile.cut.clone();
             let profile = &recording.profile.profile;
             reading.time_ms = (profile.start_ms > 0).then_some(profile.start_ms);
