@@ -94,6 +94,10 @@ impl Reading {
     }
 }
 
+/// Of a recording without any.
+const NO_NATIVE_EVENT: &str = "no event of native memory can be read from it: async-profiler writes them with nativemem, the \
+    JDK (20 and later) with -XX:NativeMemoryTracking=summary; and what describes the events comes at the end of a JDK's file";
+
 /// No JDK's NMT has more categories.
 const MOST_CATEGORIES: u64 = 40;
 
@@ -165,7 +169,11 @@ pub fn read(path: &Path, perf_maps: &PerfMaps) -> anyhow::Result<Reading> {
             cut = recording.profile.cut.clone();
             let profile = &recording.profile.profile;
             reading.time_ms = (profile.start_ms > 0).then_some(profile.start_ms);
-            if recording.profile.profile.sites.is_empty() && !recording.series.is_empty() {
+            let is_profile = !recording.profile.profile.sites.is_empty();
+            if !is_profile && recording.series.is_empty() {
+                reading.notes.push(NO_NATIVE_EVENT.to_owned());
+            }
+            if !is_profile && !recording.series.is_empty() {
                 Content::Recording(Box::new(recording))
             } else {
                 Content::Profile(recording.profile)
