@@ -6,7 +6,7 @@ use super::value::{self, Numbers};
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 
-/// Fields of an event that are looked at. async-profiler's have five.
+/// Fields of an event that are looked at.
 const MAX_FIELDS: usize = value::MOST;
 
 /// Where the fields of an event are: there may be tens of millions of events, so names are looked at once a chunk.
@@ -40,9 +40,19 @@ impl Layout {
         }
     }
 
-    /// Time, address, size and stack of `event`, which has its `fields`.
+    /// Time, address, size and stack of `event`.
     #[inline(always)]
-    fn read(&self, event: &Event<'_>, fields: usize) -> Option<(u64, u64, u64, u64)> {
+    fn read(&self, event: &Event<'_>) -> Option<(u64, u64, u64, u64)> {
+        // async-profiler's have four and five fields: a known number makes a loop without branches.
+        match self.fields {
+            4 => self.read_first(4, event),
+            5 => self.read_first(5, event),
+            fields => self.read_first(fields, event),
+        }
+    }
+
+    #[inline(always)]
+    fn read_first(&self, fields: usize, event: &Event<'_>) -> Option<(u64, u64, u64, u64)> {
         let (time, address, size, stack, end);
         if let Some((numbers, at)) = Numbers::of(event.more, fields) {
             end = at;
@@ -206,12 +216,7 @@ impl Classes {
         match (&self.malloc, &self.free) {
             (Some((kind, layout)), _) if *kind == event.kind => _ = malloc(layout, event, into),
             (_, Some((kind, layout))) if *kind == event.kind => {
-                // async-profiler's have four fields: a known number makes a loop without branches.
-                let read = match layout.fields {
-                    4 => layout.read(event, 4),
-                    fields => layout.read(event, fields),
-                };
-                if let Some((time, address, ..)) = read {
+                if let Some((time, address, ..)) = layout.read(event) {
                     into.push(Call { time: time as i64, address, size: FREE, stack: 0 });
                 }
             }
@@ -228,10 +233,7 @@ impl Classes {
 
 #[inline]
 fn malloc(layout: &Layout, event: &Event<'_>, into: &mut Calls) -> Option<()> {
-    let (time, address, size, stack) = match layout.fields {
-        5 => layout.read(event, 5),
-        fields => layout.read(event, fields),
-    }?;
+    let (time, address, size, stack) = layout.read(event)?;
     let stack = into.stack(u32::try_from(stack).ok()?);
     let size = match u32::try_from(size) {
         Ok(size) if size < LARGE => size,
