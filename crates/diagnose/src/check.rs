@@ -12,6 +12,7 @@ pub const CHECK_SCHEMA: &str = "offheap/check/v1";
 
 /// How a check ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// Growth is below the limit, with 95 % confidence.
@@ -35,6 +36,7 @@ impl Outcome {
 
 /// One thing that was judged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct CheckLine {
     /// A domain's word, `"rss-without-java-heap"`, or code: `"frame_new in libcodec.so, called by app.Codec.encode"`.
     pub subject: String,
@@ -52,6 +54,7 @@ pub struct CheckLine {
 
 /// The result of `offheap check`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct CheckResult {
     /// [`CHECK_SCHEMA`].
     pub schema: String,

@@ -16,6 +16,7 @@ const LEFT_AT_MOST: f64 = 0.1;
 
 /// Whether a finding is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Fixed {
     /// Less than a tenth of the growth is left, with 95 % confidence.
@@ -30,6 +31,7 @@ pub enum Fixed {
 
 /// A leak before and after.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Comparison {
     /// [`COMPARE_SCHEMA`].
     pub schema: String,

@@ -213,7 +213,8 @@ pub fn read(bytes: &[u8]) -> Result<HsErr, Error> {
             None if line.trim().is_empty() && part != Part::Threads => part = Part::Other,
             None => {}
         }
-        complete |= line == "END.";
+        // JDK 8 ends with how long it ran; later ones begin with that, behind the time.
+        complete |= line == "END." || line.starts_with("elapsed time: ");
         match part {
             Part::Head => head(&mut log, line),
             Part::NativeStack => log.native_stack.extend(frame(line)),
@@ -269,10 +270,13 @@ fn other(log: &mut HsErr, line: &str) {
         log.command_line = command.to_owned();
     } else if let Some(thread) = line.strip_prefix("Current thread ") {
         log.thread = thread.split_once("):").map_or(thread, |(_, thread)| thread).trim().to_owned();
-    } else if let Some(signal) = line.strip_prefix("siginfo: ") {
-        log.signal = Some(signal_info(signal));
-    } else if let Some((_, elapsed)) =
-        line.split_once(" elapsed time: ").filter(|_| line.starts_with("Time: "))
+    } else if let Some(command) = line.strip_prefix("java_command: ").filter(|_| log.command_line.is_empty())
+    {
+        log.command_line = command.to_owned();
+    } else if let Some(signal) = line.strip_prefix("siginfo:") {
+        log.signal = Some(signal_info(signal.trim()));
+    } else if let Some((before, elapsed)) = line.split_once("elapsed time: ")
+        && (before.is_empty() || before.starts_with("Time: "))
     {
         log.uptime_s = elapsed.split(' ').next().and_then(|seconds| seconds.parse().ok());
     } else if let Some(sizes) = line.strip_prefix("Resident Set Size: ") {
@@ -298,13 +302,16 @@ fn size(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
-/// `si_signo: 11 (SIGSEGV), si_code: 1 (SEGV_MAPERR), si_addr: 0x10`
+/// `si_signo: 11 (SIGSEGV), si_code: 1 (SEGV_MAPERR), si_addr: 0x10`; the first of JDK 8
+/// `si_signo=SIGSEGV: si_errno=0, si_code=1 (SEGV_MAPERR), si_addr=0x10`.
 fn signal_info(text: &str) -> Signal {
     let in_brackets = |text: &str| Some(text.split_once('(')?.1.split_once(')')?.0.to_owned());
     let mut signal = Signal::default();
-    for (key, value) in text.split(", ").filter_map(|part| part.split_once(": ")) {
+    let text = text.replacen(": si_errno", ", si_errno", 1);
+    let parts = text.split(", ").filter_map(|part| part.split_once(": ").or_else(|| part.split_once('=')));
+    for (key, value) in parts {
         match key {
-            "si_signo" => signal.name = in_brackets(value).unwrap_or_default(),
+            "si_signo" => signal.name = in_brackets(value).unwrap_or_else(|| value.to_owned()),
             "si_code" => signal.code = in_brackets(value).unwrap_or_default(),
             "si_addr" => {
                 signal.address = value.strip_prefix("0x").and_then(|hex| u64::from_str_radix(hex, 16).ok())
@@ -366,4 +373,38 @@ fn frame(line: &str) -> Option<Frame> {
         _ => return None,
     }
     Some(frame)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // The lines that differ from later releases, as JDK 8's vmError.cpp and os_posix.cpp print them.
+    #[test]
+    fn a_log_of_jdk_8() {
+        let log = |siginfo: &str| {
+            let text = format!(
+                "#\n# A fatal error has been detected by the Java Runtime Environment:\n#\n\
+                #  SIGSEGV (0xb) at pc=0x00007f3c5b1f2a10, pid=4711, tid=0x00007f3c5c1f3700\n#\n\n\
+                ---------------  T H R E A D  ---------------\n\n\
+                Current thread (0x00007f3c54009800):  JavaThread \"main\" [_thread_in_native, id=4712]\n\n{siginfo}\n\n\
+                Native frames: (J=compiled Java code, j=interpreted, Vv=VM code, C=native code)\n\
+                C  [libfoo.so+0xa10]  frob+0x10\nj  Foo.frob()V+0\n\n\
+                VM Arguments:\njava_command: Foo 1\n\ntime: Wed Jun  9 12:00:00 2021\n\
+                elapsed time: 12 seconds (0d 0h 0m 12s)\n"
+            );
+            read(text.as_bytes()).unwrap()
+        };
+        for siginfo in [
+            "siginfo: si_signo: 11 (SIGSEGV), si_code: 1 (SEGV_MAPERR), si_addr: 0x0000000000000008",
+            "siginfo:si_signo=SIGSEGV: si_errno=0, si_code=1 (SEGV_MAPERR), si_addr=0x0000000000000008",
+        ] {
+            let log = log(siginfo);
+            let signal = log.signal.clone().unwrap();
+            assert_eq!((signal.name.as_str(), signal.code.as_str()), ("SIGSEGV", "SEGV_MAPERR"), "{siginfo}");
+            assert_eq!(signal.address, Some(8));
+            assert_eq!((log.cut.clone(), log.uptime_s, log.pid), (None, Some(12.0), Some(4711)));
+            assert_eq!((log.command_line.as_str(), log.crash()), ("Foo 1", Crash::NativeLibrary));
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //!
 //! The text may begin with the pid and a colon (as `jcmd` prints) or with the status (as the attach protocol replies).
 
+mod compiler;
 mod vm;
 
 use crate::figures::{Figures, Named};
@@ -26,6 +27,8 @@ pub enum Command {
     ClassLoaderStats,
     /// `Compiler.codecache`: used bytes by code heap.
     CodeCache,
+    /// `Compiler.memory`: arena bytes and compilations by method.
+    CompilerMemory,
     /// `GC.heap_info`: used and committed bytes of the heap and metaspace.
     HeapInfo,
     /// `VM.metaspace`: used, committed and free bytes.
@@ -55,6 +58,8 @@ pub fn command(head: &[u8]) -> Option<Command> {
         Some(Command::ClassLoaderStats)
     } else if starts("CodeHeap '") || starts("CodeCache: size=") {
         Some(Command::CodeCache)
+    } else if compiler::is_memory(first) {
+        Some(Command::CompilerMemory)
     } else if starts("<malloc version=") {
         Some(Command::NativeHeap)
     } else if starts("Memory mappings:") {
@@ -67,8 +72,8 @@ pub fn command(head: &[u8]) -> Option<Command> {
         Some(Command::PerfCounters)
     } else if vm::is_hash_table(first) {
         Some(Command::HashTables)
-    } else if (starts("Usage:") || starts("Total Usage") || starts("Metaspace "))
-        && text.contains("Non-class")
+    } else if starts("Usage per loader:")
+        || (starts("Usage:") || starts("Total Usage") || starts("Metaspace ")) && text.contains("Non-class")
     {
         Some(Command::Metaspace)
     } else if starts("Full thread dump") || first.get(..4).is_some_and(is_year) && second().is_some() {
@@ -130,6 +135,7 @@ pub fn read(bytes: &[u8]) -> Result<Figures, Error> {
         Command::CodeCache => {
             ("code cache by heap", lines().filter_map(code_heap).collect(), Some(" total_blobs="))
         }
+        Command::CompilerMemory => ("compilers' arenas by method", compiler::memory(&text), None),
         Command::Flags => ("flags", text.split_ascii_whitespace().filter_map(vm::flag).collect(), None),
         Command::PerfCounters => ("performance counters", lines().filter_map(vm::counter).collect(), None),
         Command::HashTables => ("hash tables of the JVM", vm::hash_tables(&text), None),
@@ -224,6 +230,8 @@ fn heap_line(line: &str) -> Vec<Named> {
 /// The tables of `VM.metaspace`: `      Both:      7.53 MB used.`, `Non-class space:  64.00 MB reserved,  8.00 MB ( 12%) committed`.
 fn metaspace(text: &str) -> Vec<Named> {
     let mut all = Vec::new();
+    // What each loader has may come first.
+    let (_, text) = text.split_at(text.find("\nTotal Usage").unwrap_or(0));
     for line in text.lines() {
         let Some((name, figures)) = line.split_once(':') else { continue };
         let name = name.trim();
@@ -401,6 +409,9 @@ mod tests {
         let metaspace = "0\nMetaspace        used 10085K, committed 12416K, reserved 1114112K\n\nUsage:\n  \
             Non-class:      8.75 MB used.\n      Class:      1.10 MB used.\n\nChunk freelists:\n   Non-Class:  4.99 MB\n";
         assert!(figures(metaspace).contains(&("non-class, used".to_owned(), 9_175_040, None)));
+        let loaders = "1:\nUsage per loader:\n\n  1: CLD 0x1: \"app\"\n  Non-Class:    1 chunk,  4.00 KB committed,  3.00 KB used\n\n\
+            Total Usage - 1 loaders, 1 classes:\n  Non-Class:    1 chunk,  4.00 KB committed,  3.00 KB used\n";
+        assert!(figures(loaders).contains(&("non-class, used".to_owned(), 3072, None)));
         let refused = b"-1\njava.lang.IllegalArgumentException: Unknown diagnostic command";
         assert!(command(refused).is_none());
         assert_eq!(refusal(refused).as_deref(), Some("Unknown diagnostic command"));

@@ -85,6 +85,14 @@ pub fn read(bytes: &[u8]) -> Result<Massif, Error> {
         return Err(Error::NotThis { format: FORMAT, reason: "it has no snapshot".into() });
     }
     let mut builder = best.map(|(_, builder)| builder).unwrap_or_default();
+    if builder.profile().sites.is_empty() {
+        let peak = massif.snapshots.iter().map(|snapshot| snapshot.heap_bytes).max().unwrap_or(0);
+        let text = format!(
+            "none of {} snapshots has stacks; the largest is of {peak} bytes",
+            massif.snapshots.len()
+        );
+        builder.profile().notes.push(text);
+    }
     builder.profile().sampling.interval_bytes = 1;
     massif.stacks = builder.finish(Vec::new(), cut);
     Ok(massif)

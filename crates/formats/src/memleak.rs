@@ -1,6 +1,7 @@
 //! Text of bcc's `memleak` (memleak_example.txt): every interval
 //! `[11:16:33] Top 10 stacks with outstanding allocations:`, then for each stack
-//! `960 bytes in 15 allocations from stack` and its frames, `function+0xoffset [module]`, in newer ones after their address.
+//! `960 bytes in 15 allocations from stack` and its frames, `function+0xoffset [module]`, in newer ones after their address; that
+//! of bcc's libbpf-tools (memleak.c) has `0 [<00005581a2c5e1a5>] function+0xoffset [module]`.
 //!
 //! Each interval shows all that is outstanding then, so the last one is taken.
 
@@ -68,9 +69,16 @@ fn header(line: &str) -> Option<ProfileSite> {
 }
 
 fn frame(text: &str) -> Frame {
-    let named = match text.strip_prefix("0x").and_then(|rest| rest.split_once(['\t', ' '])) {
-        Some((_, rest)) => rest.trim(),
-        None => text,
+    // Number and address.
+    let numbered = text.split_once(" [<").and_then(|(_, rest)| rest.split_once(">]"));
+    let address;
+    let named = match (numbered, text.strip_prefix("0x").and_then(|rest| rest.split_once(['\t', ' ']))) {
+        (Some((digits, rest)), _) if rest.trim() == "<null sym>" => {
+            address = format!("0x{}", digits.trim_start_matches('0'));
+            &address
+        }
+        (Some((_, rest)), _) | (None, Some((_, rest))) => rest.trim(),
+        (None, None) => text,
     };
     let (name, module) = match named.strip_suffix(']').and_then(|rest| rest.rsplit_once(" [")) {
         Some((name, module)) => (name, Some(module.to_owned())),
@@ -84,6 +92,18 @@ fn frame(text: &str) -> Frame {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn frames_of_the_one_with_libbpf() {
+        let text = "[17:1:0] Top 10 stacks with outstanding allocations:\n1024 bytes in 4 allocations from stack\n\
+            \taddr = 0x55d3 size = 256\n\t0 [<000055d3a5e7c1a5>] app::leak+0x15 [/tmp/app]\n\
+            \t1 [<00007f0000001234>] <null sym>\n\t2 [<000055d3a5e7c200>] main+0x9 app.c:12\n";
+        let profile = read(text.as_bytes()).unwrap().profile;
+        assert_eq!((profile.sites[0].live_bytes, profile.sites[0].live_count), (1024, 4));
+        let frames: Vec<_> =
+            profile.frames.iter().map(|frame| (frame.name.as_str(), frame.module.as_deref())).collect();
+        assert_eq!(frames, [("app::leak", Some("/tmp/app")), ("0x7f0000001234", None), ("main", None)]);
+    }
 
     #[test]
     fn the_last_interval_counts() {

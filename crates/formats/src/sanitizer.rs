@@ -11,11 +11,22 @@ const FORMAT: &str = "sanitizer report";
 
 /// True where `head` holds the first line of a report.
 pub(crate) fn is(head: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(head);
-    text.lines().any(|line| {
+    plain(head).lines().any(|line| {
         line.starts_with("==")
             && (line.contains("ERROR: LeakSanitizer:") || line.contains("ERROR: AddressSanitizer:"))
     })
+}
+
+/// The text without the colours that a terminal gets (`ESC [ 1 m`).
+fn plain(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut pieces = text.split("\u{1b}[");
+    let mut plain = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let rest = piece.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';');
+        plain.push_str(rest.strip_prefix('m').unwrap_or(rest));
+    }
+    plain
 }
 
 /// Reads the leaks of a report; text around it (a program's own output) is passed over.
@@ -23,7 +34,7 @@ pub(crate) fn is(head: &[u8]) -> bool {
 /// # Errors
 /// It reports no leak; what it does report is in the reason.
 pub fn read(bytes: &[u8]) -> Result<Parsed, Error> {
-    let text = String::from_utf8_lossy(bytes);
+    let text = plain(bytes);
     let mut builder = Builder::new();
     let mut leak: Option<(ProfileSite, Vec<u32>)> = None;
     let (mut leaks, mut summary) = (0u64, None);
@@ -95,6 +106,19 @@ fn frame(line: &str) -> Option<Frame> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // As gcc 12 writes it with ASAN_OPTIONS=color=always.
+    #[test]
+    fn colours_are_left_out() {
+        let text = "\n=====\n\u{1b}[1m\u{1b}[31m==10612==ERROR: LeakSanitizer: detected memory leaks\n\u{1b}[1m\u{1b}[0m\n\
+            \u{1b}[1m\u{1b}[34mDirect leak of 9600 byte(s) in 200 object(s) allocated from:\n\
+            \u{1b}[1m\u{1b}[0m    #0 0x7f in malloc (/lib/libc.so.6+0x1)\n    #1 0x55 in app::leak(int) /tmp/leak.cpp:7\n\n\
+            SUMMARY: AddressSanitizer: 9600 byte(s) leaked in 200 allocation(s).\n";
+        assert!(is(text.as_bytes()));
+        let profile = read(text.as_bytes()).unwrap().profile;
+        assert_eq!((profile.sites[0].leak_bytes, profile.sites[0].live_count), (9600, 200));
+        assert_eq!(profile.frames[0].name, "malloc");
+    }
 
     #[test]
     fn frames_of_all_looks() {

@@ -1,4 +1,4 @@
-//! `/proc/PID/smaps` and `pmap -X`, as saved to a file: the mappings with their sizes. Source: proc(5), pmap(1).
+//! `/proc/PID/smaps`, `smaps_rollup` and `pmap -x`, `-X` and `-XX`, as saved to a file: the mappings with their sizes. Source: proc(5), pmap(1).
 
 use crate::{Cut, Error};
 
@@ -46,13 +46,20 @@ pub(crate) fn is_smaps(head: &[u8]) -> bool {
     let text = String::from_utf8_lossy(head.get(..4096).unwrap_or(head));
     let mut lines = text.lines();
     lines.next().is_some_and(|line| header(line).is_some())
-        && lines.next().is_some_and(|line| line.starts_with("Size:"))
+        // smaps_rollup has one mapping, without a size.
+        && lines.next().is_some_and(|line| line.starts_with("Size:") || line.starts_with("Rss:"))
 }
 
-/// True where `head` begins like `pmap -X`.
+/// True where `line` has the names of the columns of `pmap -X` or `-x`.
+fn is_columns(line: &str) -> bool {
+    let mut words = line.split_ascii_whitespace();
+    words.next() == Some("Address") && matches!(words.next(), Some("Perm" | "Kbytes"))
+}
+
+/// True where `head` begins like `pmap -X` or `-x`.
 pub(crate) fn is_pmap(head: &[u8]) -> bool {
     let text = String::from_utf8_lossy(head.get(..4096).unwrap_or(head));
-    text.lines().take(3).any(|line| line.trim_start().starts_with("Address Perm "))
+    text.lines().take(3).any(is_columns)
 }
 
 /// Reads smaps.
@@ -124,7 +131,7 @@ fn header(line: &str) -> Option<Region> {
     })
 }
 
-/// Reads `pmap -X`, also `-XX`: the columns are found by their names.
+/// Reads `pmap -X`, also `-x` and `-XX`: the columns are found by their names.
 ///
 /// # Errors
 /// There is no line with the columns' names.
@@ -138,11 +145,11 @@ pub fn read_pmap(bytes: &[u8]) -> Result<Regions, Error> {
         let here = at;
         at += line.len() as u64;
         let line = line.trim();
-        if line.starts_with("Address Perm ") {
+        if is_columns(line) {
             columns = line.split_ascii_whitespace().collect();
         } else if columns.is_empty() {
             continue;
-        } else if line.starts_with('=') {
+        } else if line.starts_with(['=', '-']) {
             complete = true;
             break;
         } else {
@@ -158,7 +165,7 @@ pub fn read_pmap(bytes: &[u8]) -> Result<Regions, Error> {
     if columns.is_empty() {
         return Err(Error::NotThis {
             format: "pmap output",
-            reason: "it has no line that begins with Address Perm".into(),
+            reason: "it has no line with the names of columns".into(),
         });
     }
     if !complete && all.cut.is_none() {
@@ -172,19 +179,28 @@ fn row(columns: &[&str], line: &str) -> Option<Region> {
     let mut rest = line;
     for (place, column) in columns.iter().enumerate() {
         if place + 1 == columns.len() {
-            // The last is the name, blanks and all.
-            region.name = rest.trim().to_owned();
+            // The last is the name, blanks and all. Without a file `-x` says so.
+            region.name = Some(rest.trim()).filter(|name| *name != "[ anon ]").unwrap_or_default().to_owned();
             break;
         }
         rest = rest.trim_start();
+        if *column == "VmFlags" {
+            // Any number of words of two letters.
+            let is_flag =
+                |word: &str| word.len() == 2 && word.bytes().all(|letter| letter.is_ascii_lowercase());
+            while let Some(flag) = rest.split_ascii_whitespace().next().filter(|word| is_flag(word)) {
+                rest = rest.trim_start().strip_prefix(flag).unwrap_or_default();
+            }
+            continue;
+        }
         let (value, after) = rest.split_once(' ').unwrap_or((rest, ""));
         rest = after;
         let kib = || value.parse::<u64>().ok().map(|kib| kib.saturating_mul(1024));
         match *column {
             "Address" => region.start = u64::from_str_radix(value, 16).ok()?,
-            "Perm" => region.permissions = value.to_owned(),
-            "Size" => region.end = region.start.checked_add(kib()?)?,
-            "Rss" => region.rss_bytes = kib()?,
+            "Perm" | "Mode" => region.permissions = value.to_owned(),
+            "Size" | "Kbytes" => region.end = region.start.checked_add(kib()?)?,
+            "Rss" | "RSS" => region.rss_bytes = kib()?,
             "Pss" => region.pss_bytes = kib()?,
             "Private_Dirty" => region.private_dirty_bytes = kib()?,
             "Anonymous" => region.anonymous_bytes = kib()?,
@@ -193,4 +209,35 @@ fn row(columns: &[&str], line: &str) -> Option<Region> {
         }
     }
     Some(region)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(regions: &Regions) -> Vec<(&str, u64)> {
+        regions.regions.iter().map(|region| (region.name.as_str(), region.rss_bytes >> 10)).collect()
+    }
+
+    // Lines as procps 4.0 and Linux 6 print them.
+    #[test]
+    fn pmaps_other_columns_and_the_rollup() {
+        let short = b"77:   java -cp . W\nAddress           Kbytes     RSS   Dirty Mode  Mapping\n\
+            0000000687400000   32768   20388   20388 rw---   [ anon ]\n\
+            00007f1a69e5e000     288     280       0 r-x-- libjvm.so (deleted)\n\
+            ---------------- ------- ------- ------- \ntotal kB           33056   20668   20388\n";
+        assert!(is_pmap(short));
+        let regions = read_pmap(short).unwrap();
+        assert_eq!(named(&regions), [("", 20_388), ("libjvm.so (deleted)", 280)]);
+        assert_eq!((regions.cut, regions.regions[0].end), (None, 0x6_8740_0000 + (32_768 << 10)));
+        let flags = b"77:   java\n         Address Perm   Offset Device    Inode    Size  Rss  Pss THPeligible              VmFlags Mapping\n       \
+            687400000 rw-p 00000000  00:00        0   32768   20388  20388           0    rd wr mr mw me ac  \n    \
+            7f1a69e5e000 r-xp 00000000  fe:00   123     288   280  28           0       rd ex mr mw me libjvm.so\n\
+            === \n";
+        assert_eq!(named(&read_pmap(flags).unwrap()), [("", 20_388), ("libjvm.so", 280)]);
+        let rollup = b"687400000-7ffe8cd9f000 ---p 00000000 00:00 0                             [rollup]\n\
+            Rss:              312288 kB\nPss:              309171 kB\n";
+        assert!(is_smaps(rollup));
+        assert_eq!(named(&read_smaps(rollup).unwrap()), [("[rollup]", 312_288)]);
+    }
 }

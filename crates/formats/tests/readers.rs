@@ -238,10 +238,11 @@ fn jfr_number(bytes: &[u8]) -> (usize, usize) {
     (bytes[..length].iter().rev().fold(0, |value, byte| value << 7 | usize::from(byte & 0x7f)), length)
 }
 
-#[test]
-fn a_large_chunk_is_read_by_two_threads_with_the_same_result() {
-    let bytes = sample("native.jfr.gz");
+/// A recording of one chunk: the sample's bytes up to the chunk's end, and all its events but metadata and constants.
+fn jfr_chunk() -> (Vec<u8>, Vec<u8>) {
+    let mut bytes = sample("native.jfr.gz");
     let size = u64::from_be_bytes(bytes[8..16].try_into().unwrap()) as usize;
+    bytes.truncate(size);
     let (mut at, mut events) = (68, Vec::new());
     while at < size {
         let (length, head) = jfr_number(&bytes[at..]);
@@ -251,13 +252,46 @@ fn a_large_chunk_is_read_by_two_threads_with_the_same_result() {
         }
         at += length;
     }
+    (bytes, events)
+}
+
+/// `bytes` with their length in the header.
+fn jfr_of(mut bytes: Vec<u8>) -> Vec<u8> {
+    let length = bytes.len() as u64;
+    bytes[8..16].copy_from_slice(&length.to_be_bytes());
+    bytes
+}
+
+#[test]
+fn what_looks_like_events_inside_of_one_is_not_taken_for_them() {
+    let (bytes, events) = jfr_chunk();
+    // An event of a class that nobody knows, some megabytes long, whose inside is made of events: the middle is in it.
+    let inside = events.repeat((3 << 20) / events.len());
+    let mut wrapper = Vec::new();
+    let length = inside.len() + 4 + 2;
+    wrapper
+        .extend((0..4).map(|place| (length >> (7 * place)) as u8 & 0x7f | if place < 3 { 0x80 } else { 0 }));
+    wrapper.extend([0xff, 0x7f]);
+    wrapper.extend(inside);
+    let wrapped = jfr_of([bytes.clone(), wrapper, events.clone()].concat());
+    let plain = jfr_of([bytes, events].concat());
+    let read = |bytes: &[u8]| offheap_formats::jfr::read(bytes).unwrap();
+    let (wrapped, plain) = (read(&wrapped), read(&plain));
+    assert_eq!(wrapped.profile.profile.sites, plain.profile.profile.sites);
+    assert_eq!(wrapped.series, plain.series);
+    assert_eq!(wrapped.profile.cut, None);
+}
+
+#[test]
+fn a_large_chunk_is_read_by_two_threads_with_the_same_result() {
+    let (bytes, events) = jfr_chunk();
+    let size = bytes.len();
     let again = (3 << 20) / events.len();
-    let mut large = bytes[..size].to_vec();
-    (0..again).for_each(|_| large.extend_from_slice(&events));
-    let length = large.len() as u64;
-    large[8..16].copy_from_slice(&length.to_be_bytes());
+    let mut large = jfr_of([bytes.clone(), events.repeat(again)].concat());
     let (one, many) =
-        (offheap_formats::jfr::read(&bytes[..size]).unwrap(), offheap_formats::jfr::read(&large).unwrap());
+        (offheap_formats::jfr::read(&bytes).unwrap(), offheap_formats::jfr::read(&large).unwrap());
+    // The same, read only once from its begin to its end.
+    assert_eq!(offheap_formats::jfr::read_from(&mut large.as_slice()).unwrap(), many);
     // Every call is there so many times at its tick; a block can be live only once.
     assert_eq!(live(&many.profile.profile), live(&one.profile.profile));
     assert_eq!(leaked(&many.profile.profile), leaked(&one.profile.profile));

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 /// A figure at two instants.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Change {
     /// What it is a figure of.
     pub name: String,
@@ -44,6 +45,7 @@ impl Change {
 
 /// The difference of two snapshots; each list holds what changed, the largest change first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct SnapshotDiff {
     /// When the earlier one was taken.
     pub before_ms: i64,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Everything one NMT reply says.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Report {
     /// The version of this shape.
     pub schema: Schema,
@@ -130,6 +131,7 @@ fn is_zero(n: &u64) -> bool {
 
 /// The version of the JSON shape.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub enum Schema {
     /// The only one so far.
     #[default]
@@ -139,6 +141,7 @@ pub enum Schema {
 
 /// What kind of reply a text is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// `summary`.
@@ -167,6 +170,7 @@ impl Kind {
 
 /// The unit that the JVM rounds to (`scale=` of the command; KB unless told).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub enum Scale {
     /// Bytes: figures are exact.
     #[serde(rename = "b")]
@@ -196,6 +200,7 @@ impl Scale {
 
 /// A one-line answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Reply {
     /// What it means.
     pub kind: ReplyKind,
@@ -205,6 +210,7 @@ pub struct Reply {
 
 /// What a one-line answer means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ReplyKind {
     /// NMT is off; it can only be turned on at start (`-XX:NativeMemoryTracking=summary`).
@@ -227,6 +233,7 @@ pub enum ReplyKind {
 
 /// The JVM's own total.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Total {
     /// Reserved and committed bytes.
     #[serde(flatten)]
@@ -241,6 +248,7 @@ pub struct Total {
 
 /// Address space and what of it is backed by memory (or swap).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Mapping {
     /// Bytes of address space.
     pub reserved_bytes: u64,
@@ -259,6 +267,7 @@ pub struct Mapping {
 
 /// Bytes in a number of allocations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Allocations {
     /// Bytes asked for.
     pub bytes: u64,
@@ -281,6 +290,7 @@ pub struct Allocations {
 
 /// A number of things and its change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Counted {
     /// How many.
     pub count: u64,
@@ -291,6 +301,7 @@ pub struct Counted {
 
 /// One category of NMT: what a part of the JVM holds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Category {
     /// The JVM's name of it.
     pub name: String,
@@ -341,6 +352,7 @@ pub struct Category {
 
 /// A metaspace: how much of it is used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Space {
     /// Reserved and committed bytes.
     #[serde(flatten)]
@@ -367,12 +379,15 @@ pub struct Space {
 
 /// A reserved range of addresses.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Region {
     /// The first address. In a [`MemoryFile`]: an offset.
     #[serde(with = "hex")]
+    #[cfg_attr(feature = "schemars", schemars(with = "String"))]
     pub start: u64,
     /// The first address after it.
     #[serde(with = "hex")]
+    #[cfg_attr(feature = "schemars", schemars(with = "String"))]
     pub end: u64,
     /// The category it is charged to.
     pub category: String,
@@ -389,12 +404,15 @@ pub struct Region {
 
 /// A committed part of a [`Region`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct CommittedRegion {
     /// The first address.
     #[serde(with = "hex")]
+    #[cfg_attr(feature = "schemars", schemars(with = "String"))]
     pub start: u64,
     /// The first address after it.
     #[serde(with = "hex")]
+    #[cfg_attr(feature = "schemars", schemars(with = "String"))]
     pub end: u64,
     /// Its size.
     pub committed_bytes: u64,
@@ -404,6 +422,7 @@ pub struct CommittedRegion {
 
 /// A file in memory that the JVM maps, perhaps more than once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct MemoryFile {
     /// What the JVM calls it.
     pub name: String,
@@ -413,6 +432,7 @@ pub struct MemoryFile {
 
 /// A place in the code, with what it holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Site {
     /// Whether it allocates or maps.
     pub kind: SiteKind,
@@ -430,6 +450,7 @@ pub struct Site {
 
 /// How a [`Site`] gets its memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum SiteKind {
     /// By malloc.
@@ -440,9 +461,11 @@ pub enum SiteKind {
 
 /// A frame of a native stack.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Frame {
     /// The return address.
     #[serde(with = "hex")]
+    #[cfg_attr(feature = "schemars", schemars(with = "String"))]
     pub address: u64,
     /// The function, demangled by the JVM; absent in stripped builds and for code that has no symbol.
     pub name: Option<String>,
@@ -456,6 +479,7 @@ pub struct Frame {
 
 /// One line of mode `statistics`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Statistic {
     /// The heading it stands under; empty at the top.
     pub section: String,
@@ -467,6 +491,7 @@ pub struct Statistic {
 
 /// A line that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Problem {
     /// Its number, from 1.
     pub line: u64,

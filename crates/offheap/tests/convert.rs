@@ -176,43 +176,6 @@ fn nmt_reports_smaps_and_logs_say_what_they_hold() {
     assert!(std::fs::metadata(&otlp).unwrap().len() > 500);
 }
 
-/// Fails where `document` is not as docs/schemas says of it.
-fn is_of_its_schema(document: &serde_json::Value) {
-    let name = document["schema"].as_str().unwrap().trim_start_matches("offheap/").replace('/', ".");
-    let path = offheap_testkit::workspace().join("docs/schemas").join(format!("{name}.json"));
-    let schema: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    let validator = jsonschema::validator_for(&schema).unwrap();
-    let errors: Vec<String> = validator
-        .iter_errors(document)
-        .take(5)
-        .map(|error| format!("{error} at {}", error.instance_path()))
-        .collect();
-    assert!(errors.is_empty(), "{name}: {errors:#?}");
-    // It is not so lax that anything goes.
-    assert!(!validator.is_valid(&serde_json::json!({ "schema": document["schema"] })), "{name}");
-}
-
-#[test]
-fn what_is_written_as_json_is_of_its_schema() {
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("out.json");
-    for input in [
-        "heaptrack.zst",
-        "native.jfr.gz",
-        "smaps.txt",
-        "hs_err_oom_17.log.gz",
-        "hs_err_17.log.gz",
-        "lsan.txt",
-    ] {
-        text(&["convert", &sample(input), "-o", out.to_str().unwrap()]);
-        is_of_its_schema(&serde_json::from_slice(&std::fs::read(&out).unwrap()).unwrap());
-    }
-    is_of_its_schema(&json(&["diff", &sample("jemalloc.heap"), &sample("jemalloc-sampled.heap"), "--json"]));
-    is_of_its_schema(&json(&["map", &std::process::id().to_string(), "--json"]));
-    let verdict = offheap(&["diagnose", &sample("lsan.txt"), "--json"]);
-    is_of_its_schema(&serde_json::from_slice(&verdict.stdout).unwrap());
-}
-
 #[test]
 fn an_answer_without_figures_is_refused_with_what_the_jvm_said() {
     let folder = tempfile::tempdir().unwrap();

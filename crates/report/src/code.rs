@@ -12,6 +12,7 @@ const INSTANTS: usize = 24;
 
 /// The allocation sites.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub(crate) struct Code {
     start_ms: i64,
     seconds: f64,
@@ -34,6 +35,7 @@ type Row = (String, char, Option<String>, Option<u32>, Option<usize>);
 
 /// A column each, all of one length.
 #[derive(Debug, Default, Serialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 struct Columns {
     /// The node of the innermost frame.
     node: Vec<u32>,
@@ -54,6 +56,7 @@ struct Columns {
 /// Live bytes at one instant, only of sites that had some: of each how far after the one before it is (of the first: its own
 /// number), and its bytes.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 struct Instant {
     ms: i64,
     step: Vec<usize>,

@@ -17,6 +17,7 @@ const COMMAND: usize = 8_000;
 
 /// What the page's script reads.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Data<'a> {
     schema: &'static str,
     version: &'static str,

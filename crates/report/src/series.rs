@@ -11,6 +11,7 @@ const POOLS: usize = 40;
 
 /// Figures over time.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub(crate) struct Series {
     /// The first instant, milliseconds since the Unix epoch.
     begin_ms: i64,
@@ -29,12 +30,14 @@ pub(crate) struct Series {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 struct Line {
     name: String,
     bytes: Vec<u64>,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 struct Pool {
     name: String,
     kind: ThreadKind,

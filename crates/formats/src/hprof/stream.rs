@@ -179,18 +179,22 @@ impl<'r> Stream<'r> {
     }
 
     fn walk(&mut self, each: &mut dyn FnMut(Item<'_>)) -> Option<Cut> {
+        // A heap in one record needs no end; one in segments has a record for it.
+        let mut complete = false;
         loop {
             self.fill(1);
-            if self.rest().is_empty() {
-                return None;
-            }
             let head = self.at;
+            if self.rest().is_empty() {
+                let reading = "the records: that of the heap's end does not follow".to_owned();
+                return (!complete).then_some(Cut { at: head, reading });
+            }
             let cut = |at: u64, reading: &str| Some(Cut { at, reading: reading.to_owned() });
             let read = self
                 .take(9)
                 .map(|head| (head.first().copied().unwrap_or(0), number(head.get(5..9).unwrap_or_default())));
             let Some((tag, length)) = read else { return cut(head, "the head of a record") };
             let end = self.at + length;
+            complete |= matches!(tag, 0x0c | 0x2c);
             let done = match tag {
                 0x01 => self.text(length, each),
                 0x02 => self.class_name(length, each),

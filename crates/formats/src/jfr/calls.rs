@@ -2,83 +2,71 @@
 
 use super::chunk::{Chunk, Event};
 use super::metadata::{Class, Field, Kind};
-use super::value::{self, WINDOW};
+use super::value::{self, Numbers};
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 
-/// What a field of an event is for; the number is its slot in [`Layout::read`]'s result.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Time = 0,
-    Address = 1,
-    Size = 2,
-    Stack = 3,
-    Other = 4,
-}
-
-/// Fields of an event that are looked at: with 9 bytes each they fit into a [`WINDOW`]. async-profiler's have five.
-const MAX_FIELDS: usize = 14;
+/// Fields of an event that are looked at.
+const MAX_FIELDS: usize = value::MOST;
 
 /// Where the fields of an event are: there may be tens of millions of events, so names are looked at once a chunk.
 struct Layout {
-    roles: Vec<Role>,
+    /// How many fields are before the end of the last that is looked at.
+    fields: usize,
+    /// Places among the fields; [`MAX_FIELDS`] where there is no such field.
+    time: usize,
+    address: usize,
+    size: usize,
+    stack: usize,
     /// The pool of the stack traces.
     pool: u64,
 }
 
 impl Layout {
-    /// Of `class`, as far as its fields are numbers and constants, up to the last that has a role.
+    /// Of `class`, as far as its fields are numbers and constants.
     fn of(class: &Class) -> Layout {
-        let mut pool = 0;
         let plain = |field: &&Field| !field.is_array && (field.is_constant || field.kind == Kind::Number);
-        let fields = class.fields.iter().take_while(plain).take(MAX_FIELDS);
-        let mut roles: Vec<Role> = fields
-            .map(|field| match field.name.as_str() {
-                "startTime" => Role::Time,
-                "address" => Role::Address,
-                "size" => Role::Size,
-                "stackTrace" => {
-                    pool = field.class;
-                    Role::Stack
-                }
-                _ => Role::Other,
-            })
-            .collect();
-        roles.truncate(roles.iter().rposition(|role| *role != Role::Other).map_or(0, |last| last + 1));
-        Layout { roles, pool }
-    }
-
-    /// Time, address, size, stack.
-    #[inline(always)]
-    fn read(&self, event: &Event<'_>) -> Option<[u64; 4]> {
-        let padded;
-        let window = match event.more.first_chunk::<WINDOW>() {
-            Some(window) => window,
-            None => {
-                padded = padded_window(event.more);
-                &padded
-            }
-        };
-        let (mut values, mut at) = ([0; 4], 0);
-        for role in &self.roles {
-            let (number, length) = value::number_at(window, at);
-            at += length;
-            // What is not looked at is not put together either.
-            if let Some(value) = values.get_mut(*role as usize) {
-                *value = number;
-            }
+        let fields: Vec<&Field> = class.fields.iter().take_while(plain).take(MAX_FIELDS).collect();
+        let place = |name: &str| fields.iter().position(|field| field.name == name);
+        let places = ["startTime", "address", "size", "stackTrace"].map(place);
+        let [time, address, size, stack] = places.map(|place| place.unwrap_or(MAX_FIELDS));
+        Layout {
+            fields: places.into_iter().flatten().max().map_or(0, |last| last + 1),
+            time,
+            address,
+            size,
+            stack,
+            pool: fields.get(stack).map_or(0, |field| field.class),
         }
-        let [time, address, size, stack] = values;
-        (address != 0 && at <= event.body.len()).then_some([time, address, size, stack])
     }
-}
 
-/// The last bytes of a chunk, with zeros behind.
-#[cold]
-fn padded_window(bytes: &[u8]) -> [u8; WINDOW] {
-    let mut padded = [0; WINDOW];
-    padded.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-    padded
+    /// Time, address, size and stack of `event`.
+    #[inline(always)]
+    fn read(&self, event: &Event<'_>) -> Option<(u64, u64, u64, u64)> {
+        // async-profiler's have four and five fields: a known number makes a loop without branches.
+        match self.fields {
+            4 => self.read_first(4, event),
+            5 => self.read_first(5, event),
+            fields => self.read_first(fields, event),
+        }
+    }
+
+    #[inline(always)]
+    fn read_first(&self, fields: usize, event: &Event<'_>) -> Option<(u64, u64, u64, u64)> {
+        let (time, address, size, stack, end);
+        if let Some((numbers, at)) = Numbers::of(event.more, fields) {
+            end = at;
+            (time, address) = (numbers.at(self.time), numbers.at(self.address));
+            (size, stack) = (numbers.at(self.size), numbers.at(self.stack));
+        } else {
+            let numbers = value::one_by_one(event.body, fields)?;
+            let at = |place: usize| numbers.get(place).copied().unwrap_or(0);
+            end = 0;
+            (time, address) = (at(self.time), at(self.address));
+            (size, stack) = (at(self.size), at(self.stack));
+        }
+        (address != 0 && end <= event.body.len()).then_some((time, address, size, stack))
+    }
 }
 
 /// A call of malloc or free. Tens of millions are held at once: sizes that are rarely large stand elsewhere.
@@ -228,7 +216,7 @@ impl Classes {
         match (&self.malloc, &self.free) {
             (Some((kind, layout)), _) if *kind == event.kind => _ = malloc(layout, event, into),
             (_, Some((kind, layout))) if *kind == event.kind => {
-                if let Some([time, address, ..]) = layout.read(event) {
+                if let Some((time, address, ..)) = layout.read(event) {
                     into.push(Call { time: time as i64, address, size: FREE, stack: 0 });
                 }
             }
@@ -245,7 +233,7 @@ impl Classes {
 
 #[inline]
 fn malloc(layout: &Layout, event: &Event<'_>, into: &mut Calls) -> Option<()> {
-    let [time, address, size, stack] = layout.read(event)?;
+    let (time, address, size, stack) = layout.read(event)?;
     let stack = into.stack(u32::try_from(stack).ok()?);
     let size = match u32::try_from(size) {
         Ok(size) if size < LARGE => size,

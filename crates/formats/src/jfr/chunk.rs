@@ -1,8 +1,8 @@
 //! A chunk: header, metadata, constant pools, events.
 
-use super::FORMAT;
 use super::metadata::{self, Class, Field, Kind};
 use super::value::{self, Value};
+use super::{FORMAT, Source};
 use crate::Error;
 use crate::bytes::Bytes;
 use foldhash::fast::RandomState;
@@ -15,11 +15,16 @@ pub(super) const HEADER: usize = 68;
 /// How deep structures may nest in each other.
 const DEEPEST: usize = 8;
 
+/// Events are read in pieces of so many bytes, which stay in a core's cache until they are decoded.
+const PIECE: usize = 512 << 10;
+
 /// Class → key → value.
 type Pools = HashMap<u64, HashMap<u64, Value, RandomState>, RandomState>;
 
 /// What the events of a chunk are read by: its classes, constants and clock. It holds none of its bytes.
 pub(super) struct Chunk {
+    /// Where it begins in its source.
+    base: u64,
     size: usize,
     whole: bool,
     start_ns: i64,
@@ -29,6 +34,12 @@ pub(super) struct Chunk {
     pools: Pools,
 }
 
+/// The number at `at` of a header.
+fn long(header: &[u8; HEADER], at: usize) -> i64 {
+    let eight = header.get(at..at + 8).and_then(|eight| eight.try_into().ok());
+    eight.map_or(0, i64::from_be_bytes)
+}
+
 /// The length of the chunk that begins with `header` (68 bytes); `None` while it is being written.
 pub(super) fn length(header: &[u8]) -> Option<u64> {
     let eight = header.get(8..16)?.try_into().ok()?;
@@ -36,79 +47,79 @@ pub(super) fn length(header: &[u8]) -> Option<u64> {
 }
 
 impl Chunk {
-    /// Of `bytes`, which are the chunk's, from its header on.
-    pub(super) fn open(bytes: &[u8]) -> Result<Chunk, Error> {
+    /// The chunk that begins at `base` in `source`, which has `available` bytes of it.
+    pub(super) fn open(source: &dyn Source, base: u64, available: usize) -> Result<Chunk, Error> {
         let damaged =
             |at: usize, reason: &str| Error::Damaged { format: FORMAT, at: at as u64, reason: reason.into() };
-        let long = |at: usize| -> Result<i64, Error> {
-            let eight = bytes.get(at..at + 8).and_then(|eight| eight.try_into().ok());
-            eight.map(i64::from_be_bytes).ok_or_else(|| damaged(at, "the chunk's header is cut off"))
-        };
-        if !bytes.starts_with(b"FLR\0") || bytes.len() < HEADER {
+        let mut header = [0; HEADER];
+        let count = source.read_at(base, &mut header).unwrap_or(0).min(available);
+        if !header.starts_with(b"FLR\0") {
+            return Err(Error::NotThis { format: FORMAT, reason: "it does not begin with FLR".into() });
+        }
+        if count < HEADER {
             return Err(damaged(0, "no whole header of a chunk is there"));
         }
-        let major = u16::from_be_bytes([bytes[4], bytes[5]]);
+        let major = u16::from_be_bytes([header[4], header[5]]);
         if !(1..=2).contains(&major) {
             let reason = format!("version {major}; 1 and 2 are known (0.x are JDK 7's and 8's)");
             return Err(Error::Unsupported { format: FORMAT, reason });
         }
         // While it is being written the size and both offsets are zero or of the last flush.
-        let said = usize::try_from(long(8)?).unwrap_or(0);
-        let whole = said >= HEADER && said <= bytes.len();
-        let size = if whole { said } else { bytes.len() };
+        let said = usize::try_from(long(&header, 8)).unwrap_or(0);
+        let whole = said >= HEADER && said <= available;
         let mut chunk = Chunk {
-            size,
+            base,
+            size: if whole { said } else { available },
             whole,
-            start_ns: long(32)?,
-            start_ticks: long(48)?,
-            ticks_per_second: long(56)?.max(1),
+            start_ns: long(&header, 32),
+            start_ticks: long(&header, 48),
+            ticks_per_second: long(&header, 56).max(1),
             classes: HashMap::new(),
             pools: HashMap::default(),
         };
-        chunk.tables(bytes.get(..size).unwrap_or(bytes));
+        chunk.tables(source, long(&header, 24) as u64, long(&header, 16) as u64);
         Ok(chunk)
     }
 
     /// Reads metadata and constant pools: from where the header of a finished chunk says they are, else, and if anything is
     /// not as it says, by a walk over all events.
-    fn tables(&mut self, bytes: &[u8]) {
-        let (mut pools, mut classes) = self.placed(bytes).unwrap_or_default();
+    fn tables(&mut self, source: &dyn Source, metadata: u64, pool: u64) {
+        let (mut pools, mut classes) = self.placed(source, metadata, pool).unwrap_or_default();
         if classes.is_none() {
             pools.clear();
-            self.walk(bytes, HEADER..bytes.len(), |event| match event.kind {
+            _ = self.walk(source, HEADER..self.size, |event| match event.kind {
                 0 => classes = metadata::read(&mut Bytes::new(event.body)).or(classes.take()),
-                1 => pools.push(event.body),
+                1 => pools.push(event.body.to_vec()),
                 _ => {}
             });
         }
         self.classes = classes.unwrap_or_default();
         for body in pools {
             // One that is damaged gives what comes before.
-            self.pool(&mut Bytes::new(body));
+            self.pool(&mut Bytes::new(&body));
         }
     }
 
     /// The constant pools, oldest first, and the metadata, where the header says.
     #[expect(clippy::type_complexity)]
-    fn placed<'a>(&self, bytes: &'a [u8]) -> Option<(Vec<&'a [u8]>, Option<HashMap<u64, Class>>)> {
-        let long =
-            |at: usize| -> Option<u64> { Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?)) };
-        let event = |at: u64, wanted: u64| {
-            let event = Event::at(bytes, usize::try_from(at).ok().filter(|at| *at >= HEADER)?)?;
-            (event.kind == wanted).then_some(event.body)
-        };
+    fn placed(
+        &self,
+        source: &dyn Source,
+        metadata: u64,
+        pool: u64,
+    ) -> Option<(Vec<Vec<u8>>, Option<HashMap<u64, Class>>)> {
         if !self.whole {
             return None;
         }
-        let classes = metadata::read(&mut Bytes::new(event(long(24)?, 0)?))?;
-        let (mut pools, mut at) = (Vec::new(), long(16)?);
+        let classes = metadata::read(&mut Bytes::new(&self.body(source, metadata, 0, self.size as u64)?))?;
+        let (mut pools, mut at, mut limit) = (Vec::new(), pool, self.size as u64);
         loop {
-            let body = event(at, 1)?;
-            pools.push(body);
-            let mut bytes = Bytes::new(body);
+            let body = self.body(source, at, 1, limit)?;
+            let mut bytes = Bytes::new(&body);
             // Start, duration, then how far back the one before is.
             let (_, _, back) =
                 (value::number(&mut bytes)?, value::number(&mut bytes)?, value::number(&mut bytes)?);
+            pools.push(body);
             let before = at.wrapping_add(back);
             if back == 0 {
                 pools.reverse();
@@ -117,56 +128,88 @@ impl Chunk {
             if before >= at {
                 return None;
             }
-            at = before;
+            // It ends where the later one begins, at the most: what is read of all pools is no more than the chunk.
+            (limit, at) = (at, before);
         }
     }
 
-    /// Every event that begins in `range`; where that stopped before the chunk's end, with what.
+    /// The fields of the event at `at`, which must be of class `wanted` and end at `limit` at the most.
+    fn body(&self, source: &dyn Source, at: u64, wanted: u64, limit: u64) -> Option<Vec<u8>> {
+        let room = limit.min(self.size as u64).checked_sub(at).filter(|_| at >= HEADER as u64)?;
+        let mut head = [0; 9];
+        let count = source.read_at(self.base + at, &mut head).ok()?;
+        let (size, _) = size(head.get(..count)?, 0).filter(|(size, _)| *size as u64 <= room)?;
+        let mut bytes = vec![0; size];
+        let count = source.read_at(self.base + at, &mut bytes).ok()?;
+        let event = Event::at(bytes.get(..count)?, 0).filter(|event| event.kind == wanted)?;
+        Some(event.body.to_vec())
+    }
+
+    /// Every event that begins in `range`: where the next one begins, or where that stopped before the chunk's end, with what.
     #[inline]
-    fn walk<'a>(
+    fn walk(
         &self,
-        bytes: &'a [u8],
+        source: &dyn Source,
         range: Range<usize>,
-        mut each: impl FnMut(Event<'a>),
-    ) -> Option<(usize, String)> {
-        let mut at = range.start;
+        mut each: impl FnMut(Event<'_>),
+    ) -> Result<usize, (usize, String)> {
+        let (mut at, mut piece) = (range.start, vec![0; PIECE.min(self.size)]);
         while at < range.end {
-            let Some(event) = Event::at(bytes, at) else {
-                return Some((at, "an event".to_owned()));
-            };
-            at = event.end;
-            each(event);
+            let length = piece.len().min(self.size.saturating_sub(at));
+            let bytes = piece.get_mut(..length).unwrap_or_default();
+            let count = source.read_at(self.base + at as u64, bytes).unwrap_or(0);
+            let bytes = bytes.get(..count).unwrap_or_default();
+            let (mut place, stop) = (0, count.min(range.end - at));
+            while place < stop {
+                let Some(event) = Event::at(bytes, place) else { break };
+                place = event.end;
+                each(event);
+            }
+            at += place;
+            if place == 0 {
+                // Damaged, cut off, or larger than a piece.
+                let size = size(bytes, 0).map_or(usize::MAX, |(size, _)| size);
+                if size <= count || size > self.size.saturating_sub(at) || count < length {
+                    return Err((at, "an event".to_owned()));
+                }
+                piece.resize(size, 0);
+            }
         }
-        (at >= bytes.len() && !self.whole)
-            .then(|| (self.size, "a chunk that was still being written".to_owned()))
+        if at >= self.size && !self.whole {
+            return Err((self.size, "a chunk that was still being written".to_owned()));
+        }
+        Ok(at)
     }
 
-    /// Every event but metadata and constants that begins in `range` of the chunk's `bytes`. Where it stopped, as
-    /// [`walk`](Self::walk).
+    /// Every event but metadata and constants that begins in `range`. What it gives, as [`walk`](Self::walk).
     #[inline]
-    pub(super) fn events<'a>(
+    pub(super) fn events(
         &self,
-        bytes: &'a [u8],
+        source: &dyn Source,
         range: Range<usize>,
-        mut each: impl FnMut(Event<'a>),
-    ) -> Option<(usize, String)> {
-        let bytes = bytes.get(..self.size).unwrap_or(bytes);
-        self.walk(bytes, range.start..range.end.min(bytes.len()), |event| {
+        mut each: impl FnMut(Event<'_>),
+    ) -> Result<usize, (usize, String)> {
+        self.walk(source, range, |event| {
             if event.kind > 1 {
                 each(event);
             }
         })
     }
 
-    /// Where the chunk's `bytes` can be cut in two of about the same size, between two events.
-    pub(super) fn middle(&self, bytes: &[u8]) -> usize {
-        let mut at = HEADER;
-        while at < self.size / 2 {
-            // The first half will find the damage, too.
-            let Some((size, _)) = size(bytes, at) else { return self.size };
-            at = at.saturating_add(size);
-        }
-        at.min(self.size)
+    /// Where an event near the middle begins, most likely: known is only what all events before it end with.
+    pub(super) fn middle(&self, source: &dyn Source) -> Option<usize> {
+        /// Events from any place on soon are the true ones: sizes are small, and wrong classes mostly not known.
+        const IN_STEP: usize = 256;
+        let (from, mut bytes) = (self.size / 2, vec![0; 64 << 10]);
+        let count = source.read_at(self.base + from as u64, &mut bytes).ok()?;
+        let bytes = bytes.get(..count)?;
+        let walk = |begin: usize| {
+            (0..IN_STEP).try_fold(begin, |at, _| {
+                let event = Event::at(bytes, at)?;
+                (event.kind < 2 || self.classes.contains_key(&event.kind)).then_some(event.end)
+            })
+        };
+        (0..4096).find_map(walk).map(|at| from + at).filter(|at| *at < self.size)
     }
 
     /// Bytes of the chunk.

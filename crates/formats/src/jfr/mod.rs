@@ -13,10 +13,14 @@ mod chunk;
 mod frames;
 mod leak;
 mod metadata;
+mod source;
 mod value;
+
+pub use source::Source;
 
 use crate::{Builder, Cut, Error, Parsed};
 use chunk::{Chunk, HEADER};
+use source::{Chunks, Input};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::ops::Range;
@@ -69,67 +73,51 @@ pub(crate) fn is(head: &[u8]) -> bool {
 /// # Errors
 /// It does not begin with a chunk, or not one of a version known here (1 and 2).
 pub fn read(bytes: &[u8]) -> Result<Jfr, Error> {
-    read_from(&mut &bytes[..])
+    read_at(&bytes)
 }
 
-/// The same, of a file that is not all in memory: chunk by chunk.
+/// The same, of a file that is not in memory. It is read piece by piece by two threads: nothing that is larger than a
+/// processor's cache passes through memory.
+///
+/// # Errors
+/// As [`read`]; or `source` can't be read.
+pub fn read_at(source: &dyn Source) -> Result<Jfr, Error> {
+    read_chunks(&mut Chunks::new(Input::Anywhere(source)))
+}
+
+/// The same, of what can be read only from its begin to its end, chunk by chunk.
 ///
 /// # Errors
 /// As [`read`]; or `input` can't be read.
 pub fn read_from(input: &mut dyn Read) -> Result<Jfr, Error> {
-    let mut state = State::default();
-    let (mut bytes, mut at) = (Vec::new(), 0u64);
-    next(input, &mut bytes, at)?;
+    read_chunks(&mut Chunks::new(Input::Stream(input)))
+}
+
+fn read_chunks(chunks: &mut Chunks<'_>) -> Result<Jfr, Error> {
+    let (mut state, mut at) = (State::default(), 0u64);
+    let mut next = chunks.next(0);
     loop {
-        if bytes.len() as u64 > LARGEST_CHUNK {
-            state.cut =
-                Some(Cut { at, reading: "a chunk of more than 2 GiB, which no JVM writes".to_owned() });
-            break;
-        }
-        if at == 0 && !is(&bytes) {
-            return Err(Error::NotThis { format: FORMAT, reason: "it does not begin with FLR".into() });
-        }
-        let chunk = match Chunk::open(&bytes) {
-            Ok(chunk) => chunk,
+        let chunk = match next {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) if at == 0 => {
+                return Err(Error::NotThis { format: FORMAT, reason: "it is empty".into() });
+            }
+            Ok(None) => break,
             Err(error) if at == 0 => return Err(error),
+            // A bomb is refused wherever it goes off.
+            Err(error @ Error::TooLarge { .. }) => return Err(error),
             Err(error) => {
                 state.cut = Some(Cut { at, reading: error.to_string() });
                 break;
             }
         };
         let classes = calls::Classes::of(&chunk);
-        state.decode(&chunk, &classes, &bytes, at);
-        at += bytes.len() as u64;
+        chunks.with(|source| state.decode(&chunk, &classes, source, at));
+        at += chunk.size() as u64;
         let is_cut = state.cut.is_some();
-        state.count(&chunk, &classes, || if is_cut { Ok(()) } else { next(input, &mut bytes, at) })?;
-        if is_cut || bytes.is_empty() {
-            break;
-        }
+        next = state.count(&chunk, &classes, || if is_cut { Ok(None) } else { chunks.next(at) });
     }
     Ok(state.finish())
-}
-
-/// Reads the chunk at `at` instead of what is in `bytes`: nothing at the end.
-fn next(input: &mut dyn Read, bytes: &mut Vec<u8>, at: u64) -> Result<(), Error> {
-    bytes.clear();
-    fill(input, bytes, HEADER as u64, at)?;
-    // A chunk without a length is being written: it is all that follows.
-    let length = chunk::length(bytes).unwrap_or(u64::MAX).saturating_sub(bytes.len() as u64);
-    fill(input, bytes, length.min(LARGEST_CHUNK), at)
-}
-
-/// Chunks are read whole. The JDK begins a new one at 12 MiB (-XX:FlightRecorderOptions maxchunksize), async-profiler at
-/// 100 MiB (chunksize).
-const LARGEST_CHUNK: u64 = 2 << 30;
-
-fn fill(input: &mut dyn Read, chunk: &mut Vec<u8>, length: u64, at: u64) -> Result<(), Error> {
-    match input.take(length).read_to_end(chunk) {
-        Ok(_) => Ok(()),
-        Err(error) if let Some(refused) = crate::unwrap::refusal(FORMAT, &error) => Err(refused),
-        // What a damaged wrapping still gave is used; nothing at all is an error.
-        Err(_) if at > 0 || !chunk.is_empty() => Ok(()),
-        Err(error) => Err(Error::Damaged { format: FORMAT, at, reason: error.to_string() }),
-    }
 }
 
 /// Chunks from this size on are read by two threads.
@@ -155,10 +143,16 @@ struct Part {
 }
 
 impl Part {
-    /// Decodes the events that begin in `range`.
-    fn decode(&mut self, chunk: &Chunk, classes: &calls::Classes, bytes: &[u8], range: Range<usize>) {
+    /// Decodes the events that begin in `range`: where the next one begins.
+    fn decode(
+        &mut self,
+        chunk: &Chunk,
+        classes: &calls::Classes,
+        source: &dyn Source,
+        range: Range<usize>,
+    ) -> usize {
         let Part { calls, series, libraries, .. } = self;
-        self.end = chunk.events(bytes, range, |event| {
+        let end = chunk.events(source, range, |event| {
             if classes.take(&event, calls) {
                 return;
             }
@@ -171,26 +165,44 @@ impl Part {
             }
         });
         calls.sort();
+        match end {
+            Ok(at) => at,
+            Err((at, reading)) => {
+                self.end = Some((at, reading));
+                at
+            }
+        }
+    }
+
+    fn clear(&mut self) {
+        self.calls.clear();
+        self.series.clear();
+        self.libraries.clear();
+        self.end = None;
     }
 }
 
 impl State {
-    /// Decodes the chunk whose `bytes` begin at `at` in the file.
-    fn decode(&mut self, chunk: &Chunk, classes: &calls::Classes, bytes: &[u8], at: u64) {
+    /// Decodes the `chunk` in `source`, which begins at `at` in the recording.
+    fn decode(&mut self, chunk: &Chunk, classes: &calls::Classes, source: &dyn Source, at: u64) {
         let [first, second] = &mut self.parts;
-        first.calls.clear();
-        second.calls.clear();
-        if chunk.size() < LARGE {
-            first.decode(chunk, classes, bytes, HEADER..chunk.size());
-        } else {
-            let middle = chunk.middle(bytes);
-            std::thread::scope(|scope| {
-                scope.spawn(|| second.decode(chunk, classes, bytes, middle..chunk.size()));
-                first.decode(chunk, classes, bytes, HEADER..middle);
+        first.clear();
+        second.clear();
+        let middle = if chunk.size() < LARGE { None } else { chunk.middle(source) };
+        if let Some(middle) = middle {
+            let begun = std::thread::scope(|scope| {
+                scope.spawn(|| second.decode(chunk, classes, source, middle..chunk.size()));
+                first.decode(chunk, classes, source, HEADER..middle)
             });
-        }
-        if first.end.is_some() {
-            *second = Part::default();
+            if first.end.is_some() {
+                second.clear();
+            } else if begun != middle {
+                // No event begins in the middle after all.
+                second.clear();
+                second.decode(chunk, classes, source, begun..chunk.size());
+            }
+        } else {
+            first.decode(chunk, classes, source, HEADER..chunk.size());
         }
         let end = first.end.take().or(second.end.take());
         self.cut = end.map(|(place, reading)| Cut { at: at + place as u64, reading });

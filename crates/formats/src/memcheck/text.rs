@@ -14,15 +14,16 @@ pub(crate) fn is(head: &[u8]) -> bool {
         .any(|text| text.starts_with(BANNER) || loss(text).is_some())
 }
 
-/// Reads the loss records; other output between them is passed over.
+/// Reads the loss records; other output between them is passed over. A report that there is nothing to lose gives a profile
+/// without sites.
 ///
 /// # Errors
-/// There is none.
+/// There is none, and it does not say that all is freed.
 pub fn read(bytes: &[u8]) -> Result<Parsed, Error> {
     let text = String::from_utf8_lossy(bytes);
     let mut builder = Builder::new();
     let mut losses: Vec<Loss> = Vec::new();
-    let (mut open, mut complete) = (false, true);
+    let (mut open, mut complete, mut clean) = (false, true, false);
     for line in text.lines().filter_map(own) {
         if let Some(loss) = loss(line) {
             losses.push(loss);
@@ -38,14 +39,20 @@ pub fn read(bytes: &[u8]) -> Result<Parsed, Error> {
                 complete = false;
             }
             complete |= line.starts_with("LEAK SUMMARY:");
+            clean |= line.starts_with("All heap blocks were freed");
         }
+    }
+    if losses.is_empty() && clean {
+        builder.profile().notes.push("all blocks were freed".to_owned());
+        return Ok(builder.finish(Vec::new(), None));
     }
     finish(builder, &losses, complete)
 }
 
-/// What follows `==PID==`.
+/// What follows `==PID==`, or with --time-stamp=yes `==00:00:00:00.328 PID==`.
 fn own(line: &str) -> Option<&str> {
-    let (pid, text) = line.strip_prefix("==")?.split_once("==")?;
+    let (head, text) = line.strip_prefix("==")?.split_once("==")?;
+    let pid = head.rsplit(' ').next().unwrap_or(head);
     (!pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.trim())
 }
 
@@ -58,4 +65,25 @@ fn call(line: &str) -> Option<offheap_model::Frame> {
         frame.name = format!("0x{address}");
     }
     Some(frame)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // As valgrind 3.19 writes it.
+    #[test]
+    fn with_time_stamps_and_with_nothing_lost() {
+        let stamped = "==00:00:00:00.000 77== Memcheck, a memory error detector\n\
+            ==00:00:00:00.329 77== 9,600 bytes in 200 blocks are definitely lost in loss record 2 of 4\n\
+            ==00:00:00:00.329 77==    at 0x48417B4: malloc (in /usr/libexec/vgpreload.so)\n\
+            ==00:00:00:00.329 77== \n==00:00:00:00.330 77== LEAK SUMMARY:\n";
+        assert!(is(stamped.as_bytes()));
+        let profile = read(stamped.as_bytes()).unwrap().profile;
+        assert_eq!((profile.sites[0].leak_bytes, profile.notes.len()), (9600, 0));
+        let head = "==7== Memcheck, a memory error detector\n==7== HEAP SUMMARY:\n";
+        let clean = format!("{head}==7== All heap blocks were freed -- no leaks are possible\n");
+        assert!(read(clean.as_bytes()).unwrap().profile.sites.is_empty());
+        assert!(read(head.as_bytes()).is_err());
+    }
 }

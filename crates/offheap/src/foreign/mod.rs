@@ -7,6 +7,7 @@ mod names;
 mod schemas;
 mod series;
 mod show;
+mod source;
 mod verdict;
 
 pub use document::{json, report};
@@ -21,6 +22,7 @@ use offheap_formats::jfr::{self, Jfr};
 use offheap_formats::{
     Cut, Figures, Format, Hprof, Named, Parsed, Row, detect, hprof, hs_err, jcmd, unwrapped,
 };
+use offheap_model::Frame;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -92,6 +94,13 @@ impl Reading {
     }
 }
 
+/// Of a recording without any.
+const NO_NATIVE_EVENT: &str = "no event of native memory can be read from it: async-profiler writes them with nativemem, the \
+    JDK (20 and later) with -XX:NativeMemoryTracking=summary; and what describes the events comes at the end of a JDK's file";
+
+/// No JDK's NMT has more categories.
+const MOST_CATEGORIES: u64 = 40;
+
 /// What NMT's figures are called, in reports and in logs.
 const NMT: &str = "committed bytes by NMT category";
 
@@ -152,11 +161,19 @@ pub fn read(path: &Path, perf_maps: &PerfMaps) -> anyhow::Result<Reading> {
     let mut cut: Option<Cut>;
     reading.content = match format {
         Format::Jfr => {
-            let recording = jfr::read_from(&mut *open(path, PIECES_LIMIT)?).with_context(context)?;
+            let recording = match source::Plain::open(path) {
+                Some(plain) => jfr::read_at(&plain),
+                None => jfr::read_from(&mut *open(path, PIECES_LIMIT)?),
+            };
+            let recording = recording.with_context(context)?;
             cut = recording.profile.cut.clone();
             let profile = &recording.profile.profile;
             reading.time_ms = (profile.start_ms > 0).then_some(profile.start_ms);
-            if recording.profile.profile.sites.is_empty() && !recording.series.is_empty() {
+            let is_profile = !recording.profile.profile.sites.is_empty();
+            if !is_profile && recording.series.is_empty() {
+                reading.notes.push(NO_NATIVE_EVENT.to_owned());
+            }
+            if !is_profile && !recording.series.is_empty() {
                 Content::Recording(Box::new(recording))
             } else {
                 Content::Profile(recording.profile)
@@ -172,7 +189,7 @@ pub fn read(path: &Path, perf_maps: &PerfMaps) -> anyhow::Result<Reading> {
             let (bytes, damage) = whole(path)?;
             cut = damage;
             match format {
-                Format::Nmt => Content::Figures(nmt(&bytes, &mut reading.notes)?),
+                Format::Nmt => Content::Figures(nmt(&bytes, &mut reading.notes).with_context(context)?),
                 Format::VmInfo => {
                     let log = hs_err::read(&bytes).with_context(context)?;
                     let section = log.nmt.as_ref().map(|text| offheap_nmt::parse(text.as_bytes()));
@@ -242,7 +259,17 @@ fn nmt(bytes: &[u8], notes: &mut Vec<String>) -> anyhow::Result<Figures> {
     if !report.problems.is_empty() {
         notes.push(format!("{} lines make no sense and were left out", report.problems.len()));
     }
-    Ok(Figures::new(NMT, categories(&report)))
+    let figures = Figures::new(NMT, categories(&report));
+    let sum = figures.list.iter().fold(0u64, |sum, figure| sum.saturating_add(figure.bytes));
+    // Each category is rounded to a unit of the report; some are below a unit, and left out.
+    let unit = report.scale.map_or(1 << 10, offheap_nmt::Scale::bytes);
+    let rounded = unit.saturating_mul(MOST_CATEGORIES);
+    if let Some(total) = report.total.map(|total| total.mapping.committed_bytes)
+        && sum.saturating_add(rounded) < total
+    {
+        notes.push(format!("its categories are {sum} bytes of {total}: the report is cut off"));
+    }
+    Ok(figures)
 }
 
 /// NMT's categories: what is committed, malloc included; the number is that of mallocs.
@@ -285,27 +312,30 @@ pub fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 
 /// The innermost frames of a row that say most, or its name.
 pub(crate) fn label(row: &Row) -> String {
+    if row.frames.is_empty() { row.name.clone() } else { code(&row.frames) }
+}
+
+/// The innermost of `frames` that say most.
+fn code(frames: &[Frame]) -> String {
     /// Functions that only hand an allocation on.
-    const PLUMBING: [&str; 10] = [
+    const PLUMBING: [&str; 11] = [
         "malloc",
         "calloc",
         "realloc",
         "memalign",
         "posix_memalign",
+        "strdup",
         "operator new",
         "os::malloc",
         "os::realloc",
         "AllocateHeap",
         "prof_backtrace",
     ];
-    if row.frames.is_empty() {
-        return row.name.clone();
-    }
     let is_plumbing =
         |name: &str| PLUMBING.iter().any(|plumbing| name.contains(plumbing)) || name.starts_with("je_");
     let bare = |name: &str| name.split('(').next().filter(|bare| !bare.is_empty()).unwrap_or(name).to_owned();
-    let skipped = row.frames.iter().take_while(|frame| is_plumbing(&frame.name)).count();
-    let from = if skipped < row.frames.len() { skipped } else { 0 };
-    let names: Vec<String> = row.frames.iter().skip(from).take(3).map(|frame| bare(&frame.name)).collect();
+    let skipped = frames.iter().take_while(|frame| is_plumbing(&frame.name)).count();
+    let from = if skipped < frames.len() { skipped } else { 0 };
+    let names: Vec<String> = frames.iter().skip(from).take(3).map(|frame| bare(&frame.name)).collect();
     names.join(" < ")
 }

@@ -1,10 +1,14 @@
 //! The schemas of the JSON that is written, in docs/schemas: made of the types that are written, and kept up to date here.
 
 use super::document::{FiguresDocument, SeriesDocument};
+use offheap_diagnose::{CheckResult, Comparison, Diagnosis};
+use offheap_model::diff::SnapshotDiff;
 use offheap_model::{
     Cgroup, DomainFigure, FileFigure, Jvm, Malloc, MemoryTotals, Note, Process, Python, ThreadPool,
 };
+use offheap_present::terminal::ps;
 use schemars::{JsonSchema, Schema, schema_for};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What `offheap map --json` writes, as `offheap_present::json::map` puts it together of a snapshot.
@@ -52,6 +56,161 @@ struct MapDocument {
     notes: Vec<Note>,
 }
 
+/// What `offheap diff --json` writes of two instants, as `offheap_present::json::diff` puts it together.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only its schema is of use")]
+struct DiffDocument {
+    /// `offheap/diff/v1`
+    schema: String,
+    #[serde(flatten)]
+    diff: SnapshotDiff,
+}
+
+/// What `offheap diagnose --json` writes.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only its schema is of use")]
+struct DiagnoseDocument {
+    #[serde(flatten)]
+    diagnosis: Diagnosis,
+    /// With `--compare`: whether the leak that was found before is gone.
+    compare: Option<Comparison>,
+}
+
+/// What `offheap ps --json` writes.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only its schema is of use")]
+struct PsDocument {
+    /// `offheap/ps/v1`
+    schema: String,
+    /// Every JVM and CPython, the largest first.
+    processes: Vec<ps::Row>,
+}
+
+/// What `offheap jcmd --json` writes.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only its schema is of use")]
+struct JcmdDocument {
+    /// `offheap/jcmd/v1`
+    schema: String,
+    /// The JVM.
+    pid: i32,
+    /// What was sent.
+    command: String,
+    /// 0: it was carried out. Anything else: it was not, and the text says why.
+    status: i32,
+    /// What the JVM answered.
+    text: String,
+}
+
+/// What `offheap trim --json` writes.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only its schema is of use")]
+struct TrimDocument {
+    /// `offheap/trim/v1`
+    schema: String,
+    /// The JVM.
+    pid: i32,
+    /// By what means.
+    how: String,
+    /// How long it took.
+    seconds: f64,
+    /// What was expected to be given back.
+    predicted_bytes: u64,
+    /// Resident bytes before.
+    rss_before_bytes: u64,
+    /// Resident bytes after.
+    rss_after_bytes: u64,
+    /// Free but resident in the C heap before.
+    free_resident_before_bytes: u64,
+    /// Free but resident in the C heap after.
+    free_resident_after_bytes: u64,
+}
+
+/// What `offheap doctor --json` writes.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only its schema is of use")]
+struct DoctorDocument {
+    /// `offheap/doctor/v1`
+    schema: String,
+    /// The process that was asked for.
+    target: Option<DoctorTarget>,
+    /// What works: `run` of the host; `account`, `attach`, `profile` of a target.
+    can: BTreeMap<String, bool>,
+    /// What was looked at.
+    checks: Vec<DoctorCheck>,
+}
+
+/// A process.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only its schema is of use")]
+struct DoctorTarget {
+    /// Process id.
+    pid: i32,
+    /// Command line, where it could be read.
+    command: Option<String>,
+    /// The JVM's version.
+    jvm: Option<String>,
+    /// CPython's version.
+    python: Option<String>,
+}
+
+/// One thing that was looked at.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only its schema is of use")]
+struct DoctorCheck {
+    /// Its name.
+    id: String,
+    /// How it came out.
+    status: DoctorStatus,
+    /// What was found.
+    text: String,
+    /// What it stands in the way of, of the names in `can`.
+    blocks: Vec<String>,
+    /// The next command, or change.
+    fix: Option<String>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+#[expect(dead_code, reason = "only its schema is of use")]
+enum DoctorStatus {
+    Ok,
+    Note,
+    Problem,
+}
+
+/// What `offheap serve` has at `views.json`; each view is a `report` at `views/ID.json`.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only its schema is of use")]
+struct ServeDocument {
+    /// `offheap/serve/v1`
+    schema: String,
+    /// What is shown.
+    views: Vec<ServeView>,
+}
+
+/// A process or a recording.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only its schema is of use")]
+struct ServeView {
+    /// The ID in its address.
+    id: String,
+    /// The process's pid and command, or the recording's path.
+    name: String,
+    /// Why nothing more comes.
+    ended: Option<String>,
+}
+
 /// The document's schema with its name as `schema`'s only value.
 fn named(name: &str, mut schema: Schema) -> (String, String) {
     if let Some(member) = schema.pointer_mut("/properties/schema") {
@@ -70,7 +229,17 @@ fn docs_schemas_are_those_of_the_types() {
         named("offheap/figures/v1", schema_for!(FiguresDocument<'static>)),
         named("offheap/series/v1", schema_for!(SeriesDocument)),
         named("offheap/map/v1", schema_for!(MapDocument)),
-        named("offheap/diagnose/v1", schema_for!(offheap_diagnose::Diagnosis)),
+        named("offheap/diagnose/v1", schema_for!(DiagnoseDocument)),
+        named("offheap/check/v1", schema_for!(CheckResult)),
+        named("offheap/compare/v1", schema_for!(Comparison)),
+        named("offheap/diff/v1", schema_for!(DiffDocument)),
+        named("offheap/doctor/v1", schema_for!(DoctorDocument)),
+        named("offheap/jcmd/v1", schema_for!(JcmdDocument)),
+        named("offheap/nmt/v1", schema_for!(offheap_nmt::Report)),
+        named("offheap/ps/v1", schema_for!(PsDocument)),
+        named("offheap/report/v1", schema_for!(offheap_report::Data<'static>)),
+        named("offheap/serve/v1", schema_for!(ServeDocument)),
+        named("offheap/trim/v1", schema_for!(TrimDocument)),
     ];
     if std::env::var_os("OFFHEAP_BLESS").is_some() {
         std::fs::create_dir_all(&folder).unwrap();

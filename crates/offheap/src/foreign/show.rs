@@ -127,12 +127,10 @@ pub fn table(series: &Series, style: Style) -> String {
         ("SLOPE", Align::Right),
         (if table.rows.iter().any(|row| !row.frames.is_empty()) { "SITE" } else { "NAME" }, Align::Left),
     ]);
-    let moving: Vec<_> = table
-        .rows
-        .iter()
-        .zip(&series.slopes)
-        .filter(|(row, _)| style.all || row.points.iter().any(|(_, value)| *value != row.before()))
-        .collect();
+    let moves = |row: &Row| row.points.iter().any(|(_, value)| *value != row.before());
+    // Where nothing does, it shows what there is.
+    let all = style.all || !table.rows.iter().any(moves);
+    let moving: Vec<_> = table.rows.iter().zip(&series.slopes).filter(|(row, _)| all || moves(row)).collect();
     let shown = if style.all { moving.len() } else { ROWS.min(moving.len()) };
     for (row, slope) in moving.iter().take(shown) {
         // An interval that holds 0 is no slope that one could be sure of.

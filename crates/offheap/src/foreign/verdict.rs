@@ -1,6 +1,6 @@
 //! A verdict on files of other tools: one instant can only be described, several show what grows.
 
-use super::{Content, Order, PerfMaps, Reading, Series, files, read, series};
+use super::{Content, Order, PerfMaps, Reading, Series, code, files, label, read, series};
 use offheap_diagnose::stats::{Point, Shape, Trend};
 use offheap_diagnose::{Diagnosis, RssTrend, SCHEMA, Target, Window, certainty};
 use offheap_formats::{Figure, Format, Row};
@@ -144,7 +144,7 @@ fn of_profile(reading: &Reading, profile: &Profile, more: Vec<String>) -> Findin
         bytes(size(&largest)),
         bytes(total),
         profile.sites.len(),
-        frames.first().map_or("unknown code", |frame| &frame.name)
+        Some(code(&frames)).filter(|code| !code.is_empty()).unwrap_or_else(|| "unknown code".to_owned())
     );
     let mut found = if checker {
         let summary = format!("{} found leaks: {words}.", reading.format.name());
@@ -200,7 +200,7 @@ fn judge(series: &Series, row: &Row) -> Option<(i64, Finding)> {
         Shape::Flat | Shape::Ended => return None,
         _ => (Status::Inconclusive, 0.5, "is more at the end than at the begin, but not steadily"),
     };
-    let name = row.frames.first().map_or(&row.name, |frame| &frame.name);
+    let name = label(row);
     let per_s = if timed { series.slopes_of(row).map_or(0.0, |slope| slope.per_s) } else { 0.0 };
     let span =
         series.seconds.map_or(String::new(), |seconds| format!(" in {}, {}", duration(seconds), rate(per_s)));

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 /// Turn a file of another tool into a format you like, or see what it says.
 ///
 /// Reads jemalloc and gperftools heap profiles, pprof, async-profiler and JDK JFR, heaptrack, massif, memcheck, LeakSanitizer,
-/// memleak and collapsed stacks; NMT reports, smaps, pmap -X, hs_err logs, heap dumps (hprof) and the outputs of jcmd that tell
+/// memleak and collapsed stacks; NMT reports, smaps, pmap -x and -X, hs_err logs, heap dumps (hprof) and the outputs of jcmd that tell
 /// sizes; plain, gzip or zstd, recognised by content. Writes profiles by the ending of OUT: .pb.gz (pprof), .html (flame graph),
 /// .collapsed, .speedscope.json, .firefox.json, .otlp, .csv, .json; everything else as .csv or .json. Frames that are only
 /// addresses are named from the files that were mapped.

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 /// One process of the list, as `offheap ps` shows it and `--json` writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Row {
     /// Pid as this tool sees it.
     pub pid: i32,
