@@ -16,6 +16,8 @@ pub struct Suspect {
 
 /// Fewer snapshots than these show no direction.
 const MIN_SNAPSHOTS: usize = 6;
+/// The old generation must gain this share of -Xmx over the window to be a suspect.
+const HEAP_SHARE: f64 = 0.15;
 /// A thread's stack and what the JVM keeps for it, resident: about this much. Measured 60 KiB of C heap and 40 to 100 KiB
 /// of stack.
 const THREAD_BYTES: f64 = 128.0 * 1024.0;
@@ -45,14 +47,23 @@ pub fn suspect(evidence: &Evidence<'_>, window: f64) -> Option<Suspect> {
         // Where the C heap can't be walked its resident bytes must do.
         domain(rest),
     ];
+    let rising = |key: &Key, least: f64| {
+        let per_s = rise(evidence.series(key)?);
+        // What it will have come to by the end must be worth a word.
+        (per_s * window.max(evidence.seconds()) >= least).then_some(per_s)
+    };
+    // Healthy programs promote objects too, and collect them some time.
+    let heap = evidence.last()?.jvm.as_ref().and_then(|jvm| {
+        let per_s = rising(&Key::OldUsed, HEAP_SHARE * jvm.heap.max_bytes as f64)?;
+        Some(Suspect { domain: Domain::JavaHeap, per_s })
+    });
     candidates
         .into_iter()
         .filter_map(|(key, domain, bytes)| {
-            let per_s = rise(evidence.series(&key)?) * bytes;
-            // What it will have come to by the end must be worth a word.
-            (per_s * window.max(evidence.seconds()) >= evidence.material())
-                .then_some(Suspect { domain, per_s })
+            let per_s = rising(&key, evidence.material() / bytes)? * bytes;
+            Some(Suspect { domain, per_s })
         })
+        .chain(heap)
         .max_by(|a, b| a.per_s.total_cmp(&b.per_s))
 }
 

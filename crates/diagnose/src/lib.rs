@@ -42,6 +42,5 @@ pub use evidence::{Evidence, Phase};
 pub use growth::{Freed, Growth, Kind, certainty};
 pub use render::{render_check_junit, render_check_markdown, render_markdown};
 pub use series::{Key, Series};
-pub use sites::caller;
-pub use sites::domain_of;
+pub use sites::{caller, domain_of, object_label};
 pub use verdict::{Diagnosis, DomainTrend, Next, RssTrend, Runtime, SCHEMA, Target, Window, diagnose};

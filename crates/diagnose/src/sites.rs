@@ -237,8 +237,21 @@ pub(crate) fn age_words(origin: &Origin<'_>) -> String {
     text
 }
 
+/// How a profile labels a stack that allocates Java objects of `class` (`app.Session`, `byte[]`), in the place of the innermost
+/// frame; `None` where they are of several classes.
+pub fn object_label(class: Option<&str>) -> String {
+    format!("{OBJECT}{}]", class.unwrap_or("objects"))
+}
+
+/// How [`object_label`] begins.
+const OBJECT: &str = "[new ";
+
 /// What kind of memory a stack takes, from the functions in it; innermost first.
 pub fn domain_of(frames: &[Frame]) -> Domain {
+    let innermost = frames.first().map_or("", |f| f.name.as_str());
+    if innermost.starts_with(OBJECT) {
+        return Domain::JavaHeap;
+    }
     let named =
         |parts: &[&str]| frames.iter().take(12).any(|f| parts.iter().any(|part| f.name.contains(part)));
     let java = |parts: &[&str]| {
@@ -253,7 +266,6 @@ pub fn domain_of(frames: &[Frame]) -> Domain {
     {
         return Domain::DirectMemory;
     }
-    let innermost = frames.first().map_or("", |f| f.name.as_str());
     let first = frames.iter().find(|f| !is_plumbing(&f.name));
     match innermost {
         "[mmap of a file]" => return Domain::MappedFiles,
@@ -315,6 +327,7 @@ pub(crate) fn is_plumbing(name: &str) -> bool {
         "__mmap",
     ];
     NAMES.contains(&name)
+        || name.starts_with(OBJECT)
         || name.starts_with("operator new")
         || ["os::malloc(", "os::realloc(", "AllocateHeap(", "ReallocateHeap("]
             .iter()

@@ -15,6 +15,8 @@ const WIDEST: u64 = 512 << 10;
 const CLOSEST: u64 = 16 << 10;
 /// Samples a second that cost the target well below one percent of a core, at a microsecond or two each.
 const SAMPLES_PER_S: f64 = 2_000.0;
+/// The same for Java objects.
+const OBJECTS_PER_S: f64 = 300.0;
 /// As many samples of what grows name a site for sure.
 const ENOUGH: f64 = 400.0;
 /// How long the rate of samples is looked at before the interval is chosen.
@@ -38,6 +40,8 @@ pub struct Search {
 enum Order {
     /// The sites as they are now.
     Profile(Sender<anyhow::Result<Profile>>),
+    /// Sample Java objects too.
+    Objects,
 }
 
 impl Search {
@@ -62,6 +66,14 @@ impl Search {
         let (tell, news) = channel();
         let thread = std::thread::spawn(move || work(&inbox, &tell));
         Search { orders: Some(orders), news, thread: Some(thread) }
+    }
+
+    /// Samples Java objects too from now on, where there is an agent of ours to do it.
+    pub fn sample_objects(&self) {
+        if let Some(orders) = &self.orders {
+            // Where it has ended there is nobody to sample.
+            let _ = orders.send(Order::Objects);
+        }
     }
 
     /// What it has to say since it was asked last, a line each.
@@ -112,14 +124,32 @@ fn with_agent(
     let mut following = Following::start(pid, WIDEST, None)?;
     let _ = tell.send(format!("agent loaded in {}", duration(begun.elapsed().as_secs_f64())));
     let mut chosen = false;
+    // When the sampling of objects began, until its interval is chosen.
+    let mut objects: Option<Instant> = None;
     loop {
         let wait = if chosen { READ.max(begun.elapsed() / READ_PART) } else { TRIAL };
         match inbox.recv_timeout(wait) {
             Ok(Order::Profile(answer)) => {
-                let _ = answer.send(following.read().and_then(|()| following.profile()));
+                let _ = answer.send(following.read_swept().and_then(|()| following.profile()));
             }
+            Ok(Order::Objects) => match following.sample_objects(WIDEST) {
+                Ok(()) => {
+                    objects = Some(Instant::now());
+                    let _ = tell.send("the JVM samples its objects".to_owned());
+                }
+                Err(why) => {
+                    let _ = tell.send(format!("no site of Java objects: {why:#}"));
+                }
+            },
             Err(RecvTimeoutError::Timeout) => {
                 following.read()?;
+                if let Some(since) = objects.take_if(|since| since.elapsed() >= TRIAL) {
+                    let rate = following.objects() as f64 / since.elapsed().as_secs_f64();
+                    let interval = object_interval(rate);
+                    if interval < WIDEST {
+                        following.sample_objects(interval)?;
+                    }
+                }
                 if !chosen {
                     chosen = true;
                     let rate = following.samples() as f64 / begun.elapsed().as_secs_f64();
@@ -139,6 +169,12 @@ fn with_agent(
     Ok(())
 }
 
+/// The mean bytes between two samples of objects that any program can bear, whose JVM took `rate` samples a second at the
+/// widest: each costs some ten microseconds, most of it the JVM's own.
+fn object_interval(rate: f64) -> u64 {
+    ((WIDEST as f64 * rate / OBJECTS_PER_S) as u64).clamp(CLOSEST, WIDEST).next_power_of_two()
+}
+
 /// The same with an agent that came with the program and samples on as it was told.
 fn look_on(mut following: Following, inbox: &Receiver<Order>, tell: &Sender<String>) -> anyhow::Result<()> {
     let begun = Instant::now();
@@ -148,6 +184,8 @@ fn look_on(mut following: Following, inbox: &Receiver<Order>, tell: &Sender<Stri
             Ok(Order::Profile(answer)) => {
                 let _ = answer.send(following.read().and_then(|()| following.profile()));
             }
+            // It samples on as it was told.
+            Ok(Order::Objects) => {}
             Err(RecvTimeoutError::Timeout) => following.read()?,
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
@@ -164,6 +202,7 @@ fn by_probes(pid: i32, inbox: &Receiver<Order>, tell: &Sender<String>) -> anyhow
             Ok(Order::Profile(answer)) => {
                 let _ = answer.send(Ok(probed.profile()));
             }
+            Ok(Order::Objects) => {}
             Err(RecvTimeoutError::Timeout) => probed.step(),
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }

@@ -6,9 +6,9 @@ use crate::code::{NO_CODE, Search};
 use crate::histogram::{self, Histogram};
 use crate::output;
 use crate::verbs::jcmd;
-use offheap_diagnose::{ClassGrowth, Diagnosis, Evidence, Next, caller, diagnose, suspect};
+use offheap_diagnose::{ClassGrowth, Diagnosis, Evidence, Next, Suspect, caller, diagnose, suspect};
 use offheap_model::units::{bytes, duration, rate};
-use offheap_model::{Finding, Profile, Snapshot, Status};
+use offheap_model::{Domain, Finding, Profile, Snapshot, Status};
 use offheap_present::terminal;
 use std::io::{BufRead, IsTerminal, Write};
 use std::thread::JoinHandle;
@@ -107,6 +107,8 @@ pub struct Procedure {
     length: Duration,
     search: Option<Search>,
     searched: bool,
+    /// Java objects are sampled too.
+    objects: bool,
     collection: Option<JoinHandle<String>>,
     /// How many collections were run; `u32::MAX` where none may be.
     collected: u32,
@@ -131,6 +133,7 @@ impl Procedure {
             length,
             search: None,
             searched: false,
+            objects: false,
             collection: None,
             collected: 0,
             look_at: if allowed.agent_at_once { begun } else { begun + LOOK },
@@ -241,8 +244,9 @@ impl Procedure {
 
     fn look(&mut self, snapshots: &[Snapshot], news: &mut Vec<String>) {
         let evidence = Evidence::of(snapshots);
-        self.search_if_needed(&evidence, news);
         let diagnosis = diagnose(&evidence);
+        self.search_if_needed(&evidence, &diagnosis.verdict, news);
+        self.sample_objects_if_needed(&evidence, &diagnosis.verdict);
         self.collect_if_needed(&evidence, &diagnosis, news);
         let verdict = &diagnosis.verdict;
         self.count_classes(&evidence, verdict.status);
@@ -280,7 +284,7 @@ impl Procedure {
         }
     }
 
-    fn search_if_needed(&mut self, evidence: &Evidence<'_>, news: &mut Vec<String>) {
+    fn search_if_needed(&mut self, evidence: &Evidence<'_>, verdict: &Finding, news: &mut Vec<String>) {
         let passed = self.begun.elapsed();
         if self.searched || !self.allowed.agent || passed.as_secs_f64() > LATEST * self.length.as_secs_f64() {
             return;
@@ -292,6 +296,7 @@ impl Procedure {
             Some(suspect) => {
                 (format!("{} seems to grow ({})", suspect.domain, rate(suspect.per_s)), suspect.per_s)
             }
+            None if is_open(verdict) => (format!("{} grows", verdict.cause), verdict.slope_bytes_per_s),
             None => return,
         };
         self.searched = true;
@@ -303,6 +308,18 @@ impl Procedure {
         news.push(format!("{why}: loading the agent, to name the code"));
         let remaining = self.length.saturating_sub(passed);
         self.search = Some(Search::start(evidence.pid(), per_s, remaining));
+    }
+
+    /// Has the JVM sample its objects once the Java heap is what seems to grow.
+    fn sample_objects_if_needed(&mut self, evidence: &Evidence<'_>, verdict: &Finding) {
+        let Some(search) = self.search.as_ref().filter(|_| !self.objects) else { return };
+        let of_heap = |suspect: Suspect| suspect.domain == Domain::JavaHeap;
+        if is_open(verdict) && verdict.domain == Some(Domain::JavaHeap)
+            || suspect(evidence, self.length.as_secs_f64()).is_some_and(of_heap)
+        {
+            self.objects = true;
+            search.sample_objects();
+        }
     }
 
     fn collect_if_needed(&mut self, evidence: &Evidence<'_>, diagnosis: &Diagnosis, news: &mut Vec<String>) {
@@ -333,6 +350,12 @@ impl Procedure {
         let pid = evidence.pid();
         self.collection = Some(std::thread::spawn(move || collect(pid)));
     }
+}
+
+/// Whether the answer needs code, or more to go by.
+fn is_open(verdict: &Finding) -> bool {
+    let of_heap = verdict.domain == Some(Domain::JavaHeap);
+    verdict.status == Status::Leak || verdict.status == Status::Inconclusive && of_heap
 }
 
 /// What the Java heap has in use; `None` without a JVM.

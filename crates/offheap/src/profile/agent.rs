@@ -122,6 +122,22 @@ impl<S: Borrow<Session>> Agent<S> {
         explain(self.session.borrow().load_agent(&self.library, &format!("interval={interval}"))?, "")
     }
 
+    /// Samples Java objects too from now on, each `interval` bytes; whether the JVM lets it stands in the live file.
+    ///
+    /// # Errors
+    /// The target has ended, or does not answer.
+    pub fn sample_objects(&mut self, interval: u64) -> anyhow::Result<()> {
+        explain(self.session.borrow().load_agent(&self.library, &format!("objects={interval}"))?, "")
+    }
+
+    /// Has the agent find out which of the sampled objects a collection has freed; it does so by and by without being told.
+    ///
+    /// # Errors
+    /// The target has ended, or does not answer.
+    pub fn sweep_objects(&mut self) -> anyhow::Result<()> {
+        explain(self.session.borrow().load_agent(&self.library, "cmd=sweep")?, "")
+    }
+
     /// Stops the sampling. The library stays loaded and passes every call through.
     ///
     /// # Errors

@@ -4,9 +4,10 @@ use super::live::LiveFile;
 use super::{Agent, Window};
 use crate::clock::{now_ms, now_ns};
 use crate::verbs::jcmd;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use offheap_attach::Session;
 use offheap_linux::Process;
+use offheap_live::Reader;
 use offheap_model::Profile;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,8 @@ enum Source {
 pub struct Following {
     process: Process,
     source: Source,
+    /// Java objects are sampled too.
+    objects: bool,
     window: Window,
     learn_at: Instant,
 }
@@ -49,7 +52,7 @@ impl Following {
         };
         let window = Window::begin(agent.read()?, now_ns(), start_ms, agent.was_there)?;
         let source = Source::Ours(Box::new(agent));
-        Ok(Following { process, source, window, learn_at: Instant::now() + LEARN[0] })
+        Ok(Following { process, source, objects: false, window, learn_at: Instant::now() + LEARN[0] })
     }
 
     /// Looks on while an agent samples that came with the program `pid`; `None` where there is none.
@@ -62,7 +65,7 @@ impl Following {
         let Some(live) = LiveFile::find(&process)? else { return Ok(None) };
         let window = Window::begin(live.read()?, now_ns(), start_ms, true)?;
         let source = Source::Preloaded(live);
-        Ok(Some(Following { process, source, window, learn_at: Instant::now() + LEARN[0] }))
+        Ok(Some(Following { process, source, objects: false, window, learn_at: Instant::now() + LEARN[0] }))
     }
 
     /// Reads the live file once more. Where the process has ended and its file with it, what was read last stays.
@@ -113,6 +116,40 @@ impl Following {
             Source::Ours(agent) => agent.set_interval(interval),
             Source::Preloaded(_) => Ok(()),
         }
+    }
+
+    /// Samples Java objects too, each `interval` bytes from now on.
+    ///
+    /// # Errors
+    /// The JVM does not answer, or why it samples none.
+    pub fn sample_objects(&mut self, interval: u64) -> anyhow::Result<()> {
+        let Source::Ours(agent) = &mut self.source else { return Ok(()) };
+        agent.sample_objects(interval)?;
+        let state = Reader::new(&agent.read()?)?.info().objects;
+        if state.refused() {
+            bail!("{state}");
+        }
+        self.objects = true;
+        Ok(())
+    }
+
+    /// As [`Following::read`], with what the last collections have freed found out where Java objects are sampled.
+    ///
+    /// # Errors
+    /// As there; the JVM does not answer.
+    pub fn read_swept(&mut self) -> anyhow::Result<()> {
+        if self.objects
+            && self.is_alive()
+            && let Source::Ours(agent) = &mut self.source
+        {
+            agent.sweep_objects()?;
+        }
+        self.read()
+    }
+
+    /// Java objects sampled so far.
+    pub fn objects(&self) -> u64 {
+        self.window.objects()
     }
 
     /// Whether the process lives.

@@ -1,6 +1,7 @@
 //! From copies of the live file over a window to sites with live bytes, ages and slopes.
 
 use super::names::{Libraries, Names};
+use offheap_diagnose::object_label;
 use offheap_diagnose::stats::{Point, Trend};
 use offheap_linux::Process;
 use offheap_live::{Counter, LiveError, Reader, RegionKind, Stack};
@@ -12,6 +13,9 @@ use std::collections::{HashMap, HashSet};
 const MIN_POINTS: usize = 5;
 /// More readings than these are not kept: then every other one goes, so that a window has no limit.
 const MAX_READINGS: usize = 64;
+
+/// By stack; `None` where there are several.
+type Classes = HashMap<u32, Option<String>>;
 
 /// A stack's key in the live file; `None` for samples whose stack could not be kept.
 type Key = Option<u32>;
@@ -40,12 +44,14 @@ pub struct Window {
     readings: Vec<Reading>,
     /// What the stacks map, that map instead of allocating.
     maps: HashMap<u32, RegionKind>,
+    /// The class of the Java objects that the stacks allocate, as far as it is one.
+    classes: Classes,
     last: Vec<u8>,
     last_ns: u64,
     libraries: Libraries,
 }
 
-/// A live sampled block or mapping.
+/// A live sampled block, mapping or Java object.
 struct Piece {
     key: Key,
     bytes: f64,
@@ -97,6 +103,7 @@ impl Window {
             before,
             readings: Vec::new(),
             maps: HashMap::new(),
+            classes: Classes::new(),
             last: Vec::new(),
             last_ns: now_ns,
             libraries: Libraries::default(),
@@ -134,6 +141,15 @@ impl Window {
         let reader = Reader::new(&bytes)?;
         let mut live: HashMap<Key, f64> = HashMap::new();
         self.maps.extend(reader.regions().filter_map(|region| Some((region.stack?, region.kind))));
+        for object in reader.objects() {
+            let class = object.class.map(|class| String::from_utf8_lossy(class).replace('/', "."));
+            if let Some(stack) = object.stack {
+                let known = self.classes.entry(stack).or_insert_with(|| class.clone());
+                if *known != class {
+                    *known = None;
+                }
+            }
+        }
         for piece in pieces(&reader) {
             *live.entry(piece.key).or_default() += piece.bytes;
         }
@@ -168,6 +184,11 @@ impl Window {
         taken.saturating_sub(self.before.samples)
     }
 
+    /// Java objects sampled up to the latest reading.
+    pub fn objects(&self) -> u64 {
+        Reader::new(&self.last).map_or(0, |reader| reader.counter(Counter::Objects))
+    }
+
     /// Live bytes at the latest reading.
     pub fn live_bytes(&self) -> f64 {
         self.readings.last().map_or(0.0, |reading| reading.live.values().sum())
@@ -190,7 +211,7 @@ impl Window {
         let reader = Reader::new(&self.last)?;
         let length = seconds(self.start_ns, self.last_ns);
         let tail_ns = self.last_ns - (self.last_ns - self.start_ns) / 3;
-        let mut groups = Groups::new(Names::new(reader, process, &self.libraries), &self.maps);
+        let mut groups = Groups::new(Names::new(reader, process, &self.libraries), &self.maps, &self.classes);
         for piece in pieces(&reader) {
             let site = groups.site(&reader, piece.key);
             site.live_bytes += piece.bytes;
@@ -264,13 +285,20 @@ fn pieces<'a>(reader: &Reader<'a>) -> impl Iterator<Item = Piece> + use<'a> {
         count: region.weight,
         time_ns: region.time_ns,
     });
-    blocks.chain(regions)
+    let objects = reader.objects().map(|object| Piece {
+        key: object.stack,
+        bytes: object.size as f64 * object.weight,
+        count: object.weight,
+        time_ns: object.time_ns,
+    });
+    blocks.chain(regions).chain(objects)
 }
 
 /// Stacks that read the same are one site: the same call at two addresses, or compiled twice.
 struct Groups<'a> {
     names: Names<'a>,
     maps: &'a HashMap<u32, RegionKind>,
+    classes: &'a Classes,
     frames: Vec<Frame>,
     numbers: HashMap<Frame, u32>,
     by_key: HashMap<Key, usize>,
@@ -295,10 +323,11 @@ struct Group {
 }
 
 impl<'a> Groups<'a> {
-    fn new(names: Names<'a>, maps: &'a HashMap<u32, RegionKind>) -> Self {
+    fn new(names: Names<'a>, maps: &'a HashMap<u32, RegionKind>, classes: &'a Classes) -> Self {
         Groups {
             names,
             maps,
+            classes,
             frames: Vec::new(),
             numbers: HashMap::new(),
             by_key: HashMap::new(),
@@ -346,6 +375,10 @@ impl<'a> Groups<'a> {
         // The allocator's own functions are in no stack; without a word a mapping would pass for a malloc.
         if space {
             frames.insert(0, Frame { kind: FrameKind::Jvm, ..label("[space of the JVM]") });
+        }
+        if stack.is_some_and(|stack| stack.is_object()) {
+            let class = key.and_then(|key| self.classes.get(&key)).and_then(Option::as_deref);
+            frames.insert(0, label(&object_label(class)));
         }
         match kind {
             Some(RegionKind::Anonymous) => frames.insert(0, label("[mmap]")),
