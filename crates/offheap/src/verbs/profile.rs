@@ -167,7 +167,8 @@ fn of_another_tool(path: &Path) -> anyhow::Result<(Profile, String, Value)> {
         .profile()
         .with_context(|| format!("{} ({}) has no allocation sites", path.display(), reading.format.name()))?;
     let mut profile = parsed.profile.clone();
-    profile.notes.extend(reading.notes.iter().cloned());
+    // The profile's own are among them.
+    profile.notes = reading.notes.clone();
     Ok((profile, path.display().to_string(), Value::Null))
 }
 
