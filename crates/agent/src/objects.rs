@@ -434,6 +434,36 @@ fn readable<'a>(signature: &[u8], buffer: &'a mut [u8; 1024]) -> Option<&'a [u8]
 mod tests {
     use super::*;
 
+    /// One test for all that touches the places: they are the process's.
+    #[test]
+    fn a_place_is_one_objects_at_a_time() {
+        const MANY: usize = 64;
+        let mapped = sys::map_anonymous(MANY * size_of::<Place>()).unwrap();
+        COUNT.store(MANY, Relaxed);
+        PLACES.store(mapped.cast(), Release);
+        let held: Vec<_> = (0..MANY).map(|_| hold().unwrap()).collect();
+        assert!(hold().is_none(), "all are held");
+        assert_eq!(used().len(), MANY);
+        for (i, place) in held {
+            assert!(!look(i, place, |_, _| true), "nobody looks at what is held");
+            give_back(i, place);
+        }
+        std::thread::scope(|scope| {
+            for thread in 1..=8u64 {
+                scope.spawn(move || {
+                    for n in 0..20_000 {
+                        let (i, place) = hold().expect("more places than are held at a time");
+                        place.key.store(thread << 32 | n, SeqCst);
+                        std::hint::spin_loop();
+                        assert_eq!(place.key.load(SeqCst), thread << 32 | n, "held by two");
+                        give_back(i, place);
+                    }
+                });
+            }
+        });
+        assert_eq!((0..MANY).filter(|_| hold().is_some()).count(), MANY, "a place was lost");
+    }
+
     #[test]
     fn classes_are_named_as_in_java() {
         let mut buffer = [0; 1024];
