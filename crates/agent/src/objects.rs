@@ -17,7 +17,7 @@
 
 use core::ffi::c_void;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 
 use offheap_live::{Counter, ObjectState, SampleRec, object_key};
 
@@ -26,6 +26,7 @@ use crate::jvmti::{self, Environment, Jni, Reference, Vm};
 use crate::sample;
 use crate::sys;
 use crate::table::{self, File};
+use crate::walk;
 
 /// The JVM, as it told the agent's entry; null: not yet.
 static VM: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
@@ -35,6 +36,8 @@ static ENVIRONMENT: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 static INTERVAL: AtomicU64 = AtomicU64::new(0);
 /// Callbacks under way.
 static UNDER_WAY: AtomicU32 = AtomicU32::new(0);
+/// Whether the JVM is older than 21: see [`jvmti::is_cleared`].
+static OLD: AtomicBool = AtomicBool::new(false);
 /// The last object's number.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
@@ -178,6 +181,7 @@ fn turn_on(file: File, interval: u64, running: bool) -> Result<(), (ObjectState,
     if running {
         return env.set_interval(bytes).map_err(failed);
     }
+    OLD.store((1..21).contains(&walk::vm_release()), Relaxed);
     if !make_places(file) {
         return Err(failed(-libc::ENOMEM));
     }
@@ -254,7 +258,13 @@ fn look(index: usize, place: &Place, stays: impl FnOnce(Reference, u64) -> bool)
 /// Takes the object at a place out of the live table, if a collection has freed it.
 fn look_up(jni: Jni, file: File, index: usize, place: &Place) -> bool {
     look(index, place, |weak, key| {
-        if !jni.is_freed(weak) {
+        let freed = if OLD.load(Relaxed) {
+            // SAFETY: made by this JVM, and nobody else is at it.
+            unsafe { jvmti::is_cleared(weak) }
+        } else {
+            jni.is_freed(weak)
+        };
+        if !freed {
             return true;
         }
         jni.delete_weak(weak);
