@@ -10,6 +10,9 @@
 //! there is looked up from time to time: each sample looks at a few of those before it, in turn, and a command at all of
 //! them ([`sweep`]).
 //!
+//! A collection clears weak references when it finds their objects dead. Generational ZGC does so in its major collections only: until
+//! then even what died young counts as live.
+//!
 //! Tags and JVMTI's ObjectFree would need no looking up, but a JVM can hang with them: two threads that deliver these events
 //! (the service thread after a collection; who turns the event off, gives the environment back or ends the JVM) wait for each
 //! other without letting a safepoint happen, for which one of them waits (`JvmtiTagMap::flush_object_free_events` from 17
