@@ -134,4 +134,4 @@ for java in javas:
         jvm = [java, f"-XX:+Use{collector}GC", "-Xmx256m", "-Xms256m", "-cp", tmp, "Objects"]
         for threads in (1, 2):
             name = f"o, {threads} threads, {collector}, JDK {version}"
-            compare(name, [*jvm, str(threads)], 20000000, 512 << 10, True, ["all"], tools)
+            compare(name, [*jvm, str(threads)], 60000000, 512 << 10, True, ["all"], tools)

@@ -6,6 +6,7 @@
 
 use core::ffi::{CStr, c_char, c_void};
 use core::ptr::{NonNull, null_mut};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// Places in the tables of functions.
 mod function {
@@ -132,7 +133,7 @@ impl Jni {
         weak
     }
 
-    /// Whether a collection has freed what `weak` refers to. Does not keep it alive.
+    /// Whether a collection has freed what `weak` refers to. From JDK 21 on, see [`is_cleared`].
     pub fn is_freed(self, weak: Reference) -> bool {
         call!(self, IS_SAME_OBJECT, fn(Reference, Reference) -> u8, weak, null_mut()) != 0
     }
@@ -141,6 +142,18 @@ impl Jni {
     pub fn delete_weak(self, weak: Reference) {
         call!(self, DELETE_WEAK_GLOBAL_REF, fn(Reference) -> (), weak);
     }
+}
+
+/// Whether a collection has freed what a weak reference refers to, up to JDK 20: IsSameObject of older releases keeps an object
+/// that it looks at alive while it is being marked (`JNIHandles::resolve` in jni.cpp of 11), and all that hangs on it.
+///
+/// # Safety
+/// The reference is one of [`Jni::weak`]'s, not yet given back, of a JVM before 21.
+pub unsafe fn is_cleared(weak: Reference) -> bool {
+    const WEAK_TAG: usize = 1;
+    // SAFETY: the reference is the address of the JVM's word that points to the object, plus a tag (runtime/jniHandles.hpp).
+    // Collections write it with one store, 0 when they have freed the object. (Generational ZGC, of 21, colours its nulls.)
+    unsafe { AtomicUsize::from_ptr((weak as usize & !WEAK_TAG) as *mut usize).load(Ordering::Relaxed) == 0 }
 }
 
 /// `jvmtiEnv*`.

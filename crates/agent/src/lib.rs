@@ -7,7 +7,7 @@
 //! - [`hooks`]: what the target calls instead of malloc, mmap, dlopen… The fast path is a few instructions.
 //! - [`patch`]: redirects the import slots of every loaded library to the hooks.
 //! - [`sample`]: decides which allocations are recorded (Poisson by bytes) and records them.
-//! - [`objects`], [`jvmti`]: Java objects, which the JVM samples itself.
+//! - [`objects`], [`jvmti`]: Java objects, which the JVM samples itself, and tells the agent of where JNI is allowed.
 //! - [`table`], [`regions`], [`threads`]: the agent's side of the live file (layout: crate `offheap-live`).
 //! - [`walk`]: native, HotSpot frames; names.
 //! - [`environment`], [`exec`]: that a preloaded agent is not handed on to children, but to what the process becomes.

@@ -10,6 +10,9 @@
 //! there is looked up from time to time: each sample looks at a few of those before it, in turn, and a command at all of
 //! them ([`sweep`]).
 //!
+//! A collection clears weak references when it finds their objects dead. Generational ZGC does so in its major collections only: until
+//! then even what died young counts as live.
+//!
 //! Tags and JVMTI's ObjectFree would need no looking up, but a JVM can hang with them: two threads that deliver these events
 //! (the service thread after a collection; who turns the event off, gives the environment back or ends the JVM) wait for each
 //! other without letting a safepoint happen, for which one of them waits (`JvmtiTagMap::flush_object_free_events` from 17
@@ -17,7 +20,7 @@
 
 use core::ffi::c_void;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 
 use offheap_live::{Counter, ObjectState, SampleRec, object_key};
 
@@ -26,6 +29,7 @@ use crate::jvmti::{self, Environment, Jni, Reference, Vm};
 use crate::sample;
 use crate::sys;
 use crate::table::{self, File};
+use crate::walk;
 
 /// The JVM, as it told the agent's entry; null: not yet.
 static VM: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
@@ -35,6 +39,8 @@ static ENVIRONMENT: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 static INTERVAL: AtomicU64 = AtomicU64::new(0);
 /// Callbacks under way.
 static UNDER_WAY: AtomicU32 = AtomicU32::new(0);
+/// Whether the JVM is older than 21: see [`jvmti::is_cleared`].
+static OLD: AtomicBool = AtomicBool::new(false);
 /// The last object's number.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
@@ -178,6 +184,7 @@ fn turn_on(file: File, interval: u64, running: bool) -> Result<(), (ObjectState,
     if running {
         return env.set_interval(bytes).map_err(failed);
     }
+    OLD.store((1..21).contains(&walk::vm_release()), Relaxed);
     if !make_places(file) {
         return Err(failed(-libc::ENOMEM));
     }
@@ -254,7 +261,13 @@ fn look(index: usize, place: &Place, stays: impl FnOnce(Reference, u64) -> bool)
 /// Takes the object at a place out of the live table, if a collection has freed it.
 fn look_up(jni: Jni, file: File, index: usize, place: &Place) -> bool {
     look(index, place, |weak, key| {
-        if !jni.is_freed(weak) {
+        let freed = if OLD.load(Relaxed) {
+            // SAFETY: made by this JVM, and nobody else is at it.
+            unsafe { jvmti::is_cleared(weak) }
+        } else {
+            jni.is_freed(weak)
+        };
+        if !freed {
             return true;
         }
         jni.delete_weak(weak);
@@ -433,6 +446,36 @@ fn readable<'a>(signature: &[u8], buffer: &'a mut [u8; 1024]) -> Option<&'a [u8]
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// One test for all that touches the places: they are the process's.
+    #[test]
+    fn a_place_is_one_objects_at_a_time() {
+        const MANY: usize = 64;
+        let mapped = sys::map_anonymous(MANY * size_of::<Place>()).unwrap();
+        COUNT.store(MANY, Relaxed);
+        PLACES.store(mapped.cast(), Release);
+        let held: Vec<_> = (0..MANY).map(|_| hold().unwrap()).collect();
+        assert!(hold().is_none(), "all are held");
+        assert_eq!(used().len(), MANY);
+        for (i, place) in held {
+            assert!(!look(i, place, |_, _| true), "nobody looks at what is held");
+            give_back(i, place);
+        }
+        std::thread::scope(|scope| {
+            for thread in 1..=8u64 {
+                scope.spawn(move || {
+                    for n in 0..20_000 {
+                        let (i, place) = hold().expect("more places than are held at a time");
+                        place.key.store(thread << 32 | n, SeqCst);
+                        std::hint::spin_loop();
+                        assert_eq!(place.key.load(SeqCst), thread << 32 | n, "held by two");
+                        give_back(i, place);
+                    }
+                });
+            }
+        });
+        assert_eq!((0..MANY).filter(|_| hold().is_some()).count(), MANY, "a place was lost");
+    }
 
     #[test]
     fn classes_are_named_as_in_java() {

@@ -122,6 +122,10 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            // The JVM itself: timeout, once killed, can't do it any more.
+            let _ = Command::new("kill").args(["-KILL", &self.pid.to_string()]).status();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

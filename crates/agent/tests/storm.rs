@@ -1,6 +1,6 @@
 //! JVMs in bad weather (class unloading, stack overflow, out of memory, child processes, threads, libraries that come and
-//! go, forks, signals) while the agent is attached, started, stopped and re-set: on every JVM, nothing breaks and nothing
-//! is left over.
+//! go, forks, signals) while the agent is attached, started, stopped and re-set, with Java objects and without: on every
+//! JVM, nothing breaks and nothing is left over.
 
 mod common;
 

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use offheap_live::{Header, Reader, State};
+use offheap_live::{Header, Objects, Reader, State};
 
 /// A program that allocates one block of as many bytes as each line of its input says, and answers "ok".
 fn program(dir: &Path) -> std::path::PathBuf {
@@ -215,6 +215,21 @@ fn another_c_library_refuses_it() {
     assert!(String::from_utf8_lossy(&out.stderr).contains("symbol not found"), "{out:?}");
     assert_eq!(out.status.code(), Some(127));
     assert!(!file.exists());
+}
+
+/// Without a JVM there are no Java objects, which is no reason not to sample blocks.
+#[test]
+fn objects_need_a_jvm() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("objects.live");
+    let mut p = Lines::start(&mut Command::new(program(dir.path())));
+    let load = format!("load {} file={},interval=1,objects=1", common::agent().display(), file.display());
+    assert_eq!(p.tell(&load), "0");
+    assert_eq!(p.tell("70001"), "ok");
+    assert_eq!(p.tell(&format!("load {} cmd=sweep", common::agent().display())), "0");
+    assert_eq!(sizes(&file), [70001]);
+    let bytes = std::fs::read(&file).unwrap();
+    assert_eq!(Reader::new(&bytes).unwrap().info().objects, Objects::NoJvm);
 }
 
 #[test]

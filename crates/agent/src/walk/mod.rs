@@ -21,6 +21,7 @@ use crate::modules::{self, Guard};
 use crate::table::{self, File, LOST, NewFrame};
 use cfi::{Cfa, Fp, Rule};
 use memo::{Memo, Reads, Start};
+pub use names::major_version as vm_release;
 
 /// What came of a walk.
 pub enum Outcome {
