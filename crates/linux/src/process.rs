@@ -37,8 +37,6 @@ pub struct Status {
     pub peak_rss_bytes: u64,
     /// Resident bytes by the kernel's own (batched, slightly late) counters.
     pub rss_bytes: u64,
-    /// True where system calls are filtered: seccomp(2), either mode.
-    pub seccomp: bool,
     /// Bit mask of caught signals, bit 0 is signal 1.
     pub caught_signals: u64,
     /// True for a kernel thread or a zombie: no address space.
@@ -356,7 +354,6 @@ fn parse_status(text: &str) -> Status {
                 status.rss_bytes = maps::kib(value.as_bytes());
                 status.no_memory = false;
             }
-            "Seccomp" => status.seccomp = value.trim() != "0",
             "SigCgt" => status.caught_signals = u64::from_str_radix(value, 16).unwrap_or(0),
             _ => {}
         }

@@ -277,7 +277,7 @@ fn without_a_jvm_the_code_is_named_by_probes_or_by_the_agent_that_came_with_it()
         assert!(frames(&verdict).starts_with(&["remember", "main"]), "{verdict:#} {error}");
         assert!(error.contains("the agent came with the program"), "{error}");
         let (verdict, error) = probed.join().unwrap();
-        if std::path::Path::new("/sys/bus/event_source/devices/uprobe").exists() {
+        if std::path::Path::new("/sys/bus/event_source/devices/breakpoint").exists() {
             assert!(frames(&verdict).starts_with(&["remember", "main"]), "{verdict:#} {error}");
         } else {
             assert!(error.contains("no code can be named"), "{error}");

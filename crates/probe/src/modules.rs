@@ -89,13 +89,14 @@ impl Modules {
     /// further return addresses. Ends at the first frame that lies in no known module: what comes after is a guess.
     pub fn unwind(&mut self, registers: &Registers, stack: &[u8]) -> Vec<u64> {
         let sp = registers.sp;
+        let Some((to, start)) = registers.caller(stack) else { return Vec::new() };
         let mut read = |address: u64| {
             let offset = address.checked_sub(sp).and_then(|offset| usize::try_from(offset).ok()).ok_or(())?;
             let bytes = stack.get(offset..).and_then(|rest| rest.first_chunk::<8>()).ok_or(())?;
             Ok(u64::from_ne_bytes(*bytes))
         };
         let mut frames = Vec::new();
-        let mut all = self.unwinder.iter_frames(registers.ip, registers.start(), &mut self.cache, &mut read);
+        let mut all = self.unwinder.iter_frames(to, start, &mut self.cache, &mut read);
         while let Ok(Some(frame)) = all.next() {
             let address = frame.address();
             if frames.len() == MAX_FRAMES

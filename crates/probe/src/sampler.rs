@@ -1,5 +1,6 @@
 //! Bursts of probes over a window: which blocks were allocated, by which stack, and are there still.
 
+use crate::arch::{self, Exit};
 use crate::burst::{Burst, Hit};
 use crate::chunks::{self, Chunks};
 use crate::events::Probe;
@@ -10,11 +11,12 @@ use offheap_linux::{Memory, Process, Vma};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// What is probed; the rest of malloc's family is rare.
-const FUNCTIONS: [&str; 3] = ["malloc", "calloc", "realloc"];
+const FUNCTIONS: [&str; 3] = ["malloc", "realloc", "calloc"];
+/// No function is longer: malloc has some 800 bytes.
+const MAX_CODE: u64 = 16 << 10;
 /// From the begin of a burst to that of the next.
 const EVERY: Duration = Duration::from_millis(500);
 /// A burst is made as long as the program takes for so many blocks on average: not until there are so many, or what a program
@@ -23,10 +25,7 @@ const BURST: f64 = 250.0;
 /// No burst is shorter or longer.
 const SHORTEST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_millis(200);
-/// A burst with so many more blocks than it was made for ends at once: a program that has begun to allocate like mad should
-/// not have to bear the probes as well.
-const TOO_MANY: f64 = 4.0;
-/// Threads probed in one burst, each with a ring buffer of a megabyte for each function; of more, others each time.
+/// Threads probed in one burst, each with four ring buffers of a quarter of a megabyte; of more, others each time.
 const MAX_THREADS: usize = 8;
 /// After a burst the blocks are looked at again for so long. A block that was freed is free, or part of another, at some of
 /// these looks, even where one of its size comes to lie there again later.
@@ -42,15 +41,11 @@ const MAX_STACKS: usize = 1 << 16;
 pub enum ProbeError {
     /// The kernel does not let us.
     #[error(
-        "the kernel puts no probe into it (perf_event_open: {0}); it takes root, or CAP_PERFMON and CAP_SYS_PTRACE, outside of \
-         a container whose seccomp profile forbids it"
+        "the kernel sets no breakpoint for it (perf_event_open: {0}); it takes root, or CAP_PERFMON and CAP_SYS_PTRACE, or the \
+         process's own user where kernel.perf_event_paranoid is 2 or less, outside of a container whose seccomp profile \
+         forbids it; and no debugger that has them all"
     )]
     Refused(#[source] io::Error),
-    /// A uretprobe may kill a process with a filter.
-    #[error(
-        "it has a seccomp filter, and Linux 6.11 to 6.13 kill such a process when a probed function returns"
-    )]
-    Filtered,
     /// No glibc, or another allocator.
     #[error(
         "its malloc is not that of glibc's shared library, whose blocks are the ones that can be followed from outside"
@@ -98,10 +93,7 @@ pub struct Sampler {
     chunks: Chunks,
     begun: Instant,
     next: Instant,
-    /// Of the latest burst.
-    before: Instant,
-    library: PathBuf,
-    offsets: Vec<u64>,
+    functions: Vec<Function>,
     modules: Modules,
     stacks: Vec<Vec<u64>>,
     totals: Vec<Total>,
@@ -111,11 +103,19 @@ pub struct Sampler {
     /// Their addresses, and which of them is to be looked at next.
     order: Vec<u64>,
     cursor: usize,
-    /// Blocks a second, lately.
-    rate: f64,
     samples: u64,
     lost: u64,
     turn: usize,
+}
+
+/// Functions that are probed together.
+struct Function {
+    /// Where they end.
+    exits: Vec<Exit>,
+    /// The end of their latest burst.
+    before: Instant,
+    /// Blocks a second, lately.
+    rate: f64,
 }
 
 impl std::fmt::Debug for Sampler {
@@ -125,27 +125,26 @@ impl std::fmt::Debug for Sampler {
 }
 
 impl Sampler {
-    /// For the process `pid`; makes sure that it can be probed, with a first burst.
+    /// For the process `pid`; makes sure that it can be probed.
     ///
     /// # Errors
     /// [`ProbeError`].
     pub fn start(pid: i32) -> Result<Sampler, ProbeError> {
         let process = Process::open(pid)?;
-        if process.status()?.seccomp && retprobes_kill_filtered() {
-            return Err(ProbeError::Filtered);
-        }
         let vmas = process.maps()?;
         let chunks = Chunks::of(&process, &process.memory(&vmas)?).ok_or(ProbeError::OtherAllocator)?;
-        let (library, offsets) = find(&process, &vmas).ok_or(ProbeError::OtherAllocator)?;
+        let functions = find(&process, &vmas).ok_or(ProbeError::OtherAllocator)?;
+        if let Some(exit) = functions.iter().flatten().next() {
+            Probe::open(pid, *exit).map_err(ProbeError::Refused)?;
+        }
         let begun = Instant::now();
-        let sampler = Sampler {
+        let function = |exits| Function { exits, before: begun, rate: BURST / SHORTEST.as_secs_f64() };
+        Ok(Sampler {
             process,
             chunks,
             begun,
             next: begun,
-            before: begun,
-            library,
-            offsets,
+            functions: functions.into_iter().map(function).collect(),
             modules: Modules::new(),
             stacks: Vec::new(),
             totals: Vec::new(),
@@ -153,14 +152,10 @@ impl Sampler {
             blocks: HashMap::new(),
             order: Vec::new(),
             cursor: 0,
-            rate: BURST / SHORTEST.as_secs_f64(),
             samples: 0,
             lost: 0,
             turn: 0,
-        };
-        let offset = sampler.offsets.first().copied().unwrap_or_default();
-        Probe::open(pid, &sampler.library, offset).map_err(ProbeError::Refused)?;
-        Ok(sampler)
+        })
     }
 
     /// How long until the next burst is due.
@@ -184,35 +179,32 @@ impl Sampler {
         let vmas = self.process.maps()?;
         self.modules.refresh(&self.process, &vmas);
         let tasks = self.process.tasks()?;
-        let chosen = tasks.iter().cycle().skip(self.turn).take(tasks.len().min(MAX_THREADS));
-        let threads: Vec<i32> = chosen.map(|task| task.tid).collect();
-        self.turn = (self.turn + MAX_THREADS) % tasks.len().max(1);
         let memory = self.process.memory(&vmas)?;
         self.check(&memory);
-        let length = Duration::from_secs_f64(BURST / self.rate.max(1.0)).clamp(SHORTEST, LONGEST);
-        let most = (TOO_MANY * BURST) as usize;
-        let burst = Burst::make(&self.library, &self.offsets, &threads, length, most, &memory);
-        self.rate = 0.5 * (self.rate + burst.rate());
-        let weight = self.weight(&burst, tasks.len(), threads.len());
-        self.before = burst.began + burst.lasted;
+        let turn = self.turn % self.functions.len().max(1);
+        // All functions in some threads, then all in the next ones.
+        let first = self.turn / self.functions.len().max(1) * MAX_THREADS;
+        self.turn = if first < tasks.len() { self.turn + 1 } else { 0 };
+        let chosen = tasks.iter().cycle().skip(first).take(tasks.len().min(MAX_THREADS));
+        let threads: Vec<i32> = chosen.map(|task| task.tid).collect();
+        let others = tasks.len().max(1) as f64 / threads.len().max(1) as f64;
+        let Some(function) = self.functions.get_mut(turn) else { return Ok(()) };
+        let length = Duration::from_secs_f64(BURST / function.rate.max(1.0)).clamp(SHORTEST, LONGEST);
+        let burst = Burst::make(&function.exits, &threads, length, &memory);
+        function.rate = 0.5 * (function.rate + burst.rate());
+        // What a block stands for: those since the function's last burst, and those of the threads that had no probe.
+        let end = burst.began + burst.lasted;
+        let since = end.saturating_duration_since(function.before).as_secs_f64();
+        function.before = end;
         for hit in burst.hits {
             self.samples += 1;
+            let weight = since / hit.armed.as_secs_f64().max(1e-6) * hit.of * others;
             if self.take(&hit, weight, burst.began).is_none() {
                 self.lost += 1;
             }
         }
         self.lost += burst.lost;
         Ok(())
-    }
-
-    /// How many blocks each of `burst` stands for: those since the last burst, those of the threads that had no probe, and those
-    /// that the kernel had no room for.
-    fn weight(&self, burst: &Burst, threads: usize, probed: usize) -> f64 {
-        let since = burst.began.saturating_duration_since(self.before) + burst.lasted;
-        let hits = burst.hits.len().max(1) as f64;
-        since.as_secs_f64() / burst.lasted.as_secs_f64().max(1e-3)
-            * (threads.max(1) as f64 / probed.max(1) as f64)
-            * ((hits + burst.lost as f64) / hits)
     }
 
     /// Forgets blocks that are not in use any more, as far as the time allows.
@@ -236,7 +228,7 @@ impl Sampler {
 
     /// Remembers a block; `None` where there is no room for it.
     fn take(&mut self, hit: &Hit, weight: f64, began: Instant) -> Option<()> {
-        let address = hit.call.registers.result;
+        let address = hit.call.block;
         if address == 0 {
             return Some(());
         }
@@ -315,39 +307,40 @@ impl Sampler {
     }
 }
 
-/// The code of glibc's shared library as `process` has it mapped, and where in the file [`FUNCTIONS`] begin; `None` where it
-/// has none.
-fn find(process: &Process, vmas: &[Vma]) -> Option<(PathBuf, Vec<u64>)> {
+/// Where [`FUNCTIONS`] end, as many together as can be probed together, in glibc's shared library as `process` has it mapped; `None` where it has
+/// none, or one of them ends at more places than can be probed.
+fn find(process: &Process, vmas: &[Vma]) -> Option<Vec<Vec<Exit>>> {
     let name = |vma: &Vma| vma.path.rsplit('/').next().unwrap_or_default().to_owned();
     let mut code = vmas.iter().filter(|vma| vma.exec && vma.is_file());
     let libc = code.find(|vma| name(vma).starts_with("libc.so.6") || name(vma).starts_with("libc-2."))?;
-    let mapped = format!("map_files/{:x}-{:x}", libc.start, libc.end);
-    let (path, file) = match process.file(&mapped) {
-        Ok(file) => (PathBuf::from(format!("/proc/{}/{mapped}", process.pid())), file),
-        Err(_) => {
-            let path = process.path_in_root(&libc.path);
-            (path.clone(), File::open(path).ok()?)
-        }
-    };
+    let file = process
+        .file(&format!("map_files/{:x}-{:x}", libc.start, libc.end))
+        .or_else(|_| File::open(process.path_in_root(&libc.path)))
+        .ok()?;
     let cache = ReadCache::new(file);
     let object = object::File::parse(&cache).ok()?;
-    let offset = |name: &str| {
+    let exits = |name: &str| {
         let symbol = object.dynamic_symbols().find(|symbol| symbol.name() == Ok(name))?;
         let holds = |segment: &object::Segment<'_, '_, _>| {
             (segment.address()..segment.address().saturating_add(segment.size())).contains(&symbol.address())
         };
         let segment = object.segments().find(holds)?;
-        Some(symbol.address() - segment.address() + segment.file_range().0)
+        let code = segment.data_range(symbol.address(), symbol.size().min(MAX_CODE)).ok()??;
+        // Where the file's byte at the symbol lies in the process.
+        let offset = symbol.address() - segment.address() + segment.file_range().0;
+        let address = libc.start.checked_add(offset.checked_sub(libc.offset)?)?;
+        let mut exits = arch::exits(code, address);
+        // realloc of nothing jumps to malloc, which is probed itself.
+        exits.retain(|exit| !exit.is_jump || name == "calloc");
+        (1..=arch::PROBES).contains(&exits.len()).then_some(exits)
     };
-    let offsets = FUNCTIONS.map(offset).into_iter().collect::<Option<Vec<u64>>>()?;
-    Some((path, offsets))
-}
-
-/// Since Linux 6.11 a probed function returns through a system call of its own, which filters knew nothing of until 6.14
-/// ("seccomp: passthrough uretprobe systemcall without filtering").
-fn retprobes_kill_filtered() -> bool {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let mut numbers = release.split(['.', '-']).map(|part| part.trim().parse::<u32>().unwrap_or(0));
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    ((6, 11)..(6, 14)).contains(&version)
+    let mut groups: Vec<Vec<Exit>> = Vec::new();
+    for function in FUNCTIONS {
+        let exits = exits(function)?;
+        match groups.last_mut() {
+            Some(group) if group.len() + exits.len() <= arch::PROBES => group.extend(exits),
+            _ => groups.push(exits),
+        }
+    }
+    Some(groups)
 }

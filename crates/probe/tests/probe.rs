@@ -58,7 +58,7 @@ int main(void) {
 
 /// True where the kernel has no such probes at all; then that must be said, and is all that can be tested.
 fn is_without_probes(pid: i32) -> bool {
-    let has = Path::new("/sys/bus/event_source/devices/uprobe").exists();
+    let has = Path::new("/sys/bus/event_source/devices/breakpoint").exists();
     if !has {
         assert!(matches!(Sampler::start(pid), Err(ProbeError::Refused(_))));
     }
