@@ -3,6 +3,7 @@
 use crate::advice;
 use crate::evidence::Evidence;
 use crate::libraries::{Library, is_library_method, library_of};
+use crate::references;
 use offheap_model::{
     Domain, Evidence as Observation, Finding, Frame, FrameKind, Profile, ProfileSite, Site, Status, units,
 };
@@ -172,6 +173,10 @@ fn kept(site: &ProfileSite, seconds: f64) -> f64 {
 /// Adds the site to a finding of growth, with the advice for its library.
 pub(crate) fn attach(finding: &mut Finding, evidence: &Evidence<'_>) {
     let growing = matches!(finding.status, Status::Leak | Status::Inconclusive);
+    let of_heap = finding.domain == Some(Domain::JavaHeap);
+    if growing && of_heap && finding.site.is_none() && references::attach(finding, evidence) {
+        return;
+    }
     let Some(origin) =
         finding.domain.filter(|_| growing && finding.site.is_none()).and_then(|d| best(evidence, d))
     else {

@@ -42,6 +42,8 @@ enum Order {
     Profile(Sender<anyhow::Result<Profile>>),
     /// Sample Java objects too.
     Objects,
+    /// Sample blocks as closely as the target can bear.
+    Closely,
 }
 
 impl Search {
@@ -70,9 +72,18 @@ impl Search {
 
     /// Samples Java objects too from now on, where there is an agent of ours to do it.
     pub fn sample_objects(&self) {
+        self.order(Order::Objects);
+    }
+
+    /// Samples blocks as closely from now on as the target can bear: what is looked for is small.
+    pub fn sample_closely(&self) {
+        self.order(Order::Closely);
+    }
+
+    fn order(&self, order: Order) {
         if let Some(orders) = &self.orders {
             // Where it has ended there is nobody to sample.
-            let _ = orders.send(Order::Objects);
+            let _ = orders.send(order);
         }
     }
 
@@ -123,7 +134,9 @@ fn with_agent(
     let begun = Instant::now();
     let mut following = Following::start(pid, WIDEST, None)?;
     let _ = tell.send(format!("agent loaded in {}", duration(begun.elapsed().as_secs_f64())));
-    let mut chosen = false;
+    let (mut chosen, mut widest_rate) = (false, 0.0);
+    // How fast what is looked for grows, bytes per second.
+    let mut per_s = per_s;
     // When the sampling of objects began, until its interval is chosen.
     let mut objects: Option<Instant> = None;
     loop {
@@ -132,6 +145,11 @@ fn with_agent(
             Ok(Order::Profile(answer)) => {
                 let _ = answer.send(following.read_swept().and_then(|()| following.profile()));
             }
+            Ok(Order::Closely) if chosen => {
+                // The rate was that of the widest; a wider one would be chosen again.
+                following.set_interval(interval(0.0, remaining, widest_rate))?;
+            }
+            Ok(Order::Closely) => per_s = 0.0,
             Ok(Order::Objects) => match following.sample_objects(WIDEST) {
                 Ok(()) => {
                     objects = Some(Instant::now());
@@ -152,8 +170,8 @@ fn with_agent(
                 }
                 if !chosen {
                     chosen = true;
-                    let rate = following.samples() as f64 / begun.elapsed().as_secs_f64();
-                    let interval = interval(per_s, remaining, rate);
+                    widest_rate = following.samples() as f64 / begun.elapsed().as_secs_f64();
+                    let interval = interval(per_s, remaining, widest_rate);
                     if interval < WIDEST {
                         following.set_interval(interval)?;
                     }
@@ -185,7 +203,7 @@ fn look_on(mut following: Following, inbox: &Receiver<Order>, tell: &Sender<Stri
                 let _ = answer.send(following.read().and_then(|()| following.profile()));
             }
             // It samples on as it was told.
-            Ok(Order::Objects) => {}
+            Ok(Order::Objects | Order::Closely) => {}
             Err(RecvTimeoutError::Timeout) => following.read()?,
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
@@ -202,7 +220,7 @@ fn by_probes(pid: i32, inbox: &Receiver<Order>, tell: &Sender<String>) -> anyhow
             Ok(Order::Profile(answer)) => {
                 let _ = answer.send(Ok(probed.profile()));
             }
-            Ok(Order::Objects) => {}
+            Ok(Order::Objects | Order::Closely) => {}
             Err(RecvTimeoutError::Timeout) => probed.step(),
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }

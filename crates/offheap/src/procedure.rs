@@ -6,7 +6,9 @@ use crate::code::{NO_CODE, Search};
 use crate::histogram::{self, Histogram};
 use crate::output;
 use crate::verbs::jcmd;
-use offheap_diagnose::{ClassGrowth, Diagnosis, Evidence, Next, Suspect, caller, diagnose, suspect};
+use offheap_diagnose::{
+    ClassGrowth, Diagnosis, Evidence, Next, Suspect, caller, diagnose, references_grow, suspect,
+};
 use offheap_model::units::{bytes, duration, rate};
 use offheap_model::{Domain, Finding, Profile, Snapshot, Status};
 use offheap_present::terminal;
@@ -109,6 +111,8 @@ pub struct Procedure {
     searched: bool,
     /// Java objects are sampled too.
     objects: bool,
+    /// Blocks are sampled as closely as can be.
+    closely: bool,
     collection: Option<JoinHandle<String>>,
     /// How many collections were run; `u32::MAX` where none may be.
     collected: u32,
@@ -134,6 +138,7 @@ impl Procedure {
             search: None,
             searched: false,
             objects: false,
+            closely: false,
             collection: None,
             collected: 0,
             look_at: if allowed.agent_at_once { begun } else { begun + LOOK },
@@ -246,7 +251,7 @@ impl Procedure {
         let evidence = Evidence::of(snapshots);
         let diagnosis = diagnose(&evidence);
         self.search_if_needed(&evidence, &diagnosis.verdict, news);
-        self.sample_objects_if_needed(&evidence, &diagnosis.verdict);
+        self.sample_more_if_needed(&evidence, &diagnosis.verdict);
         self.collect_if_needed(&evidence, &diagnosis, news);
         let verdict = &diagnosis.verdict;
         self.count_classes(&evidence, verdict.status);
@@ -310,9 +315,17 @@ impl Procedure {
         self.search = Some(Search::start(evidence.pid(), per_s, remaining));
     }
 
-    /// Has the JVM sample its objects once the Java heap is what seems to grow.
-    fn sample_objects_if_needed(&mut self, evidence: &Evidence<'_>, verdict: &Finding) {
-        let Some(search) = self.search.as_ref().filter(|_| !self.objects) else { return };
+    /// Has the JVM sample its objects once the Java heap is what seems to grow, and looks closely for who makes the
+    /// references of JNI code where those hold it.
+    fn sample_more_if_needed(&mut self, evidence: &Evidence<'_>, verdict: &Finding) {
+        let Some(search) = &self.search else { return };
+        if !self.closely && references_grow(evidence) {
+            self.closely = true;
+            search.sample_closely();
+        }
+        if self.objects {
+            return;
+        }
         let of_heap = |suspect: Suspect| suspect.domain == Domain::JavaHeap;
         if is_open(verdict) && verdict.domain == Some(Domain::JavaHeap)
             || suspect(evidence, self.length.as_secs_f64()).is_some_and(of_heap)

@@ -10,6 +10,9 @@
 //! nothing, since garbage gathers there too; then offheap says `inconclusive` if the old generation gains a tenth of the
 //! heap in half a minute or more, and `healthy` below that.
 //!
+//! Where the references were followed from outside, what is in use says the same without a collection: it must rise for three
+//! minutes to be called a leak, since caches on the heap commonly fill for one or two; before that it is `inconclusive`.
+//!
 //! ## Why
 //! Something reachable holds the objects: a static map, a listener list, a session store without expiry, a `ThreadLocal`
 //! of a pooled thread, a JNI global reference.
@@ -31,6 +34,7 @@ use super::Rule;
 use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
 use crate::growth::{FOLLOWED, Freed, Growth, Kind, LOOKS, collect_and_look};
+use crate::references;
 use crate::series::{Key, Series};
 use crate::stats::{Point, median, theil_sen};
 use offheap_model::{Domain, Finding, Status, units};
@@ -44,8 +48,6 @@ const SUSPECT_SHARE: f64 = 0.10;
 const SUSPECT_S: f64 = 29.0;
 /// What is in use must rise for this long to be called a leak: caches on the heap commonly fill for minutes.
 const FILLED_S: f64 = 170.0;
-/// JNI code must hold so many more references for it to be a leak; libraries keep a few dozen.
-const MORE_REFERENCES: f64 = 200.0;
 /// How sure it is of what is in use alone.
 const IN_USE_CERTAINTY: f64 = 0.8;
 /// Where what is in use grows by no more than this share of what fills the heap, that is garbage.
@@ -82,7 +84,8 @@ impl Rule for HeapLeak {
         let floors = floors(evidence, &key)?;
         let mut growth = match rising_floors(evidence, &floors).or_else(|| rising_in_use(evidence)) {
             Some(growth) => growth,
-            None => between_collections(evidence, &key, floors.len(), jvm.heap.max_bytes as f64)?,
+            None => between_collections(evidence, &key, floors.len(), jvm.heap.max_bytes as f64)
+                .or_else(|| fills_or_leaks(evidence, jvm.heap.max_bytes as f64))?,
         };
         growth.per_s = growth.per_s.max(0.0);
         let max = jvm.heap.max_bytes as f64;
@@ -194,8 +197,8 @@ fn stays_in_use(evidence: &Evidence<'_>, growth: &Growth) -> bool {
 /// That JNI code holds ever more global references, in words.
 fn jni_references(evidence: &Evidence<'_>) -> Option<String> {
     let looks = evidence.series(&Key::JniReferences)?;
-    let more = looks.last() - looks.first();
-    (evidence.rises(looks) && more >= MORE_REFERENCES && evidence.seconds() >= SUSPECT_S).then(|| {
+    let more = references::more(evidence)?;
+    (evidence.rises(looks) && evidence.seconds() >= SUSPECT_S).then(|| {
         format!(
             "JNI code holds {} global references, {more} more than at the first look: NewGlobalRef without DeleteGlobalRef",
             looks.last()
@@ -226,6 +229,30 @@ fn rising_in_use(evidence: &Evidence<'_>) -> Option<Growth> {
             format!("{} of the heap are in use at the end: {FOLLOWED}", units::bytes(looks.last() as u64))
         }),
         next: String::new(),
+    })
+}
+
+/// Growth of what is in use in a window too short to tell a leak from a cache that fills.
+fn fills_or_leaks(evidence: &Evidence<'_>, max: f64) -> Option<Growth> {
+    let looks = evidence.series(&Key::HeapInUse)?;
+    let more = looks.last() - looks.first();
+    if evidence.seconds() < SUSPECT_S || !evidence.rises(looks) || more < SUSPECT_SHARE * max.max(1.0) {
+        return None;
+    }
+    let slope = theil_sen(looks.points(), 1.0);
+    Some(Growth {
+        kind: Kind::Early,
+        per_s: slope.per_s,
+        ci95: slope.ci95,
+        from: looks.first(),
+        to: looks.last(),
+        certainty: 0.5,
+        why: format!(
+            "{} of the heap are in use at the end, {} more than at the first look, but a cache fills like that for some minutes",
+            units::bytes(looks.last() as u64),
+            units::bytes(more as u64)
+        ),
+        next: format!("watch for three minutes: offheap diagnose {} --for 180s", evidence.pid()),
     })
 }
 
