@@ -267,10 +267,20 @@ fn jvm(process: &Process, vmas: &[Vma], found: &Prospects, checks: &mut Vec<Chec
             Check::problem(
                 "jvm",
                 format!("{what}: only HotSpot takes commands and agents while it runs"),
-                &attach,
+                &[Ability::Attach],
             )
-            .fix("offheap map and diagnose work; for the code: offheap run -- COMMAND"),
+            .fix("offheap map, diagnose and profile work all the same"),
         );
+        checks.push(match offheap_probe::Sampler::start(process.pid()) {
+            Ok(_) => Check::ok(
+                "probes",
+                "its malloc can be probed: diagnose and profile name the code without an agent (record --profile needs one)",
+            ),
+            Err(error) => {
+                Check::problem("probes", format!("its malloc can't be probed: {error}"), &[Ability::Profile])
+                    .fix("offheap run -- COMMAND starts it with the agent")
+            }
+        });
         return;
     }
     symbols(process, vmas, checks);
