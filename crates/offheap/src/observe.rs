@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 /// Snapshots that statistics look at; more tell nothing more.
 const SNAPSHOTS: usize = 600;
+/// A window has so many at least, also where a large heap makes them costly: fewer than half of that are not judged.
+const LEAST_SNAPSHOTS: u32 = 25;
 
 /// What to look at and for how long.
 #[derive(Debug, clap::Args)]
@@ -79,7 +81,7 @@ fn watch(arguments: &Arguments, allowed: Allowed) -> anyhow::Result<Observed> {
     let stop = Stop::catch()?;
     let every =
         arguments.every.unwrap_or_else(|| (arguments.length / SNAPSHOTS as u32).max(Duration::from_secs(1)));
-    let mut sampler = Sampler::open(pid, every)?;
+    let mut sampler = Sampler::open(pid, every)?.never_slower_than(arguments.length / LEAST_SNAPSHOTS);
     let mut observed =
         Observed { snapshots: Vec::new(), marks: Vec::new(), found: Found::default(), ended: None };
     let begun = Instant::now();

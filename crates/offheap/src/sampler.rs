@@ -50,6 +50,7 @@ impl Stop {
 pub struct Sampler {
     collector: Collector,
     every: Duration,
+    slowest: Duration,
     due: Instant,
 }
 
@@ -59,7 +60,12 @@ impl Sampler {
     /// # Errors
     /// As [`Collector::open`].
     pub fn open(pid: i32, every: Duration) -> Result<Sampler, Error> {
-        Ok(Sampler { collector: Collector::open(pid)?, every, due: Instant::now() })
+        Ok(Sampler { collector: Collector::open(pid)?, every, slowest: Duration::MAX, due: Instant::now() })
+    }
+
+    /// At least one each `slowest`, whatever they cost: a window that is to be judged needs some.
+    pub fn never_slower_than(self, slowest: Duration) -> Sampler {
+        Sampler { slowest, ..self }
     }
 
     /// When the next one is due.
@@ -68,7 +74,7 @@ impl Sampler {
     }
 
     /// Takes a snapshot. A large process makes them costly; then the pace is slackened, so that looking takes no more than
-    /// three percent of a core. What counts is the time on a core: on a busy machine a snapshot that only waits for one costs
+    /// three percent of a core, as far as there must not be more of them. What counts is the time on a core: on a busy machine a snapshot that only waits for one costs
     /// nothing, and fewer of them would tell less.
     ///
     /// # Errors
@@ -76,7 +82,8 @@ impl Sampler {
     pub fn snapshot(&mut self) -> Result<Snapshot, Error> {
         let (begun, spent) = (Instant::now(), cpu_time());
         let snapshot = self.collector.snapshot(Effort::SERIES)?;
-        let pace = self.every.max(cpu_time().saturating_sub(spent) * SHARE);
+        let sparing = (cpu_time().saturating_sub(spent) * SHARE).min(self.slowest);
+        let pace = self.every.max(sparing);
         // Kept to a grid where possible; a missed beat is not made up for.
         self.due = (self.due + pace).max(begun + pace / 2);
         Ok(snapshot)

@@ -236,10 +236,14 @@ fn rising_in_use(evidence: &Evidence<'_>) -> Option<Growth> {
 fn fills_or_leaks(evidence: &Evidence<'_>, max: f64) -> Option<Growth> {
     let looks = evidence.series(&Key::HeapInUse)?;
     let more = looks.last() - looks.first();
-    if evidence.seconds() < SUSPECT_S || !evidence.rises(looks) || more < SUSPECT_SHARE * max.max(1.0) {
+    if evidence.seconds() < SUSPECT_S || !evidence.rises(looks) || more < evidence.material() {
         return None;
     }
     let slope = theil_sen(looks.points(), 1.0);
+    // The looks need not have begun with the window, nor last to its end.
+    if slope.per_s * evidence.seconds() < SUSPECT_SHARE * max {
+        return None;
+    }
     Some(Growth {
         kind: Kind::Early,
         per_s: slope.per_s,
