@@ -74,8 +74,8 @@ impl Sampler {
     }
 
     /// Takes a snapshot. A large process makes them costly; then the pace is slackened, so that looking takes no more than
-    /// three percent of a core, as far as there must not be more of them. What counts is the time on a core: on a busy machine a snapshot that only waits for one costs
-    /// nothing, and fewer of them would tell less.
+    /// three percent of a core, as far as it may be. What counts is the time on a core: on a busy machine a snapshot that only
+    /// waits for one costs nothing, and fewer of them would tell less.
     ///
     /// # Errors
     /// As [`Collector::snapshot`].
