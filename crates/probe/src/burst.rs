@@ -4,14 +4,26 @@ use crate::arch::Exit;
 use crate::chunks;
 use crate::events::{Probe, Return};
 use offheap_linux::Memory;
+use std::collections::HashMap;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How often what came is looked at.
 const LOOK: Duration = Duration::from_millis(1);
-/// A probe is gone after so many hits, each of which costs the thread two or three microseconds. With [`LIMIT`] of each of a
-/// thread's four, twice a second, that is half a percent of a core at the most.
-const LIMIT: i32 = 250;
+/// What a burst may cost a thread; with two bursts a second that is one percent of a core. Its probes go at the look that finds
+/// so many hits.
+const MOST: Duration = Duration::from_millis(5);
+/// However much a thread was held up by its hits, it is taken to have gone on for this share of the time.
+const LEAST_LEFT: f64 = 0.05;
+/// So many samples are wanted of each probe: of one that is hit more often, one hit in some is sampled.
+const SAMPLES: f64 = 25.0;
+/// The kernel itself takes a probe away after so many samples, should we be stopped (SIGSTOP) before we can. If we end, its
+/// descriptor does, and the probe with it.
+const LIMIT: i32 = 1_000;
+/// What is remembered of a probe's rate from a burst to the next: a thread that works by fits and starts is not taken for idle.
+const FADES: f64 = 0.8;
+/// Probes whose rates are remembered.
+const MAX_RATES: usize = 1 << 16;
 
 /// A block that was given out.
 pub struct Hit {
@@ -19,94 +31,144 @@ pub struct Hit {
     pub call: Return,
     /// Bytes of its chunk, read within a millisecond or two; `None` where it was gone by then.
     pub bytes: Option<u64>,
-    /// How long its probe was armed, and how many hits came for each that was kept.
-    pub armed: Duration,
-    pub of: f64,
+    /// How many hits a second it stands for, had there been no probes.
+    pub per_s: f64,
 }
 
 /// What came of a burst.
 pub struct Burst {
-    /// The blocks, in the order of time.
+    /// The sampled blocks, in the order of time.
     pub hits: Vec<Hit>,
-    /// How many more there were that the kernel had no room for.
+    /// How many more were to be sampled that the kernel had no room for.
     pub lost: u64,
+    /// In how many threads.
+    pub threads: usize,
     /// When it began.
     pub began: Instant,
     /// How long it lasted.
     pub lasted: Duration,
+    /// Hits a second in these threads.
+    pub rate: f64,
+}
+
+/// Hits a second of the probes so far, by thread and address.
+#[derive(Default)]
+pub struct Rates(HashMap<(i32, u64), f64>);
+
+impl Rates {
+    /// One hit in so many is to be sampled in a burst of `length`.
+    fn period(&self, tid: i32, exit: Exit, length: Duration, most: f64) -> u64 {
+        let rate = self.0.get(&(tid, exit.address)).copied().unwrap_or_default();
+        ((rate * length.as_secs_f64()).min(most) / SAMPLES).max(1.0) as u64
+    }
+
+    fn add(&mut self, tid: i32, exit: Exit, rate: f64) {
+        if self.0.len() >= MAX_RATES {
+            self.0.clear();
+        }
+        let known = self.0.entry((tid, exit.address)).or_default();
+        *known = rate.max(FADES * *known);
+    }
 }
 
 impl Burst {
-    /// Probes the `exits` in the `threads` for `length`, or until one has come by [`LIMIT`] times. Where a
-    /// thread ends, or refuses, the others are probed.
-    pub fn make(exits: &[Exit], threads: &[i32], length: Duration, memory: &Memory) -> Burst {
-        let mut probes: Vec<Probe> = threads
-            .iter()
-            .flat_map(|tid| exits.iter().map(|exit| (*tid, *exit)))
-            .filter_map(|(tid, exit)| Probe::open(tid, exit).ok())
-            .collect();
-        let mut caught: Vec<Caught> = probes.iter().map(|_| Caught::default()).collect();
+    /// Probes the `exits` in the `threads` for `length`, one of which each hit costs `cost`. A thread that has ended, or has no
+    /// room for all the probes, goes without.
+    pub fn make(
+        exits: &[Exit],
+        threads: &[i32],
+        length: Duration,
+        cost: Duration,
+        memory: &Memory,
+        rates: &mut Rates,
+    ) -> Burst {
+        let most = MOST.as_secs_f64() / cost.as_secs_f64().max(1e-9);
+        let open = |&tid: &i32| -> Option<Watched> {
+            let period = |exit| rates.period(tid, exit, length, most);
+            let probes: Option<_> =
+                exits.iter().map(|exit| Caught::open(tid, *exit, period(*exit))).collect();
+            Some(Watched { tid, probes: probes?, lasted: None })
+        };
+        let mut watched: Vec<Watched> = threads.iter().filter_map(open).collect();
         let began = Instant::now();
-        for probe in &mut probes {
+        for caught in watched.iter_mut().flat_map(|thread| &mut thread.probes) {
             // A thread that has just ended.
-            let _ = probe.arm(LIMIT);
+            let _ = caught.probe.arm(LIMIT);
         }
-        let lasted = loop {
+        while watched.iter().any(|thread| thread.lasted.is_none()) {
             sleep(LOOK);
             let lasted = began.elapsed();
-            let over = lasted >= length || caught.iter().any(Caught::is_full);
-            if over {
-                probes.iter_mut().for_each(Probe::disarm);
+            for thread in watched.iter_mut().filter(|thread| thread.lasted.is_none()) {
+                if lasted >= length || thread.hits() as f64 >= most {
+                    thread.probes.iter_mut().for_each(|caught| caught.probe.disarm());
+                    thread.lasted = Some(began.elapsed());
+                }
             }
             // At once: where a block is freed its place is soon another's.
             memory.forget();
-            for (probe, caught) in probes.iter_mut().zip(&mut caught) {
-                caught.take(probe, memory);
+            for caught in watched.iter_mut().flat_map(|thread| &mut thread.probes) {
+                caught.take(memory);
             }
-            if over {
-                break lasted;
+        }
+        let (threads, lasted) = (watched.len(), began.elapsed());
+        let mut burst = Burst { hits: Vec::new(), lost: 0, threads, began, lasted, rate: 0.0 };
+        for mut thread in watched {
+            let seconds = thread.lasted.unwrap_or(lasted).as_secs_f64();
+            // While a hit is dealt with the thread gets nowhere.
+            let held_up = thread.hits() as f64 * cost.as_secs_f64();
+            let free = (seconds - held_up).max(LEAST_LEFT * seconds);
+            for mut caught in thread.probes {
+                let (hits, kept) = (caught.probe.hits(), caught.calls.len() as u64);
+                rates.add(thread.tid, caught.exit, hits as f64 / seconds);
+                burst.rate += hits as f64 / free;
+                burst.lost += (hits / caught.period).saturating_sub(kept);
+                let per_s = hits as f64 / kept.max(1) as f64 / free;
+                burst.hits.extend(caught.calls.into_iter().map(|(call, bytes)| Hit { call, bytes, per_s }));
             }
-        };
-        let lost = caught.iter().map(|caught| caught.lost).sum();
-        let mut hits: Vec<Hit> = caught.into_iter().flat_map(|caught| caught.hits(lasted)).collect();
+        }
         // Of two blocks at one address the later one is there, whichever thread and function they are of.
-        hits.sort_by_key(|hit| hit.call.time_ns);
-        Burst { hits, lost, began, lasted }
-    }
-
-    /// Blocks a second.
-    pub fn rate(&self) -> f64 {
-        self.hits.iter().map(|hit| hit.of / hit.armed.as_secs_f64().max(1e-6)).sum()
+        burst.hits.sort_by_key(|hit| hit.call.time_ns);
+        burst
     }
 }
 
-/// What came by one probe.
-#[derive(Default)]
+/// A thread with its probes.
+struct Watched {
+    tid: i32,
+    probes: Vec<Caught>,
+    /// How long, once they are gone.
+    lasted: Option<Duration>,
+}
+
+impl Watched {
+    fn hits(&mut self) -> u64 {
+        self.probes.iter_mut().map(|caught| caught.probe.hits()).sum()
+    }
+}
+
+/// A probe and what came by it.
 struct Caught {
+    exit: Exit,
+    period: u64,
+    probe: Probe,
     calls: Vec<(Return, Option<u64>)>,
-    lost: u64,
 }
 
 impl Caught {
-    fn is_full(&self) -> bool {
-        self.calls.len() as u64 + self.lost >= LIMIT as u64
+    fn open(tid: i32, exit: Exit, most: u64) -> Option<Caught> {
+        // Not always the same: a program that does things in turns must not be met at the same one each time.
+        let jitter =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| u64::from(now.subsec_nanos()));
+        let period = most.div_ceil(2) + jitter % most.max(1);
+        let probe = Probe::open(tid, exit, period).ok()?;
+        Some(Caught { exit, period, probe, calls: Vec::new() })
     }
 
-    fn take(&mut self, probe: &mut Probe, memory: &Memory) {
+    fn take(&mut self, memory: &Memory) {
         let calls = &mut self.calls;
-        self.lost += probe.drain(|call| {
+        self.probe.drain(|call| {
             let bytes = chunks::size(memory, call.block);
             calls.push((call, bytes));
         });
-    }
-
-    fn hits(self, lasted: Duration) -> impl Iterator<Item = Hit> {
-        // The kernel has disarmed a full one when it got its last hit.
-        let ends = self.calls.first().zip(self.calls.last());
-        let between = ends.map_or(0, |(first, last)| last.0.time_ns.saturating_sub(first.0.time_ns));
-        let armed = if self.is_full() { lasted.min(Duration::from_nanos(between)) } else { lasted };
-        let kept = self.calls.len().max(1) as f64;
-        let of = (kept + self.lost as f64) / kept;
-        self.calls.into_iter().map(move |(call, bytes)| Hit { call, bytes, armed, of })
     }
 }
