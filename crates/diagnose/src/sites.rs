@@ -197,9 +197,6 @@ pub(crate) fn attach(finding: &mut Finding, evidence: &Evidence<'_>) {
         && origin.sum.slope_bytes_per_s >= 0.5 * finding.slope_bytes_per_s
     {
         finding.domain = Some(origin.domain);
-        if origin.domain == Domain::Gc {
-            follows_the_heap(finding);
-        }
     }
     finding.summary.push_str(&format!(" Most of what stays is allocated by {}.", origin.words()));
     finding.evidence.push(Observation {
@@ -211,6 +208,9 @@ pub(crate) fn attach(finding: &mut Finding, evidence: &Evidence<'_>) {
     }
     if let Some(advice) = advice::of(&origin.frames) {
         finding.fix.insert(0, advice.to_owned());
+    }
+    if finding.domain == Some(Domain::Gc) && origin.domain == Domain::Gc {
+        follows_the_heap(finding);
     }
     finding.site = Some(site(origin));
 }

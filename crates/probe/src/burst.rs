@@ -4,9 +4,8 @@ use crate::arch::Exit;
 use crate::chunks;
 use crate::events::{Probe, Return};
 use offheap_linux::Memory;
-use std::collections::HashMap;
 use std::thread::sleep;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// How often what came is looked at.
 const LOOK: Duration = Duration::from_millis(1);
@@ -15,16 +14,9 @@ const LOOK: Duration = Duration::from_millis(1);
 const MOST: Duration = Duration::from_millis(5);
 /// However much a thread was held up by its hits, it is taken to have gone on for this share of the time.
 const LEAST_LEFT: f64 = 0.05;
-/// So many samples are wanted of each probe: of one that is hit more often, one hit in some is sampled.
-const SAMPLES: f64 = 25.0;
 /// The kernel itself takes a probe away after so many samples, should we be stopped (SIGSTOP) before we can. If we end, its
 /// descriptor does, and the probe with it.
 const LIMIT: i32 = 1_000;
-/// What is remembered of a probe's rate from a burst to the next: a thread that works by fits and starts is not taken for idle.
-const FADES: f64 = 0.8;
-/// Probes whose rates are remembered.
-const MAX_RATES: usize = 1 << 16;
-
 /// A block that was given out.
 pub struct Hit {
     /// What is known of it from where it was returned.
@@ -51,43 +43,14 @@ pub struct Burst {
     pub rate: f64,
 }
 
-/// Hits a second of the probes so far, by thread and address.
-#[derive(Default)]
-pub struct Rates(HashMap<(i32, u64), f64>);
-
-impl Rates {
-    /// One hit in so many is to be sampled in a burst of `length`.
-    fn period(&self, tid: i32, exit: Exit, length: Duration, most: f64) -> u64 {
-        let rate = self.0.get(&(tid, exit.address)).copied().unwrap_or_default();
-        ((rate * length.as_secs_f64()).min(most) / SAMPLES).max(1.0) as u64
-    }
-
-    fn add(&mut self, tid: i32, exit: Exit, rate: f64) {
-        if self.0.len() >= MAX_RATES {
-            self.0.clear();
-        }
-        let known = self.0.entry((tid, exit.address)).or_default();
-        *known = rate.max(FADES * *known);
-    }
-}
-
 impl Burst {
     /// Probes the `exits` in the `threads` for `length`, one of which each hit costs `cost`. A thread that has ended, or has no
     /// room for all the probes, goes without.
-    pub fn make(
-        exits: &[Exit],
-        threads: &[i32],
-        length: Duration,
-        cost: Duration,
-        memory: &Memory,
-        rates: &mut Rates,
-    ) -> Burst {
+    pub fn make(exits: &[Exit], threads: &[i32], length: Duration, cost: Duration, memory: &Memory) -> Burst {
         let most = MOST.as_secs_f64() / cost.as_secs_f64().max(1e-9);
         let open = |&tid: &i32| -> Option<Watched> {
-            let period = |exit| rates.period(tid, exit, length, most);
-            let probes: Option<_> =
-                exits.iter().map(|exit| Caught::open(tid, *exit, period(*exit))).collect();
-            Some(Watched { tid, probes: probes?, lasted: None })
+            let probes: Option<_> = exits.iter().map(|exit| Caught::open(tid, *exit)).collect();
+            Some(Watched { probes: probes?, lasted: None })
         };
         let mut watched: Vec<Watched> = threads.iter().filter_map(open).collect();
         let began = Instant::now();
@@ -119,9 +82,8 @@ impl Burst {
             let free = (seconds - held_up).max(LEAST_LEFT * seconds);
             for mut caught in thread.probes {
                 let (hits, kept) = (caught.probe.hits(), caught.calls.len() as u64);
-                rates.add(thread.tid, caught.exit, hits as f64 / seconds);
                 burst.rate += hits as f64 / free;
-                burst.lost += (hits / caught.period).saturating_sub(kept);
+                burst.lost += hits.saturating_sub(kept);
                 let per_s = hits as f64 / kept.max(1) as f64 / free;
                 burst.hits.extend(caught.calls.into_iter().map(|(call, bytes)| Hit { call, bytes, per_s }));
             }
@@ -134,7 +96,6 @@ impl Burst {
 
 /// A thread with its probes.
 struct Watched {
-    tid: i32,
     probes: Vec<Caught>,
     /// How long, once they are gone.
     lasted: Option<Duration>,
@@ -148,20 +109,13 @@ impl Watched {
 
 /// A probe and what came by it.
 struct Caught {
-    exit: Exit,
-    period: u64,
     probe: Probe,
     calls: Vec<(Return, Option<u64>)>,
 }
 
 impl Caught {
-    fn open(tid: i32, exit: Exit, most: u64) -> Option<Caught> {
-        // Not always the same: a program that does things in turns must not be met at the same one each time.
-        let jitter =
-            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| u64::from(now.subsec_nanos()));
-        let period = most.div_ceil(2) + jitter % most.max(1);
-        let probe = Probe::open(tid, exit, period).ok()?;
-        Some(Caught { exit, period, probe, calls: Vec::new() })
+    fn open(tid: i32, exit: Exit) -> Option<Caught> {
+        Some(Caught { probe: Probe::open(tid, exit).ok()?, calls: Vec::new() })
     }
 
     fn take(&mut self, memory: &Memory) {

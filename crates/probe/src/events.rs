@@ -16,9 +16,9 @@ use std::time::Duration;
 
 /// Bytes of the stack that come with a sample: a multiple of 8, below 64 KiB.
 const STACK: u32 = 8 << 10;
-/// Bytes of the ring buffer of a probe: fifteen samples. What does not fit is counted all the same. A user without privileges may
-/// have 8 MiB of such memory (`RLIMIT_MEMLOCK`) and half a megabyte for each processor (`kernel.perf_event_mlock_kb`).
-const BUFFER: usize = 128 << 10;
+/// Bytes of the ring buffer of a probe: thirty samples, thirty thousand a second if it is read each millisecond. What does not fit
+/// is counted all the same.
+const BUFFER: usize = 256 << 10;
 /// A record has at least this many bytes, so a buffer holds no more records than this says.
 const SMALLEST: usize = 16;
 
@@ -49,16 +49,16 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Puts it there, not armed yet. One hit in `period` is sampled; all are counted.
+    /// Puts it there, not armed yet.
     ///
     /// # Errors
     /// What the kernel says: there are no more than [`arch::PROBES`] for a thread.
-    pub fn open(tid: i32, exit: Exit, period: u64) -> io::Result<Probe> {
+    pub fn open(tid: i32, exit: Exit) -> io::Result<Probe> {
         let mut builder = Builder::new(Breakpoint::execute(exit.address));
         builder
             .observe_pid(tid)
             .any_cpu()
-            .sample_period(period.max(1))
+            .sample_period(1)
             .sample(SampleFlag::TIME)
             .sample_regs_user(arch::REGISTERS)
             .sample(SampleFlag::REGS_USER)

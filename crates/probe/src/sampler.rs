@@ -1,7 +1,7 @@
 //! Bursts of probes over a window: which blocks were allocated, by which stack, and are there still.
 
 use crate::arch::{self, Exit};
-use crate::burst::{Burst, Hit, Rates};
+use crate::burst::{Burst, Hit};
 use crate::chunks::{self, Chunks};
 use crate::events::{self, Probe};
 use crate::modules::{Module, Modules};
@@ -112,7 +112,6 @@ pub struct Sampler {
     samples: u64,
     lost: u64,
     turn: usize,
-    rates: Rates,
     /// Of a hit.
     cost: Duration,
     walk_at: Instant,
@@ -146,7 +145,7 @@ impl Sampler {
         let chunks = Chunks::of(&process, &process.memory(&vmas)?).ok_or(ProbeError::OtherAllocator)?;
         let functions = find(&process, &vmas).ok_or(ProbeError::OtherAllocator)?;
         if let Some(exit) = functions.iter().flatten().next() {
-            Probe::open(pid, *exit, 1).map_err(ProbeError::Refused)?;
+            Probe::open(pid, *exit).map_err(ProbeError::Refused)?;
         }
         let cost = events::cost().map_err(ProbeError::Refused)?;
         let begun = Instant::now();
@@ -167,7 +166,6 @@ impl Sampler {
             samples: 0,
             lost: 0,
             turn: 0,
-            rates: Rates::default(),
             cost,
             walk_at: begun + WALK,
             walk_took: Duration::ZERO,
@@ -208,7 +206,7 @@ impl Sampler {
         let threads: Vec<i32> = chosen.map(|task| task.tid).collect();
         let Some(function) = self.functions.get_mut(turn) else { return Ok(()) };
         let length = Duration::from_secs_f64(BURST / function.rate.max(1.0)).clamp(SHORTEST, LONGEST);
-        let burst = Burst::make(&function.exits, &threads, length, self.cost, &memory, &mut self.rates);
+        let burst = Burst::make(&function.exits, &threads, length, self.cost, &memory);
         if burst.threads == 0 {
             return Ok(());
         }
