@@ -121,6 +121,8 @@ const PROBES: &str = "probes at malloc's return, and a walk of the glibc heap";
 const MOST_SITES: usize = 1_000;
 /// A site that was found by probes must grow by this share of the growth to be named as its code.
 const EXPLAINED_SHARE: f64 = 0.25;
+/// How sure it is that something is wrong where a collector's own structures grow; as for those that have mappings of their own.
+const FOLLOWS_CERTAINTY: f64 = 0.5;
 /// A site must hold this share of the growing sites' bytes to be named as the one.
 const NAMED_SHARE: f64 = 0.2;
 
@@ -130,7 +132,10 @@ pub(crate) fn best<'a>(evidence: &Evidence<'a>, domain: Domain) -> Option<Origin
     let fits = |site: Domain| {
         site == domain
             || domain == Domain::Malloc
-                && matches!(site, Domain::NativeMalloc | Domain::JvmInternal | Domain::DirectMemory)
+                && matches!(
+                    site,
+                    Domain::NativeMalloc | Domain::JvmInternal | Domain::DirectMemory | Domain::Gc
+                )
     };
     let mut owners = owners(profile);
     owners.retain(|origin| fits(origin.domain));
@@ -204,7 +209,20 @@ pub(crate) fn attach(finding: &mut Finding, evidence: &Evidence<'_>) {
     if let Some(advice) = advice::of(&origin.frames) {
         finding.fix.insert(0, advice.to_owned());
     }
+    if finding.domain == Some(Domain::Gc) && origin.domain == Domain::Gc {
+        follows_the_heap(finding);
+    }
     finding.site = Some(site(origin));
+}
+
+/// What a collector keeps beside the objects grows with a Java heap that leaks, and with one that fills: it is no leak itself.
+fn follows_the_heap(finding: &mut Finding) {
+    finding.status = Status::Inconclusive;
+    finding.confidence = finding.confidence.min(FOLLOWS_CERTAINTY);
+    finding.summary.push_str(
+        " That is what the collector keeps beside the objects: it grows with the Java heap and is bounded with it.",
+    );
+    finding.fix = vec!["look at the Java heap first: if it leaks, this ends with it".to_owned()];
 }
 
 /// The site in the model's words: the largest stack with the figures of all of its owner.
@@ -292,11 +310,26 @@ pub fn domain_of(frames: &[Frame]) -> Domain {
     }
     match first.map(|f| f.kind) {
         Some(FrameKind::Jvm) if java(&["java.lang.ClassLoader.defineClass"]) => Domain::Metaspace,
+        Some(FrameKind::Jvm) if named(&OF_COLLECTORS) => Domain::Gc,
         Some(FrameKind::Jvm) => Domain::JvmInternal,
         Some(FrameKind::Python) => Domain::PythonHeap,
         _ => Domain::NativeMalloc,
     }
 }
+
+/// Functions of collectors that allocate by malloc: live maps and forwarding tables of ZGC, remembered sets and mark stacks of G1
+/// before and since JDK 18 (src/hotspot/share/gc/z, gc/g1).
+const OF_COLLECTORS: [&str; 9] = [
+    "ZLiveMap::",
+    "ZForwarding",
+    "ZRemembered",
+    "ZMarkStack",
+    "G1CardSet",
+    "G1CMMarkStack",
+    "HeapRegionRemSet::",
+    "OtherRegionsTable::",
+    "SparsePRT",
+];
 
 /// True for CPython's own code, which maps anonymous memory for pymalloc's arenas only (Objects/obmalloc.c): the module
 /// `mmap` is a library of its own.

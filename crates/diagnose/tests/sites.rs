@@ -140,6 +140,21 @@ fn a_function_of_the_jvm_says_what_must_be_released() {
 }
 
 #[test]
+fn what_the_collector_keeps_is_no_leak_of_its_own() {
+    let jvm = |name: &str| frame(name, FrameKind::Jvm, "/jdk/lib/server/libjvm.so");
+    let stack = vec![
+        jvm("os::malloc(unsigned long, MemTag, NativeCallStack const&)"),
+        jvm("ReallocateHeap(char*, unsigned long, MemTag, AllocFailStrategy::AllocFailEnum)"),
+        jvm("GrowableBitMap<CHeapBitMap>::initialize(unsigned long, bool)"),
+        jvm("ZLiveMap::reset(ZGenerationId)"),
+        jvm("ZMark::drain(ZMarkContext*)"),
+    ];
+    let verdict = judged(leaking(), stack).verdict;
+    assert_eq!((verdict.status, verdict.domain), (Status::Inconclusive, Some(Domain::Gc)), "{verdict:#?}");
+    assert!(verdict.fix[0].contains("Java heap"), "{:?}", verdict.fix);
+}
+
+#[test]
 fn unsafe_memory_gets_its_domain_from_the_stack() {
     let diagnosis = judged(
         leaking(),

@@ -15,8 +15,9 @@ const WIDEST: u64 = 512 << 10;
 const CLOSEST: u64 = 16 << 10;
 /// Samples a second that cost the target well below one percent of a core, at a microsecond or two each.
 const SAMPLES_PER_S: f64 = 2_000.0;
-/// The same for Java objects.
+/// The same for Java objects, which may be sampled more widely than blocks: many programs make gigabytes of them a second.
 const OBJECTS_PER_S: f64 = 300.0;
+const WIDEST_OBJECTS: u64 = 8 << 20;
 /// As many samples of what grows name a site for sure.
 const ENOUGH: f64 = 400.0;
 /// How long the rate of samples is looked at before the interval is chosen.
@@ -164,7 +165,7 @@ fn with_agent(
                 if let Some(since) = objects.take_if(|since| since.elapsed() >= TRIAL) {
                     let rate = following.objects() as f64 / since.elapsed().as_secs_f64();
                     let interval = object_interval(rate);
-                    if interval < WIDEST {
+                    if interval != WIDEST {
                         following.sample_objects(interval)?;
                     }
                 }
@@ -187,10 +188,10 @@ fn with_agent(
     Ok(())
 }
 
-/// The mean bytes between two samples of objects that any program can bear, whose JVM took `rate` samples a second at the
-/// widest: each costs some ten microseconds, most of it the JVM's own.
+/// The mean bytes between two samples of objects that the target can bear, whose JVM took `rate` samples a second with one each
+/// [`WIDEST`]: each costs some ten microseconds, most of it the JVM's own.
 fn object_interval(rate: f64) -> u64 {
-    ((WIDEST as f64 * rate / OBJECTS_PER_S) as u64).clamp(CLOSEST, WIDEST).next_power_of_two()
+    ((WIDEST as f64 * rate / OBJECTS_PER_S) as u64).clamp(CLOSEST, WIDEST_OBJECTS).next_power_of_two()
 }
 
 /// The same with an agent that came with the program and samples on as it was told.
@@ -249,5 +250,14 @@ mod tests {
         assert_eq!(interval(1e5, minute, 400.0), 128 << 10);
         assert_eq!(interval(1e5, minute, 4_000.0), WIDEST);
         assert_eq!(interval(1e9, minute, 0.0), WIDEST);
+    }
+
+    #[test]
+    fn objects_are_sampled_as_often_as_can_be_borne() {
+        assert_eq!(object_interval(0.0), CLOSEST);
+        assert_eq!(object_interval(300.0), WIDEST);
+        // 1.5 GB/s, and what no program does.
+        assert_eq!(object_interval(3_000.0), WIDEST_OBJECTS);
+        assert_eq!(object_interval(1e9), WIDEST_OBJECTS);
     }
 }

@@ -116,6 +116,8 @@ pub struct Procedure {
     collection: Option<JoinHandle<String>>,
     /// How many collections were run; `u32::MAX` where none may be.
     collected: u32,
+    /// When the latest of them was begun.
+    collected_after: Duration,
     look_at: Instant,
     told: Option<(Status, String)>,
     standing: String,
@@ -141,6 +143,7 @@ impl Procedure {
             closely: false,
             collection: None,
             collected: 0,
+            collected_after: Duration::ZERO,
             look_at: if allowed.agent_at_once { begun } else { begun + LOOK },
             told: None,
             standing: "too early to say".to_owned(),
@@ -251,7 +254,7 @@ impl Procedure {
         let evidence = Evidence::of(snapshots);
         let diagnosis = diagnose(&evidence);
         self.search_if_needed(&evidence, &diagnosis.verdict, news);
-        self.sample_more_if_needed(&evidence, &diagnosis.verdict);
+        self.sample_more_if_needed(&evidence, &diagnosis);
         self.collect_if_needed(&evidence, &diagnosis, news);
         let verdict = &diagnosis.verdict;
         self.count_classes(&evidence, verdict.status);
@@ -271,6 +274,10 @@ impl Procedure {
             Some(profile) => diagnose(&evidence.with_profile(profile)).verdict,
             None => verdict,
         };
+        if verdict.status != Status::Leak {
+            // The code tells that it is none.
+            return;
+        }
         let told = (verdict.status, verdict.cause.clone());
         if self.told.as_ref() != Some(&told) {
             news.push(format!(
@@ -317,7 +324,7 @@ impl Procedure {
 
     /// Has the JVM sample its objects once the Java heap is what seems to grow, and looks closely for who makes the
     /// references of JNI code where those hold it.
-    fn sample_more_if_needed(&mut self, evidence: &Evidence<'_>, verdict: &Finding) {
+    fn sample_more_if_needed(&mut self, evidence: &Evidence<'_>, diagnosis: &Diagnosis) {
         let Some(search) = &self.search else { return };
         if !self.closely && references_grow(evidence) {
             self.closely = true;
@@ -327,9 +334,12 @@ impl Procedure {
             return;
         }
         let of_heap = |suspect: Suspect| suspect.domain == Domain::JavaHeap;
-        if is_open(verdict) && verdict.domain == Some(Domain::JavaHeap)
-            || suspect(evidence, self.length.as_secs_f64()).is_some_and(of_heap)
-        {
+        // Not only the verdict: what a collector keeps of the objects may seem to grow more than they do.
+        let found = diagnosis
+            .findings
+            .iter()
+            .any(|finding| is_open(finding) && finding.domain == Some(Domain::JavaHeap));
+        if found || suspect(evidence, self.length.as_secs_f64()).is_some_and(of_heap) {
             self.objects = true;
             search.sample_objects();
         }
@@ -339,7 +349,8 @@ impl Procedure {
         let passed = self.begun.elapsed();
         let after = match self.collected {
             0 => COLLECT_AFTER.min(self.length / 2),
-            1 => self.length / 2,
+            // Where the first came late, a second one right behind it would find nothing to free.
+            1 => (self.length / 2).max(self.collected_after + COLLECT_AFTER),
             _ => return,
         };
         let in_time = passed >= after && passed + COLLECT_BEFORE_END <= self.length;
@@ -359,6 +370,7 @@ impl Procedure {
             return;
         }
         self.collected += 1;
+        self.collected_after = passed;
         news.push("only a collection can tell a leak from garbage: running GC.run".to_owned());
         let pid = evidence.pid();
         self.collection = Some(std::thread::spawn(move || collect(pid)));

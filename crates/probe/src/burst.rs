@@ -9,104 +9,120 @@ use std::time::{Duration, Instant};
 
 /// How often what came is looked at.
 const LOOK: Duration = Duration::from_millis(1);
-/// A probe is gone after so many hits, each of which costs the thread two or three microseconds. With [`LIMIT`] of each of a
-/// thread's four, twice a second, that is half a percent of a core at the most.
-const LIMIT: i32 = 250;
-
+/// What a burst may cost a thread; with two bursts a second that is one percent of a core. Its probes go at the look that finds
+/// so many hits.
+const MOST: Duration = Duration::from_millis(5);
+/// However much a thread was held up by its hits, it is taken to have gone on for this share of the time.
+const LEAST_LEFT: f64 = 0.05;
+/// The kernel itself takes a probe away after so many samples, should we be stopped (SIGSTOP) before we can. If we end, its
+/// descriptor does, and the probe with it.
+const LIMIT: i32 = 1_000;
 /// A block that was given out.
 pub struct Hit {
     /// What is known of it from where it was returned.
     pub call: Return,
     /// Bytes of its chunk, read within a millisecond or two; `None` where it was gone by then.
     pub bytes: Option<u64>,
-    /// How long its probe was armed, and how many hits came for each that was kept.
-    pub armed: Duration,
-    pub of: f64,
+    /// How many hits a second it stands for, had there been no probes.
+    pub per_s: f64,
 }
 
 /// What came of a burst.
 pub struct Burst {
-    /// The blocks, in the order of time.
+    /// The sampled blocks, in the order of time.
     pub hits: Vec<Hit>,
-    /// How many more there were that the kernel had no room for.
+    /// How many more were to be sampled that the kernel had no room for.
     pub lost: u64,
+    /// In how many threads.
+    pub threads: usize,
     /// When it began.
     pub began: Instant,
     /// How long it lasted.
     pub lasted: Duration,
+    /// Hits a second in these threads.
+    pub rate: f64,
 }
 
 impl Burst {
-    /// Probes the `exits` in the `threads` for `length`, or until one has come by [`LIMIT`] times. Where a
-    /// thread ends, or refuses, the others are probed.
-    pub fn make(exits: &[Exit], threads: &[i32], length: Duration, memory: &Memory) -> Burst {
-        let mut probes: Vec<Probe> = threads
-            .iter()
-            .flat_map(|tid| exits.iter().map(|exit| (*tid, *exit)))
-            .filter_map(|(tid, exit)| Probe::open(tid, exit).ok())
-            .collect();
-        let mut caught: Vec<Caught> = probes.iter().map(|_| Caught::default()).collect();
+    /// Probes the `exits` in the `threads` for `length`, one of which each hit costs `cost`. A thread that has ended, or has no
+    /// room for all the probes, goes without.
+    pub fn make(exits: &[Exit], threads: &[i32], length: Duration, cost: Duration, memory: &Memory) -> Burst {
+        let most = MOST.as_secs_f64() / cost.as_secs_f64().max(1e-9);
+        let open = |&tid: &i32| -> Option<Watched> {
+            let probes: Option<_> = exits.iter().map(|exit| Caught::open(tid, *exit)).collect();
+            Some(Watched { probes: probes?, lasted: None })
+        };
+        let mut watched: Vec<Watched> = threads.iter().filter_map(open).collect();
         let began = Instant::now();
-        for probe in &mut probes {
+        for caught in watched.iter_mut().flat_map(|thread| &mut thread.probes) {
             // A thread that has just ended.
-            let _ = probe.arm(LIMIT);
+            let _ = caught.probe.arm(LIMIT);
         }
-        let lasted = loop {
+        while watched.iter().any(|thread| thread.lasted.is_none()) {
             sleep(LOOK);
             let lasted = began.elapsed();
-            let over = lasted >= length || caught.iter().any(Caught::is_full);
-            if over {
-                probes.iter_mut().for_each(Probe::disarm);
+            for thread in watched.iter_mut().filter(|thread| thread.lasted.is_none()) {
+                if lasted >= length || thread.hits() as f64 >= most {
+                    thread.probes.iter_mut().for_each(|caught| caught.probe.disarm());
+                    thread.lasted = Some(began.elapsed());
+                }
             }
             // At once: where a block is freed its place is soon another's.
             memory.forget();
-            for (probe, caught) in probes.iter_mut().zip(&mut caught) {
-                caught.take(probe, memory);
+            for caught in watched.iter_mut().flat_map(|thread| &mut thread.probes) {
+                caught.take(memory);
             }
-            if over {
-                break lasted;
+        }
+        let (threads, lasted) = (watched.len(), began.elapsed());
+        let mut burst = Burst { hits: Vec::new(), lost: 0, threads, began, lasted, rate: 0.0 };
+        for mut thread in watched {
+            let seconds = thread.lasted.unwrap_or(lasted).as_secs_f64();
+            // While a hit is dealt with the thread gets nowhere.
+            let held_up = thread.hits() as f64 * cost.as_secs_f64();
+            let free = (seconds - held_up).max(LEAST_LEFT * seconds);
+            for mut caught in thread.probes {
+                let (hits, kept) = (caught.probe.hits(), caught.calls.len() as u64);
+                burst.rate += hits as f64 / free;
+                burst.lost += hits.saturating_sub(kept);
+                let per_s = hits as f64 / kept.max(1) as f64 / free;
+                burst.hits.extend(caught.calls.into_iter().map(|(call, bytes)| Hit { call, bytes, per_s }));
             }
-        };
-        let lost = caught.iter().map(|caught| caught.lost).sum();
-        let mut hits: Vec<Hit> = caught.into_iter().flat_map(|caught| caught.hits(lasted)).collect();
+        }
         // Of two blocks at one address the later one is there, whichever thread and function they are of.
-        hits.sort_by_key(|hit| hit.call.time_ns);
-        Burst { hits, lost, began, lasted }
-    }
-
-    /// Blocks a second.
-    pub fn rate(&self) -> f64 {
-        self.hits.iter().map(|hit| hit.of / hit.armed.as_secs_f64().max(1e-6)).sum()
+        burst.hits.sort_by_key(|hit| hit.call.time_ns);
+        burst
     }
 }
 
-/// What came by one probe.
-#[derive(Default)]
+/// A thread with its probes.
+struct Watched {
+    probes: Vec<Caught>,
+    /// How long, once they are gone.
+    lasted: Option<Duration>,
+}
+
+impl Watched {
+    fn hits(&mut self) -> u64 {
+        self.probes.iter_mut().map(|caught| caught.probe.hits()).sum()
+    }
+}
+
+/// A probe and what came by it.
 struct Caught {
+    probe: Probe,
     calls: Vec<(Return, Option<u64>)>,
-    lost: u64,
 }
 
 impl Caught {
-    fn is_full(&self) -> bool {
-        self.calls.len() as u64 + self.lost >= LIMIT as u64
+    fn open(tid: i32, exit: Exit) -> Option<Caught> {
+        Some(Caught { probe: Probe::open(tid, exit).ok()?, calls: Vec::new() })
     }
 
-    fn take(&mut self, probe: &mut Probe, memory: &Memory) {
+    fn take(&mut self, memory: &Memory) {
         let calls = &mut self.calls;
-        self.lost += probe.drain(|call| {
+        self.probe.drain(|call| {
             let bytes = chunks::size(memory, call.block);
             calls.push((call, bytes));
         });
-    }
-
-    fn hits(self, lasted: Duration) -> impl Iterator<Item = Hit> {
-        // The kernel has disarmed a full one when it got its last hit.
-        let ends = self.calls.first().zip(self.calls.last());
-        let between = ends.map_or(0, |(first, last)| last.0.time_ns.saturating_sub(first.0.time_ns));
-        let armed = if self.is_full() { lasted.min(Duration::from_nanos(between)) } else { lasted };
-        let kept = self.calls.len().max(1) as f64;
-        let of = (kept + self.lost as f64) / kept;
-        self.calls.into_iter().map(move |(call, bytes)| Hit { call, bytes, armed, of })
     }
 }

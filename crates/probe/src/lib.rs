@@ -1,10 +1,10 @@
 //! Which code allocates in a process that no agent can be loaded into: one without a JVM that is running already.
 //!
 //! The kernel sets the processor's breakpoints to where the C library's malloc, calloc and realloc return, for some of the
-//! process's threads, and copies the registers and a part of the stack when one comes by. A hit costs the thread two to three
-//! microseconds, so the breakpoints are set in short bursts, and the kernel itself takes each away after some hundred hits. The
-//! stacks are unwound here with the tables in the ELF files. Whether a block that was sampled has been freed since is read
-//! off the heap itself, from outside.
+//! process's threads, counts how often one comes by, and copies the registers and a part of the stack as long as there is room. A hit costs
+//! the thread one to three microseconds, and ten on some virtual machines; so the breakpoints are set in short bursts, and taken
+//! away from a thread that they have cost five milliseconds. The stacks are unwound here with the tables in the ELF files.
+//! Whether a block that was sampled has been freed since is read off the heap itself, from outside.
 //!
 //! What it can't see: blocks that were there before; memory that is mapped without malloc; other allocators than glibc's.
 

@@ -22,7 +22,7 @@ pub struct Module {
     pub path: String,
     /// Its first address.
     pub start: u64,
-    /// The first address behind it.
+    /// The first address behind its code.
     pub end: u64,
     /// What is to be taken from an address to have the file's own.
     pub bias: u64,
@@ -30,12 +30,19 @@ pub struct Module {
     pub build_id: Vec<u8>,
 }
 
+impl Module {
+    /// Whether `address` lies in it.
+    pub fn holds(&self, address: u64) -> bool {
+        (self.start..self.end).contains(&address)
+    }
+}
+
 /// The modules of a process as far as they are known.
 pub struct Modules {
     unwinder: Unwinder,
     cache: Cache,
     known: Vec<Module>,
-    /// First addresses of files that were looked at, whatever came of it.
+    /// First address of their code and the file of those that were looked at, whatever came of it.
     seen: HashSet<(u64, u64)>,
 }
 
@@ -53,14 +60,16 @@ impl Modules {
     /// Adds what `process` has mapped since.
     pub fn refresh(&mut self, process: &Process, vmas: &[Vma]) {
         for code in vmas.iter().filter(|vma| vma.exec && vma.is_file()) {
-            // The file's mappings lie next to each other; the first holds the ELF header.
+            // Looked at first: there may be tens of thousands of mappings.
+            if self.known.len() >= MAX_MODULES || !self.seen.insert((code.start, code.inode)) {
+                continue;
+            }
+            // The file's mappings lie next to each other; the first holds the ELF header. Somewhere else the program may have the
+            // file mapped once more, to read it: symbolizers do.
             let same = |vma: &&Vma| vma.inode == code.inode && vma.device == code.device;
             let below = |vma: &&Vma| same(vma) && vma.start <= code.start && vma.offset == 0;
             let Some(first) = vmas.iter().rfind(below) else { continue };
-            let end = vmas.iter().filter(same).map(|vma| vma.end).max().unwrap_or(code.end);
-            if self.known.len() >= MAX_MODULES || !self.seen.insert((first.start, code.inode)) {
-                continue;
-            }
+            let end = code.end;
             let file = process
                 .file(&format!("map_files/{:x}-{:x}", code.start, code.end))
                 .or_else(|_| File::open(process.path_in_root(&code.path)));
@@ -72,6 +81,7 @@ impl Modules {
                 let gone = module.start < end && first.start < module.end;
                 if gone {
                     self.unwinder.remove_module(module.start);
+                    self.seen.retain(|(start, _)| *start == code.start || !module.holds(*start));
                 }
                 !gone
             });
@@ -99,9 +109,7 @@ impl Modules {
         let mut all = self.unwinder.iter_frames(to, start, &mut self.cache, &mut read);
         while let Ok(Some(frame)) = all.next() {
             let address = frame.address();
-            if frames.len() == MAX_FRAMES
-                || !self.known.iter().any(|module| (module.start..module.end).contains(&address))
-            {
+            if frames.len() == MAX_FRAMES || !self.known.iter().any(|module| module.holds(address)) {
                 break;
             }
             frames.push(address);
@@ -124,6 +132,9 @@ fn read(file: &File, start: u64) -> Option<(u64, Vec<u8>, Sections)> {
     };
     let table = |name: &str| {
         let (range, section) = range(name)?;
+        // The file is the process's, not ours: what it says of itself may be anything.
+        let bytes = section.compressed_file_range().ok()?.uncompressed_size;
+        (bytes <= MAX_TABLE).then_some(())?;
         Some((range, section.uncompressed_data().ok()?.into_owned()))
     };
     let (eh_frame_svma, eh_frame) = table(".eh_frame").unzip();

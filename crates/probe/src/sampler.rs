@@ -3,12 +3,12 @@
 use crate::arch::{self, Exit};
 use crate::burst::{Burst, Hit};
 use crate::chunks::{self, Chunks};
-use crate::events::Probe;
+use crate::events::{self, Probe};
 use crate::modules::{Module, Modules};
 use object::read::ReadCache;
 use object::{Object, ObjectSegment, ObjectSymbol};
 use offheap_linux::{Memory, Process, Vma};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::time::{Duration, Instant};
@@ -25,11 +25,17 @@ const BURST: f64 = 250.0;
 /// No burst is shorter or longer.
 const SHORTEST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_millis(200);
-/// Threads probed in one burst, each with four ring buffers of a quarter of a megabyte; of more, others each time.
+/// Threads probed in one burst, each with up to four ring buffers; of more, others each time.
 const MAX_THREADS: usize = 8;
 /// After a burst the blocks are looked at again for so long. A block that was freed is free, or part of another, at some of
 /// these looks, even where one of its size comes to lie there again later.
 const CHECK: Duration = Duration::from_millis(10);
+/// The whole heap is walked as often as this at the most, and for one part in [`WALK_SHARE`] of the time: another block of the same
+/// size may come to lie where one was, so it is the walks in between that tell.
+const WALK: Duration = Duration::from_secs(2);
+const WALK_SHARE: u32 = 20;
+/// Where a walk takes longer, nobody is made to wait for one.
+const LONG_WALK: Duration = Duration::from_millis(500);
 /// Blocks that are remembered; with more, the rest is counted as lost.
 const MAX_BLOCKS: usize = 1 << 18;
 /// Different stacks that are remembered.
@@ -106,6 +112,10 @@ pub struct Sampler {
     samples: u64,
     lost: u64,
     turn: usize,
+    /// Of a hit.
+    cost: Duration,
+    walk_at: Instant,
+    walk_took: Duration,
 }
 
 /// Functions that are probed together.
@@ -137,6 +147,7 @@ impl Sampler {
         if let Some(exit) = functions.iter().flatten().next() {
             Probe::open(pid, *exit).map_err(ProbeError::Refused)?;
         }
+        let cost = events::cost().map_err(ProbeError::Refused)?;
         let begun = Instant::now();
         let function = |exits| Function { exits, before: begun, rate: BURST / SHORTEST.as_secs_f64() };
         Ok(Sampler {
@@ -155,6 +166,9 @@ impl Sampler {
             samples: 0,
             lost: 0,
             turn: 0,
+            cost,
+            walk_at: begun + WALK,
+            walk_took: Duration::ZERO,
         })
     }
 
@@ -170,6 +184,9 @@ impl Sampler {
         }
         // Where it fails the process has ended; what was learnt before stays.
         let _ = self.try_burst();
+        if Instant::now() >= self.walk_at {
+            self.walk();
+        }
         // Not by a fixed step: a program that does something each half second must not be met at the same point each time.
         let jitter = u64::from(self.begun.elapsed().subsec_nanos()) % 100;
         self.next = Instant::now() + EVERY + Duration::from_millis(jitter);
@@ -181,25 +198,27 @@ impl Sampler {
         let tasks = self.process.tasks()?;
         let memory = self.process.memory(&vmas)?;
         self.check(&memory);
+        // All functions in some threads, then all in the next ones, round and round, so that each thread gets the same share.
         let turn = self.turn % self.functions.len().max(1);
-        // All functions in some threads, then all in the next ones.
-        let first = self.turn / self.functions.len().max(1) * MAX_THREADS;
-        self.turn = if first < tasks.len() { self.turn + 1 } else { 0 };
+        let first = self.turn / self.functions.len().max(1) * MAX_THREADS % tasks.len().max(1);
+        self.turn += 1;
         let chosen = tasks.iter().cycle().skip(first).take(tasks.len().min(MAX_THREADS));
         let threads: Vec<i32> = chosen.map(|task| task.tid).collect();
-        let others = tasks.len().max(1) as f64 / threads.len().max(1) as f64;
         let Some(function) = self.functions.get_mut(turn) else { return Ok(()) };
         let length = Duration::from_secs_f64(BURST / function.rate.max(1.0)).clamp(SHORTEST, LONGEST);
-        let burst = Burst::make(&function.exits, &threads, length, &memory);
-        function.rate = 0.5 * (function.rate + burst.rate());
+        let burst = Burst::make(&function.exits, &threads, length, self.cost, &memory);
+        if burst.threads == 0 {
+            return Ok(());
+        }
+        function.rate = 0.5 * (function.rate + burst.rate);
         // What a block stands for: those since the function's last burst, and those of the threads that had no probe.
+        let others = tasks.len() as f64 / burst.threads as f64;
         let end = burst.began + burst.lasted;
         let since = end.saturating_duration_since(function.before).as_secs_f64();
         function.before = end;
         for hit in burst.hits {
             self.samples += 1;
-            let weight = since / hit.armed.as_secs_f64().max(1e-6) * hit.of * others;
-            if self.take(&hit, weight, burst.began).is_none() {
+            if self.take(&hit, hit.per_s * since * others, burst.began).is_none() {
                 self.lost += 1;
             }
         }
@@ -259,16 +278,32 @@ impl Sampler {
         Some(())
     }
 
-    /// The sampled blocks that are in use now, at the same address with the same size.
-    pub fn blocks(&self) -> Vec<Block> {
-        let memory = self.process.maps().and_then(|vmas| self.process.memory(&vmas));
-        let Ok(memory) = memory else { return self.blocks.values().copied().collect() };
+    /// Forgets all blocks that are not in use any more.
+    fn walk(&mut self) {
+        let begun = Instant::now();
+        if let Some(in_use) = self.in_use() {
+            self.blocks.retain(|address, _| in_use.contains(address));
+            self.order.retain(|address| in_use.contains(address));
+        }
+        self.walk_took = begun.elapsed();
+        self.walk_at = Instant::now() + WALK.max(self.walk_took * WALK_SHARE);
+    }
+
+    /// The addresses of the blocks that are in use now, with the same size; `None` where the process can't be read any more.
+    fn in_use(&self) -> Option<HashSet<u64>> {
+        let memory = self.process.memory(&self.process.maps().ok()?).ok()?;
+        let same =
+            |&(address, bytes): &(u64, u64)| self.blocks.get(&address).is_some_and(|b| b.bytes == bytes);
         let in_use = self.chunks.in_use(&memory, self.blocks.keys().copied());
-        in_use
-            .into_iter()
-            .filter_map(|(address, bytes)| self.blocks.get(&address).filter(|block| block.bytes == bytes))
-            .copied()
-            .collect()
+        Some(in_use.into_iter().filter(same).map(|(address, _)| address).collect())
+    }
+
+    /// The sampled blocks that are in use now, at the same address with the same size; as the latest walk found them where one
+    /// takes long, or the process has ended.
+    pub fn blocks(&self) -> Vec<Block> {
+        let in_use = if self.walk_took > LONG_WALK { None } else { self.in_use() };
+        let stays = |address: &u64| in_use.as_ref().is_none_or(|in_use| in_use.contains(address));
+        self.blocks.iter().filter(|(address, _)| stays(address)).map(|(_, block)| *block).collect()
     }
 
     /// The stacks, by number: addresses, innermost first.
@@ -318,7 +353,7 @@ fn find(process: &Process, vmas: &[Vma]) -> Option<Vec<Vec<Exit>>> {
         .or_else(|_| File::open(process.path_in_root(&libc.path)))
         .ok()?;
     let cache = ReadCache::new(file);
-    let object = object::File::parse(&cache).ok()?;
+    let object = object::File::parse(&cache).ok().filter(|object| object.is_64())?;
     let exits = |name: &str| {
         let symbol = object.dynamic_symbols().find(|symbol| symbol.name() == Ok(name))?;
         let holds = |segment: &object::Segment<'_, '_, _>| {

@@ -118,9 +118,11 @@ fn the_code_that_keeps_is_told_from_the_code_that_churns() {
     // All that is kept is live, and of the other only the ring's thousand at any time.
     let (kept, lives) = (total(&keep), live(&keep, 0, 60));
     assert!(lives > 0.95 * kept && lives <= kept * 1.001, "{lives} of {kept}");
+    // Thirty times as many, in which the sampling must not lose itself.
     assert!(total(&churn) > 5.0 * kept, "{} against {kept}", total(&churn));
-    let old = (live(&churn, 0, 5), live(&keep, 0, 5));
-    assert!(old.0 < 0.25 * old.1, "what is older than some seconds is what leaks: {old:?}");
+    // Where a block was, another one of its size may lie by chance: a sample or two of some hundred, each with a large weight.
+    let old = live(&churn, 0, 5);
+    assert!(old < 0.1 * total(&churn) / 2.0, "what is older than some seconds is gone: {old}");
     // 700 bytes take a chunk of 720, or of 736 where what is left of a hole would be too little for another.
     let sizes: Vec<u64> =
         sampler.blocks().iter().filter(|b| keep.contains(&b.stack)).map(|b| b.bytes).collect();

@@ -20,6 +20,9 @@ pub struct Probed {
     start_ms: i64,
     /// Symbols of the libraries by path and first address, read once each.
     symbols: RefCell<HashMap<(String, u64), Found>>,
+    /// The frames of addresses that were named before, by the library, where it begins, and the address: a profile is made every
+    /// few seconds, and its stacks are much the same.
+    named: RefCell<HashMap<(String, u64, u64), Vec<Frame>>>,
 }
 
 type Found = Option<Rc<Symbols>>;
@@ -31,7 +34,8 @@ impl Probed {
     /// [`ProbeError`].
     pub fn start(pid: i32) -> Result<Probed, ProbeError> {
         let start_ms = crate::clock::now_ms();
-        Ok(Probed { sampler: Sampler::start(pid)?, start_ms, symbols: RefCell::default() })
+        let sampler = Sampler::start(pid)?;
+        Ok(Probed { sampler, start_ms, symbols: RefCell::default(), named: RefCell::default() })
     }
 
     /// How long until there is something to do.
@@ -102,13 +106,19 @@ impl Probed {
     }
 
     fn frame(&self, address: u64) -> Vec<Frame> {
-        let known = |module: &&Module| (module.start..module.end).contains(&address);
+        let known = |module: &&Module| module.holds(address);
         let Some(module) = self.sampler.modules().iter().find(known) else { return Vec::new() };
+        let place = (module.path.clone(), module.start, address);
+        if let Some(frames) = self.named.borrow().get(&place) {
+            return frames.clone();
+        }
         let key = (module.path.clone(), module.start);
         let symbols = self.symbols.borrow_mut().entry(key).or_insert_with(|| self.read(module)).clone();
         // A return address may lie behind the last instruction of the caller.
         let own = address.wrapping_sub(module.bias).wrapping_sub(1);
-        native_frames(symbols.as_deref(), own, &module.path)
+        let frames = native_frames(symbols.as_deref(), own, &module.path);
+        self.named.borrow_mut().insert(place, frames.clone());
+        frames
     }
 
     fn read(&self, module: &Module) -> Found {
