@@ -378,7 +378,7 @@ impl<'a> Groups<'a> {
         }
         if stack.is_some_and(|stack| stack.is_object()) {
             let class = key.and_then(|key| self.classes.get(&key)).and_then(Option::as_deref);
-            frames.insert(0, label(&object_label(class)));
+            frames.insert(0, Frame { kind: FrameKind::Jvm, ..label(&object_label(class)) });
         }
         match kind {
             Some(RegionKind::Anonymous) => frames.insert(0, label("[mmap]")),
