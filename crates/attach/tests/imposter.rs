@@ -31,6 +31,7 @@ impl Imposter {
         assert!(copied.expect("cp").success());
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("permissions");
         fs::write(directory.path().join("libjvm.so"), "no library at all").expect("a file");
+        remove_old_sockets();
         let mut command = Command::new(program);
         command
             .args(["--exact", "play", "--ignored", "--nocapture"])
@@ -61,6 +62,17 @@ impl Drop for Imposter {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = fs::remove_file(socket_of(self.child.id()));
+    }
+}
+
+/// A JVM that is killed leaves its socket behind, and an imposter may get its pid.
+fn remove_old_sockets() {
+    for entry in fs::read_dir("/tmp").expect("the folder").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name.strip_prefix(".java_pid").and_then(|pid| pid.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !PathBuf::from(format!("/proc/{pid}")).exists()) {
+            let _ = fs::remove_file(entry.path());
+        }
     }
 }
 
