@@ -2,6 +2,7 @@
 
 mod agent;
 mod following;
+mod frames;
 pub mod launch;
 pub mod live;
 mod names;

@@ -14,29 +14,20 @@ use std::time::{Duration, SystemTime};
 pub struct Libraries(RefCell<HashMap<Library, Option<Rc<Symbols>>>>);
 
 /// What tells libraries apart: path, first address, build id.
-type Library = (Vec<u8>, u64, Vec<u8>);
+type Library = (String, u64, Vec<u8>);
 
 impl Libraries {
-    /// The symbols of `module`.
-    fn symbols(
+    /// The symbols of the module that is `wanted`; `vmas` are the mappings of the process.
+    pub fn symbols(
         &self,
         process: Option<&Process>,
         vmas: &[Vma],
-        module: &Module<'_>,
-        made: Option<SystemTime>,
+        wanted: offheap_symbols::Module<'_>,
     ) -> Option<Rc<Symbols>> {
-        let key = (module.path.to_vec(), module.start, module.build_id.to_vec());
+        let key = (wanted.path.to_owned(), wanted.start, wanted.build_id.to_vec());
         if let Some(known) = self.0.borrow().get(&key) {
             return known.clone();
         }
-        let path = String::from_utf8_lossy(module.path);
-        let wanted = offheap_symbols::Module {
-            path: &path,
-            start: module.start,
-            build_id: module.build_id,
-            // The agent came after the library, or saw it loaded: a file that was not touched since the agent's begin is the one.
-            loaded: made,
-        };
         let symbols = find(process, vmas, wanted).map(Rc::new);
         self.0.borrow_mut().insert(key, symbols.clone());
         symbols
@@ -108,8 +99,14 @@ impl<'a> Names<'a> {
         // A return address may lie behind the last instruction of the caller.
         let address = pc.wrapping_sub(1).wrapping_sub(module.bias);
         let made = Duration::from_nanos(self.reader.info().start_realtime_ns);
-        let made = SystemTime::UNIX_EPOCH.checked_add(made);
-        let symbols = self.libraries.symbols(self.process, &self.vmas, module, made);
+        let wanted = offheap_symbols::Module {
+            path: &path,
+            start: module.start,
+            build_id: module.build_id,
+            // The agent came after the library, or saw it loaded: a file that was not touched since the agent's begin is the one.
+            loaded: SystemTime::UNIX_EPOCH.checked_add(made),
+        };
+        let symbols = self.libraries.symbols(self.process, &self.vmas, wanted);
         native_frames(symbols.as_deref(), address, &path)
     }
 }

@@ -1,13 +1,12 @@
 //! The code of a process that no agent can be loaded into, by probes of the kernel.
 
-use super::names::native_frames;
+use super::frames::{Frames, sort};
+use super::names::{Libraries, native_frames};
 use offheap_diagnose::stats::{Point, Trend};
 use offheap_model::{Age, Frame, FrameKind, Profile, ProfileSite, Sampling};
 use offheap_probe::{Block, Module, ProbeError, Sampler, Total};
-use offheap_symbols::{Symbols, find};
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::rc::Rc;
 use std::time::Duration;
 
 /// A slope is made of this many points in time.
@@ -18,14 +17,11 @@ const POINTS: u32 = 30;
 pub struct Probed {
     sampler: Sampler,
     start_ms: i64,
-    /// Symbols of the libraries by path and first address, read once each.
-    symbols: RefCell<HashMap<(String, u64), Found>>,
+    libraries: Libraries,
     /// The frames of addresses that were named before, by the library, where it begins, and the address: a profile is made every
     /// few seconds, and its stacks are much the same.
     named: RefCell<HashMap<(String, u64, u64), Vec<Frame>>>,
 }
-
-type Found = Option<Rc<Symbols>>;
 
 impl Probed {
     /// Begins.
@@ -35,7 +31,7 @@ impl Probed {
     pub fn start(pid: i32) -> Result<Probed, ProbeError> {
         let start_ms = crate::clock::now_ms();
         let sampler = Sampler::start(pid)?;
-        Ok(Probed { sampler, start_ms, symbols: RefCell::default(), named: RefCell::default() })
+        Ok(Probed { sampler, start_ms, libraries: Libraries::default(), named: RefCell::default() })
     }
 
     /// How long until there is something to do.
@@ -77,22 +73,12 @@ impl Probed {
             site.0.extend(blocks.remove(&number).unwrap_or_default());
             site.1.push(*total);
         }
-        let mut numbers: HashMap<Frame, u32> = HashMap::new();
+        let mut numbered = Frames::default();
         for (frames, (blocks, totals)) in by_frames {
-            let mut number = |frame: Frame| {
-                *numbers.entry(frame).or_insert_with_key(|frame| {
-                    profile.frames.push(frame.clone());
-                    u32::try_from(profile.frames.len() - 1).unwrap_or(u32::MAX)
-                })
-            };
-            let stack = frames.into_iter().map(&mut number).collect();
-            profile.sites.push(site(stack, blocks, &totals, seconds));
+            profile.sites.push(site(numbered.numbers(frames), blocks, &totals, seconds));
         }
-        profile.sites.sort_by(|a, b| {
-            (b.leak_bytes, b.live_bytes)
-                .cmp(&(a.leak_bytes, a.live_bytes))
-                .then_with(|| a.stack.cmp(&b.stack))
-        });
+        profile.frames = numbered.list();
+        sort(&mut profile.sites);
         profile
     }
 
@@ -112,16 +98,6 @@ impl Probed {
         if let Some(frames) = self.named.borrow().get(&place) {
             return frames.clone();
         }
-        let key = (module.path.clone(), module.start);
-        let symbols = self.symbols.borrow_mut().entry(key).or_insert_with(|| self.read(module)).clone();
-        // A return address may lie behind the last instruction of the caller.
-        let own = address.wrapping_sub(module.bias).wrapping_sub(1);
-        let frames = native_frames(symbols.as_deref(), own, &module.path);
-        self.named.borrow_mut().insert(place, frames.clone());
-        frames
-    }
-
-    fn read(&self, module: &Module) -> Found {
         let process = self.sampler.process();
         let vmas = process.maps().unwrap_or_default();
         let wanted = offheap_symbols::Module {
@@ -130,7 +106,12 @@ impl Probed {
             build_id: &module.build_id,
             loaded: None,
         };
-        find(Some(process), &vmas, wanted).map(Rc::new)
+        let symbols = self.libraries.symbols(Some(process), &vmas, wanted);
+        // A return address may lie behind the last instruction of the caller.
+        let own = address.wrapping_sub(module.bias).wrapping_sub(1);
+        let frames = native_frames(symbols.as_deref(), own, &module.path);
+        self.named.borrow_mut().insert(place, frames.clone());
+        frames
     }
 }
 

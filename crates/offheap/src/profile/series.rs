@@ -1,5 +1,6 @@
 //! From copies of the live file over a window to sites with live bytes, ages and slopes.
 
+use super::frames::{Frames, sort};
 use super::names::{Libraries, Names};
 use offheap_diagnose::object_label;
 use offheap_diagnose::stats::{Point, Trend};
@@ -250,11 +251,7 @@ impl Window {
         let mut sites: Vec<ProfileSite> = groups.into_iter().map(|group| group.site(&times)).collect();
         // What an earlier run saw come and go is nothing of this window.
         sites.retain(|site| site.live_bytes > 0 || site.allocated_bytes > 0);
-        sites.sort_by(|a, b| {
-            (b.leak_bytes, b.live_bytes, b.allocated_bytes)
-                .cmp(&(a.leak_bytes, a.live_bytes, a.allocated_bytes))
-                .then_with(|| a.stack.cmp(&b.stack))
-        });
+        sort(&mut sites);
         Ok(Profile {
             start_ms: self.start_ms,
             seconds: length,
@@ -299,8 +296,7 @@ struct Groups<'a> {
     names: Names<'a>,
     maps: &'a HashMap<u32, RegionKind>,
     classes: &'a Classes,
-    frames: Vec<Frame>,
-    numbers: HashMap<Frame, u32>,
+    frames: Frames,
     by_key: HashMap<Key, usize>,
     by_stack: HashMap<Vec<u32>, usize>,
     groups: Vec<Group>,
@@ -328,8 +324,7 @@ impl<'a> Groups<'a> {
             names,
             maps,
             classes,
-            frames: Vec::new(),
-            numbers: HashMap::new(),
+            frames: Frames::default(),
             by_key: HashMap::new(),
             by_stack: HashMap::new(),
             groups: Vec::new(),
@@ -386,21 +381,11 @@ impl<'a> Groups<'a> {
             Some(RegionKind::ThreadStack) => frames.insert(0, label("[stack of a thread]")),
             _ => {}
         }
-        let (list, numbers) = (&mut self.frames, &mut self.numbers);
-        let stack = frames
-            .into_iter()
-            .map(|frame| {
-                *numbers.entry(frame).or_insert_with_key(|frame| {
-                    list.push(frame.clone());
-                    u32::try_from(list.len() - 1).unwrap_or(u32::MAX)
-                })
-            })
-            .collect();
-        (stack, space)
+        (self.frames.numbers(frames), space)
     }
 
     fn finish(self) -> (Vec<Frame>, Vec<Group>) {
-        (self.frames, self.groups)
+        (self.frames.list(), self.groups)
     }
 }
 
