@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use tempfile::TempDir;
 
 /// Forgets 3000 blocks of 10,000 bytes, frees as many of 20,000, and says what of the agent its children would inherit. Then
 /// `exit` ends it with 3, `wait` waits, `exec…` replaces it by itself with the function of that name, and `child` starts itself.
@@ -74,33 +75,24 @@ fn program() -> String {
     build_c("run_leak", LEAK, &[]).to_str().unwrap().to_owned()
 }
 
-/// Starts `offheap run` with `arguments`; returns it with what its temporary files are tagged with.
-fn start(arguments: &[&str]) -> (Child, String) {
+/// Starts `offheap run` with `arguments`; returns it with the folder that it has for its temporary files.
+fn start(arguments: &[&str]) -> (Child, TempDir) {
+    let temporary = tempfile::tempdir().unwrap();
     let mut command = Command::new(offheap_testkit::offheap());
-    command.arg("run").args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = command.spawn().unwrap();
-    let tag = format!("-{}-", child.id());
-    (child, tag)
+    command.arg("run").args(arguments).env("TMPDIR", temporary.path());
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    (child, temporary)
 }
 
 fn run(arguments: &[&str]) -> Output {
-    let (child, tag) = start(arguments);
+    let (child, temporary) = start(arguments);
     let output = child.wait_with_output().unwrap();
-    assert_eq!(left(&tag), Vec::<PathBuf>::new());
+    assert_eq!(left(&temporary), Vec::<PathBuf>::new());
     output
 }
 
-/// Temporary files with that tag.
-fn left(tag: &str) -> Vec<PathBuf> {
-    std::fs::read_dir(std::env::temp_dir())
-        .unwrap()
-        .flatten()
-        .filter(|entry| {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            name.contains("offheap") && name.contains(tag)
-        })
-        .map(|entry| entry.path())
-        .collect()
+fn left(temporary: &TempDir) -> Vec<PathBuf> {
+    std::fs::read_dir(temporary.path()).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -189,7 +181,8 @@ fn what_a_killed_process_leaves_behind_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let live = folder.path().join("killed.live");
     let live = live.to_str().unwrap();
-    let (mut child, tag) = start(&["--interval", "1", "--json", "--live", live, "--", &program(), "wait"]);
+    let (mut child, temporary) =
+        start(&["--interval", "1", "--json", "--live", live, "--", &program(), "wait"]);
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     out.read_line(&mut line).unwrap();
@@ -200,9 +193,7 @@ fn what_a_killed_process_leaves_behind_is_read() {
     }
     child.wait().unwrap();
     // Killed itself, it could not take its library away.
-    for path in left(&tag) {
-        std::fs::remove_file(path).unwrap();
-    }
+    assert_eq!(left(&temporary).len(), 1);
     let output = common::offheap(&["profile", "--from", live, "--json"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_exact(&json(&output.stdout));
@@ -219,7 +210,7 @@ fn what_a_killed_process_leaves_behind_is_read() {
 #[test]
 fn a_signal_ends_the_command_too_and_shows_what_there_is() {
     for signal in ["-INT", "-TERM"] {
-        let (mut child, _) = start(&["--interval", "1", "--json", "--", &program(), "wait"]);
+        let (mut child, _temporary) = start(&["--interval", "1", "--json", "--", &program(), "wait"]);
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         out.read_line(&mut line).unwrap();

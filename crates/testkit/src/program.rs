@@ -1,10 +1,12 @@
 //! Building and running the programs that tests look at.
 
+use std::fs::Permissions;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::Mutex;
 
 /// The workspace's root.
 pub fn workspace() -> PathBuf {
@@ -27,12 +29,26 @@ pub fn offheap() -> PathBuf {
     beside
 }
 
-/// Builds are done one at a time, since tests of one binary run in threads; the file name keeps processes apart.
-static BUILDING: Mutex<()> = Mutex::new(());
-
-fn build_folder(name: &str) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("offheap-test-{}-{name}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("the temporary folder is writable");
+/// The folder in which `build` has made something of `parts`; the same parts are built once, whichever test asks.
+///
+/// The name is that of the content, not of the process: a pid comes again, within one run of all tests too.
+fn built_once(parts: &[&str], build: impl FnOnce(&Path)) -> PathBuf {
+    let mut hasher = DefaultHasher::new();
+    parts.hash(&mut hasher);
+    let name = parts.first().copied().unwrap_or_default();
+    let all = std::env::temp_dir().join("offheap-tests");
+    std::fs::create_dir_all(&all).expect("the temporary folder is writable");
+    let folder = all.join(format!("{name}-{:016x}", hasher.finish()));
+    if !folder.exists() {
+        let unfinished = tempfile::tempdir_in(&all).expect("the temporary folder is writable").keep();
+        // Other users run these programs too.
+        std::fs::set_permissions(&unfinished, Permissions::from_mode(0o755)).expect("the folder is ours");
+        build(&unfinished);
+        // Another test may have been first: its build is as good.
+        if std::fs::rename(&unfinished, &folder).is_err() {
+            let _ = std::fs::remove_dir_all(&unfinished);
+        }
+    }
     folder
 }
 
@@ -41,14 +57,11 @@ fn build_folder(name: &str) -> PathBuf {
 /// # Panics
 /// When there is no javac or the source is wrong.
 pub fn build_java(name: &str, source: &str) -> PathBuf {
-    let _one = BUILDING.lock().unwrap_or_else(|poison| poison.into_inner());
-    let folder = build_folder(name);
-    if !folder.join(format!("{name}.class")).exists() {
+    built_once(&[name, source], |folder| {
         let file = folder.join(format!("{name}.java"));
         std::fs::write(&file, source).expect("the temporary folder is writable");
-        run(Command::new(javac()).args(["--release", "11", "-nowarn", "-d"]).arg(&folder).arg(&file));
-    }
-    folder
+        run(Command::new(javac()).args(["--release", "11", "-nowarn", "-d"]).arg(folder).arg(&file));
+    })
 }
 
 fn javac() -> PathBuf {
@@ -61,16 +74,18 @@ fn javac() -> PathBuf {
 /// # Panics
 /// When there is no compiler or the source is wrong.
 pub fn build_c(name: &str, source: &str, flags: &[&str]) -> PathBuf {
-    let _one = BUILDING.lock().unwrap_or_else(|poison| poison.into_inner());
-    let folder = build_folder(name);
-    let built =
-        folder.join(if flags.contains(&"-shared") { format!("lib{name}.so") } else { name.to_owned() });
-    if !built.exists() {
-        let file = folder.join(format!("{name}.c"));
-        std::fs::write(&file, source).expect("the temporary folder is writable");
-        run(Command::new("gcc").args(["-O1", "-g", "-pthread", "-o"]).arg(&built).arg(&file).args(flags));
-    }
-    built
+    let file = if flags.contains(&"-shared") { format!("lib{name}.so") } else { name.to_owned() };
+    let folder = built_once(&[&[name, source], flags].concat(), |folder| {
+        let source_file = folder.join(format!("{name}.c"));
+        std::fs::write(&source_file, source).expect("the temporary folder is writable");
+        let mut compiler = Command::new("gcc");
+        run(compiler
+            .args(["-O1", "-g", "-pthread", "-o"])
+            .arg(folder.join(&file))
+            .arg(&source_file)
+            .args(flags));
+    });
+    folder.join(file)
 }
 
 fn run(command: &mut Command) {
