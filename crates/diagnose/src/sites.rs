@@ -82,21 +82,25 @@ impl Origin<'_> {
         self.java_caller().or_else(|| self.function()).map_or("", |frame| &frame.name)
     }
 
-    /// The innermost function that is neither the allocator nor the C++ library, which is the same for every leak.
+    /// See [`function`].
     fn function(&self) -> Option<&Frame> {
-        let own = |frame: &&Frame| {
-            !is_plumbing(&frame.name) && !frame.name.trim_start_matches("void ").starts_with("std::")
-        };
-        self.frames.iter().find(own).or_else(|| self.allocator())
+        function(self.frames.iter())
+    }
+
+    /// Whether its figures are of pages that it was first to write to.
+    fn is_of_pages(&self) -> bool {
+        self.frames
+            .first()
+            .is_some_and(|frame| [FIRST_WRITE, FIRST_WRITE_TO_MAP].contains(&frame.name.as_str()))
     }
 
     /// In words: `frame_new in libjni_codec.so, called by app.NativeCodec.handleFrame`.
     pub fn words(&self) -> String {
-        let mut text = self.allocator().map_or_else(|| "unknown code".to_owned(), |f| f.name.clone());
-        if let Some(module) = self.allocator().and_then(|f| f.module.as_deref()) {
+        let mut text = self.function().map_or_else(|| "unknown code".to_owned(), |f| f.name.clone());
+        if let Some(module) = self.function().and_then(|f| f.module.as_deref()) {
             text.push_str(&format!(" in {}", module.rsplit('/').next().unwrap_or(module)));
         }
-        if let Some(caller) = self.java_caller().filter(|caller| Some(*caller) != self.allocator()) {
+        if let Some(caller) = self.java_caller().filter(|caller| Some(*caller) != self.function()) {
             text.push_str(&format!(", called by {}", caller.name));
             if let (Some(file), Some(line)) = (&caller.file, caller.line) {
                 text.push_str(&format!(" ({file}:{line})"));
@@ -113,10 +117,28 @@ pub fn caller(frames: &[Frame]) -> Option<&Frame> {
     java().find(|f| !is_jdk(&f.name) && !is_library_method(f)).or_else(|| java().next())
 }
 
+/// The innermost function that is neither the allocator nor the C++ library, which is the same for every leak; where there is none
+/// but these, the C++ library's. `frames` run from the innermost outwards.
+pub fn function<'a>(frames: impl Iterator<Item = &'a Frame> + Clone) -> Option<&'a Frame> {
+    let of_std = |frame: &Frame| {
+        // An inlined function is named without its namespace.
+        let is_header = frame.file.as_deref().is_some_and(|file| file.contains("/include/c++/"));
+        is_header || frame.name.trim_start_matches("void ").starts_with("std::")
+    };
+    let mut own = frames.filter(|frame| !is_plumbing(&frame.name));
+    own.clone().find(|frame| !of_std(frame)).or_else(|| own.next())
+}
+
 /// The source of what is said of a site: the agent…
 pub(crate) const LIVE_TABLE: &str = "the agent's live table";
 /// …or, without a JVM, the kernel.
 const PROBES: &str = "probes at malloc's return, and a walk of the glibc heap";
+const FAULTS: &str = "page faults, sampled by the kernel, and the page map";
+/// How a stack is labelled that was first to write to pages of a block of malloc with a mapping of its own, in the place of the
+/// innermost frame…
+pub const FIRST_WRITE: &str = "[first write to a large block]";
+/// …and of a mapping that the program made.
+pub const FIRST_WRITE_TO_MAP: &str = "[first write to a map]";
 /// More sites than this are not looked at: they are ordered, and a leak is not the thousandth.
 const MOST_SITES: usize = 1_000;
 /// A site that was found by probes must grow by this share of the growth to be named as its code.
@@ -198,11 +220,14 @@ pub(crate) fn attach(finding: &mut Finding, evidence: &Evidence<'_>) {
     {
         finding.domain = Some(origin.domain);
     }
-    finding.summary.push_str(&format!(" Most of what stays is allocated by {}.", origin.words()));
-    finding.evidence.push(Observation {
-        text: age_words(&origin),
-        source: if is_probed { PROBES } else { LIVE_TABLE }.to_owned(),
-    });
+    let does = if origin.is_of_pages() { "first written to" } else { "allocated" };
+    finding.summary.push_str(&format!(" Most of what stays is {does} by {}.", origin.words()));
+    let source = match is_probed {
+        true if origin.is_of_pages() => FAULTS,
+        true => PROBES,
+        false => LIVE_TABLE,
+    };
+    finding.evidence.push(Observation { text: age_words(&origin, is_probed), source: source.to_owned() });
     if let Some(library) = origin.library {
         finding.fix.insert(0, format!("{}: {}", library.name, library.advice));
     }
@@ -235,19 +260,22 @@ pub(crate) fn site(origin: Origin<'_>) -> Site {
 }
 
 /// How much of what is allocated there stays, and how old it is, in words: what tells a leak from a pool or a cache.
-pub(crate) fn age_words(origin: &Origin<'_>) -> String {
+/// What probes say was allocated is the least that it can have been.
+pub(crate) fn age_words(origin: &Origin<'_>, is_probed: bool) -> String {
     let sum = &origin.sum;
-    let mut text = format!("{} live in {} blocks at the site", units::bytes(sum.live_bytes), sum.live_count);
+    let what = if origin.is_of_pages() { "pages" } else { "blocks" };
+    let mut text = format!("{} live in {} {what} at the site", units::bytes(sum.live_bytes), sum.live_count);
     if sum.stacks > 1 {
         text.push_str(&format!(" ({} stacks, the largest is shown)", sum.stacks));
     }
     text.push_str(&format!(", {} of it older than the window's tail", units::bytes(sum.leak_bytes)));
-    if sum.allocated_bytes > 0 {
+    if sum.allocated_bytes > 0 && !origin.is_of_pages() {
         // More can be live than was allocated in the window, if an agent was there before.
         let stays = (100.0 * sum.live_bytes as f64 / sum.allocated_bytes as f64).min(100.0);
         text.push_str(&format!(
-            "; of {} allocated there while the agent watched, {stays:.0} % is live",
-            units::bytes(sum.allocated_bytes)
+            "; of {}{} allocated there meanwhile, {stays:.0} % is live",
+            units::bytes(sum.allocated_bytes),
+            if is_probed { " or more" } else { "" }
         ));
     }
     if let Some(age) = origin.site.age_seconds {
@@ -266,13 +294,18 @@ pub fn object_label(class: Option<&str>) -> String {
     format!("{OBJECT}{}]", class.unwrap_or("objects"))
 }
 
+/// Whether a frame is such a label.
+pub fn is_object(frame: &Frame) -> bool {
+    frame.name.starts_with(OBJECT)
+}
+
 /// How [`object_label`] begins.
 const OBJECT: &str = "[new ";
 
 /// What kind of memory a stack takes, from the functions in it; innermost first.
 pub fn domain_of(frames: &[Frame]) -> Domain {
     let innermost = frames.first().map_or("", |f| f.name.as_str());
-    if innermost.starts_with(OBJECT) {
+    if frames.first().is_some_and(is_object) {
         return Domain::JavaHeap;
     }
     let named =
@@ -295,7 +328,7 @@ pub fn domain_of(frames: &[Frame]) -> Domain {
         "[stack of a thread]" => return Domain::ThreadStacks,
         _ => {}
     }
-    if matches!(innermost, "[mmap]" | "mmap" | "mmap64" | "__mmap" | "__mmap64") {
+    if matches!(innermost, FIRST_WRITE_TO_MAP | "[mmap]" | "mmap" | "mmap64" | "__mmap" | "__mmap64") {
         return match first.map(|f| f.kind) {
             _ if java(&["sun.nio.ch.FileChannelImpl.map"]) => Domain::MappedFiles,
             _ if named(&["create_thread", "pthread_create"]) => Domain::ThreadStacks,
@@ -340,8 +373,10 @@ fn is_cpython(frame: &Frame) -> bool {
 
 /// The allocator's own functions, which every stack ends in.
 pub(crate) fn is_plumbing(name: &str) -> bool {
-    const NAMES: [&str; 21] = [
+    const NAMES: [&str; 23] = [
         // Not functions: how our own profile labels what is no malloc.
+        FIRST_WRITE,
+        FIRST_WRITE_TO_MAP,
         "[mmap]",
         "[mmap of a file]",
         "[stack of a thread]",

@@ -6,7 +6,7 @@ use crate::procedure::{Allowed, Found, Procedure, say};
 use crate::sampler::{Sampler, Stop};
 use crate::target;
 use offheap_collect::Collector;
-use offheap_diagnose::{Diagnosis, Evidence, diagnose};
+use offheap_diagnose::{Diagnosis, Evidence, diagnose, rules::IN_USE_DECIDES_S};
 use offheap_model::units::{bytes, duration, parse_duration};
 use offheap_model::{Snapshot, Status};
 use offheap_store::{Recording, is_recording};
@@ -146,14 +146,16 @@ struct Follower {
     every: Duration,
     next: Instant,
     most: Duration,
-    /// Once it mattered the looks go on, to make a series.
+    /// Once it mattered, or where it always does, the looks go on, to make a series.
     begun: bool,
 }
 
 impl Follower {
     fn new(length: Duration) -> Follower {
         let every = length / FOLLOWED;
-        Follower { every, next: Instant::now() + every, most: length / FOLLOWED_SHARE, begun: false }
+        // In a long window what is in use decides by itself, also where the rest seems to be still.
+        let begun = length.as_secs_f64() > IN_USE_DECIDES_S;
+        Follower { every, next: Instant::now() + every, most: length / FOLLOWED_SHARE, begun }
     }
 
     /// Does it if it is due, or if this is the end.

@@ -114,6 +114,8 @@ pub struct Procedure {
     /// Blocks are sampled as closely as can be.
     closely: bool,
     collection: Option<JoinHandle<String>>,
+    /// A collection at the end would leave of the sampled objects only those that stay, and may be run.
+    objects_wait: bool,
     /// How many collections were run; `u32::MAX` where none may be.
     collected: u32,
     /// When the latest of them was begun.
@@ -142,6 +144,7 @@ impl Procedure {
             objects: false,
             closely: false,
             collection: None,
+            objects_wait: false,
             collected: 0,
             collected_after: Duration::ZERO,
             look_at: if allowed.agent_at_once { begun } else { begun + LOOK },
@@ -182,6 +185,13 @@ impl Procedure {
         let mut news = Vec::new();
         if let Some(thread) = self.collection.take() {
             news.extend(thread.join());
+        }
+        let (since, pid) =
+            (self.begun.elapsed().saturating_sub(self.collected_after), self.leaning.map(|(_, pid)| pid));
+        if let Some(pid) = pid.filter(|_| self.objects_wait && since >= COLLECT_AFTER) {
+            // Behind the last snapshot: the series are what the JVM does by itself.
+            news.push("to leave of the sampled objects only those that stay: running GC.run".to_owned());
+            news.push(collect(pid));
         }
         if let Some(search) = self.search.take() {
             self.instants.extend(search.profile().map(|profile| (now_ms(), profile)));
@@ -256,6 +266,7 @@ impl Procedure {
         self.search_if_needed(&evidence, &diagnosis.verdict, news);
         self.sample_more_if_needed(&evidence, &diagnosis);
         self.collect_if_needed(&evidence, &diagnosis, news);
+        self.objects_wait = self.objects && heap_is_open(&diagnosis) && self.may_stop_the_jvm(&evidence);
         let verdict = &diagnosis.verdict;
         self.count_classes(&evidence, verdict.status);
         self.standing = match verdict.status {
@@ -335,10 +346,7 @@ impl Procedure {
         }
         let of_heap = |suspect: Suspect| suspect.domain == Domain::JavaHeap;
         // Not only the verdict: what a collector keeps of the objects may seem to grow more than they do.
-        let found = diagnosis
-            .findings
-            .iter()
-            .any(|finding| is_open(finding) && finding.domain == Some(Domain::JavaHeap));
+        let found = heap_is_open(diagnosis);
         if found || suspect(evidence, self.length.as_secs_f64()).is_some_and(of_heap) {
             self.objects = true;
             search.sample_objects();
@@ -381,6 +389,11 @@ impl Procedure {
 fn is_open(verdict: &Finding) -> bool {
     let of_heap = verdict.domain == Some(Domain::JavaHeap);
     verdict.status == Status::Leak || verdict.status == Status::Inconclusive && of_heap
+}
+
+/// Whether one of the findings leaves the Java heap open.
+fn heap_is_open(diagnosis: &Diagnosis) -> bool {
+    diagnosis.findings.iter().any(|finding| is_open(finding) && finding.domain == Some(Domain::JavaHeap))
 }
 
 /// What the Java heap has in use; `None` without a JVM.

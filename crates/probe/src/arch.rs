@@ -11,11 +11,13 @@ mod x86_64 {
 
     /// The rules of all modules.
     pub type Unwinder = UnwinderX86_64<Vec<u8>>;
+    /// What it starts from.
+    pub type UnwindRegs = UnwindRegsX86_64;
     /// Rules found lately.
     pub type Cache = CacheX86_64;
 
-    /// `PERF_REG_X86_AX`, `_DI`, `_BP` and `_SP` (arch/x86/include/uapi/asm/perf_regs.h).
-    pub const REGISTERS: u64 = 1 | 1 << 5 | 1 << 6 | 1 << 7;
+    /// `PERF_REG_X86_AX`, `_DI`, `_BP`, `_SP` and `_IP` (arch/x86/include/uapi/asm/perf_regs.h).
+    pub const REGISTERS: u64 = 1 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8;
 
     /// Debug registers of a thread (Intel SDM 3B, 17.2).
     pub const PROBES: usize = 4;
@@ -29,36 +31,42 @@ mod x86_64 {
         pub is_jump: bool,
     }
 
-    /// The registers at an [`Exit`], before its instruction is executed.
+    /// The registers at an instruction that is about to be executed.
     #[derive(Debug, Clone, Copy)]
     pub struct Registers {
         ax: u64,
         di: u64,
         bp: u64,
-        /// The stack pointer: the return address lies there.
+        /// The stack pointer: at an [`Exit`] the return address lies there.
         pub sp: u64,
+        ip: u64,
     }
 
     impl Registers {
         /// From the [`REGISTERS`] in the order of their bits.
         pub fn of(values: &[u64]) -> Option<Registers> {
             match *values {
-                [ax, di, bp, sp] => Some(Registers { ax, di, bp, sp }),
+                [ax, di, bp, sp, ip] => Some(Registers { ax, di, bp, sp, ip }),
                 _ => None,
             }
         }
 
-        /// What the function returns. At a jump, the first argument of the other: that is what memset returns, the one that
+        /// What the function returns that ends at `exit`. At a jump, the first argument of the other: that is what memset returns, the one that
         /// calloc ends with.
         pub fn result(&self, exit: Exit) -> u64 {
             if exit.is_jump { self.di } else { self.ax }
         }
 
-        /// Where it returns to, and what unwinding starts from there; `stack` is the memory from the stack pointer up.
-        pub fn caller(&self, stack: &[u8]) -> Option<(u64, UnwindRegsX86_64)> {
+        /// Where it is, and what unwinding starts from there.
+        pub fn here(&self) -> (u64, UnwindRegs) {
+            (self.ip, UnwindRegs::new(self.ip, self.sp, self.bp))
+        }
+
+        /// At an [`Exit`]: where it returns to, and what unwinding starts from there; `stack` is the memory from the stack pointer up.
+        pub fn caller(&self, stack: &[u8]) -> Option<(u64, UnwindRegs)> {
             let to = u64::from_le_bytes(*stack.first_chunk()?);
             // All that a function must keep for its caller is back in place at the end, rbp too.
-            Some((to, UnwindRegsX86_64::new(to, self.sp + 8, self.bp)))
+            Some((to, UnwindRegs::new(to, self.sp + 8, self.bp)))
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::arch::Exit;
 use crate::chunks;
-use crate::events::{Probe, Return};
+use crate::events::{Clock, Probe, Return};
 use offheap_linux::Memory;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -17,12 +17,19 @@ const LEAST_LEFT: f64 = 0.05;
 /// The kernel itself takes a probe away after so many samples, should we be stopped (SIGSTOP) before we can. If we end, its
 /// descriptor does, and the probe with it.
 const LIMIT: i32 = 1_000;
+/// How long aimed probes are set now and then…
+const AIMED: Duration = Duration::from_millis(250);
+/// …each time for so many hits…
+const SHOT: i32 = 24;
+/// …or so long.
+const SHOT_LASTS: Duration = Duration::from_micros(400);
 /// A block that was given out.
 pub struct Hit {
     /// What is known of it from where it was returned.
     pub call: Return,
-    /// Bytes of its chunk, read within a millisecond or two; `None` where it was gone by then.
-    pub bytes: Option<u64>,
+    /// Bytes of its chunk and whether that has a mapping of its own, read within a millisecond or two; `None` where it was gone
+    /// by then.
+    pub chunk: Option<(u64, bool)>,
     /// How many hits a second it stands for, had there been no probes.
     pub per_s: f64,
 }
@@ -41,6 +48,9 @@ pub struct Burst {
     pub lasted: Duration,
     /// Hits a second in these threads.
     pub rate: f64,
+    /// How often probes were set. Of a burst of one piece: 1, and 0 where it cost so much that it had to end early. What it met is
+    /// then what the threads did first.
+    pub shots: u32,
 }
 
 impl Burst {
@@ -48,11 +58,8 @@ impl Burst {
     /// room for all the probes, goes without.
     pub fn make(exits: &[Exit], threads: &[i32], length: Duration, cost: Duration, memory: &Memory) -> Burst {
         let most = MOST.as_secs_f64() / cost.as_secs_f64().max(1e-9);
-        let open = |&tid: &i32| -> Option<Watched> {
-            let probes: Option<_> = exits.iter().map(|exit| Caught::open(tid, *exit)).collect();
-            Some(Watched { probes: probes?, lasted: None })
-        };
-        let mut watched: Vec<Watched> = threads.iter().filter_map(open).collect();
+        let mut watched: Vec<Watched> = threads.iter().filter_map(|tid| Watched::open(*tid, exits)).collect();
+        let mut shots = 1;
         let began = Instant::now();
         for caught in watched.iter_mut().flat_map(|thread| &mut thread.probes) {
             // A thread that has just ended.
@@ -62,7 +69,9 @@ impl Burst {
             sleep(LOOK);
             let lasted = began.elapsed();
             for thread in watched.iter_mut().filter(|thread| thread.lasted.is_none()) {
-                if lasted >= length || thread.hits() as f64 >= most {
+                let too_much = thread.hits() as f64 >= most;
+                if lasted >= length || too_much {
+                    shots = if too_much && lasted < length { 0 } else { shots };
                     thread.probes.iter_mut().for_each(|caught| caught.probe.disarm());
                     thread.lasted = Some(began.elapsed());
                 }
@@ -74,7 +83,7 @@ impl Burst {
             }
         }
         let (threads, lasted) = (watched.len(), began.elapsed());
-        let mut burst = Burst { hits: Vec::new(), lost: 0, threads, began, lasted, rate: 0.0 };
+        let mut burst = Burst { hits: Vec::new(), lost: 0, threads, began, lasted, rate: 0.0, shots };
         for mut thread in watched {
             let seconds = thread.lasted.unwrap_or(lasted).as_secs_f64();
             // While a hit is dealt with the thread gets nowhere.
@@ -85,10 +94,59 @@ impl Burst {
                 burst.rate += hits as f64 / free;
                 burst.lost += hits.saturating_sub(kept);
                 let per_s = hits as f64 / kept.max(1) as f64 / free;
-                burst.hits.extend(caught.calls.into_iter().map(|(call, bytes)| Hit { call, bytes, per_s }));
+                burst.hits.extend(caught.calls.into_iter().map(|(call, chunk)| Hit { call, chunk, per_s }));
             }
         }
         // Of two blocks at one address the later one is there, whichever thread and function they are of.
+        burst.hits.sort_by_key(|hit| hit.call.time_ns);
+        burst
+    }
+
+    /// Probes the `exits` in the `threads` now and then, for some hits each time: for threads that allocate so much at once that
+    /// what comes first would use up all that a burst may cost. When, is left to the threads' own clocks: each `every` of processor
+    /// time, so that all that they do is met alike.
+    pub fn aimed(exits: &[Exit], threads: &[i32], every: Duration, cost: Duration, memory: &Memory) -> Burst {
+        let open = |&tid: &i32| Some((Watched::open(tid, exits)?, Clock::open(tid, every).ok()?));
+        let (mut watched, mut clocks): (Vec<Watched>, Vec<Clock>) = threads.iter().filter_map(open).unzip();
+        let began = Instant::now();
+        let mut burst = Burst {
+            hits: Vec::new(),
+            lost: 0,
+            threads: watched.len(),
+            began,
+            lasted: AIMED,
+            rate: 0.0,
+            shots: 0,
+        };
+        // Processor time of the threads while they were probed, and what the probes took of it.
+        let (mut probed, mut held_up) = (Duration::ZERO, Duration::ZERO);
+        while began.elapsed() < AIMED && held_up < MOST && burst.threads > 0 {
+            for number in Clock::wait(&mut clocks, AIMED.saturating_sub(began.elapsed())) {
+                let (Some(thread), Some(clock)) = (watched.get_mut(number), clocks.get_mut(number)) else {
+                    continue;
+                };
+                let (before, hits) = (clock.time(), thread.hits());
+                thread.shoot();
+                memory.forget();
+                thread.probes.iter_mut().for_each(|caught| caught.take(memory));
+                probed += clock.time().saturating_sub(before);
+                held_up += cost * u32::try_from(thread.hits() - hits).unwrap_or(u32::MAX);
+                burst.shots += 1;
+            }
+        }
+        burst.lasted = began.elapsed();
+        let used: Duration = clocks.iter_mut().map(Clock::time).sum();
+        let used = used.saturating_sub(held_up).as_secs_f64();
+        let free =
+            probed.saturating_sub(held_up).as_secs_f64().max(LEAST_LEFT * probed.as_secs_f64()).max(1e-6);
+        let seconds = burst.lasted.as_secs_f64().max(1e-6);
+        for mut caught in watched.into_iter().flat_map(|thread| thread.probes) {
+            let (hits, kept) = (caught.probe.hits(), caught.calls.len() as u64);
+            let per_s = hits as f64 / kept.max(1) as f64 * used / free / seconds;
+            burst.rate += hits as f64 * used / free / seconds;
+            burst.lost += hits.saturating_sub(kept);
+            burst.hits.extend(caught.calls.into_iter().map(|(call, chunk)| Hit { call, chunk, per_s }));
+        }
         burst.hits.sort_by_key(|hit| hit.call.time_ns);
         burst
     }
@@ -102,15 +160,31 @@ struct Watched {
 }
 
 impl Watched {
+    fn open(tid: i32, exits: &[Exit]) -> Option<Watched> {
+        let probes: Option<_> = exits.iter().map(|exit| Caught::open(tid, *exit)).collect();
+        Some(Watched { probes: probes?, lasted: None })
+    }
+
     fn hits(&mut self) -> u64 {
         self.probes.iter_mut().map(|caught| caught.probe.hits()).sum()
+    }
+
+    /// Sets the probes for some hits.
+    fn shoot(&mut self) {
+        for caught in &mut self.probes {
+            // A thread that has just ended.
+            let _ = caught.probe.arm(SHOT);
+        }
+        // No look before it is over: each interrupts the thread.
+        sleep(SHOT_LASTS);
+        self.probes.iter_mut().for_each(|caught| caught.probe.disarm());
     }
 }
 
 /// A probe and what came by it.
 struct Caught {
     probe: Probe,
-    calls: Vec<(Return, Option<u64>)>,
+    calls: Vec<(Return, Option<(u64, bool)>)>,
 }
 
 impl Caught {
@@ -121,8 +195,8 @@ impl Caught {
     fn take(&mut self, memory: &Memory) {
         let calls = &mut self.calls;
         self.probe.drain(|call| {
-            let bytes = chunks::size(memory, call.block);
-            calls.push((call, bytes));
+            let chunk = chunks::size(memory, call.block);
+            calls.push((call, chunk));
         });
     }
 }

@@ -1,6 +1,6 @@
 //! Blocks of glibc's malloc, seen from outside: how large, and whether they are in use still.
 
-use offheap_heaps::{Allocator, CHUNK_HEADER, Options, Walker};
+use offheap_heaps::{Allocator, CHUNK_HEADER, Heap, Options, Walker};
 use offheap_linux::{Memory, Process};
 
 /// In a chunk's size: the chunk before it is in use…
@@ -14,10 +14,12 @@ const SIZE_OFFSET: u64 = 8;
 /// No chunk is smaller, and no real one larger.
 const SIZES: std::ops::Range<u64> = 32..1 << 46;
 
-/// The bytes of the chunk that holds `block`, which was given out a moment ago; `None` where it can't be read any more.
-pub fn size(memory: &Memory, block: u64) -> Option<u64> {
-    let bytes = memory.u64(block.checked_sub(SIZE_OFFSET)?).ok()? & !FLAGS;
-    (block.is_multiple_of(16) && SIZES.contains(&bytes)).then_some(bytes)
+/// The bytes of the chunk that holds `block`, which was given out a moment ago, and whether it has a mapping of its own; `None`
+/// where it can't be read any more.
+pub fn size(memory: &Memory, block: u64) -> Option<(u64, bool)> {
+    let size = memory.u64(block.checked_sub(SIZE_OFFSET)?).ok()?;
+    let bytes = size & !FLAGS;
+    (block.is_multiple_of(16) && SIZES.contains(&bytes)).then_some((bytes, size & IS_MMAPPED != 0))
 }
 
 /// Whether `block`, of a chunk of `bytes`, may still be in use: its size is the same, and the next chunk says so. Both may be
@@ -44,13 +46,11 @@ impl Chunks {
         (walker.identity().allocator == Allocator::Glibc).then_some(Chunks(walker))
     }
 
-    /// Those of `blocks` that are in use, with the bytes of their chunks. What a chunk says of itself is not enough: the
-    /// headers of old ones lie about in larger ones. So the heap is walked.
-    pub fn in_use(&self, memory: &Memory, blocks: impl Iterator<Item = u64>) -> Vec<(u64, u64)> {
+    /// Walks it. Listed in [`Heap::chunks`] are those of `blocks` that are in use, by where their chunks begin. What a chunk says
+    /// of itself is not enough: the headers of old ones lie about in larger ones.
+    pub fn walk(&self, memory: &Memory, blocks: impl Iterator<Item = u64>) -> Heap {
         let mut chunks: Vec<u64> = blocks.filter_map(|block| block.checked_sub(CHUNK_HEADER)).collect();
         chunks.sort_unstable();
-        let options = Options { size_classes: false, chunks: &chunks, ..Options::default() };
-        let heap = self.0.walk(memory, &options);
-        heap.chunks.into_iter().map(|(chunk, bytes)| (chunk + CHUNK_HEADER, bytes)).collect()
+        self.0.walk(memory, &Options { chunks: &chunks, ..Options::default() })
     }
 }

@@ -7,11 +7,12 @@
 
 use crate::arch::{self, Exit, Registers};
 use perf_event::data::Record;
-use perf_event::events::Breakpoint;
+use perf_event::events::{Breakpoint, Software};
 use perf_event::{Builder, SampleFlag, Sampler};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::time::{ClockId, clock_gettime};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 /// Bytes of the stack that come with a sample: a multiple of 8, below 64 KiB.
@@ -19,6 +20,8 @@ const STACK: u32 = 8 << 10;
 /// Bytes of the ring buffer of a probe: thirty samples, thirty thousand a second if it is read each millisecond. What does not fit
 /// is counted all the same.
 const BUFFER: usize = 256 << 10;
+/// Bytes of the ring buffer of a clock.
+const RINGS: usize = 4 << 10;
 /// A record has at least this many bytes, so a buffer holds no more records than this says.
 const SMALLEST: usize = 16;
 
@@ -107,6 +110,57 @@ impl Probe {
                 });
             }
         }
+    }
+}
+
+/// A thread's processor time, which says when some more of it has passed while the thread is in its own code
+/// (`PERF_COUNT_SW_TASK_CLOCK`). It is gone when this is dropped.
+pub struct Clock(Sampler);
+
+impl Clock {
+    /// Of the thread `tid`; rings each time that it has used `every` more.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn open(tid: i32, every: Duration) -> io::Result<Clock> {
+        let mut builder = Builder::new(Software::TASK_CLOCK);
+        let period = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX);
+        builder.observe_pid(tid).any_cpu().sample_period(period).wakeup_events(1);
+        let mut sampler = builder.build()?.sampled(RINGS)?;
+        sampler.as_counter_mut().enable()?;
+        Ok(Clock(sampler))
+    }
+
+    /// Processor time used since it was opened.
+    pub fn time(&mut self) -> Duration {
+        // It only fails for what is no event.
+        Duration::from_nanos(self.0.as_counter_mut().read().unwrap_or(0))
+    }
+
+    /// Waits until one of `clocks` rings, at most for `most`; which of them do.
+    pub fn wait(clocks: &mut [Clock], most: Duration) -> Vec<usize> {
+        let mut rung = Vec::new();
+        {
+            let open = |clock: &Clock| {
+                // SAFETY: the descriptor is open as long as the clock, which is borrowed for longer than this.
+                unsafe { BorrowedFd::borrow_raw(clock.0.as_counter().as_raw_fd()) }
+            };
+            let descriptors: Vec<BorrowedFd<'_>> = clocks.iter().map(open).collect();
+            let mut polled: Vec<PollFd<'_>> =
+                descriptors.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+            let most = Timespec { tv_sec: most.as_secs() as i64, tv_nsec: i64::from(most.subsec_nanos()) };
+            // It only fails when a signal comes.
+            if poll(&mut polled, Some(&most)).is_ok() {
+                let rings = |fd: &PollFd<'_>| fd.revents().contains(PollFlags::IN);
+                rung.extend(polled.iter().enumerate().filter(|(_, fd)| rings(fd)).map(|(number, _)| number));
+            }
+        }
+        for &number in &rung {
+            // Each ring wrote a record; without room there would be no more of them.
+            let clock = clocks.get_mut(number);
+            clock.into_iter().for_each(|clock| while clock.0.next_record().is_some() {});
+        }
+        rung
     }
 }
 

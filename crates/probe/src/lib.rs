@@ -6,14 +6,21 @@
 //! away from a thread that they have cost five milliseconds. The stacks are unwound here with the tables in the ELF files.
 //! Whether a block that was sampled has been freed since is read off the heap itself, from outside.
 //!
-//! What it can't see: blocks that were there before; memory that is mapped without malloc; other allocators than glibc's.
+//! Blocks that have a mapping of their own, and what is mapped without malloc, are met where they come to be resident: page faults
+//! are sampled all along.
+//!
+//! What it can't see: what was there before; other allocators than glibc's.
 
 mod arch;
 mod burst;
 mod chunks;
 mod events;
+mod faults;
 mod modules;
+mod pages;
 mod sampler;
+mod stacks;
 
 pub use modules::Module;
+pub use pages::Page;
 pub use sampler::{Block, ProbeError, Sampler, Total};

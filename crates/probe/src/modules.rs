@@ -1,6 +1,6 @@
 //! Stacks from registers and a copy of the stack's memory, by the unwind tables of the libraries.
 
-use crate::arch::{Cache, Registers, Unwinder};
+use crate::arch::{Cache, Registers, UnwindRegs, Unwinder};
 use framehop::{ExplicitModuleSectionInfo, Unwinder as _};
 use object::read::ReadCache;
 use object::{Object, ObjectSection, ObjectSegment};
@@ -98,15 +98,31 @@ impl Modules {
     /// The addresses of the frames of who called a function that returns now, innermost first: where it returns to, then
     /// further return addresses. Ends at the first frame that lies in no known module: what comes after is a guess.
     pub fn unwind(&mut self, registers: &Registers, stack: &[u8]) -> Vec<u64> {
-        let sp = registers.sp;
-        let Some((to, start)) = registers.caller(stack) else { return Vec::new() };
+        registers
+            .caller(stack)
+            .map_or_else(Vec::new, |(to, start)| self.frames(to, start, registers.sp, stack))
+    }
+
+    /// The same from amidst a function. The first address is the one behind the first byte of the instruction, so that it reads
+    /// like a return address: one less lies in it.
+    pub fn unwind_here(&mut self, registers: &Registers, stack: &[u8]) -> Vec<u64> {
+        let (at, start) = registers.here();
+        let mut frames = self.frames(at, start, registers.sp, stack);
+        if let Some(first) = frames.first_mut() {
+            *first += 1;
+        }
+        frames
+    }
+
+    /// From the instruction `at`; `stack` is the memory from the stack pointer `sp` up.
+    fn frames(&mut self, at: u64, start: UnwindRegs, sp: u64, stack: &[u8]) -> Vec<u64> {
         let mut read = |address: u64| {
             let offset = address.checked_sub(sp).and_then(|offset| usize::try_from(offset).ok()).ok_or(())?;
             let bytes = stack.get(offset..).and_then(|rest| rest.first_chunk::<8>()).ok_or(())?;
             Ok(u64::from_ne_bytes(*bytes))
         };
         let mut frames = Vec::new();
-        let mut all = self.unwinder.iter_frames(to, start, &mut self.cache, &mut read);
+        let mut all = self.unwinder.iter_frames(at, start, &mut self.cache, &mut read);
         while let Ok(Some(frame)) = all.next() {
             let address = frame.address();
             if frames.len() == MAX_FRAMES || !self.known.iter().any(|module| module.holds(address)) {

@@ -5,8 +5,11 @@ use crate::burst::{Burst, Hit};
 use crate::chunks::{self, Chunks};
 use crate::events::{self, Probe};
 use crate::modules::{Module, Modules};
+use crate::pages::{Page, Pages};
+use crate::stacks::Stacks;
 use object::read::ReadCache;
 use object::{Object, ObjectSegment, ObjectSymbol};
+use offheap_heaps::{CHUNK_HEADER, Heap, Label};
 use offheap_linux::{Memory, Process, Vma};
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -22,6 +25,16 @@ const EVERY: Duration = Duration::from_millis(500);
 /// A burst is made as long as the program takes for so many blocks on average: not until there are so many, or what a program
 /// does first after each pause would be all that is seen.
 const BURST: f64 = 250.0;
+/// Where many blocks come at once, a burst is made of so many shots…
+const SHOTS: f64 = 12.0;
+/// …this far apart in processor time…
+const SOONEST: Duration = Duration::from_micros(200);
+const FIRST: Duration = Duration::from_millis(1);
+const LATEST: Duration = Duration::from_millis(100);
+/// …as long as they meet so many blocks together.
+const CROWD: usize = 10;
+/// A function that is not called leaves so many turns to the others.
+const RESTS: u32 = 3;
 /// No burst is shorter or longer.
 const SHORTEST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_millis(200);
@@ -38,8 +51,10 @@ const WALK_SHARE: u32 = 20;
 const LONG_WALK: Duration = Duration::from_millis(500);
 /// Blocks that are remembered; with more, the rest is counted as lost.
 const MAX_BLOCKS: usize = 1 << 18;
-/// Different stacks that are remembered.
-const MAX_STACKS: usize = 1 << 16;
+/// Of so many samples of one size it is said what they stand for by how many blocks of that size there are more.
+const OF_A_SIZE: usize = 5;
+/// Of a stack whose blocks stay so large a part does.
+const STAYING: f64 = 0.1;
 
 /// Why allocations can't be probed.
 #[derive(Debug, thiserror::Error)]
@@ -101,9 +116,8 @@ pub struct Sampler {
     next: Instant,
     functions: Vec<Function>,
     modules: Modules,
-    stacks: Vec<Vec<u64>>,
+    stacks: Stacks,
     totals: Vec<Total>,
-    numbers: HashMap<Vec<u64>, usize>,
     /// By address: of two at one address the later one, the earlier one is gone.
     blocks: HashMap<u64, Block>,
     /// Their addresses, and which of them is to be looked at next.
@@ -116,7 +130,17 @@ pub struct Sampler {
     cost: Duration,
     walk_at: Instant,
     walk_took: Duration,
+    pages: Pages,
+    /// Where the allocator's memory was at the latest walk.
+    labels: Vec<Label>,
+    /// How many blocks of each size were in use at the first walk…
+    first: Option<Sizes>,
+    /// …and at the latest.
+    latest: Sizes,
 }
+
+/// How many blocks of a size are in use, by the bytes of their chunks.
+type Sizes = HashMap<u64, u64>;
 
 /// Functions that are probed together.
 struct Function {
@@ -126,6 +150,14 @@ struct Function {
     before: Instant,
     /// Blocks a second, lately.
     rate: f64,
+    /// How often they were probed.
+    turns: usize,
+    /// They were not called at all: so many turns are left to the others.
+    rests: u32,
+    /// A burst of one piece would meet only the first of those that come at once.
+    is_crowded: bool,
+    /// The threads' processor time from one to the next of the shots that such a burst then has.
+    every: Duration,
 }
 
 impl std::fmt::Debug for Sampler {
@@ -149,7 +181,16 @@ impl Sampler {
         }
         let cost = events::cost().map_err(ProbeError::Refused)?;
         let begun = Instant::now();
-        let function = |exits| Function { exits, before: begun, rate: BURST / SHORTEST.as_secs_f64() };
+        let rate = BURST / SHORTEST.as_secs_f64();
+        let function = |exits| Function {
+            exits,
+            before: begun,
+            rate,
+            turns: 0,
+            rests: 0,
+            is_crowded: false,
+            every: FIRST,
+        };
         Ok(Sampler {
             process,
             chunks,
@@ -157,9 +198,8 @@ impl Sampler {
             next: begun,
             functions: functions.into_iter().map(function).collect(),
             modules: Modules::new(),
-            stacks: Vec::new(),
+            stacks: Stacks::default(),
             totals: Vec::new(),
-            numbers: HashMap::new(),
             blocks: HashMap::new(),
             order: Vec::new(),
             cursor: 0,
@@ -167,8 +207,12 @@ impl Sampler {
             lost: 0,
             turn: 0,
             cost,
-            walk_at: begun + WALK,
+            walk_at: begun,
             walk_took: Duration::ZERO,
+            pages: Pages::default(),
+            labels: Vec::new(),
+            first: None,
+            latest: Sizes::new(),
         })
     }
 
@@ -182,11 +226,12 @@ impl Sampler {
         if !self.wait().is_zero() {
             return;
         }
-        // Where it fails the process has ended; what was learnt before stays.
-        let _ = self.try_burst();
+        // What there is before anything is sampled; and what stays, now and then.
         if Instant::now() >= self.walk_at {
             self.walk();
         }
+        // Where it fails the process has ended; what was learnt before stays.
+        let _ = self.try_burst();
         // Not by a fixed step: a program that does something each half second must not be met at the same point each time.
         let jitter = u64::from(self.begun.elapsed().subsec_nanos()) % 100;
         self.next = Instant::now() + EVERY + Duration::from_millis(jitter);
@@ -196,23 +241,44 @@ impl Sampler {
         let vmas = self.process.maps()?;
         self.modules.refresh(&self.process, &vmas);
         let tasks = self.process.tasks()?;
+        let threads: Vec<i32> = tasks.iter().map(|task| task.tid).collect();
+        let stacks = &mut self.stacks;
+        self.pages
+            .step(&threads, &vmas, &mut self.modules, self.begun.elapsed(), |frames| stacks.number(frames));
         let memory = self.process.memory(&vmas)?;
         self.check(&memory);
-        // All functions in some threads, then all in the next ones, round and round, so that each thread gets the same share.
-        let turn = self.turn % self.functions.len().max(1);
-        let first = self.turn / self.functions.len().max(1) * MAX_THREADS % tasks.len().max(1);
-        self.turn += 1;
-        let chosen = tasks.iter().cycle().skip(first).take(tasks.len().min(MAX_THREADS));
-        let threads: Vec<i32> = chosen.map(|task| task.tid).collect();
+        let Some(turn) = self.whose_turn() else { return Ok(()) };
         let Some(function) = self.functions.get_mut(turn) else { return Ok(()) };
-        let length = Duration::from_secs_f64(BURST / function.rate.max(1.0)).clamp(SHORTEST, LONGEST);
-        let burst = Burst::make(&function.exits, &threads, length, self.cost, &memory);
+        // Some threads, then the next ones, round and round, so that each gets the same share.
+        let (all, first) = (threads.len(), function.turns * MAX_THREADS % threads.len().max(1));
+        function.turns += 1;
+        let threads: Vec<i32> =
+            threads.iter().copied().cycle().skip(first).take(all.min(MAX_THREADS)).collect();
+        let exits = &function.exits;
+        let burst = if function.is_crowded {
+            let jitter = 0.75 + f64::from(self.begun.elapsed().subsec_nanos() % 1_000) / 2_000.0;
+            Burst::aimed(exits, &threads, function.every.mul_f64(jitter), self.cost, &memory)
+        } else {
+            let length = Duration::from_secs_f64(BURST / function.rate.max(1.0)).clamp(SHORTEST, LONGEST);
+            Burst::make(exits, &threads, length, self.cost, &memory)
+        };
         if burst.threads == 0 {
             return Ok(());
         }
         function.rate = 0.5 * (function.rate + burst.rate);
+        function.rests = if burst.hits.is_empty() { RESTS } else { 0 };
+        if !function.is_crowded && burst.shots == 0 {
+            // Met are only the first of a crowd: they tell nothing of the others.
+            function.is_crowded = true;
+            return Ok(());
+        }
+        if function.is_crowded {
+            let more = f64::from(burst.shots.max(1)) / SHOTS;
+            function.every = function.every.mul_f64(more.clamp(0.25, 4.0)).clamp(SOONEST, LATEST);
+            function.is_crowded = burst.hits.len() >= CROWD;
+        }
         // What a block stands for: those since the function's last burst, and those of the threads that had no probe.
-        let others = tasks.len() as f64 / burst.threads as f64;
+        let others = all as f64 / burst.threads as f64;
         let end = burst.began + burst.lasted;
         let since = end.saturating_duration_since(function.before).as_secs_f64();
         function.before = end;
@@ -224,6 +290,21 @@ impl Sampler {
         }
         self.lost += burst.lost;
         Ok(())
+    }
+
+    /// The functions that are next: each in its turn, but those that rest.
+    fn whose_turn(&mut self) -> Option<usize> {
+        let count = self.functions.len();
+        (0..count).find_map(|_| {
+            let turn = self.turn % count;
+            self.turn += 1;
+            let function = self.functions.get_mut(turn)?;
+            if function.rests == 0 {
+                return Some(turn);
+            }
+            function.rests -= 1;
+            None
+        })
     }
 
     /// Forgets blocks that are not in use any more, as far as the time allows.
@@ -253,22 +334,18 @@ impl Sampler {
         }
         let at = began.saturating_duration_since(self.begun);
         let frames = self.modules.unwind(&hit.call.registers, &hit.call.stack);
-        let stack = match self.numbers.get(&frames) {
-            Some(number) => *number,
-            None if self.stacks.len() >= MAX_STACKS => return None,
-            None => {
-                self.stacks.push(frames.clone());
-                self.totals.push(Total::default());
-                self.numbers.insert(frames, self.stacks.len() - 1);
-                self.stacks.len() - 1
-            }
-        };
+        let stack = self.stacks.number(frames)?;
+        self.totals.resize(self.stacks.list().len(), Total::default());
         let total = self.totals.get_mut(stack)?;
         total.count += weight;
         // It may be free again already, and even unmapped: then it does not stay.
-        let Some(bytes) = hit.bytes else { return Some(()) };
+        let Some((bytes, has_own_map)) = hit.chunk else { return Some(()) };
         total.sized += weight;
         total.bytes += bytes as f64 * weight;
+        if has_own_map && self.pages.is_on() {
+            // Its pages are met as they come to be resident: it must not count twice.
+            return Some(());
+        }
         if self.blocks.len() >= MAX_BLOCKS && !self.blocks.contains_key(&address) {
             return None;
         }
@@ -278,40 +355,63 @@ impl Sampler {
         Some(())
     }
 
-    /// Forgets all blocks that are not in use any more.
+    /// Forgets all blocks and pages that are not in use any more, and counts the others.
     fn walk(&mut self) {
         let begun = Instant::now();
-        if let Some(in_use) = self.in_use() {
+        if let Some(heap) = self.heap() {
+            let in_use = self.in_use(&heap);
             self.blocks.retain(|address, _| in_use.contains(address));
             self.order.retain(|address| in_use.contains(address));
+            self.pages.forget(&self.process, &heap.labels);
+            self.latest = sizes(&heap);
+            self.first.get_or_insert_with(|| sizes(&heap));
+            self.labels = heap.labels;
         }
         self.walk_took = begun.elapsed();
         self.walk_at = Instant::now() + WALK.max(self.walk_took * WALK_SHARE);
     }
 
-    /// The addresses of the blocks that are in use now, with the same size; `None` where the process can't be read any more.
-    fn in_use(&self) -> Option<HashSet<u64>> {
+    /// The heap as it is now; `None` where the process can't be read any more.
+    fn heap(&self) -> Option<Heap> {
         let memory = self.process.memory(&self.process.maps().ok()?).ok()?;
+        Some(self.chunks.walk(&memory, self.blocks.keys().copied()))
+    }
+
+    /// The addresses of the blocks that are in use in it, with the same size.
+    fn in_use(&self, heap: &Heap) -> HashSet<u64> {
+        let block = |&(chunk, bytes): &(u64, u64)| (chunk + CHUNK_HEADER, bytes);
         let same =
             |&(address, bytes): &(u64, u64)| self.blocks.get(&address).is_some_and(|b| b.bytes == bytes);
-        let in_use = self.chunks.in_use(&memory, self.blocks.keys().copied());
-        Some(in_use.into_iter().filter(same).map(|(address, _)| address).collect())
+        heap.chunks.iter().map(block).filter(same).map(|(address, _)| address).collect()
     }
 
     /// The sampled blocks that are in use now, at the same address with the same size; as the latest walk found them where one
-    /// takes long, or the process has ended.
+    /// takes long, or the process has ended. Where they stand for fewer than there are more of their size, because of what a
+    /// program does at once little can be sampled, they stand for as many as that.
     pub fn blocks(&self) -> Vec<Block> {
-        let in_use = if self.walk_took > LONG_WALK { None } else { self.in_use() };
+        let heap = if self.walk_took > LONG_WALK { None } else { self.heap() };
+        let in_use = heap.as_ref().map(|heap| self.in_use(heap));
         let stays = |address: &u64| in_use.as_ref().is_none_or(|in_use| in_use.contains(address));
-        self.blocks.iter().filter(|(address, _)| stays(address)).map(|(_, block)| *block).collect()
+        let blocks =
+            self.blocks.iter().filter(|(address, _)| stays(address)).map(|(_, block)| *block).collect();
+        let now = heap.as_ref().map(sizes);
+        match &self.first {
+            Some(first) => lifted(blocks, &self.totals, first, now.as_ref().unwrap_or(&self.latest)),
+            None => blocks,
+        }
+    }
+
+    /// The sampled pages that are resident outside of the arenas, as the latest walk found them.
+    pub fn pages(&self) -> Vec<Page> {
+        self.pages.list(&self.process.smaps().unwrap_or_default(), &self.labels)
     }
 
     /// The stacks, by number: addresses, innermost first.
     pub fn stacks(&self) -> &[Vec<u64>] {
-        &self.stacks
+        self.stacks.list()
     }
 
-    /// What was allocated by each of the stacks.
+    /// What was allocated by each of the stacks; the last of them may have none.
     pub fn totals(&self) -> &[Total] {
         &self.totals
     }
@@ -340,6 +440,42 @@ impl Sampler {
     pub fn lost(&self) -> u64 {
         self.lost
     }
+}
+
+/// How many blocks of each size are in use; those that are listed together by no size of theirs are not among them.
+fn sizes(heap: &Heap) -> Sizes {
+    let listed = heap.size_classes.iter().filter(|class| class.chunk_bytes > 0);
+    listed.map(|class| (class.chunk_bytes, class.count)).collect()
+}
+
+/// The blocks, with weights that come to no less for each size than it has grown by. Only those of stacks count of whose blocks
+/// a part stays: by chance one that stays may lie where a sampled one was.
+fn lifted(mut blocks: Vec<Block>, totals: &[Total], first: &Sizes, now: &Sizes) -> Vec<Block> {
+    let mut live: HashMap<usize, f64> = HashMap::new();
+    for block in &blocks {
+        *live.entry(block.stack).or_default() += block.weight;
+    }
+    let stays = |block: &Block| {
+        let all = totals.get(block.stack).map_or(0.0, |total| total.count);
+        live.get(&block.stack).is_some_and(|live| *live >= STAYING * all)
+    };
+    let mut sampled: HashMap<u64, (usize, f64)> = HashMap::new();
+    for block in blocks.iter().filter(|block| stays(block)) {
+        let (samples, weight) = sampled.entry(block.bytes).or_default();
+        *samples += 1;
+        *weight += block.weight;
+    }
+    for block in blocks.iter_mut().filter(|block| stays(block)) {
+        let count = |sizes: &Sizes| sizes.get(&block.bytes).copied().unwrap_or(0) as f64;
+        let grown = count(now) - count(first);
+        if let Some((samples, weight)) = sampled.get(&block.bytes)
+            && *samples >= OF_A_SIZE
+            && grown > *weight
+        {
+            block.weight *= grown / weight.max(f64::MIN_POSITIVE);
+        }
+    }
+    blocks
 }
 
 /// Where [`FUNCTIONS`] end, as many together as can be probed together, in glibc's shared library as `process` has it mapped; `None` where it has
@@ -378,4 +514,30 @@ fn find(process: &Process, vmas: &[Vma]) -> Option<Vec<Vec<Exit>>> {
         }
     }
     Some(groups)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sampled_too_seldom_stands_for_what_there_is_more() {
+        let block = |bytes, weight, stack| Block { at: Duration::ZERO, bytes, weight, stack };
+        let mut blocks = vec![block(64, 3.0, 0); 10];
+        blocks.extend(vec![block(80, 3.0, 0); 10]);
+        blocks.extend(vec![block(96, 3.0, 0); OF_A_SIZE - 1]);
+        // Of the other stack hardly anything stays.
+        blocks.extend(vec![block(64, 3.0, 1); 10]);
+        let total = |count| Total { count, ..Total::default() };
+        let first = Sizes::from([(64, 100), (80, 100), (96, 100)]);
+        let now = Sizes::from([(64, 400), (80, 110), (96, 400)]);
+        let lifted = lifted(blocks, &[total(100.0), total(10_000.0)], &first, &now);
+        let weight = |bytes, stack| {
+            let of = |block: &&Block| block.bytes == bytes && block.stack == stack;
+            lifted.iter().filter(of).map(|block| block.weight).sum::<f64>().round()
+        };
+        // Of the second size there are more than grew, since others went; of the third too few were met.
+        assert_eq!([weight(64, 0), weight(80, 0), weight(96, 0)], [300.0, 30.0, 12.0]);
+        assert_eq!(weight(64, 1), 30.0);
+    }
 }

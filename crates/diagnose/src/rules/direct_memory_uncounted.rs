@@ -54,7 +54,7 @@ impl DirectMemoryUncounted {
         let growth = rest_growth(evidence)?;
         let draft = Draft::of_growth(self.id(), evidence, Domain::DirectMemory, &growth, &subject)?
             .also(&format!("Most of what stays is allocated by {}.", origin.words()))
-            .saw(sites::age_words(&origin), sites::LIVE_TABLE)
+            .saw(sites::age_words(&origin, false), sites::LIVE_TABLE)
             .fix(origin.library.map(|library| format!("{}: {}", library.name, library.advice)))
             .fix(FIX)
             .confirm([format!("offheap diagnose {} again after the fix, with --compare", evidence.pid())]);

@@ -47,7 +47,7 @@ const SUSPECT_SHARE: f64 = 0.10;
 /// …and in less than this time it is anyway.
 const SUSPECT_S: f64 = 29.0;
 /// What is in use must rise for this long to be called a leak: caches on the heap commonly fill for minutes.
-const FILLED_S: f64 = 170.0;
+pub const IN_USE_DECIDES_S: f64 = 170.0;
 /// How sure it is of what is in use alone.
 const IN_USE_CERTAINTY: f64 = 0.8;
 /// Where what is in use grows by no more than this share of what fills the heap, that is garbage.
@@ -211,7 +211,7 @@ fn jni_references(evidence: &Evidence<'_>) -> Option<String> {
 fn rising_in_use(evidence: &Evidence<'_>) -> Option<Growth> {
     let looks = evidence.series(&Key::HeapInUse)?;
     let by_jni = jni_references(evidence);
-    let rising = (evidence.seconds() >= FILLED_S || by_jni.is_some())
+    let rising = (evidence.seconds() >= IN_USE_DECIDES_S || by_jni.is_some())
         && evidence.rises(looks)
         && looks.last() - looks.first() >= evidence.material();
     if !rising {

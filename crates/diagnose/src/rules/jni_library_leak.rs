@@ -56,7 +56,7 @@ impl Rule for JniLibraryLeak {
                 origin.words(),
                 entry.name
             ))
-            .saw(sites::age_words(&origin), sites::LIVE_TABLE)
+            .saw(sites::age_words(&origin, false), sites::LIVE_TABLE)
             .fix([
                 "free on every path of the native method, also when an exception is pending",
                 "empty the container that keeps it, or give the Java object a close() that frees",

@@ -30,6 +30,8 @@ mod unclosed_native_peer;
 mod unexplained_growth;
 mod zgc_triple_count;
 
+pub use heap_leak::IN_USE_DECIDES_S;
+
 /// A known cause of memory that grows or stays.
 pub trait Rule: Sync {
     /// Its name for programs and for its page: `"thread-leak"`.

@@ -58,7 +58,7 @@ impl Rule for UnclosedNativePeer {
             Subject { what: &what, meaning, source: "walk of the C heap and the agent's live table" };
         let draft = Draft::of_growth(self.id(), evidence, origin.domain, &growth, &subject)?
             .also(&format!("Most of what stays is allocated by {}.", origin.words()))
-            .saw(sites::age_words(&origin), "the agent's live table")
+            .saw(sites::age_words(&origin, false), "the agent's live table")
             .fix([format!("{}: {}", library.name, library.advice)])
             .confirm([format!(
                 "jcmd {} GC.class_histogram, twice some minutes apart: a count that grows is held, one that does not was \

@@ -2,15 +2,13 @@
 
 use super::frames::{Frames, sort};
 use super::names::{Libraries, native_frames};
-use offheap_diagnose::stats::{Point, Trend};
+use offheap_diagnose::{FIRST_WRITE, FIRST_WRITE_TO_MAP};
+use offheap_linux::PAGE;
 use offheap_model::{Age, Frame, FrameKind, Profile, ProfileSite, Sampling};
 use offheap_probe::{Block, Module, ProbeError, Sampler, Total};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Duration;
-
-/// A slope is made of this many points in time.
-const POINTS: u32 = 30;
 
 /// The sampled allocations of a process, gathered over a window.
 #[derive(Debug)]
@@ -59,7 +57,8 @@ impl Probed {
         };
         profile.notes.push(
             "No agent can be loaded into a program without a JVM while it runs: these are blocks of malloc, sampled by probes \
-             of the kernel in short bursts, and still in use. Blocks that are large and rare may not be among them."
+             of the kernel in short bursts, and still in use; and memory that has a mapping of its own, page by page, with the \
+             code that was first to write to it."
                 .to_owned(),
         );
         // Stacks that read the same are one site.
@@ -69,9 +68,19 @@ impl Probed {
             blocks.entry(block.stack).or_default().push(block);
         }
         for (number, (stack, total)) in self.sampler.stacks().iter().zip(self.sampler.totals()).enumerate() {
+            if total.count == 0.0 {
+                continue;
+            }
             let site = by_frames.entry(self.frames(stack)).or_default();
             site.0.extend(blocks.remove(&number).unwrap_or_default());
             site.1.push(*total);
+        }
+        for page in self.sampler.pages() {
+            let Some(stack) = self.sampler.stacks().get(page.stack) else { continue };
+            let frames = writer(self.frames(stack), page.is_block);
+            let weight = page.bytes / PAGE as f64;
+            let block = Block { at: page.at, bytes: PAGE, weight, stack: page.stack };
+            by_frames.entry(frames).or_default().0.push(block);
         }
         let mut numbered = Frames::default();
         for (frames, (blocks, totals)) in by_frames {
@@ -115,6 +124,19 @@ impl Probed {
     }
 }
 
+/// The stack of the code that was first to write to a page, labelled in the place of the allocator's frame: without the C library's
+/// own, which copies or clears for its caller.
+fn writer(frames: Vec<Frame>, is_block: bool) -> Vec<Frame> {
+    let of_libc = |frame: &Frame| {
+        let file = frame.module.as_deref().unwrap_or_default().rsplit('/').next().unwrap_or_default();
+        file.starts_with("libc.so") || file.starts_with("libc-2.")
+    };
+    let own = frames.iter().position(|frame| !of_libc(frame)).unwrap_or(0);
+    let name = if is_block { FIRST_WRITE } else { FIRST_WRITE_TO_MAP }.to_owned();
+    let label = Frame { name, kind: FrameKind::Native, file: None, line: None, module: None };
+    std::iter::once(label).chain(frames.into_iter().skip(own)).collect()
+}
+
 /// What the blocks of one stack come to: those in use, and all that were allocated.
 fn site(stack: Vec<u32>, mut blocks: Vec<Block>, totals: &[Total], seconds: f64) -> ProfileSite {
     blocks.sort_by_key(|block| block.at);
@@ -123,11 +145,14 @@ fn site(stack: Vec<u32>, mut blocks: Vec<Block>, totals: &[Total], seconds: f64)
         let end = blocks.partition_point(|block| block.at.as_secs_f64() <= at);
         blocks.get(..end).map_or(0.0, bytes)
     };
-    let points: Vec<Point> = (0..=POINTS)
-        .map(|i| seconds * f64::from(i) / f64::from(POINTS))
-        .map(|t| Point { t, v: until(t) })
-        .collect();
-    let slope = Trend::of(&points).slope;
+    // All of it came in the time that it was watched, and what came in the last third may go yet.
+    let (old, over) = (until(seconds * 2.0 / 3.0), (seconds * 2.0 / 3.0).max(1.0));
+    // Blocks of one burst are one piece of luck.
+    let mut bursts: Vec<Duration> =
+        blocks.iter().map(|block| block.at).take_while(|at| at.as_secs_f64() <= over).collect();
+    bursts.dedup();
+    let error = 1.96 / (bursts.len().max(1) as f64).sqrt();
+    let slope = old / over;
     // Oldest first.
     let age = |part: usize| blocks.get(blocks.len() / part).map_or(0.0, |b| seconds - b.at.as_secs_f64());
     let live = (bytes(&blocks), blocks.iter().map(|block| block.weight).sum::<f64>());
@@ -136,11 +161,11 @@ fn site(stack: Vec<u32>, mut blocks: Vec<Block>, totals: &[Total], seconds: f64)
         stack,
         live_bytes: live.0.round() as u64,
         live_count: live.1.round() as u64,
-        leak_bytes: until(seconds * 2.0 / 3.0).round() as u64,
+        leak_bytes: old.round() as u64,
         allocated_bytes: allocated(Total::bytes).max(live.0).round() as u64,
         allocated_count: allocated(|total| total.count).max(live.1).round() as u64,
-        slope_bytes_per_s: Some(slope.per_s),
-        slope_ci95: Some(slope.ci95),
+        slope_bytes_per_s: Some(slope),
+        slope_ci95: Some([slope * (1.0 - error), slope * (1.0 + error)]),
         age_seconds: (!blocks.is_empty()).then(|| Age { p50: age(2), p90: age(10) }),
     }
 }

@@ -1,6 +1,7 @@
 //! A profile on a terminal: the sites in a table, then the stacks of the first ones.
 
 use super::{Align, Style, Table, Tone, fit};
+use offheap_diagnose::{function, is_object};
 use offheap_model::units::{bytes, duration, rate};
 use offheap_model::{Frame, FrameKind, Profile, ProfileSite};
 
@@ -9,22 +10,6 @@ const ROWS: usize = 15;
 const STACKS: usize = 3;
 /// Frames of a stack, innermost first, without `--all`.
 const FRAMES: usize = 24;
-
-/// Functions that only hand an allocation on, by how their names begin: the site is whoever calls them.
-const PLUMBING: [&str; 12] = [
-    "malloc",
-    "calloc",
-    "realloc",
-    "memalign",
-    "posix_memalign",
-    "aligned_alloc",
-    "operator new",
-    "os::malloc",
-    "os::realloc",
-    "AllocateHeap",
-    "strdup",
-    "mmap",
-];
 
 /// `profile` as text.
 pub fn render(profile: &Profile, style: Style) -> String {
@@ -101,10 +86,10 @@ fn frames<'a>(profile: &'a Profile, site: &'a ProfileSite) -> Vec<&'a Frame> {
     site.stack.iter().filter_map(|index| profile.frames.get(*index as usize)).collect()
 }
 
-/// The innermost frame that is not the allocator's, and the innermost Java method, if that is another.
+/// What is made or the function that allocates it, and the innermost Java method, if that is another.
 fn title(frames: &[&Frame]) -> String {
-    let is_plumbing = |frame: &&&Frame| PLUMBING.iter().any(|name| frame.name.starts_with(name));
-    let Some(inner) = frames.iter().find(|frame| !is_plumbing(frame)).or(frames.first()) else {
+    let object = frames.first().copied().filter(|frame| is_object(frame));
+    let Some(inner) = object.or_else(|| function(frames.iter().copied())).or(frames.first().copied()) else {
         return String::new();
     };
     let java = frames.iter().find(|frame| frame.kind == FrameKind::Java);

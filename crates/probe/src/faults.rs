@@ -1,0 +1,140 @@
+//! Page faults of threads, sampled: the code that was first to write to memory, with registers and stack
+//! (`perf_event_open(2)`, `PERF_COUNT_SW_PAGE_FAULTS`).
+
+use crate::arch::{self, Registers};
+use perf_event::data::Record;
+use perf_event::events::Software;
+use perf_event::{Builder, Counter, SampleFlag, Sampler};
+use rustix::time::{ClockId, clock_gettime};
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// Samples that are wanted of a thread from one look to the next: they cost it some microseconds each.
+const WANTED: u64 = 15;
+/// The kernel itself stops sampling after so many, should the thread be quicker than it was.
+const LIMIT: i32 = 28;
+/// Bytes of the stack that come with a sample: a multiple of 8, below 64 KiB.
+const STACK: u32 = 8 << 10;
+/// Bytes of the ring buffer of a thread: room for [`LIMIT`] samples.
+const BUFFER: usize = 256 << 10;
+/// A record has at least this many bytes, so a buffer holds no more records than this says.
+const SMALLEST: usize = 16;
+/// Threads followed: eight megabytes of buffers. Of more, the first.
+const MAX_THREADS: usize = 32;
+
+/// A page fault.
+pub struct Fault {
+    /// The address that was written or read.
+    pub address: u64,
+    /// How many faults it stands for.
+    pub weight: f64,
+    /// The registers then.
+    pub registers: Registers,
+    /// The stack from its pointer up.
+    pub stack: Vec<u8>,
+}
+
+/// The threads of a process whose page faults are sampled.
+#[derive(Default)]
+pub struct Faults {
+    threads: HashMap<i32, Thread>,
+}
+
+impl Faults {
+    /// Follows these threads and no others from now on. Where the kernel refuses, there will be no faults of that thread.
+    pub fn follow(&mut self, threads: &[i32]) {
+        self.threads.retain(|tid, _| threads.contains(tid));
+        for &tid in threads {
+            if self.threads.len() < MAX_THREADS && !self.threads.contains_key(&tid) {
+                self.threads.extend(Thread::open(tid).ok().map(|thread| (tid, thread)));
+            }
+        }
+    }
+
+    /// Whether any thread is followed.
+    pub fn is_on(&self) -> bool {
+        !self.threads.is_empty()
+    }
+
+    /// Calls `each` with the faults since the last time.
+    pub fn drain(&mut self, mut each: impl FnMut(Fault)) {
+        self.threads.values_mut().for_each(|thread| thread.drain(&mut each));
+    }
+}
+
+/// Of one thread all faults are counted and some are sampled.
+struct Thread {
+    counter: Counter,
+    counted: u64,
+    sampler: Sampler,
+    period: u64,
+}
+
+impl Thread {
+    fn open(tid: i32) -> io::Result<Thread> {
+        // What read(2) writes to a buffer faults in the kernel; not everybody may see that.
+        Thread::open_with(tid, true).or_else(|_| Thread::open_with(tid, false))
+    }
+
+    fn open_with(tid: i32, kernel: bool) -> io::Result<Thread> {
+        let mut builder = Builder::new(Software::PAGE_FAULTS);
+        builder.observe_pid(tid).any_cpu().exclude_kernel(!kernel);
+        let mut counter = builder.build()?;
+        counter.enable()?;
+        builder
+            .sample_period(1)
+            .sample(SampleFlag::ADDR)
+            .sample_regs_user(arch::REGISTERS)
+            .sample(SampleFlag::REGS_USER)
+            .sample_stack_user(STACK)
+            .sample(SampleFlag::STACK_USER);
+        let mut thread =
+            Thread { counter, counted: 0, sampler: builder.build()?.sampled(BUFFER)?, period: 1 };
+        thread.arm(1)?;
+        Ok(thread)
+    }
+
+    /// Samples one of so many faults from now on.
+    fn arm(&mut self, period: u64) -> io::Result<()> {
+        let event = self.sampler.as_counter().as_raw_fd();
+        if period != self.period {
+            // The binding hands a number on, but the kernel takes a pointer to one (kernel/events/core.c, _perf_ioctl).
+            let address = (&raw const period) as u64;
+            // SAFETY: the descriptor is that of an open event; the kernel reads the `u64` at the address, which lives on.
+            let result = unsafe { perf_event_open_sys::ioctls::PERIOD(event, address) };
+            if result < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            self.period = period;
+        }
+        // SAFETY: as above; the request takes a number and touches no memory of ours.
+        let result = unsafe { perf_event_open_sys::ioctls::REFRESH(event, LIMIT) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    fn drain(&mut self, each: &mut impl FnMut(Fault)) {
+        let mut faults = Vec::new();
+        for _ in 0..BUFFER / SMALLEST {
+            let Some(record) = self.sampler.next_record() else { break };
+            let Ok(Record::Sample(sample)) = record.parse_record() else { continue };
+            let registers = sample.regs_user().and_then(|user| Registers::of(&user.regs));
+            if let (Some(address), Some(registers), Some(stack)) =
+                (sample.addr(), registers, sample.stack_user())
+            {
+                faults.push(Fault { address, weight: 1.0, registers, stack: stack.to_vec() });
+            }
+        }
+        let counted = self.counter.read().unwrap_or(self.counted);
+        let since = counted.saturating_sub(self.counted);
+        self.counted = counted;
+        let weight = since as f64 / faults.len().max(1) as f64;
+        faults.into_iter().for_each(|fault| each(Fault { weight, ..fault }));
+        // Not the same each time: a program that writes to several things in turn must not be met at the same one always.
+        let least = (since / WANTED).max(1);
+        let jitter =
+            u64::from(clock_gettime(ClockId::Monotonic).tv_nsec.unsigned_abs() as u32) % (least / 2 + 1);
+        // A thread that has just ended.
+        let _ = self.arm(least + jitter);
+    }
+}
