@@ -404,10 +404,23 @@ pub(crate) fn is_plumbing(name: &str) -> bool {
         || name.starts_with("operator new")
         || ["os::malloc(", "os::realloc(", "AllocateHeap(", "ReallocateHeap("]
             .iter()
+            .chain(&OF_CPYTHON)
             .any(|own| name.starts_with(own))
         || name.starts_with("std::__new_allocator")
         || name.starts_with("std::allocator")
 }
+
+/// How the names of CPython's allocators begin (Objects/obmalloc.c).
+const OF_CPYTHON: [&str; 8] = [
+    "pymalloc_",
+    "_PyObject_Malloc",
+    "_PyObject_Calloc",
+    "_PyObject_Realloc",
+    "PyObject_Malloc",
+    "PyObject_Calloc",
+    "PyObject_Realloc",
+    "new_arena",
+];
 
 fn is_jdk(name: &str) -> bool {
     ["java.", "javax.", "jdk.", "sun.", "com.sun."].iter().any(|prefix| name.starts_with(prefix))

@@ -193,6 +193,32 @@ fn arenas_of_python_in_a_jvm_are_named_by_what_called_python() {
 }
 
 #[test]
+fn pages_are_named_by_who_was_first_to_write_to_them() {
+    let world = jvm(61, 12.0, &mut Random::new(7)).with(|t, s| s.malloc += MB * t);
+    let mut inlined = native("construct_at<Entry>", "/app/journal");
+    inlined.file = Some("/usr/include/c++/12/bits/stl_construct.h".into());
+    let frames = vec![
+        native(offheap_diagnose::FIRST_WRITE, ""),
+        inlined,
+        native("std::vector<Entry>::push_back(Entry const&)", "/app/journal"),
+        native("journal_append()", "/app/journal"),
+    ];
+    let diagnosis = judged(world, frames);
+    let verdict = &diagnosis.verdict;
+    let words = "Most of what stays is first written to by journal_append() in journal.";
+    assert!(verdict.summary.contains(words), "{}", verdict.summary);
+    let told = verdict.evidence.iter().find(|told| told.source.starts_with("page faults")).unwrap();
+    assert!(told.text.contains("60000 pages") && !told.text.contains("allocated"), "{}", told.text);
+    let map = [native(offheap_diagnose::FIRST_WRITE_TO_MAP, ""), native("grow", "/app/pool")];
+    assert_eq!(offheap_diagnose::domain_of(&map), Domain::NativeMmap);
+    let python = "/usr/lib/libpython3.11.so.1.0";
+    let map = ["pymalloc_alloc", "new_keys_object"].map(|name| native(name, python));
+    let map = [&[native(offheap_diagnose::FIRST_WRITE_TO_MAP, "")], &map[..]].concat();
+    assert_eq!(offheap_diagnose::domain_of(&map), Domain::PythonHeap);
+    assert_eq!(offheap_diagnose::function(map.iter()).unwrap().name, "new_keys_object");
+}
+
+#[test]
 fn a_site_of_another_domain_is_not_blamed() {
     let world = jvm(61, 12.0, &mut Random::new(7)).with(|t, s| s.metaspace += 0.5 * MB * t);
     let diagnosis =

@@ -309,7 +309,7 @@ impl Procedure {
 
     fn search_if_needed(&mut self, evidence: &Evidence<'_>, verdict: &Finding, news: &mut Vec<String>) {
         let passed = self.begun.elapsed();
-        if self.searched || !self.allowed.agent || passed.as_secs_f64() > LATEST * self.length.as_secs_f64() {
+        if self.searched || !self.allowed.agent {
             return;
         }
         let length = self.length.as_secs_f64();
@@ -322,6 +322,17 @@ impl Procedure {
             None if is_open(verdict) => (format!("{} grows", verdict.cause), verdict.slope_bytes_per_s),
             None => return,
         };
+        if passed.as_secs_f64() > LATEST * length {
+            // Said at the end, if it is still so then: who grows for so short a time is seldom the one.
+            self.no_code.get_or_insert_with(|| {
+                format!(
+                    "{NO_CODE}: {why}, but that showed only after {} of {}, too late to look for it; a longer window would",
+                    duration(passed.as_secs_f64()),
+                    duration(length)
+                )
+            });
+            return;
+        }
         self.searched = true;
         if !evidence.is_jvm() {
             news.push(format!("{why}: looking for the code"));

@@ -56,6 +56,8 @@ const IN_USE_OF_GARBAGE: f64 = 0.15;
 const FLOORS: usize = 4;
 const FLOORS_SHORT: usize = 6;
 const FLOORS_S: f64 = 44.0;
+/// After so many collections of the whole heap one more is no help.
+const COLLECTED: usize = 2;
 /// A floor must rise by this share of what a collection frees on average: smaller rises are the odds of what was just alive.
 const RISE_OF_FALL: f64 = 0.33;
 /// The floors' rise at the end must be this share of that at the begin.
@@ -181,8 +183,17 @@ fn between_collections(evidence: &Evidence<'_>, key: &Key, floors: usize, max: f
     growth.why =
         "too few collections of the window looked at the whole old generation to tell live data from garbage"
             .to_owned();
-    growth.next = collect_and_look(evidence.pid());
+    growth.next = if collections.cleaned.len() < COLLECTED {
+        collect_and_look(evidence.pid())
+    } else {
+        watch_on(evidence.pid())
+    };
     Some(growth)
+}
+
+/// What to do where collections alone don't tell.
+fn watch_on(pid: i32) -> String {
+    format!("watch for three minutes: offheap diagnose {pid} --for 180s")
 }
 
 /// Whether the looks at what is in use, if there were some, show that it is garbage that fills the heap.
@@ -256,7 +267,7 @@ fn fills_or_leaks(evidence: &Evidence<'_>, max: f64) -> Option<Growth> {
             units::bytes(looks.last() as u64),
             units::bytes(more as u64)
         ),
-        next: format!("watch for three minutes: offheap diagnose {} --for 180s", evidence.pid()),
+        next: watch_on(evidence.pid()),
     })
 }
 

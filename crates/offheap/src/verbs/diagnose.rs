@@ -6,7 +6,7 @@ use crate::procedure::{Allowed, Gc};
 use crate::{foreign, observe, output};
 use anyhow::{Context, bail};
 use offheap_diagnose::{Comparison, Diagnosis, Evidence, compare, diagnose, render_markdown};
-use offheap_model::Evidence as Observation;
+use offheap_model::{Evidence as Observation, Status};
 use offheap_present::terminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -74,7 +74,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         evidence = evidence.with_profile(profile);
     }
     let mut diagnosis = diagnose(&evidence);
-    if let Some(why) = observed.found.no_code.clone() {
+    let grows = matches!(diagnosis.verdict.status, Status::Leak | Status::Inconclusive);
+    if let Some(why) = observed.found.no_code.clone().filter(|_| grows) {
         diagnosis
             .verdict
             .evidence
