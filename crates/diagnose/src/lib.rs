@@ -44,5 +44,7 @@ pub use growth::{Freed, Growth, Kind, certainty};
 pub use references::references_grow;
 pub use render::{render_check_junit, render_check_markdown, render_markdown};
 pub use series::{Key, Series};
-pub use sites::{FIRST_WRITE, FIRST_WRITE_TO_MAP, caller, domain_of, function, is_object, object_label};
+pub use sites::{
+    FIRST_WRITE, FIRST_WRITE_TO_MAP, caller, domain_of, function, is_object, is_of_pages, object_label,
+};
 pub use verdict::{Diagnosis, DomainTrend, Next, RssTrend, Runtime, SCHEMA, Target, Window, diagnose};

@@ -87,13 +87,6 @@ impl Origin<'_> {
         function(self.frames.iter())
     }
 
-    /// Whether its figures are of pages that it was first to write to.
-    fn is_of_pages(&self) -> bool {
-        self.frames
-            .first()
-            .is_some_and(|frame| [FIRST_WRITE, FIRST_WRITE_TO_MAP].contains(&frame.name.as_str()))
-    }
-
     /// In words: `frame_new in libjni_codec.so, called by app.NativeCodec.handleFrame`.
     pub fn words(&self) -> String {
         let mut text = self.function().map_or_else(|| "unknown code".to_owned(), |f| f.name.clone());
@@ -139,6 +132,11 @@ const FAULTS: &str = "page faults, sampled by the kernel, and the page map";
 pub const FIRST_WRITE: &str = "[first write to a large block]";
 /// …and of a mapping that the program made.
 pub const FIRST_WRITE_TO_MAP: &str = "[first write to a map]";
+/// Whether a stack is labelled so: its figures are of pages that it was first to write to.
+pub fn is_of_pages(frames: &[Frame]) -> bool {
+    frames.first().is_some_and(|frame| [FIRST_WRITE, FIRST_WRITE_TO_MAP].contains(&frame.name.as_str()))
+}
+
 /// More sites than this are not looked at: they are ordered, and a leak is not the thousandth.
 const MOST_SITES: usize = 1_000;
 /// A site that was found by probes must grow by this share of the growth to be named as its code.
@@ -220,10 +218,10 @@ pub(crate) fn attach(finding: &mut Finding, evidence: &Evidence<'_>) {
     {
         finding.domain = Some(origin.domain);
     }
-    let does = if origin.is_of_pages() { "first written to" } else { "allocated" };
+    let does = if is_of_pages(&origin.frames) { "first written to" } else { "allocated" };
     finding.summary.push_str(&format!(" Most of what stays is {does} by {}.", origin.words()));
     let source = match is_probed {
-        true if origin.is_of_pages() => FAULTS,
+        true if is_of_pages(&origin.frames) => FAULTS,
         true => PROBES,
         false => LIVE_TABLE,
     };
@@ -263,13 +261,13 @@ pub(crate) fn site(origin: Origin<'_>) -> Site {
 /// What probes say was allocated is the least that it can have been.
 pub(crate) fn age_words(origin: &Origin<'_>, is_probed: bool) -> String {
     let sum = &origin.sum;
-    let what = if origin.is_of_pages() { "pages" } else { "blocks" };
+    let what = if is_of_pages(&origin.frames) { "pages" } else { "blocks" };
     let mut text = format!("{} live in {} {what} at the site", units::bytes(sum.live_bytes), sum.live_count);
     if sum.stacks > 1 {
         text.push_str(&format!(" ({} stacks, the largest is shown)", sum.stacks));
     }
     text.push_str(&format!(", {} of it older than the window's tail", units::bytes(sum.leak_bytes)));
-    if sum.allocated_bytes > 0 && !origin.is_of_pages() {
+    if sum.allocated_bytes > 0 && !is_of_pages(&origin.frames) {
         // More can be live than was allocated in the window, if an agent was there before.
         let stays = (100.0 * sum.live_bytes as f64 / sum.allocated_bytes as f64).min(100.0);
         text.push_str(&format!(

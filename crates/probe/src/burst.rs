@@ -77,10 +77,7 @@ impl Burst {
                 }
             }
             // At once: where a block is freed its place is soon another's.
-            memory.forget();
-            for caught in watched.iter_mut().flat_map(|thread| &mut thread.probes) {
-                caught.take(memory);
-            }
+            take(watched.iter_mut(), memory);
         }
         let (threads, lasted) = (watched.len(), began.elapsed());
         let mut burst = Burst { hits: Vec::new(), lost: 0, threads, began, lasted, rate: 0.0, shots };
@@ -127,8 +124,7 @@ impl Burst {
                 };
                 let (before, hits) = (clock.time(), thread.hits());
                 thread.shoot();
-                memory.forget();
-                thread.probes.iter_mut().for_each(|caught| caught.take(memory));
+                take(std::iter::once(&mut *thread), memory);
                 probed += clock.time().saturating_sub(before);
                 held_up += cost * u32::try_from(thread.hits() - hits).unwrap_or(u32::MAX);
                 burst.shots += 1;
@@ -137,8 +133,8 @@ impl Burst {
         burst.lasted = began.elapsed();
         let used: Duration = clocks.iter_mut().map(Clock::time).sum();
         let used = used.saturating_sub(held_up).as_secs_f64();
-        let free =
-            probed.saturating_sub(held_up).as_secs_f64().max(LEAST_LEFT * probed.as_secs_f64()).max(1e-6);
+        // What the hits took is nearly all of it, and the rest too little to measure: so this is the most that it can have been.
+        let free = probed.as_secs_f64().max(1e-6);
         let seconds = burst.lasted.as_secs_f64().max(1e-6);
         for mut caught in watched.into_iter().flat_map(|thread| thread.probes) {
             let (hits, kept) = (caught.probe.hits(), caught.calls.len() as u64);
@@ -185,18 +181,32 @@ impl Watched {
 struct Caught {
     probe: Probe,
     calls: Vec<(Return, Option<(u64, bool)>)>,
+    /// Of how many of them the size was looked at.
+    measured: usize,
 }
 
 impl Caught {
     fn open(tid: i32, exit: Exit) -> Option<Caught> {
-        Some(Caught { probe: Probe::open(tid, exit).ok()?, calls: Vec::new() })
+        Some(Caught { probe: Probe::open(tid, exit).ok()?, calls: Vec::new(), measured: 0 })
     }
 
-    fn take(&mut self, memory: &Memory) {
+    fn take(&mut self) {
         let calls = &mut self.calls;
-        self.probe.drain(|call| {
-            let chunk = chunks::size(memory, call.block);
-            calls.push((call, chunk));
-        });
+        self.probe.drain(|call| calls.push((call, None)));
     }
+
+    fn measure(&mut self, memory: &Memory) {
+        for (call, chunk) in self.calls.iter_mut().skip(self.measured) {
+            *chunk = chunks::size(memory, call.block);
+        }
+        self.measured = self.calls.len();
+    }
+}
+
+/// Takes what came by, then reads the sizes: memory that was read before a block was given out has what was there then.
+fn take<'a>(threads: impl Iterator<Item = &'a mut Watched>, memory: &Memory) {
+    let mut all: Vec<&mut Caught> = threads.flat_map(|thread| &mut thread.probes).collect();
+    all.iter_mut().for_each(|caught| caught.take());
+    memory.forget();
+    all.iter_mut().for_each(|caught| caught.measure(memory));
 }

@@ -27,8 +27,6 @@ const MAX_THREADS: usize = 32;
 pub struct Fault {
     /// The address that was written or read.
     pub address: u64,
-    /// How many faults it stands for.
-    pub weight: f64,
     /// The registers then.
     pub registers: Registers,
     /// The stack from its pointer up.
@@ -57,9 +55,14 @@ impl Faults {
         !self.threads.is_empty()
     }
 
-    /// Calls `each` with the faults since the last time.
-    pub fn drain(&mut self, mut each: impl FnMut(Fault)) {
-        self.threads.values_mut().for_each(|thread| thread.drain(&mut each));
+    /// Takes what came since the last look, and forgets what it took before where `stays` does not hold of the address.
+    pub fn look(&mut self, stays: impl Fn(u64) -> bool) {
+        self.threads.values_mut().for_each(|thread| thread.look(&stays));
+    }
+
+    /// Calls `each` with the faults since the last time that were not forgotten, and how many faults each stands for.
+    pub fn take(&mut self, mut each: impl FnMut(Fault, f64)) {
+        self.threads.values_mut().for_each(|thread| thread.take(&mut each));
     }
 }
 
@@ -68,7 +71,12 @@ struct Thread {
     counter: Counter,
     counted: u64,
     sampler: Sampler,
+    /// Faults from one sample to the next, on average.
     period: u64,
+    /// How many samples came since they were taken last, forgotten or not.
+    came: usize,
+    /// Those that were not forgotten: no more than [`LIMIT`].
+    kept: Vec<Fault>,
 }
 
 impl Thread {
@@ -89,32 +97,34 @@ impl Thread {
             .sample(SampleFlag::REGS_USER)
             .sample_stack_user(STACK)
             .sample(SampleFlag::STACK_USER);
-        let mut thread =
-            Thread { counter, counted: 0, sampler: builder.build()?.sampled(BUFFER)?, period: 1 };
-        thread.arm(1)?;
+        let sampler = builder.build()?.sampled(BUFFER)?;
+        let mut thread = Thread { counter, counted: 0, sampler, period: 1, came: 0, kept: Vec::new() };
+        thread.allow(LIMIT)?;
         Ok(thread)
     }
 
-    /// Samples one of so many faults from now on.
-    fn arm(&mut self, period: u64) -> io::Result<()> {
+    /// Lets the kernel take so many samples more.
+    fn allow(&mut self, samples: i32) -> io::Result<()> {
         let event = self.sampler.as_counter().as_raw_fd();
-        if period != self.period {
-            // The binding hands a number on, but the kernel takes a pointer to one (kernel/events/core.c, _perf_ioctl).
-            let address = (&raw const period) as u64;
-            // SAFETY: the descriptor is that of an open event; the kernel reads the `u64` at the address, which lives on.
-            let result = unsafe { perf_event_open_sys::ioctls::PERIOD(event, address) };
-            if result < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            self.period = period;
-        }
-        // SAFETY: as above; the request takes a number and touches no memory of ours.
-        let result = unsafe { perf_event_open_sys::ioctls::REFRESH(event, LIMIT) };
+        // SAFETY: the descriptor is that of an open event; the request takes a number and touches no memory of ours.
+        let result = unsafe { perf_event_open_sys::ioctls::REFRESH(event, samples) };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    fn drain(&mut self, each: &mut impl FnMut(Fault)) {
-        let mut faults = Vec::new();
+    /// Samples about one of so many faults from now on as the period says, but not always: a program that writes to several things in
+    /// turn must not be met at the same one each time.
+    fn vary(&mut self) {
+        let jitter = u64::from(clock_gettime(ClockId::Monotonic).tv_nsec.unsigned_abs() as u32) % self.period;
+        let period = if self.period > 1 { self.period / 2 + 1 + jitter } else { 1 };
+        // The binding hands a number on, but the kernel takes a pointer to one (kernel/events/core.c, _perf_ioctl).
+        let address = (&raw const period) as u64;
+        // SAFETY: the descriptor is that of an open event; the kernel reads the `u64` at the address, which lives on. It fails
+        // where the thread has ended.
+        unsafe { perf_event_open_sys::ioctls::PERIOD(self.sampler.as_counter().as_raw_fd(), address) };
+    }
+
+    fn look(&mut self, stays: &impl Fn(u64) -> bool) {
+        let before = self.came;
         for _ in 0..BUFFER / SMALLEST {
             let Some(record) = self.sampler.next_record() else { break };
             let Ok(Record::Sample(sample)) = record.parse_record() else { continue };
@@ -122,19 +132,26 @@ impl Thread {
             if let (Some(address), Some(registers), Some(stack)) =
                 (sample.addr(), registers, sample.stack_user())
             {
-                faults.push(Fault { address, weight: 1.0, registers, stack: stack.to_vec() });
+                self.came += 1;
+                self.kept.push(Fault { address, registers, stack: stack.to_vec() });
             }
         }
+        self.kept.retain(|fault| stays(fault.address));
+        if self.came > before {
+            self.vary();
+        }
+    }
+
+    fn take(&mut self, each: &mut impl FnMut(Fault, f64)) {
         let counted = self.counter.read().unwrap_or(self.counted);
         let since = counted.saturating_sub(self.counted);
         self.counted = counted;
-        let weight = since as f64 / faults.len().max(1) as f64;
-        faults.into_iter().for_each(|fault| each(Fault { weight, ..fault }));
-        // Not the same each time: a program that writes to several things in turn must not be met at the same one always.
-        let least = (since / WANTED).max(1);
-        let jitter =
-            u64::from(clock_gettime(ClockId::Monotonic).tv_nsec.unsigned_abs() as u32) % (least / 2 + 1);
-        // A thread that has just ended.
-        let _ = self.arm(least + jitter);
+        let weight = since as f64 / self.came.max(1) as f64;
+        let came = std::mem::take(&mut self.came);
+        self.kept.drain(..).for_each(|fault| each(fault, weight));
+        self.period = (since / WANTED).max(1);
+        self.vary();
+        // As many as were used up, so that there are never more than the limit. It fails where the thread has ended.
+        let _ = self.allow(if came == 0 && since > 0 { LIMIT } else { i32::try_from(came).unwrap_or(LIMIT) });
     }
 }

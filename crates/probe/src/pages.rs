@@ -5,8 +5,11 @@
 use crate::faults::{Fault, Faults};
 use crate::modules::Modules;
 use offheap_heaps::{Label, LabelKind};
-use offheap_linux::{PAGE, Process, Vma};
+use offheap_linux::{PAGE, Pagemap, Process, Vma};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Pages that are remembered.
@@ -14,6 +17,9 @@ const MAX_PAGES: usize = 1 << 16;
 /// A transparent huge page (x86-64 and aarch64 with pages of 4 KiB).
 const HUGE: u64 = 2 << 20;
 
+/// How often what came is looked at. What is mapped for a moment and unmapped again is gone by then, or at one of the looks that
+/// follow, before its addresses are another's.
+const LOOK: Duration = Duration::from_millis(10);
 /// What is written to for the first time this far above the stack pointer is the stack: glibc's threads have 8 MiB, unless told.
 const STACK: u64 = 8 << 20;
 
@@ -38,17 +44,52 @@ struct Met {
 }
 
 /// The pages of a process.
-#[derive(Default)]
 pub struct Pages {
-    faults: Faults,
+    watch: Arc<Watch>,
+    thread: Option<JoinHandle<()>>,
     /// By their address.
     met: HashMap<u64, Met>,
 }
 
+/// What looks every few milliseconds.
+struct Watch {
+    faults: Mutex<Faults>,
+    is_over: AtomicBool,
+}
+
+impl Watch {
+    fn faults(&self) -> MutexGuard<'_, Faults> {
+        // A look that broke down leaves nothing half done.
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self, pagemap: &Pagemap) {
+        while !self.is_over.load(Ordering::Relaxed) {
+            self.faults().look(|address| stays(pagemap, address));
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        self.watch.is_over.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
 impl Pages {
+    /// Of `process`; without a page map there are none.
+    pub fn of(process: &Process) -> Pages {
+        let watch = Arc::new(Watch { faults: Mutex::default(), is_over: AtomicBool::new(false) });
+        let own = Arc::clone(&watch);
+        let thread = process.pagemap().ok().map(|pagemap| std::thread::spawn(move || own.run(&pagemap)));
+        Pages { watch, thread, met: HashMap::new() }
+    }
+
     /// Whether pages are sampled at all.
     pub fn is_on(&self) -> bool {
-        self.faults.is_on()
+        self.watch.faults().is_on()
     }
 
     /// Takes what came since the last time. `number` gives a stack its number, if there is room for it.
@@ -60,9 +101,13 @@ impl Pages {
         now: Duration,
         mut number: impl FnMut(Vec<u64>) -> Option<usize>,
     ) {
-        self.faults.follow(threads);
+        if self.thread.is_none() {
+            return;
+        }
+        let mut all = self.watch.faults();
+        all.follow(threads);
         let met = &mut self.met;
-        self.faults.drain(|fault| {
+        all.take(|fault, faults| {
             let address = fault.address & !(PAGE - 1);
             if !is_of_interest(&fault, vmas) || met.len() >= MAX_PAGES && !met.contains_key(&address) {
                 return;
@@ -70,7 +115,7 @@ impl Pages {
             let frames = modules.unwind_here(&fault.registers, &fault.stack);
             if let Some(stack) = number(frames) {
                 // Of two at one address the later one: the earlier page is gone.
-                met.insert(address, Met { at: now, faults: fault.weight, stack });
+                met.insert(address, Met { at: now, faults, stack });
             }
         });
     }
@@ -82,20 +127,33 @@ impl Pages {
             let in_arena = label_of(labels, *address).is_some_and(|label| {
                 matches!(label.kind, LabelKind::Arena { .. } | LabelKind::UnwalkedArena { .. })
             });
-            !in_arena && (pagemap.is_present(*address) || pagemap.is_swapped(*address))
+            !in_arena && stays(&pagemap, *address)
         });
     }
 
-    /// Those that are resident, as far as [`Pages::forget`] knows; of `smaps` only what tells huge pages is taken.
+    /// Those that are resident, as far as [`Pages::forget`] knows; of `smaps` is taken what tells huge pages, and that no more can be
+    /// in a mapping than is resident there.
     pub fn list(&self, smaps: &[Vma], labels: &[Label]) -> Vec<Page> {
-        let page = |(address, met): (&u64, &Met)| {
+        let mut in_vma: HashMap<u64, f64> = HashMap::new();
+        let mut pages: Vec<(Page, &Vma)> = Vec::with_capacity(self.met.len());
+        for (address, met) in &self.met {
+            let Some(vma) = vma_of(smaps, *address) else { continue };
+            let bytes = met.faults * bytes_of_a_fault(vma);
+            *in_vma.entry(vma.start).or_default() += bytes;
             let is_block =
                 label_of(labels, *address).is_some_and(|label| label.kind == LabelKind::MmappedChunk);
-            let bytes = vma_of(smaps, *address).map_or(0.0, bytes_of_a_fault);
-            Page { at: met.at, bytes: met.faults * bytes, stack: met.stack, is_block }
-        };
-        self.met.iter().map(page).collect()
+            pages.push((Page { at: met.at, bytes, stack: met.stack, is_block }, vma));
+        }
+        for (page, vma) in &mut pages {
+            let all = in_vma.get(&vma.start).copied().unwrap_or(0.0).max(1.0);
+            page.bytes *= ((vma.anonymous + vma.swap) as f64 / all).min(1.0);
+        }
+        pages.into_iter().map(|(page, _)| page).collect()
     }
+}
+
+fn stays(pagemap: &Pagemap, address: u64) -> bool {
+    pagemap.is_present(address) || pagemap.is_swapped(address)
 }
 
 /// Private anonymous memory that is neither brk's nor the stack that the thread ran on.

@@ -133,13 +133,13 @@ pub struct Sampler {
     pages: Pages,
     /// Where the allocator's memory was at the latest walk.
     labels: Vec<Label>,
-    /// How many blocks of each size were in use at the first walk…
+    /// What was in use at the first walk…
     first: Option<Sizes>,
     /// …and at the latest.
     latest: Sizes,
 }
 
-/// How many blocks of a size are in use, by the bytes of their chunks.
+/// Bytes of the blocks of each size that are in use, by the bytes of their chunks; 0 stands for sizes that are not listed.
 type Sizes = HashMap<u64, u64>;
 
 /// Functions that are probed together.
@@ -181,6 +181,7 @@ impl Sampler {
         }
         let cost = events::cost().map_err(ProbeError::Refused)?;
         let begun = Instant::now();
+        let pages = Pages::of(&process);
         let rate = BURST / SHORTEST.as_secs_f64();
         let function = |exits| Function {
             exits,
@@ -209,7 +210,7 @@ impl Sampler {
             cost,
             walk_at: begun,
             walk_took: Duration::ZERO,
-            pages: Pages::default(),
+            pages,
             labels: Vec::new(),
             first: None,
             latest: Sizes::new(),
@@ -442,14 +443,12 @@ impl Sampler {
     }
 }
 
-/// How many blocks of each size are in use; those that are listed together by no size of theirs are not among them.
 fn sizes(heap: &Heap) -> Sizes {
-    let listed = heap.size_classes.iter().filter(|class| class.chunk_bytes > 0);
-    listed.map(|class| (class.chunk_bytes, class.count)).collect()
+    heap.size_classes.iter().map(|class| (class.chunk_bytes, class.total_bytes)).collect()
 }
 
-/// The blocks, with weights that come to no less for each size than it has grown by. Only those of stacks count of whose blocks
-/// a part stays: by chance one that stays may lie where a sampled one was.
+/// The blocks, with weights that come to no less for each size than it has grown by, the sizes of which there are few samples taken
+/// together. Only those of stacks count of whose blocks a part stays: by chance one that stays may lie where a sampled one was.
 fn lifted(mut blocks: Vec<Block>, totals: &[Total], first: &Sizes, now: &Sizes) -> Vec<Block> {
     let mut live: HashMap<usize, f64> = HashMap::new();
     for block in &blocks {
@@ -459,20 +458,31 @@ fn lifted(mut blocks: Vec<Block>, totals: &[Total], first: &Sizes, now: &Sizes) 
         let all = totals.get(block.stack).map_or(0.0, |total| total.count);
         live.get(&block.stack).is_some_and(|live| *live >= STAYING * all)
     };
+    let mut samples: HashMap<u64, usize> = HashMap::new();
+    for block in blocks.iter().filter(|block| stays(block)) {
+        *samples.entry(block.bytes).or_default() += 1;
+    }
+    let group =
+        |bytes: u64| samples.get(&bytes).map_or(0, |&count| if count >= OF_A_SIZE { bytes } else { 0 });
     let mut sampled: HashMap<u64, (usize, f64)> = HashMap::new();
     for block in blocks.iter().filter(|block| stays(block)) {
-        let (samples, weight) = sampled.entry(block.bytes).or_default();
-        *samples += 1;
-        *weight += block.weight;
+        let (count, bytes) = sampled.entry(group(block.bytes)).or_default();
+        *count += 1;
+        *bytes += block.weight * block.bytes as f64;
+    }
+    let mut grown: HashMap<u64, f64> = HashMap::new();
+    for (sizes, sign) in [(now, 1.0), (first, -1.0)] {
+        for (bytes, in_use) in sizes {
+            *grown.entry(group(*bytes)).or_default() += sign * *in_use as f64;
+        }
     }
     for block in blocks.iter_mut().filter(|block| stays(block)) {
-        let count = |sizes: &Sizes| sizes.get(&block.bytes).copied().unwrap_or(0) as f64;
-        let grown = count(now) - count(first);
-        if let Some((samples, weight)) = sampled.get(&block.bytes)
-            && *samples >= OF_A_SIZE
-            && grown > *weight
+        let group = group(block.bytes);
+        if let (Some((count, bytes)), Some(grown)) = (sampled.get(&group), grown.get(&group))
+            && *count >= OF_A_SIZE
+            && grown > bytes
         {
-            block.weight *= grown / weight.max(f64::MIN_POSITIVE);
+            block.weight *= grown / bytes.max(1.0);
         }
     }
     blocks
@@ -526,18 +536,22 @@ mod tests {
         let mut blocks = vec![block(64, 3.0, 0); 10];
         blocks.extend(vec![block(80, 3.0, 0); 10]);
         blocks.extend(vec![block(96, 3.0, 0); OF_A_SIZE - 1]);
+        blocks.extend(vec![block(112, 3.0, 0); OF_A_SIZE - 1]);
         // Of the other stack hardly anything stays.
         blocks.extend(vec![block(64, 3.0, 1); 10]);
         let total = |count| Total { count, ..Total::default() };
-        let first = Sizes::from([(64, 100), (80, 100), (96, 100)]);
-        let now = Sizes::from([(64, 400), (80, 110), (96, 400)]);
+        let first = Sizes::from([(64, 6_400), (80, 8_000), (0, 5_000)]);
+        let now =
+            Sizes::from([(64, 6_400 + 300 * 64), (80, 8_800), (96, 9_600), (0, 5_000 + 99_840 - 9_600)]);
         let lifted = lifted(blocks, &[total(100.0), total(10_000.0)], &first, &now);
         let weight = |bytes, stack| {
             let of = |block: &&Block| block.bytes == bytes && block.stack == stack;
             lifted.iter().filter(of).map(|block| block.weight).sum::<f64>().round()
         };
-        // Of the second size there are more than grew, since others went; of the third too few were met.
-        assert_eq!([weight(64, 0), weight(80, 0), weight(96, 0)], [300.0, 30.0, 12.0]);
+        // Of the second size there are more than grew, since others went.
+        assert_eq!([weight(64, 0), weight(80, 0)], [300.0, 30.0]);
+        // Of the others too few of each were met, but not of all: forty times as much as these stand for.
+        assert_eq!([weight(96, 0), weight(112, 0)], [480.0, 480.0]);
         assert_eq!(weight(64, 1), 30.0);
     }
 }

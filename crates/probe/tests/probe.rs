@@ -154,7 +154,15 @@ fn the_code_that_keeps_is_told_from_the_code_that_churns() {
         stacks.filter(|(_, stack)| begins(stack).is_some()).map(|(number, _)| number).collect()
     };
     let (keep, churn) = (stack_of("keep"), stack_of("churn"));
-    assert!(keep.len() >= 2 && !churn.is_empty(), "malloc and calloc, and the other: {:?}", sampler.stacks());
+    assert!(
+        keep.len() >= 2 && !churn.is_empty(),
+        "malloc and calloc, and the other: {:?}",
+        sampler
+            .stacks()
+            .iter()
+            .map(|s| s.iter().map(|a| function(&sampler, *a)).collect::<Vec<_>>())
+            .collect::<Vec<_>>()
+    );
     // Unwound to where the thread began.
     for number in keep.iter().chain(&churn) {
         let names: Vec<_> = sampler.stacks()[*number].iter().map(|at| function(&sampler, *at)).collect();

@@ -2,13 +2,19 @@
 
 use super::frames::{Frames, sort};
 use super::names::{Libraries, native_frames};
-use offheap_diagnose::{FIRST_WRITE, FIRST_WRITE_TO_MAP};
+use offheap_diagnose::{FIRST_WRITE, FIRST_WRITE_TO_MAP, is_of_pages};
 use offheap_linux::PAGE;
 use offheap_model::{Age, Frame, FrameKind, Profile, ProfileSite, Sampling};
 use offheap_probe::{Block, Module, ProbeError, Sampler, Total};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Duration;
+
+/// What came in this last part of the window may go yet…
+const TAIL: f64 = 1.0 / 3.0;
+/// …but pages were seen to stay, and are all young where a large block has just been replaced by a larger one: of them what came in
+/// so many last seconds.
+const YOUNG: f64 = 5.0;
 
 /// The sampled allocations of a process, gathered over a window.
 #[derive(Debug)]
@@ -84,7 +90,8 @@ impl Probed {
         }
         let mut numbered = Frames::default();
         for (frames, (blocks, totals)) in by_frames {
-            profile.sites.push(site(numbered.numbers(frames), blocks, &totals, seconds));
+            let tail = if is_of_pages(&frames) { YOUNG.min(seconds * TAIL) } else { seconds * TAIL };
+            profile.sites.push(site(numbered.numbers(frames), blocks, &totals, seconds, seconds - tail));
         }
         profile.frames = numbered.list();
         sort(&mut profile.sites);
@@ -138,15 +145,16 @@ fn writer(frames: Vec<Frame>, is_block: bool) -> Vec<Frame> {
 }
 
 /// What the blocks of one stack come to: those in use, and all that were allocated.
-fn site(stack: Vec<u32>, mut blocks: Vec<Block>, totals: &[Total], seconds: f64) -> ProfileSite {
+/// Growth is what came until `over`, seconds.
+fn site(stack: Vec<u32>, mut blocks: Vec<Block>, totals: &[Total], seconds: f64, over: f64) -> ProfileSite {
     blocks.sort_by_key(|block| block.at);
     let bytes = |blocks: &[Block]| blocks.iter().map(|b| b.bytes as f64 * b.weight).sum::<f64>();
     let until = |at: f64| {
         let end = blocks.partition_point(|block| block.at.as_secs_f64() <= at);
         blocks.get(..end).map_or(0.0, bytes)
     };
-    // All of it came in the time that it was watched, and what came in the last third may go yet.
-    let (old, over) = (until(seconds * 2.0 / 3.0), (seconds * 2.0 / 3.0).max(1.0));
+    // All of it came in the time that it was watched.
+    let (old, over) = (until(over), over.max(1.0));
     // Blocks of one burst are one piece of luck.
     let mut bursts: Vec<Duration> =
         blocks.iter().map(|block| block.at).take_while(|at| at.as_secs_f64() <= over).collect();
@@ -161,7 +169,7 @@ fn site(stack: Vec<u32>, mut blocks: Vec<Block>, totals: &[Total], seconds: f64)
         stack,
         live_bytes: live.0.round() as u64,
         live_count: live.1.round() as u64,
-        leak_bytes: old.round() as u64,
+        leak_bytes: until(seconds * (1.0 - TAIL)).round() as u64,
         allocated_bytes: allocated(Total::bytes).max(live.0).round() as u64,
         allocated_count: allocated(|total| total.count).max(live.1).round() as u64,
         slope_bytes_per_s: Some(slope),
