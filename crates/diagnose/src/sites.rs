@@ -163,7 +163,9 @@ pub(crate) fn best<'a>(evidence: &Evidence<'a>, domain: Domain) -> Option<Origin
     let all: f64 = owners.iter().map(kept).sum();
     owners.into_iter().filter(|origin| kept(origin) >= NAMED_SHARE * all).max_by(|a, b| {
         let by_slope = a.sum.slope_bytes_per_s.total_cmp(&b.sum.slope_bytes_per_s);
-        by_slope.then(a.sum.leak_bytes.cmp(&b.sum.leak_bytes))
+        let by_leak = a.sum.leak_bytes.cmp(&b.sum.leak_bytes);
+        // Objects seem to stay until a collection comes, so what grew tells less than what was old after the last one.
+        if domain == Domain::JavaHeap { by_leak.then(by_slope) } else { by_slope.then(by_leak) }
     })
 }
 

@@ -253,7 +253,9 @@ fn verdict(evidence: &Evidence<'_>, findings: &[Finding]) -> Finding {
         return open.clone();
     }
     if let Some(domain) = unexplained(evidence, rss, findings) {
-        return unexplained_verdict(evidence, rss, domain);
+        let mut verdict = unexplained_verdict(evidence, rss, domain);
+        sites::attach(&mut verdict, evidence);
+        return verdict;
     }
     if let Some(retention) = best(Status::Retention) {
         return retention.clone();
