@@ -4,6 +4,7 @@ use crate::arch::Exit;
 use crate::chunks;
 use crate::events::{Clock, Probe, Return};
 use offheap_linux::Memory;
+use std::collections::HashMap;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,8 @@ const SHOT: i32 = 24;
 const SHOT_LASTS: Duration = Duration::from_micros(400);
 /// A block that was given out.
 pub struct Hit {
+    /// The thread.
+    pub tid: i32,
     /// What is known of it from where it was returned.
     pub call: Return,
     /// Bytes of its chunk and whether that has a mapping of its own, read within a millisecond or two; `None` where it was gone
@@ -69,7 +72,8 @@ impl Burst {
             sleep(LOOK);
             let lasted = began.elapsed();
             for thread in watched.iter_mut().filter(|thread| thread.lasted.is_none()) {
-                let too_much = thread.hits() as f64 >= most;
+                // Where a hit is cheap the kernel stops counting first.
+                let too_much = thread.hits() as f64 >= most || thread.is_used_up();
                 if lasted >= length || too_much {
                     shots = if too_much && lasted < length { 0 } else { shots };
                     thread.probes.iter_mut().for_each(|caught| caught.probe.disarm());
@@ -87,11 +91,17 @@ impl Burst {
             let held_up = thread.hits() as f64 * cost.as_secs_f64();
             let free = (seconds - held_up).max(LEAST_LEFT * seconds);
             for mut caught in thread.probes {
+                let tid = caught.tid;
                 let (hits, kept) = (caught.probe.hits(), caught.calls.len() as u64);
                 burst.rate += hits as f64 / free;
                 burst.lost += hits.saturating_sub(kept);
                 let per_s = hits as f64 / kept.max(1) as f64 / free;
-                burst.hits.extend(caught.calls.into_iter().map(|(call, chunk)| Hit { call, chunk, per_s }));
+                burst.hits.extend(caught.calls.into_iter().map(|(call, chunk)| Hit {
+                    tid,
+                    call,
+                    chunk,
+                    per_s,
+                }));
             }
         }
         // Of two blocks at one address the later one is there, whichever thread and function they are of.
@@ -115,8 +125,8 @@ impl Burst {
             rate: 0.0,
             shots: 0,
         };
-        // Processor time of the threads while they were probed, and what the probes took of it.
-        let (mut probed, mut held_up) = (Duration::ZERO, Duration::ZERO);
+        // What the probes took of the threads' processor time.
+        let mut held_up = Duration::ZERO;
         while began.elapsed() < AIMED && held_up < MOST && burst.threads > 0 {
             for number in Clock::wait(&mut clocks, AIMED.saturating_sub(began.elapsed())) {
                 let (Some(thread), Some(clock)) = (watched.get_mut(number), clocks.get_mut(number)) else {
@@ -125,7 +135,8 @@ impl Burst {
                 let (before, hits) = (clock.time(), thread.hits());
                 thread.shoot();
                 take(std::iter::once(&mut *thread), memory);
-                probed += clock.time().saturating_sub(before);
+                let probed = clock.time().saturating_sub(before);
+                thread.probes.iter_mut().for_each(|caught| caught.end_of_shot(probed));
                 held_up += cost * u32::try_from(thread.hits() - hits).unwrap_or(u32::MAX);
                 burst.shots += 1;
             }
@@ -133,15 +144,22 @@ impl Burst {
         burst.lasted = began.elapsed();
         let used: Duration = clocks.iter_mut().map(Clock::time).sum();
         let used = used.saturating_sub(held_up).as_secs_f64();
-        // What the hits took is nearly all of it, and the rest too little to measure: so this is the most that it can have been.
-        let free = probed.as_secs_f64().max(1e-6);
         let seconds = burst.lasted.as_secs_f64().max(1e-6);
+        let mut probed: HashMap<u64, (u64, Duration)> = HashMap::new();
+        for caught in watched.iter_mut().flat_map(|thread| &mut thread.probes) {
+            let (hits, time) = probed.entry(caught.exit).or_default();
+            *hits += caught.probe.hits();
+            *time += caught.probed;
+        }
         for mut caught in watched.into_iter().flat_map(|thread| thread.probes) {
+            let tid = caught.tid;
             let (hits, kept) = (caught.probe.hits(), caught.calls.len() as u64);
-            let per_s = hits as f64 / kept.max(1) as f64 * used / free / seconds;
-            burst.rate += hits as f64 * used / free / seconds;
+            // The hits' own time is in it, which can be nearly all of it: so there were as many at least.
+            let time = probed.get(&caught.exit).map_or(Duration::ZERO, |(_, time)| *time).as_secs_f64();
+            let per_s = hits as f64 / kept.max(1) as f64 * used / time.max(1e-6) / seconds;
+            burst.rate += hits as f64 * used / time.max(1e-6) / seconds;
             burst.lost += hits.saturating_sub(kept);
-            burst.hits.extend(caught.calls.into_iter().map(|(call, chunk)| Hit { call, chunk, per_s }));
+            burst.hits.extend(caught.calls.into_iter().map(|(call, chunk)| Hit { tid, call, chunk, per_s }));
         }
         burst.hits.sort_by_key(|hit| hit.call.time_ns);
         burst
@@ -159,6 +177,11 @@ impl Watched {
     fn open(tid: i32, exits: &[Exit]) -> Option<Watched> {
         let probes: Option<_> = exits.iter().map(|exit| Caught::open(tid, *exit)).collect();
         Some(Watched { probes: probes?, lasted: None })
+    }
+
+    /// Whether the kernel has taken one of its probes away.
+    fn is_used_up(&mut self) -> bool {
+        self.probes.iter_mut().any(|caught| caught.probe.hits() >= LIMIT as u64)
     }
 
     fn hits(&mut self) -> u64 {
@@ -180,6 +203,13 @@ impl Watched {
 /// A probe and what came by it.
 struct Caught {
     probe: Probe,
+    tid: i32,
+    /// Where the probed function ends.
+    exit: u64,
+    /// Processor time of the thread while it was set.
+    probed: Duration,
+    /// How many of the calls came in earlier shots.
+    earlier: usize,
     calls: Vec<(Return, Option<(u64, bool)>)>,
     /// Of how many of them the size was looked at.
     measured: usize,
@@ -187,7 +217,22 @@ struct Caught {
 
 impl Caught {
     fn open(tid: i32, exit: Exit) -> Option<Caught> {
-        Some(Caught { probe: Probe::open(tid, exit).ok()?, calls: Vec::new(), measured: 0 })
+        let probe = Probe::open(tid, exit).ok()?;
+        let (probed, calls) = (Duration::ZERO, Vec::new());
+        Some(Caught { probe, tid, exit: exit.address, probed, earlier: 0, calls, measured: 0 })
+    }
+
+    /// A shot is over, in which the thread had so much processor time: if all its hits were used up, the probe was set from the first to
+    /// the last of them only.
+    fn end_of_shot(&mut self, probed: Duration) {
+        let calls = self.calls.get(self.earlier..).unwrap_or_default();
+        self.probed += match (calls.first(), calls.last()) {
+            (Some((first, _)), Some((last, _))) if calls.len() >= SHOT as usize => {
+                Duration::from_nanos(last.time_ns.saturating_sub(first.time_ns)).min(probed)
+            }
+            _ => probed,
+        };
+        self.earlier = self.calls.len();
     }
 
     fn take(&mut self) {

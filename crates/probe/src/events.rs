@@ -20,6 +20,8 @@ const STACK: u32 = 8 << 10;
 /// Bytes of the ring buffer of a probe: thirty samples, thirty thousand a second if it is read each millisecond. What does not fit
 /// is counted all the same.
 const BUFFER: usize = 256 << 10;
+/// How long is waited, in the place of the kernel, where a thread has ended.
+const ENDED: Duration = Duration::from_millis(5);
 /// Bytes of the ring buffer of a clock.
 const RINGS: usize = 4 << 10;
 /// A record has at least this many bytes, so a buffer holds no more records than this says.
@@ -153,6 +155,10 @@ impl Clock {
             if poll(&mut polled, Some(&most)).is_ok() {
                 let rings = |fd: &PollFd<'_>| fd.revents().contains(PollFlags::IN);
                 rung.extend(polled.iter().enumerate().filter(|(_, fd)| rings(fd)).map(|(number, _)| number));
+                if rung.is_empty() && polled.iter().any(|fd| fd.revents().contains(PollFlags::HUP)) {
+                    // The clock of a thread that has ended makes each wait end at once.
+                    std::thread::sleep(ENDED);
+                }
             }
         }
         for &number in &rung {

@@ -20,7 +20,7 @@ const STACK: u32 = 8 << 10;
 const BUFFER: usize = 256 << 10;
 /// A record has at least this many bytes, so a buffer holds no more records than this says.
 const SMALLEST: usize = 16;
-/// Threads followed: eight megabytes of buffers. Of more, the first.
+/// Threads followed at once: eight megabytes of buffers. Of more, those that fault, and others each time.
 const MAX_THREADS: usize = 32;
 
 /// A page fault.
@@ -34,25 +34,41 @@ pub struct Fault {
 }
 
 /// The threads of a process whose page faults are sampled.
-#[derive(Default)]
 pub struct Faults {
     threads: HashMap<i32, Thread>,
+    /// How many of them may be followed.
+    most: usize,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Faults { threads: HashMap::new(), most: MAX_THREADS }
+    }
 }
 
 impl Faults {
     /// Follows these threads and no others from now on. Where the kernel refuses, there will be no faults of that thread.
     pub fn follow(&mut self, threads: &[i32]) {
-        self.threads.retain(|tid, _| threads.contains(tid));
-        for &tid in threads {
-            if self.threads.len() < MAX_THREADS && !self.threads.contains_key(&tid) {
+        let crowded = threads.len() > self.most;
+        self.threads.retain(|tid, thread| threads.contains(tid) && !(crowded && thread.is_idle));
+        let first = clock_gettime(ClockId::Monotonic).tv_nsec.unsigned_abs() as usize % threads.len().max(1);
+        for &tid in threads.iter().cycle().skip(if crowded { first } else { 0 }).take(threads.len()) {
+            if self.threads.len() < self.most && !self.threads.contains_key(&tid) {
                 self.threads.extend(Thread::open(tid).ok().map(|thread| (tid, thread)));
             }
         }
     }
 
-    /// Whether any thread is followed.
-    pub fn is_on(&self) -> bool {
-        !self.threads.is_empty()
+    /// Whether the thread `tid` is followed.
+    pub fn follows(&self, tid: i32) -> bool {
+        self.threads.contains_key(&tid)
+    }
+
+    /// Follows half as many threads from now on: an unprivileged user's memory for buffers is limited, and others need some.
+    pub fn give_way(&mut self) {
+        self.most /= 2;
+        let tids: Vec<i32> = self.threads.keys().copied().skip(self.most).collect();
+        self.threads.retain(|tid, _| !tids.contains(tid));
     }
 
     /// Takes what came since the last look, and forgets what it took before where `stays` does not hold of the address.
@@ -73,10 +89,14 @@ struct Thread {
     sampler: Sampler,
     /// Faults from one sample to the next, on average.
     period: u64,
+    /// How many samples the kernel may take yet.
+    left: i32,
     /// How many samples came since they were taken last, forgotten or not.
-    came: usize,
-    /// Those that were not forgotten: no more than [`LIMIT`].
+    came: i32,
+    /// Those that were not forgotten: no more than [`LIMIT`], and one for each look.
     kept: Vec<Fault>,
+    /// It had no fault lately.
+    is_idle: bool,
 }
 
 impl Thread {
@@ -98,32 +118,37 @@ impl Thread {
             .sample_stack_user(STACK)
             .sample(SampleFlag::STACK_USER);
         let sampler = builder.build()?.sampled(BUFFER)?;
-        let mut thread = Thread { counter, counted: 0, sampler, period: 1, came: 0, kept: Vec::new() };
-        thread.allow(LIMIT)?;
+        let kept = Vec::new();
+        let mut thread =
+            Thread { counter, counted: 0, sampler, period: 1, left: 0, came: 0, kept, is_idle: false };
+        thread.allow(LIMIT);
         Ok(thread)
     }
 
-    /// Lets the kernel take so many samples more.
-    fn allow(&mut self, samples: i32) -> io::Result<()> {
-        let event = self.sampler.as_counter().as_raw_fd();
-        // SAFETY: the descriptor is that of an open event; the request takes a number and touches no memory of ours.
-        let result = unsafe { perf_event_open_sys::ioctls::REFRESH(event, samples) };
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    /// Lets the kernel take so many samples more, at least one: the event is enabled by it.
+    fn allow(&mut self, samples: i32) {
+        let samples = samples.max(1);
+        // SAFETY: the descriptor is that of an open event; the request takes a number and touches no memory of ours. It fails
+        // where the thread has ended.
+        unsafe { perf_event_open_sys::ioctls::REFRESH(self.sampler.as_counter().as_raw_fd(), samples) };
+        self.left += samples;
     }
 
-    /// Samples about one of so many faults from now on as the period says, but not always: a program that writes to several things in
-    /// turn must not be met at the same one each time.
-    fn vary(&mut self) {
+    /// Has the kernel take a sample after about as many faults as the period says, and `samples` of them. Not after the same number
+    /// each time: a program that writes to several things in turn must not be met at the same one always.
+    fn vary(&mut self, samples: i32) {
         let jitter = u64::from(clock_gettime(ClockId::Monotonic).tv_nsec.unsigned_abs() as u32) % self.period;
         let period = if self.period > 1 { self.period / 2 + 1 + jitter } else { 1 };
+        // While it is enabled a new period would begin with a sample at once. It fails where the thread has ended.
+        let _ = self.sampler.as_counter_mut().disable();
         // The binding hands a number on, but the kernel takes a pointer to one (kernel/events/core.c, _perf_ioctl).
         let address = (&raw const period) as u64;
-        // SAFETY: the descriptor is that of an open event; the kernel reads the `u64` at the address, which lives on. It fails
-        // where the thread has ended.
+        // SAFETY: the descriptor is that of an open event; the kernel reads the `u64` at the address, which lives on.
         unsafe { perf_event_open_sys::ioctls::PERIOD(self.sampler.as_counter().as_raw_fd(), address) };
+        self.allow(samples);
     }
 
-    fn look(&mut self, stays: &impl Fn(u64) -> bool) {
+    fn drain(&mut self) -> i32 {
         let before = self.came;
         for _ in 0..BUFFER / SMALLEST {
             let Some(record) = self.sampler.next_record() else { break };
@@ -133,25 +158,37 @@ impl Thread {
                 (sample.addr(), registers, sample.stack_user())
             {
                 self.came += 1;
+                self.left -= 1;
                 self.kept.push(Fault { address, registers, stack: stack.to_vec() });
             }
         }
+        self.came - before
+    }
+
+    fn look(&mut self, stays: &impl Fn(u64) -> bool) {
+        let came = self.drain();
         self.kept.retain(|fault| stays(fault.address));
-        if self.came > before {
-            self.vary();
+        // Where all are used up, the kernel has disabled it until the next turn.
+        if came > 0 && self.left > 0 && self.period > 1 {
+            self.vary(1);
         }
     }
 
     fn take(&mut self, each: &mut impl FnMut(Fault, f64)) {
+        self.drain();
         let counted = self.counter.read().unwrap_or(self.counted);
         let since = counted.saturating_sub(self.counted);
-        self.counted = counted;
-        let weight = since as f64 / self.came.max(1) as f64;
-        let came = std::mem::take(&mut self.came);
-        self.kept.drain(..).for_each(|fault| each(fault, weight));
-        self.period = (since / WANTED).max(1);
-        self.vary();
-        // As many as were used up, so that there are never more than the limit. It fails where the thread has ended.
-        let _ = self.allow(if came == 0 && since > 0 { LIMIT } else { i32::try_from(came).unwrap_or(LIMIT) });
+        self.is_idle = since == 0;
+        if self.came > 0 {
+            self.counted = counted;
+            let weight = since as f64 / f64::from(self.came);
+            self.came = 0;
+            self.kept.drain(..).for_each(|fault| each(fault, weight));
+        }
+        if since > 0 {
+            // It falls slowly: what comes after a pause must not be met by its first few faults only.
+            self.period = (since / WANTED).max(self.period / 2).max(1);
+        }
+        self.vary(LIMIT - self.left);
     }
 }

@@ -26,7 +26,7 @@ const EVERY: Duration = Duration::from_millis(500);
 /// does first after each pause would be all that is seen.
 const BURST: f64 = 250.0;
 /// Where many blocks come at once, a burst is made of so many shots…
-const SHOTS: f64 = 12.0;
+const SHOTS: f64 = 20.0;
 /// …this far apart in processor time…
 const SOONEST: Duration = Duration::from_micros(200);
 const FIRST: Duration = Duration::from_millis(1);
@@ -53,6 +53,10 @@ const LONG_WALK: Duration = Duration::from_millis(500);
 const MAX_BLOCKS: usize = 1 << 18;
 /// Of so many samples of one size it is said what they stand for by how many blocks of that size there are more.
 const OF_A_SIZE: usize = 5;
+/// So many times at the most what is said of sizes of which there are too few samples.
+const MOST_LIFT: f64 = 20.0;
+/// Blocks of this size and more have a mapping of their own (`M_MMAP_THRESHOLD`, before it adapts).
+const OWN_MAP: u64 = 128 << 10;
 /// Of a stack whose blocks stay so large a part does.
 const STAYING: f64 = 0.1;
 
@@ -133,13 +137,15 @@ pub struct Sampler {
     pages: Pages,
     /// Where the allocator's memory was at the latest walk.
     labels: Vec<Label>,
+    /// The mappings then.
+    smaps: Vec<Vma>,
     /// What was in use at the first walk…
     first: Option<Sizes>,
     /// …and at the latest.
     latest: Sizes,
 }
 
-/// Bytes of the blocks of each size that are in use, by the bytes of their chunks; 0 stands for sizes that are not listed.
+/// Bytes of the blocks of each size that are in use, by the bytes of their chunks, as far as sizes are listed.
 type Sizes = HashMap<u64, u64>;
 
 /// Functions that are probed together.
@@ -212,6 +218,7 @@ impl Sampler {
             walk_took: Duration::ZERO,
             pages,
             labels: Vec::new(),
+            smaps: Vec::new(),
             first: None,
             latest: Sizes::new(),
         })
@@ -222,7 +229,7 @@ impl Sampler {
         self.next.saturating_duration_since(Instant::now())
     }
 
-    /// Makes a burst, if one is due: up to a fifth of a second.
+    /// Makes a burst, if one is due: up to a quarter of a second, and what it takes to walk the heap and to unwind.
     pub fn burst(&mut self) {
         if !self.wait().is_zero() {
             return;
@@ -256,7 +263,9 @@ impl Sampler {
         let threads: Vec<i32> =
             threads.iter().copied().cycle().skip(first).take(all.min(MAX_THREADS)).collect();
         let exits = &function.exits;
-        let burst = if function.is_crowded {
+        // In a crowd one in four is of one piece all the same: what a thread does first, and then sleeps, its clock seldom meets.
+        let is_aimed = function.is_crowded && function.turns % 4 != 3;
+        let burst = if is_aimed {
             let jitter = 0.75 + f64::from(self.begun.elapsed().subsec_nanos() % 1_000) / 2_000.0;
             Burst::aimed(exits, &threads, function.every.mul_f64(jitter), self.cost, &memory)
         } else {
@@ -264,6 +273,9 @@ impl Sampler {
             Burst::make(exits, &threads, length, self.cost, &memory)
         };
         if burst.threads == 0 {
+            if !threads.is_empty() {
+                self.pages.give_way();
+            }
             return Ok(());
         }
         function.rate = 0.5 * (function.rate + burst.rate);
@@ -273,7 +285,7 @@ impl Sampler {
             function.is_crowded = true;
             return Ok(());
         }
-        if function.is_crowded {
+        if is_aimed {
             let more = f64::from(burst.shots.max(1)) / SHOTS;
             function.every = function.every.mul_f64(more.clamp(0.25, 4.0)).clamp(SOONEST, LATEST);
             function.is_crowded = burst.hits.len() >= CROWD;
@@ -343,7 +355,7 @@ impl Sampler {
         let Some((bytes, has_own_map)) = hit.chunk else { return Some(()) };
         total.sized += weight;
         total.bytes += bytes as f64 * weight;
-        if has_own_map && self.pages.is_on() {
+        if has_own_map && self.pages.follow(hit.tid) {
             // Its pages are met as they come to be resident: it must not count twice.
             return Some(());
         }
@@ -366,6 +378,7 @@ impl Sampler {
             self.pages.forget(&self.process, &heap.labels);
             self.latest = sizes(&heap);
             self.first.get_or_insert_with(|| sizes(&heap));
+            self.smaps = self.process.smaps().unwrap_or(std::mem::take(&mut self.smaps));
             self.labels = heap.labels;
         }
         self.walk_took = begun.elapsed();
@@ -402,9 +415,15 @@ impl Sampler {
         }
     }
 
-    /// The sampled pages that are resident outside of the arenas, as the latest walk found them.
+    /// The sampled pages that are resident outside of the arenas; as the latest walk found them where one takes long, or the
+    /// process has ended.
     pub fn pages(&self) -> Vec<Page> {
-        self.pages.list(&self.process.smaps().unwrap_or_default(), &self.labels)
+        let heap = if self.walk_took > LONG_WALK { None } else { self.heap() };
+        let labels = heap.as_ref().map_or(&self.labels, |heap| &heap.labels);
+        match self.process.smaps() {
+            Ok(smaps) if !smaps.is_empty() => self.pages.list(&smaps, labels),
+            _ => self.pages.list(&self.smaps, labels),
+        }
     }
 
     /// The stacks, by number: addresses, innermost first.
@@ -444,7 +463,8 @@ impl Sampler {
 }
 
 fn sizes(heap: &Heap) -> Sizes {
-    heap.size_classes.iter().map(|class| (class.chunk_bytes, class.total_bytes)).collect()
+    let listed = heap.size_classes.iter().filter(|class| class.chunk_bytes > 0);
+    listed.map(|class| (class.chunk_bytes, class.total_bytes)).collect()
 }
 
 /// The blocks, with weights that come to no less for each size than it has grown by, the sizes of which there are few samples taken
@@ -462,27 +482,36 @@ fn lifted(mut blocks: Vec<Block>, totals: &[Total], first: &Sizes, now: &Sizes) 
     for block in blocks.iter().filter(|block| stays(block)) {
         *samples.entry(block.bytes).or_default() += 1;
     }
-    let group =
-        |bytes: u64| samples.get(&bytes).map_or(0, |&count| if count >= OF_A_SIZE { bytes } else { 0 });
+    let is_known = |bytes: u64| samples.get(&bytes).is_some_and(|&count| count >= OF_A_SIZE);
+    // Larger ones have mappings of their own, and are met by their pages.
+    let group = |bytes: u64| match is_known(bytes) {
+        true => Some(bytes),
+        false => (bytes < OWN_MAP).then_some(0),
+    };
     let mut sampled: HashMap<u64, (usize, f64)> = HashMap::new();
     for block in blocks.iter().filter(|block| stays(block)) {
-        let (count, bytes) = sampled.entry(group(block.bytes)).or_default();
-        *count += 1;
-        *bytes += block.weight * block.bytes as f64;
+        if let Some((count, bytes)) = group(block.bytes).map(|group| sampled.entry(group).or_default()) {
+            *count += 1;
+            *bytes += block.weight * block.bytes as f64;
+        }
     }
     let mut grown: HashMap<u64, f64> = HashMap::new();
     for (sizes, sign) in [(now, 1.0), (first, -1.0)] {
         for (bytes, in_use) in sizes {
-            *grown.entry(group(*bytes)).or_default() += sign * *in_use as f64;
+            if let Some(group) = group(*bytes) {
+                *grown.entry(group).or_default() += sign * *in_use as f64;
+            }
         }
     }
     for block in blocks.iter_mut().filter(|block| stays(block)) {
-        let group = group(block.bytes);
+        let Some(group) = group(block.bytes) else { continue };
         if let (Some((count, bytes)), Some(grown)) = (sampled.get(&group), grown.get(&group))
             && *count >= OF_A_SIZE
             && grown > bytes
         {
-            block.weight *= grown / bytes.max(1.0);
+            let lift = grown / bytes.max(1.0);
+            // Sizes of which few were met or none may be anybody's, and of functions that are not probed.
+            block.weight *= if group == 0 { lift.min(MOST_LIFT) } else { lift };
         }
     }
     blocks
@@ -540,9 +569,15 @@ mod tests {
         // Of the other stack hardly anything stays.
         blocks.extend(vec![block(64, 3.0, 1); 10]);
         let total = |count| Total { count, ..Total::default() };
-        let first = Sizes::from([(64, 6_400), (80, 8_000), (0, 5_000)]);
-        let now =
-            Sizes::from([(64, 6_400 + 300 * 64), (80, 8_800), (96, 9_600), (0, 5_000 + 99_840 - 9_600)]);
+        let first = Sizes::from([(64, 6_400), (80, 8_000), (112, 1_000)]);
+        // The last size was never met, and is too large for what is probed.
+        let now = Sizes::from([
+            (64, 6_400 + 300 * 64),
+            (80, 8_800),
+            (96, 9_600),
+            (112, 1_000 + 90_240),
+            (1 << 20, 1 << 30),
+        ]);
         let lifted = lifted(blocks, &[total(100.0), total(10_000.0)], &first, &now);
         let weight = |bytes, stack| {
             let of = |block: &&Block| block.bytes == bytes && block.stack == stack;
@@ -550,8 +585,8 @@ mod tests {
         };
         // Of the second size there are more than grew, since others went.
         assert_eq!([weight(64, 0), weight(80, 0)], [300.0, 30.0]);
-        // Of the others too few of each were met, but not of all: forty times as much as these stand for.
-        assert_eq!([weight(96, 0), weight(112, 0)], [480.0, 480.0]);
+        // Of the others too few of each were met, but not of all: forty times as much as these stand for, of which half is believed.
+        assert_eq!([weight(96, 0), weight(112, 0)], [240.0, 240.0]);
         assert_eq!(weight(64, 1), 30.0);
     }
 }
