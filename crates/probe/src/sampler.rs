@@ -401,7 +401,7 @@ impl Sampler {
 
     /// The sampled blocks that are in use now, at the same address with the same size; as the latest walk found them where one
     /// takes long, or the process has ended. Where they stand for fewer than there are more of their size, because of what a
-    /// program does at once little can be sampled, they stand for as many as that.
+    /// program does at once little can be sampled, they stand for as many as that; and never for more than there are.
     pub fn blocks(&self) -> Vec<Block> {
         let heap = if self.walk_took > LONG_WALK { None } else { self.heap() };
         let in_use = heap.as_ref().map(|heap| self.in_use(heap));
@@ -409,8 +409,12 @@ impl Sampler {
         let blocks =
             self.blocks.iter().filter(|(address, _)| stays(address)).map(|(_, block)| *block).collect();
         let now = heap.as_ref().map(sizes);
-        match &self.first {
+        let blocks = match &self.first {
             Some(first) => lifted(blocks, &self.totals, first, now.as_ref().unwrap_or(&self.latest)),
+            None => blocks,
+        };
+        match now {
+            Some(now) => bounded(&blocks, &now),
             None => blocks,
         }
     }
@@ -517,6 +521,20 @@ fn lifted(mut blocks: Vec<Block>, totals: &[Total], first: &Sizes, now: &Sizes) 
     blocks
 }
 
+/// The blocks, with weights that come to no more for each size than is in use of it.
+fn bounded(blocks: &[Block], now: &Sizes) -> Vec<Block> {
+    let mut all: HashMap<u64, f64> = HashMap::new();
+    for block in blocks {
+        *all.entry(block.bytes).or_default() += block.weight * block.bytes as f64;
+    }
+    let bounded = |block: &Block| {
+        let share =
+            now.get(&block.bytes).zip(all.get(&block.bytes)).map(|(now, all)| *now as f64 / all.max(1.0));
+        Block { weight: block.weight * share.unwrap_or(1.0).min(1.0), ..*block }
+    };
+    blocks.iter().map(bounded).collect()
+}
+
 /// Where [`FUNCTIONS`] end, as many together as can be probed together, in glibc's shared library as `process` has it mapped; `None` where it has
 /// none, or one of them ends at more places than can be probed.
 fn find(process: &Process, vmas: &[Vma]) -> Option<Vec<Vec<Exit>>> {
@@ -588,5 +606,13 @@ mod tests {
         // Of the others too few of each were met, but not of all: forty times as much as these stand for, of which half is believed.
         assert_eq!([weight(96, 0), weight(112, 0)], [240.0, 240.0]);
         assert_eq!(weight(64, 1), 30.0);
+    }
+
+    #[test]
+    fn no_more_of_a_size_is_live_than_there_is() {
+        let block = |bytes, weight| Block { at: Duration::ZERO, bytes, weight, stack: 0 };
+        let blocks = [block(64, 3.0), block(64, 1.0), block(80, 2.0), block(96, 5.0)];
+        let bounded = bounded(&blocks, &Sizes::from([(64, 2 * 64), (80, 90 * 80)]));
+        assert_eq!(bounded.iter().map(|block| block.weight).collect::<Vec<_>>(), [1.5, 0.5, 2.0, 5.0]);
     }
 }

@@ -169,7 +169,7 @@ fn the_code_that_keeps_is_told_from_the_code_that_churns() {
     };
     // As much as the program itself says, among thirty times as many that come all at once.
     let lives = live(&keep, 0, 60);
-    assert!((0.7..1.2).contains(&(lives / kept)), "{lives} of {kept}");
+    assert!((0.6..1.3).contains(&(lives / kept)), "{lives} of {kept}");
     // Where a block was, another one of its size may lie by chance: a sample or two of some hundred, each with a large weight.
     let old = live(&churn, 0, 5);
     assert!(old < 0.1 * kept, "what is older than some seconds is gone: {old}");
