@@ -24,6 +24,7 @@ const AIMED: Duration = Duration::from_millis(250);
 const SHOT: i32 = 24;
 /// …or so long.
 const SHOT_LASTS: Duration = Duration::from_micros(400);
+
 /// A block that was given out.
 pub struct Hit {
     /// The thread.
@@ -90,19 +91,7 @@ impl Burst {
             // While a hit is dealt with the thread gets nowhere.
             let held_up = thread.hits() as f64 * cost.as_secs_f64();
             let free = (seconds - held_up).max(LEAST_LEFT * seconds);
-            for mut caught in thread.probes {
-                let tid = caught.tid;
-                let (hits, kept) = (caught.probe.hits(), caught.calls.len() as u64);
-                burst.rate += hits as f64 / free;
-                burst.lost += hits.saturating_sub(kept);
-                let per_s = hits as f64 / kept.max(1) as f64 / free;
-                burst.hits.extend(caught.calls.into_iter().map(|(call, chunk)| Hit {
-                    tid,
-                    call,
-                    chunk,
-                    per_s,
-                }));
-            }
+            thread.probes.into_iter().for_each(|caught| burst.add(caught, 1.0 / free));
         }
         // Of two blocks at one address the later one is there, whichever thread and function they are of.
         burst.hits.sort_by_key(|hit| hit.call.time_ns);
@@ -145,24 +134,26 @@ impl Burst {
         let used: Duration = clocks.iter_mut().map(Clock::time).sum();
         let used = used.saturating_sub(held_up).as_secs_f64();
         let seconds = burst.lasted.as_secs_f64().max(1e-6);
-        let mut probed: HashMap<u64, (u64, Duration)> = HashMap::new();
-        for caught in watched.iter_mut().flat_map(|thread| &mut thread.probes) {
-            let (hits, time) = probed.entry(caught.exit).or_default();
-            *hits += caught.probe.hits();
-            *time += caught.probed;
+        let mut probed: HashMap<u64, Duration> = HashMap::new();
+        for caught in watched.iter().flat_map(|thread| &thread.probes) {
+            *probed.entry(caught.exit).or_default() += caught.probed;
         }
-        for mut caught in watched.into_iter().flat_map(|thread| thread.probes) {
-            let tid = caught.tid;
-            let (hits, kept) = (caught.probe.hits(), caught.calls.len() as u64);
+        for caught in watched.into_iter().flat_map(|thread| thread.probes) {
             // The hits' own time is in it, which can be nearly all of it: so there were as many at least.
-            let time = probed.get(&caught.exit).map_or(Duration::ZERO, |(_, time)| *time).as_secs_f64();
-            let per_s = hits as f64 / kept.max(1) as f64 * used / time.max(1e-6) / seconds;
-            burst.rate += hits as f64 * used / time.max(1e-6) / seconds;
-            burst.lost += hits.saturating_sub(kept);
-            burst.hits.extend(caught.calls.into_iter().map(|(call, chunk)| Hit { tid, call, chunk, per_s }));
+            let time = probed.get(&caught.exit).map_or(0.0, Duration::as_secs_f64);
+            burst.add(caught, used / time.max(1e-6) / seconds);
         }
         burst.hits.sort_by_key(|hit| hit.call.time_ns);
         burst
+    }
+
+    /// Adds what came by a probe, each hit of which stands for so many a second.
+    fn add(&mut self, mut caught: Caught, each_per_s: f64) {
+        let (hits, kept, tid) = (caught.probe.hits(), caught.calls.len() as u64, caught.tid);
+        self.rate += hits as f64 * each_per_s;
+        self.lost += hits.saturating_sub(kept);
+        let per_s = hits as f64 / kept.max(1) as f64 * each_per_s;
+        self.hits.extend(caught.calls.into_iter().map(|(call, chunk)| Hit { tid, call, chunk, per_s }));
     }
 }
 

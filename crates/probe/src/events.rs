@@ -5,8 +5,8 @@
 //! were tried first. With nine of them it took five seconds until they were in place and gone again in a program that allocates
 //! without pause, which did a fiftieth of its work meanwhile; and they end a process with a seccomp filter on Linux 6.11 to 6.13.
 
-use crate::arch::{self, Exit, Registers};
-use perf_event::data::Record;
+use crate::arch::{Exit, Registers};
+use crate::ring::Ring;
 use perf_event::events::{Breakpoint, Software};
 use perf_event::{Builder, SampleFlag, Sampler};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -15,17 +15,10 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-/// Bytes of the stack that come with a sample: a multiple of 8, below 64 KiB.
-const STACK: u32 = 8 << 10;
-/// Bytes of the ring buffer of a probe: thirty samples, thirty thousand a second if it is read each millisecond. What does not fit
-/// is counted all the same.
-const BUFFER: usize = 256 << 10;
 /// How long is waited, in the place of the kernel, where a thread has ended.
 const ENDED: Duration = Duration::from_millis(5);
 /// Bytes of the ring buffer of a clock.
 const RINGS: usize = 4 << 10;
-/// A record has at least this many bytes, so a buffer holds no more records than this says.
-const SMALLEST: usize = 16;
 
 /// A hit's cost is measured so many times, of which the least counts…
 const ROUNDS: u32 = 5;
@@ -49,7 +42,7 @@ pub struct Return {
 
 /// A breakpoint at one end of a function, for one thread. It is gone when this is dropped.
 pub struct Probe {
-    sampler: Sampler,
+    ring: Ring,
     exit: Exit,
 }
 
@@ -57,19 +50,11 @@ impl Probe {
     /// Puts it there, not armed yet.
     ///
     /// # Errors
-    /// What the kernel says: there are no more than [`arch::PROBES`] for a thread.
+    /// What the kernel says: there are no more than [`PROBES`](crate::arch::PROBES) for a thread.
     pub fn open(tid: i32, exit: Exit) -> io::Result<Probe> {
         let mut builder = Builder::new(Breakpoint::execute(exit.address));
-        builder
-            .observe_pid(tid)
-            .any_cpu()
-            .sample_period(1)
-            .sample(SampleFlag::TIME)
-            .sample_regs_user(arch::REGISTERS)
-            .sample(SampleFlag::REGS_USER)
-            .sample_stack_user(STACK)
-            .sample(SampleFlag::STACK_USER);
-        Ok(Probe { sampler: builder.build()?.sampled(BUFFER)?, exit })
+        builder.observe_pid(tid).any_cpu().sample_period(1).sample(SampleFlag::TIME);
+        Ok(Probe { ring: Ring::open(&mut builder)?, exit })
     }
 
     /// Arms it for so many samples; then the kernel itself disarms it, at once.
@@ -77,41 +62,27 @@ impl Probe {
     /// # Errors
     /// What the kernel says.
     pub fn arm(&mut self, samples: i32) -> io::Result<()> {
-        // SAFETY: the descriptor is that of an open event; the request takes a number and touches no memory of ours.
-        let result =
-            unsafe { perf_event_open_sys::ioctls::REFRESH(self.sampler.as_counter().as_raw_fd(), samples) };
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        self.ring.allow(samples)
     }
 
     /// Disarms it.
     pub fn disarm(&mut self) {
-        // It only fails for what is no event.
-        let _ = self.sampler.as_counter_mut().disable();
+        self.ring.disable();
     }
 
     /// How often a thread came by while it was armed, sampled or not.
     pub fn hits(&mut self) -> u64 {
-        // It only fails for what is no event.
-        self.sampler.as_counter_mut().read().unwrap_or(0)
+        self.ring.count()
     }
 
-    /// Calls `each` with the samples since the last look, and no more often than fits into the buffer.
+    /// Calls `each` with the samples since the last look.
     pub fn drain(&mut self, mut each: impl FnMut(Return)) {
-        for _ in 0..BUFFER / SMALLEST {
-            let Some(record) = self.sampler.next_record() else { break };
-            let Ok(Record::Sample(sample)) = record.parse_record() else { continue };
-            let registers = sample.regs_user().and_then(|user| Registers::of(&user.regs));
-            if let (Some(time_ns), Some(registers), Some(stack)) =
-                (sample.time(), registers, sample.stack_user())
-            {
-                each(Return {
-                    block: registers.result(self.exit),
-                    time_ns,
-                    registers,
-                    stack: stack.to_vec(),
-                });
+        let exit = self.exit;
+        self.ring.drain(|sample, registers, stack| {
+            if let Some(time_ns) = sample.time() {
+                each(Return { block: registers.result(exit), time_ns, registers, stack });
             }
-        }
+        });
     }
 }
 

@@ -1,25 +1,18 @@
 //! Page faults of threads, sampled: the code that was first to write to memory, with registers and stack
 //! (`perf_event_open(2)`, `PERF_COUNT_SW_PAGE_FAULTS`).
 
-use crate::arch::{self, Registers};
-use perf_event::data::Record;
+use crate::arch::Registers;
+use crate::ring::Ring;
 use perf_event::events::Software;
-use perf_event::{Builder, Counter, SampleFlag, Sampler};
+use perf_event::{Builder, Counter, SampleFlag};
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::AsRawFd;
 
 /// Samples that are wanted of a thread from one look to the next: they cost it some microseconds each.
 const WANTED: u64 = 15;
-/// The kernel itself stops sampling after so many, should the thread be quicker than it was.
+/// The kernel itself stops sampling after so many, should the thread be quicker than it was; the ring has room for them.
 const LIMIT: i32 = 28;
-/// Bytes of the stack that come with a sample: a multiple of 8, below 64 KiB.
-const STACK: u32 = 8 << 10;
-/// Bytes of the ring buffer of a thread: room for [`LIMIT`] samples.
-const BUFFER: usize = 256 << 10;
-/// A record has at least this many bytes, so a buffer holds no more records than this says.
-const SMALLEST: usize = 16;
 /// Threads followed at once: eight megabytes of buffers. Of more, those that fault, and others each time.
 const MAX_THREADS: usize = 32;
 
@@ -86,7 +79,7 @@ impl Faults {
 struct Thread {
     counter: Counter,
     counted: u64,
-    sampler: Sampler,
+    ring: Ring,
     /// Faults from one sample to the next, on average.
     period: u64,
     /// How many samples the kernel may take yet.
@@ -110,17 +103,10 @@ impl Thread {
         builder.observe_pid(tid).any_cpu().exclude_kernel(!kernel);
         let mut counter = builder.build()?;
         counter.enable()?;
-        builder
-            .sample_period(1)
-            .sample(SampleFlag::ADDR)
-            .sample_regs_user(arch::REGISTERS)
-            .sample(SampleFlag::REGS_USER)
-            .sample_stack_user(STACK)
-            .sample(SampleFlag::STACK_USER);
-        let sampler = builder.build()?.sampled(BUFFER)?;
+        let ring = Ring::open(builder.sample_period(1).sample(SampleFlag::ADDR))?;
         let kept = Vec::new();
         let mut thread =
-            Thread { counter, counted: 0, sampler, period: 1, left: 0, came: 0, kept, is_idle: false };
+            Thread { counter, counted: 0, ring, period: 1, left: 0, came: 0, kept, is_idle: false };
         thread.allow(LIMIT);
         Ok(thread)
     }
@@ -128,9 +114,8 @@ impl Thread {
     /// Lets the kernel take so many samples more, at least one: the event is enabled by it.
     fn allow(&mut self, samples: i32) {
         let samples = samples.max(1);
-        // SAFETY: the descriptor is that of an open event; the request takes a number and touches no memory of ours. It fails
-        // where the thread has ended.
-        unsafe { perf_event_open_sys::ioctls::REFRESH(self.sampler.as_counter().as_raw_fd(), samples) };
+        // It fails where the thread has ended.
+        let _ = self.ring.allow(samples);
         self.left += samples;
     }
 
@@ -139,29 +124,21 @@ impl Thread {
     fn vary(&mut self, samples: i32) {
         let jitter = u64::from(clock_gettime(ClockId::Monotonic).tv_nsec.unsigned_abs() as u32) % self.period;
         let period = if self.period > 1 { self.period / 2 + 1 + jitter } else { 1 };
-        // While it is enabled a new period would begin with a sample at once. It fails where the thread has ended.
-        let _ = self.sampler.as_counter_mut().disable();
-        // The binding hands a number on, but the kernel takes a pointer to one (kernel/events/core.c, _perf_ioctl).
-        let address = (&raw const period) as u64;
-        // SAFETY: the descriptor is that of an open event; the kernel reads the `u64` at the address, which lives on.
-        unsafe { perf_event_open_sys::ioctls::PERIOD(self.sampler.as_counter().as_raw_fd(), address) };
+        self.ring.disable();
+        self.ring.set_period(period);
         self.allow(samples);
     }
 
     fn drain(&mut self) -> i32 {
         let before = self.came;
-        for _ in 0..BUFFER / SMALLEST {
-            let Some(record) = self.sampler.next_record() else { break };
-            let Ok(Record::Sample(sample)) = record.parse_record() else { continue };
-            let registers = sample.regs_user().and_then(|user| Registers::of(&user.regs));
-            if let (Some(address), Some(registers), Some(stack)) =
-                (sample.addr(), registers, sample.stack_user())
-            {
-                self.came += 1;
-                self.left -= 1;
-                self.kept.push(Fault { address, registers, stack: stack.to_vec() });
+        let (came, left, kept) = (&mut self.came, &mut self.left, &mut self.kept);
+        self.ring.drain(|sample, registers, stack| {
+            if let Some(address) = sample.addr() {
+                *came += 1;
+                *left -= 1;
+                kept.push(Fault { address, registers, stack });
             }
-        }
+        });
         self.came - before
     }
 

@@ -18,9 +18,10 @@ mod events;
 mod faults;
 mod modules;
 mod pages;
+mod ring;
 mod sampler;
 mod stacks;
 
 pub use modules::Module;
 pub use pages::Page;
-pub use sampler::{Block, ProbeError, Sampler, Total};
+pub use sampler::{Block, Live, ProbeError, Sampler, Total};

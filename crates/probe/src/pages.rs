@@ -94,7 +94,7 @@ impl Pages {
     }
 
     /// Whether the pages of the thread `tid` are sampled.
-    pub fn follow(&self, tid: i32) -> bool {
+    pub fn follows(&self, tid: i32) -> bool {
         self.watch.faults().follows(tid)
     }
 

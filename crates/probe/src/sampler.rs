@@ -94,6 +94,15 @@ pub struct Block {
     pub stack: usize,
 }
 
+/// What is in use of what was sampled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Live {
+    /// Blocks of malloc.
+    pub blocks: Vec<Block>,
+    /// Pages outside of its arenas.
+    pub pages: Vec<Page>,
+}
+
 /// What was allocated by a stack, freed or not.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Total {
@@ -355,7 +364,7 @@ impl Sampler {
         let Some((bytes, has_own_map)) = hit.chunk else { return Some(()) };
         total.sized += weight;
         total.bytes += bytes as f64 * weight;
-        if has_own_map && self.pages.follow(hit.tid) {
+        if has_own_map && self.pages.follows(hit.tid) {
             // Its pages are met as they come to be resident: it must not count twice.
             return Some(());
         }
@@ -377,8 +386,10 @@ impl Sampler {
             self.order.retain(|address| in_use.contains(address));
             self.pages.forget(&self.process, &heap.labels);
             self.latest = sizes(&heap);
-            self.first.get_or_insert_with(|| sizes(&heap));
-            self.smaps = self.process.smaps().unwrap_or(std::mem::take(&mut self.smaps));
+            self.first.get_or_insert_with(|| self.latest.clone());
+            if let Ok(smaps) = self.process.smaps() {
+                self.smaps = smaps;
+            }
             self.labels = heap.labels;
         }
         self.walk_took = begun.elapsed();
@@ -399,10 +410,12 @@ impl Sampler {
         heap.chunks.iter().map(block).filter(same).map(|(address, _)| address).collect()
     }
 
-    /// The sampled blocks that are in use now, at the same address with the same size; as the latest walk found them where one
-    /// takes long, or the process has ended. Where they stand for fewer than there are more of their size, because of what a
-    /// program does at once little can be sampled, they stand for as many as that; and never for more than there are.
-    pub fn blocks(&self) -> Vec<Block> {
+    /// What is in use now of what was sampled; as the latest walk found it where one takes long, or the process has ended.
+    ///
+    /// Blocks are in use where one of the same size is at the same address. Where they stand for fewer than there are more of their
+    /// size, because of what a program does at once little can be sampled, they stand for as many as that; and never for more than
+    /// there are.
+    pub fn live(&self) -> Live {
         let heap = if self.walk_took > LONG_WALK { None } else { self.heap() };
         let in_use = heap.as_ref().map(|heap| self.in_use(heap));
         let stays = |address: &u64| in_use.as_ref().is_none_or(|in_use| in_use.contains(address));
@@ -413,21 +426,16 @@ impl Sampler {
             Some(first) => lifted(blocks, &self.totals, first, now.as_ref().unwrap_or(&self.latest)),
             None => blocks,
         };
-        match now {
+        let blocks = match now {
             Some(now) => bounded(&blocks, &now),
             None => blocks,
-        }
-    }
-
-    /// The sampled pages that are resident outside of the arenas; as the latest walk found them where one takes long, or the
-    /// process has ended.
-    pub fn pages(&self) -> Vec<Page> {
-        let heap = if self.walk_took > LONG_WALK { None } else { self.heap() };
+        };
         let labels = heap.as_ref().map_or(&self.labels, |heap| &heap.labels);
-        match self.process.smaps() {
+        let pages = match self.process.smaps() {
             Ok(smaps) if !smaps.is_empty() => self.pages.list(&smaps, labels),
             _ => self.pages.list(&self.smaps, labels),
-        }
+        };
+        Live { blocks, pages }
     }
 
     /// The stacks, by number: addresses, innermost first.
@@ -466,6 +474,7 @@ impl Sampler {
     }
 }
 
+/// Bytes of each size that are in use; what is listed together by no size of its own is not among them.
 fn sizes(heap: &Heap) -> Sizes {
     let listed = heap.size_classes.iter().filter(|class| class.chunk_bytes > 0);
     listed.map(|class| (class.chunk_bytes, class.total_bytes)).collect()

@@ -1,6 +1,6 @@
 //! What probes say of a real program, held against what it does.
 
-use offheap_probe::{Module, ProbeError, Sampler};
+use offheap_probe::{Live, Module, ProbeError, Sampler};
 use offheap_testkit::{Program, build_c};
 use std::path::Path;
 use std::process::Command;
@@ -114,14 +114,23 @@ fn is_without_probes(pid: i32) -> bool {
     !has
 }
 
-fn watch(pid: i32, seconds: u64) -> Sampler {
-    let mut sampler = Sampler::start(pid).unwrap();
+/// What is sampled of a program in so many seconds, and how much it has done meanwhile by its own count; the program runs on.
+fn watched(name: &str, source: &str, seconds: u64) -> Option<(Program, Sampler, Live, f64)> {
+    let mut program = Program::start(&mut Command::new(build_c(name, source, &[])));
+    if is_without_probes(program.pid()) {
+        return None;
+    }
+    let count = |program: &mut Program| program.ask("").parse::<f64>().unwrap();
+    let before = count(&mut program);
+    let mut sampler = Sampler::start(program.pid()).unwrap();
     let end = Instant::now() + Duration::from_secs(seconds);
     while Instant::now() < end {
         sleep(sampler.wait());
         sampler.burst();
     }
-    sampler
+    let done = count(&mut program) - before;
+    let live = sampler.live();
+    Some((program, sampler, live, done))
 }
 
 /// The function of the program that an address lies in.
@@ -140,14 +149,7 @@ fn function(sampler: &Sampler, address: u64) -> Option<String> {
 
 #[test]
 fn the_code_that_keeps_is_told_from_the_code_that_churns() {
-    let mut program = Program::start(&mut Command::new(build_c("probe_me", SOURCE, &[])));
-    if is_without_probes(program.pid()) {
-        return;
-    }
-    let kept = |program: &mut Program| program.ask("").parse::<f64>().unwrap();
-    let before = kept(&mut program);
-    let sampler = watch(program.pid(), 10);
-    let kept = kept(&mut program) - before;
+    let Some((_program, sampler, live_now, kept)) = watched("probe_me", SOURCE, 10) else { return };
     let stack_of = |name: &str| -> Vec<usize> {
         let stacks = sampler.stacks().iter().enumerate();
         let begins = |stack: &Vec<u64>| function(&sampler, *stack.first()?).filter(|own| own == name);
@@ -165,7 +167,7 @@ fn the_code_that_keeps_is_told_from_the_code_that_churns() {
         let is_it = |block: &&offheap_probe::Block| {
             numbers.contains(&block.stack) && (from..to).contains(&block.at.as_secs())
         };
-        sampler.blocks().iter().filter(is_it).map(|block| block.weight).sum::<f64>()
+        live_now.blocks.iter().filter(is_it).map(|block| block.weight).sum::<f64>()
     };
     // As much as the program itself says, among thirty times as many that come all at once.
     let lives = live(&keep, 0, 60);
@@ -175,23 +177,16 @@ fn the_code_that_keeps_is_told_from_the_code_that_churns() {
     assert!(old < 0.1 * kept, "what is older than some seconds is gone: {old}");
     // 700 bytes take a chunk of 720, or of 736 where what is left of a hole would be too little for another.
     let sizes: Vec<u64> =
-        sampler.blocks().iter().filter(|b| keep.contains(&b.stack)).map(|b| b.bytes).collect();
+        live_now.blocks.iter().filter(|b| keep.contains(&b.stack)).map(|b| b.bytes).collect();
     assert!(sizes.iter().all(|bytes| [720, 736].contains(bytes)), "{sizes:?}");
 }
 
 #[test]
 fn pages_of_large_blocks_and_of_maps_are_named_by_who_wrote_first() {
-    let mut program = Program::start(&mut Command::new(build_c("probe_fills", FILLS, &[])));
-    if is_without_probes(program.pid()) {
-        return;
-    }
-    let filled = |program: &mut Program| program.ask("").parse::<f64>().unwrap();
-    let before = filled(&mut program);
-    let sampler = watch(program.pid(), 8);
-    let filled = filled(&mut program) - before;
+    let Some((_program, sampler, live, filled)) = watched("probe_fills", FILLS, 8) else { return };
     let names = |stack: &Vec<u64>| stack.iter().filter_map(|at| function(&sampler, *at)).collect::<Vec<_>>();
     let stacks: Vec<Vec<String>> = sampler.stacks().iter().map(names).collect();
-    let pages = sampler.pages();
+    let pages = live.pages;
     let bytes = |name: &str, is_block: bool| {
         let has_it = |page: &&offheap_probe::Page| stacks[page.stack].iter().any(|own| own == name);
         let of_kind = pages.iter().filter(|page| page.is_block == is_block);

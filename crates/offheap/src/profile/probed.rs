@@ -1,10 +1,10 @@
 //! The code of a process that no agent can be loaded into, by probes of the kernel.
 
-use super::frames::{Frames, sort};
+use super::frames::{Frames, label, sort};
 use super::names::{Libraries, native_frames};
 use offheap_diagnose::{FIRST_WRITE, FIRST_WRITE_TO_MAP, is_of_pages};
 use offheap_linux::PAGE;
-use offheap_model::{Age, Frame, FrameKind, Profile, ProfileSite, Sampling};
+use offheap_model::{Age, Frame, Profile, ProfileSite, Sampling};
 use offheap_probe::{Block, Module, ProbeError, Sampler, Total};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -70,7 +70,8 @@ impl Probed {
         // Stacks that read the same are one site.
         let mut by_frames: HashMap<Vec<Frame>, (Vec<Block>, Vec<Total>)> = HashMap::new();
         let mut blocks: HashMap<usize, Vec<Block>> = HashMap::new();
-        for block in self.sampler.blocks() {
+        let live = self.sampler.live();
+        for block in live.blocks {
             blocks.entry(block.stack).or_default().push(block);
         }
         for (number, (stack, total)) in self.sampler.stacks().iter().zip(self.sampler.totals()).enumerate() {
@@ -81,7 +82,7 @@ impl Probed {
             site.0.extend(blocks.remove(&number).unwrap_or_default());
             site.1.push(*total);
         }
-        for page in self.sampler.pages() {
+        for page in live.pages {
             let Some(stack) = self.sampler.stacks().get(page.stack) else { continue };
             let frames = writer(self.frames(stack), page.is_block);
             let weight = page.bytes / PAGE as f64;
@@ -101,8 +102,7 @@ impl Probed {
     fn frames(&self, stack: &[u64]) -> Vec<Frame> {
         let frames: Vec<Frame> = stack.iter().flat_map(|address| self.frame(*address)).collect();
         if frames.is_empty() {
-            let name = "[no stack]".to_owned();
-            return vec![Frame { name, kind: FrameKind::Native, file: None, line: None, module: None }];
+            return vec![label("[no stack]")];
         }
         frames
     }
@@ -139,8 +139,7 @@ fn writer(frames: Vec<Frame>, is_block: bool) -> Vec<Frame> {
         file.starts_with("libc.so") || file.starts_with("libc-2.")
     };
     let own = frames.iter().position(|frame| !of_libc(frame)).unwrap_or(0);
-    let name = if is_block { FIRST_WRITE } else { FIRST_WRITE_TO_MAP }.to_owned();
-    let label = Frame { name, kind: FrameKind::Native, file: None, line: None, module: None };
+    let label = label(if is_block { FIRST_WRITE } else { FIRST_WRITE_TO_MAP });
     std::iter::once(label).chain(frames.into_iter().skip(own)).collect()
 }
 

@@ -1,6 +1,6 @@
 //! From copies of the live file over a window to sites with live bytes, ages and slopes.
 
-use super::frames::{Frames, sort};
+use super::frames::{Frames, label, sort};
 use super::names::{Libraries, Names};
 use offheap_diagnose::object_label;
 use offheap_diagnose::stats::{Point, Trend};
@@ -357,13 +357,6 @@ impl<'a> Groups<'a> {
         // Nothing that an application asks for is mapped by libjvm itself: direct memory is malloc's, files are libnio's.
         let space = matches!(kind, Some(RegionKind::Anonymous | RegionKind::File))
             && stack.is_some_and(|stack| is_called_by_the_jvm(reader, &stack));
-        let label = |name: &str| Frame {
-            name: name.to_owned(),
-            kind: FrameKind::Native,
-            file: None,
-            line: None,
-            module: None,
-        };
         if frames.is_empty() {
             frames.push(label("[no stack]"));
         }
