@@ -14,19 +14,21 @@ pub struct Thread {
     pub countdown: Cell<i64>,
     /// [`crate::sample::EPOCH`] that `countdown` was drawn for.
     pub epoch: Cell<u32>,
-    /// Above 0 while the agent works on this thread: allocations of signal handlers are not sampled then.
-    pub busy: Cell<u32>,
+    /// Thread id, 0: not asked yet. See [`crate::tid`].
+    pub tid: Cell<u32>,
+    /// Where the agent's work on this thread began, 0: it is not at work. See [`crate::busy`].
+    pub busy: Cell<u64>,
     /// Random state; 0: not seeded.
     pub random: Cell<u64>,
-    /// Thread id, 0: not asked yet.
-    pub tid: Cell<u32>,
     /// Samples taken.
     pub seq: Cell<u32>,
+    /// Room.
+    pub reserved: Cell<u32>,
     /// The JVM's Thread* last seen in its thread-specific slot; bit 0: checked, it is a JavaThread.
     pub vm_thread: Cell<u64>,
-    /// Stack addresses known to be readable.
-    pub stack: Cell<(u64, u64)>,
-    /// [`crate::guard::UNMAPS`] when that was found out.
+    /// Pages of the thread's stack that were found readable. See [`crate::guard::Stack`].
+    pub stack: Cell<u64>,
+    /// [`crate::guard::UNMAPS`] before that was found out.
     pub stack_epoch: Cell<u64>,
 }
 

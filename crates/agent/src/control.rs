@@ -1,15 +1,17 @@
 //! The ways in, and the commands. Options and return codes: see the crate's page.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
-use core::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Relaxed, Ordering::Release};
+use core::sync::atomic::{AtomicU32, Ordering::AcqRel, Ordering::Relaxed, Ordering::Release};
 
 use offheap_live::{
     DEFAULT_FILE_BYTES, DEFAULT_INTERVAL, HEADER_BYTES, Header, Layout, MAGIC, State, VERSION,
 };
 
+use crate::clock;
 use crate::elf;
 use crate::environment;
 use crate::guard;
+use crate::memory::Memory;
 use crate::objects;
 use crate::patch;
 use crate::real;
@@ -17,6 +19,7 @@ use crate::sample;
 use crate::sys;
 use crate::table;
 use crate::threads;
+use crate::tid;
 
 /// Return codes of [`command`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,17 +100,28 @@ fn parse(text: &[u8]) -> Option<Options<'_>> {
     Some(o)
 }
 
-static STARTING: AtomicBool = AtomicBool::new(false);
+/// The thread that follows a command; 0: none.
+static STARTING: AtomicU32 = AtomicU32::new(0);
+
+/// Runs `f`, unless somebody follows a command already.
+fn alone(f: impl FnOnce() -> Code) -> Code {
+    let tid = sys::gettid();
+    if let Err(there) = STARTING.compare_exchange(0, tid, AcqRel, Relaxed) {
+        // A thread that ended in the middle of a command is at no work.
+        if !Memory::new().has_ended(there) || STARTING.compare_exchange(there, tid, AcqRel, Relaxed).is_err()
+        {
+            return Code::Busy;
+        }
+    }
+    let code = sys::keeping_errno(f);
+    STARTING.store(0, Release);
+    code
+}
 
 /// Follows a command. Not for use in a hook.
 fn command(text: &[u8]) -> Code {
     let Some(options) = parse(text) else { return Code::BadOptions };
-    if STARTING.swap(true, AcqRel) {
-        return Code::Busy;
-    }
-    let code = sys::keeping_errno(|| follow(&options));
-    STARTING.store(false, Release);
-    code
+    alone(|| follow(&options))
 }
 
 fn follow(o: &Options) -> Code {
@@ -141,13 +155,15 @@ fn follow(o: &Options) -> Code {
                 if !real::resolve() {
                     return Code::NoAllocator;
                 }
-                guard::init();
+                tid::init();
+                guard::init_copying();
                 sample::init();
                 if let Err(code) = make_file(path, o.size) {
                     return code;
                 }
                 threads::init();
             }
+            clock::init();
             patch::refresh();
             let interval = o.interval.unwrap_or_else(|| {
                 table::file().map_or(DEFAULT_INTERVAL, |f| f.header().interval.load(Relaxed))
@@ -316,6 +332,7 @@ pub unsafe extern "C" fn offheap_agent_command(text: *const u8, len: usize) -> c
 
 /// Gives a command to the copy of the agent that is at work in this process, or to this one.
 fn dispatch(text: &[u8]) -> c_int {
+    guard::init();
     let mut other = None;
     elf::for_each(|o| {
         if other.is_none()
@@ -388,11 +405,8 @@ fn start_from_environment(environment: environment::Block) {
         None => Some(None),
     };
     let (Some(size), Some(interval)) = (size, interval) else { return };
-    if !STARTING.swap(true, AcqRel) {
-        let options = Options { file: Some(file), size, interval, ..Options::NONE };
-        sys::keeping_errno(|| follow(&options));
-        STARTING.store(false, Release);
-    }
+    let options = Options { file: Some(file), size, interval, ..Options::NONE };
+    alone(|| follow(&options));
 }
 
 /// The first call of an exported hook, possibly before any constructor has run.

@@ -1,11 +1,14 @@
 //! Loaded libraries as the dynamic loader shows them: program headers, symbols, relocations.
 //!
 //! Everything here is read from the library's own mapped, loader-checked tables, and only while the loader holds it
-//! in place (inside `dl_iterate_phdr`). Layouts: the System V gABI and its x86-64 supplement.
+//! in place (inside `dl_iterate_phdr`). A program may have protected or unmapped them since all the same: what can't be read is
+//! not there. Layouts: the System V gABI and its x86-64 supplement.
 
-use core::ffi::{CStr, c_char, c_int, c_void};
+use core::ffi::{CStr, c_int, c_void};
 
 use libc::{Elf64_Phdr, Elf64_Rela, Elf64_Sym, dl_phdr_info};
+
+use crate::guard::Pages;
 
 const DT_PLTRELSZ: u64 = 2;
 const DT_HASH: u64 = 4;
@@ -30,6 +33,8 @@ pub struct Object<'a> {
     /// Name as the loader keeps it; empty for the executable.
     pub name: &'a CStr,
     phdrs: &'a [Elf64_Phdr],
+    /// Its pages that are known to be readable.
+    pub pages: Pages,
 }
 
 /// Its dynamic section; addresses are run time ones, 0 where absent.
@@ -61,12 +66,15 @@ pub fn for_each(mut f: impl FnMut(&Object)) {
         // SAFETY: the loader hands out a valid record for the time of this call, and `f` is the closure below.
         unsafe {
             let info = &*info;
-            if info.dlpi_phdr.is_null() {
+            let (pages, len) = (Pages::new(), usize::from(info.dlpi_phnum));
+            if info.dlpi_phdr.is_null()
+                || !pages.cover(info.dlpi_phdr as u64, (len * size_of::<Elf64_Phdr>()) as u64)
+            {
                 return 0;
             }
-            let phdrs = core::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum as usize);
+            let phdrs = core::slice::from_raw_parts(info.dlpi_phdr, len);
             let name = if info.dlpi_name.is_null() { c"" } else { CStr::from_ptr(info.dlpi_name) };
-            (*f.cast::<F>())(&Object { bias: info.dlpi_addr, name, phdrs });
+            (*f.cast::<F>())(&Object { bias: info.dlpi_addr, name, phdrs, pages });
         }
         0
     }
@@ -126,23 +134,23 @@ impl Object<'_> {
         for p in self.segments(libc::PT_NOTE) {
             let (mut at, end) = (0u64, p.p_memsz.min(4096));
             while at + 12 <= end {
-                let note = self.bias.wrapping_add(p.p_vaddr).wrapping_add(at) as *const u32;
-                // SAFETY: within a note segment of a loaded object; notes are 4-byte aligned.
-                let (name_len, len, kind) = unsafe { (*note, *note.add(1), *note.add(2)) };
+                let note = self.bias.wrapping_add(p.p_vaddr).wrapping_add(at);
+                let Some([name_len, len, kind]) = self.pages.peek::<[u32; 3]>(note) else { break };
                 let name_end = 12 + ((u64::from(name_len) + 3) & !3);
                 let next = name_end + ((u64::from(len) + 3) & !3);
                 if at + next > end {
                     break;
                 }
-                // SAFETY: checked to lie in the segment.
-                unsafe {
-                    let name = note.add(3).cast::<u8>();
-                    if kind == NT_GNU_BUILD_ID && name_len == 4 && *name.cast::<[u8; 4]>() == *b"GNU\0" {
-                        return core::slice::from_raw_parts(
-                            note.cast::<u8>().add(name_end as usize),
-                            len.min(32) as usize,
-                        );
-                    }
+                let len = u64::from(len.min(32));
+                if kind == NT_GNU_BUILD_ID
+                    && name_len == 4
+                    && self.pages.peek::<[u8; 4]>(note + 12) == Some(*b"GNU\0")
+                    && self.pages.cover(note + name_end, len)
+                {
+                    // SAFETY: found readable, and within a note segment of a loaded object.
+                    return unsafe {
+                        core::slice::from_raw_parts((note + name_end) as *const u8, len as usize)
+                    };
                 }
                 at += next;
             }
@@ -157,10 +165,9 @@ impl Object<'_> {
         // glibc has added the bias to the addresses in place, except in objects with a read-only section (vdso).
         let address = |v: u64| if v < start { v.wrapping_add(self.bias) } else { v };
         let mut d = Dynamic::default();
-        let table = self.bias.wrapping_add(segment.p_vaddr) as *const [u64; 2];
-        for i in 0..(segment.p_memsz / 16) as usize {
-            // SAFETY: within the dynamic segment.
-            let [tag, value] = unsafe { *table.add(i) };
+        let table = self.bias.wrapping_add(segment.p_vaddr);
+        for i in 0..segment.p_memsz / 16 {
+            let [tag, value] = self.pages.peek::<[u64; 2]>(table.wrapping_add(16 * i))?;
             match tag {
                 0 => break,
                 DT_SYMTAB => d.symtab = address(value),
@@ -183,89 +190,75 @@ impl Object<'_> {
 
     /// Run time address of a symbol that this object defines for others (default version, functions and data).
     pub fn lookup(&self, d: &Dynamic, name: &CStr) -> Option<u64> {
-        let index = if d.gnu_hash != 0 { d.gnu_lookup(name) } else { d.sysv_lookup(name) }?;
-        // SAFETY: an index from the object's own hash table.
-        let sym = unsafe { *(d.symtab as *const Elf64_Sym).add(index as usize) };
+        let index = if d.gnu_hash != 0 { self.gnu_lookup(d, name) } else { self.sysv_lookup(d, name) }?;
+        let sym = self.symbol_at(d, index)?;
         let kind = sym.st_info & 15;
         // STT_FUNC and STT_OBJECT; an indirect function (10) would have to be resolved first.
         (kind == 1 || kind == 2).then(|| self.bias.wrapping_add(sym.st_value))
     }
-}
 
-impl Dynamic {
+    fn symbol_at(&self, d: &Dynamic, index: u32) -> Option<Elf64_Sym> {
+        self.pages.peek(d.symtab.wrapping_add(u64::from(index) * size_of::<Elf64_Sym>() as u64))
+    }
+
+    /// The name of a symbol.
+    fn name_of(&self, d: &Dynamic, sym: &Elf64_Sym) -> Option<&CStr> {
+        let offset = u64::from(sym.st_name);
+        // SAFETY: of a loaded object's table of strings, which stays as long as the object is borrowed.
+        (offset < d.strsz).then(|| unsafe { self.pages.text(d.strtab.wrapping_add(offset)) })?
+    }
+
     /// Symbol `index`: name and whether the object itself defines it.
-    ///
-    /// # Safety
-    /// `index` is from this object's relocations.
-    pub unsafe fn symbol(&self, index: u32) -> Option<(&CStr, u64)> {
-        // SAFETY: by the caller; the string is checked against the table's size.
-        unsafe {
-            let sym = *(self.symtab as *const Elf64_Sym).add(index as usize);
-            if u64::from(sym.st_name) >= self.strsz {
-                return None;
-            }
-            let name = CStr::from_ptr((self.strtab + u64::from(sym.st_name)) as *const c_char);
-            Some((name, if sym.st_shndx == 0 { 0 } else { sym.st_value }))
-        }
+    pub fn symbol(&self, d: &Dynamic, index: u32) -> Option<(&CStr, u64)> {
+        let sym = self.symbol_at(d, index)?;
+        Some((self.name_of(d, &sym)?, if sym.st_shndx == 0 { 0 } else { sym.st_value }))
     }
 
     /// The object's relocations with addend: data and GOT first, then the PLT's.
-    pub fn relocations(&self) -> impl Iterator<Item = Elf64_Rela> {
+    pub fn relocations(&self, d: &Dynamic) -> impl Iterator<Item = Elf64_Rela> {
+        const BYTES: u64 = size_of::<Elf64_Rela>() as u64;
         let table = |at: u64, bytes: u64| {
-            let n = if at == 0 { 0 } else { bytes / size_of::<Elf64_Rela>() as u64 };
-            // SAFETY: the loader has used the same table for relocation.
-            (0..n).map(move |i| unsafe { *(at as *const Elf64_Rela).add(i as usize) })
+            let n = if at == 0 { 0 } else { bytes / BYTES };
+            (0..n).map_while(move |i| self.pages.peek::<Elf64_Rela>(at.wrapping_add(BYTES * i)))
         };
-        table(self.rela, self.relasz).chain(table(self.jmprel, self.pltrelsz))
+        table(d.rela, d.relasz).chain(table(d.jmprel, d.pltrelsz))
     }
 
-    fn matches(&self, index: u32, name: &CStr) -> bool {
-        // SAFETY: an index from the object's hash table.
-        unsafe {
-            let sym = *(self.symtab as *const Elf64_Sym).add(index as usize);
-            // A hidden version (bit 15) is an old one kept for old programs: malloc users get the default.
-            let hidden = self.versym != 0 && *(self.versym as *const u16).add(index as usize) & 0x8000 != 0;
-            sym.st_shndx != 0
-                && !hidden
-                && sym.st_info >> 4 != 0
-                && u64::from(sym.st_name) < self.strsz
-                && CStr::from_ptr((self.strtab + u64::from(sym.st_name)) as *const c_char) == name
-        }
+    fn matches(&self, d: &Dynamic, index: u32, name: &CStr) -> bool {
+        let Some(sym) = self.symbol_at(d, index) else { return false };
+        // A hidden version (bit 15) is an old one kept for old programs: malloc users get the default.
+        let version = d.versym.wrapping_add(2 * u64::from(index));
+        let hidden = d.versym != 0 && self.pages.peek::<u16>(version).is_none_or(|v| v & 0x8000 != 0);
+        sym.st_shndx != 0 && !hidden && sym.st_info >> 4 != 0 && self.name_of(d, &sym) == Some(name)
     }
 
-    fn gnu_lookup(&self, name: &CStr) -> Option<u32> {
+    fn gnu_lookup(&self, d: &Dynamic, name: &CStr) -> Option<u32> {
         let hash =
             name.to_bytes().iter().fold(5381u32, |h, &b| h.wrapping_mul(33).wrapping_add(u32::from(b)));
-        let head = self.gnu_hash as *const u32;
-        // SAFETY: the object's own hash table, walked as the loader does.
-        unsafe {
-            let (buckets, first, bloom) = (*head, *head.add(1), *head.add(2));
-            let table = head.add(4 + 2 * bloom as usize);
-            if buckets == 0 {
-                return None;
+        let word = |at: u64| self.pages.peek::<u32>(at);
+        let [buckets, first, bloom] = self.pages.peek::<[u32; 3]>(d.gnu_hash)?;
+        let table = d.gnu_hash.wrapping_add(16 + 8 * u64::from(bloom));
+        let mut i = word(table.wrapping_add(4 * u64::from(hash.checked_rem(buckets)?)))?;
+        if i < first {
+            return None;
+        }
+        let chain = table.wrapping_add(4 * u64::from(buckets));
+        let end = i.saturating_add(100_000);
+        while i < end {
+            let h = word(chain.wrapping_add(4 * u64::from(i - first)))?;
+            if (h | 1) == (hash | 1) && self.matches(d, i, name) {
+                return Some(i);
             }
-            let mut i = *table.add((hash % buckets) as usize);
-            if i < first {
-                return None;
+            if h & 1 != 0 {
+                break;
             }
-            let chain = table.add(buckets as usize);
-            let end = i.saturating_add(100_000);
-            while i < end {
-                let h = *chain.add((i - first) as usize);
-                if (h | 1) == (hash | 1) && self.matches(i, name) {
-                    return Some(i);
-                }
-                if h & 1 != 0 {
-                    break;
-                }
-                i += 1;
-            }
+            i += 1;
         }
         None
     }
 
-    fn sysv_lookup(&self, name: &CStr) -> Option<u32> {
-        if self.hash == 0 {
+    fn sysv_lookup(&self, d: &Dynamic, name: &CStr) -> Option<u32> {
+        if d.hash == 0 {
             return None;
         }
         let mut h = 0u32;
@@ -273,23 +266,17 @@ impl Dynamic {
             h = (h << 4).wrapping_add(u32::from(b));
             h = (h ^ ((h & 0xf000_0000) >> 24)) & !(h & 0xf000_0000);
         }
-        let head = self.hash as *const u32;
-        // SAFETY: the object's own hash table, walked as the loader does.
-        unsafe {
-            let (buckets, chains) = (*head, *head.add(1));
-            if buckets == 0 {
-                return None;
+        let word = |i: u64| self.pages.peek::<u32>(d.hash.wrapping_add(4 * i));
+        let (buckets, chains) = (word(0)?, word(1)?);
+        let mut i = word(2 + u64::from(h.checked_rem(buckets)?))?;
+        for _ in 0..100_000 {
+            if i == 0 || i >= chains {
+                break;
             }
-            let mut i = *head.add(2 + (h % buckets) as usize);
-            for _ in 0..100_000 {
-                if i == 0 || i >= chains {
-                    break;
-                }
-                if self.matches(i, name) {
-                    return Some(i);
-                }
-                i = *head.add(2 + buckets as usize + i as usize);
+            if self.matches(d, i, name) {
+                return Some(i);
             }
+            i = word(2 + u64::from(buckets) + u64::from(i))?;
         }
         None
     }

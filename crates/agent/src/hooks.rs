@@ -11,7 +11,9 @@ use core::ffi::{CStr, c_char, c_int, c_void};
 use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
 use crate::arch;
+use crate::busy;
 use crate::exec;
+use crate::guard;
 use crate::modules;
 use crate::patch;
 use crate::real::{FAMILIES, FUNCTIONS, Function, OPERATORS, REAL, family_of, index_of, real, real_of};
@@ -144,6 +146,7 @@ unsafe extern "C" fn mmap_hook(
     fd: c_int,
     at: libc::off_t,
 ) -> Ptr {
+    let _change = (flags & libc::MAP_FIXED != 0).then(guard::Change::begin);
     if flags & libc::MAP_FIXED != 0 {
         regions::unmapped(p as u64, len as u64);
     }
@@ -158,8 +161,19 @@ unsafe extern "C" fn mmap_hook(
 }
 
 unsafe extern "C" fn munmap_hook(p: Ptr, len: usize) -> c_int {
+    let _change = guard::Change::begin();
     regions::unmapped(p as u64, len as u64);
     call!(0, Munmap, fn(Ptr, usize) -> c_int, p, len)
+}
+
+unsafe extern "C" fn mprotect_hook(p: Ptr, len: usize, prot: c_int) -> c_int {
+    let _change = guard::Change::begin();
+    call!(0, Mprotect, fn(Ptr, usize, c_int) -> c_int, p, len, prot)
+}
+
+unsafe extern "C" fn pkey_mprotect_hook(p: Ptr, len: usize, prot: c_int, key: c_int) -> c_int {
+    let _change = guard::Change::begin();
+    call!(0, PkeyMprotect, fn(Ptr, usize, c_int, c_int) -> c_int, p, len, prot, key)
 }
 
 /// The fifth argument is only read by the kernel with MREMAP_FIXED; handing on what is in the register is harmless.
@@ -167,6 +181,7 @@ unsafe extern "C" fn mremap_hook(p: Ptr, old: usize, new: usize, flags: c_int, t
     if flags & libc::MREMAP_FIXED != 0 {
         regions::unmapped(to as u64, new as u64);
     }
+    let _change = guard::Change::begin();
     let taken = regions::take(p as u64, old as u64);
     let q = call!(0, Mremap, fn(Ptr, usize, usize, c_int, Ptr) -> Ptr, p, old, new, flags, to);
     match taken {
@@ -206,8 +221,9 @@ unsafe extern "C" fn dlopen_is_independent(name: *const c_char, _: c_int, caller
     // SAFETY: the caller of dlopen passes a string.
     let name = unsafe { CStr::from_ptr(name) }.to_bytes();
     let plain = !name.contains(&b'$') && !modules::rpath_seen();
-    let tid = crate::sys::gettid();
-    let own_path = modules::Guard::new(tid).is_none_or(|g| g.find(caller).is_none_or(|m| m.runpath));
+    let place = busy::Place::new();
+    let work = busy::begin(arch::thread(), &place);
+    let own_path = modules::Guard::new(&work).is_none_or(|g| g.find(caller).is_none_or(|m| m.runpath));
     let independent = plain && (name.contains(&b'/') || !own_path);
     if !independent {
         patch::mark_dirty();
@@ -266,6 +282,40 @@ unsafe extern "C" fn dlsym_from_here(handle: Ptr, name: *const c_char) -> Ptr {
     match index.and_then(|i| family_of(i, p as u64).map(|f| hook_of(f, i))) {
         Some(hook) if hook != 0 => hook as Ptr,
         _ => p,
+    }
+}
+
+// A filter for system calls is installed by prctl or syscall. Both are variadic, and go on as they came.
+macro_rules! watched {
+    ($name:ident, $function:ident, $($test:literal),*) => {
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name() {
+            naked_asm!(
+                $($test,)*
+                "jne 3f",
+                "2: push rdi", "push rsi", "push rdx", "push rcx", "push r8", "push r9", "sub rsp, 8",
+                "call {comes}",
+                "add rsp, 8", "pop r9", "pop r8", "pop rcx", "pop rdx", "pop rsi", "pop rdi",
+                "3: jmp qword ptr [rip + {real} + {at}]",
+                comes = sym filter_comes,
+                real = sym REAL,
+                at = const 8 * Function::$function as usize,
+            )
+        }
+    };
+}
+// PR_SET_SECCOMP is 22, the system call seccomp 317, prctl 157.
+watched!(prctl_hook, Prctl, "cmp edi, 22");
+watched!(syscall_hook, Syscall, "cmp edi, 317", "je 2f", "cmp edi, 157", "jne 3f", "cmp esi, 22");
+
+unsafe extern "C" fn filter_comes() {
+    guard::filter_comes();
+    // Who is at a system call now that the filter may not allow has ended it when no walk is under way.
+    for _ in 0..1_000_000 {
+        if !modules::is_walked() {
+            break;
+        }
+        core::hint::spin_loop();
     }
 }
 
@@ -352,11 +402,15 @@ pub fn hook_of(family: usize, index: usize) -> usize {
             mmap_hook as *const (),
             munmap_hook as *const (),
             mremap_hook as *const (),
+            mprotect_hook as *const (),
+            pkey_mprotect_hook as *const (),
             dlopen_hook as *const (),
             dlmopen_hook as *const (),
             dlclose_hook as *const (),
             dlsym_hook as *const (),
             pthread_create_hook as *const (),
+            prctl_hook as *const (),
+            syscall_hook as *const (),
             exec::execve as *const (),
             exec::execv as *const (),
             exec::execvp as *const (),

@@ -6,6 +6,8 @@
 //!
 //! - [`hooks`]: what the target calls instead of malloc, mmap, dlopen… The fast path is a few instructions.
 //! - [`patch`]: redirects the import slots of every loaded library to the hooks.
+//! - [`guard`], [`memory`]: reading and writing memory that may be gone, protected or handled by others; without a fault.
+//! - [`busy`], [`tid`], [`clock`]: who is at work, and when; without a system call that malloc would not make.
 //! - [`sample`]: decides which allocations are recorded (Poisson by bytes) and records them.
 //! - [`objects`], [`jvmti`]: Java objects, which the JVM samples itself, and tells the agent of where JNI is allowed.
 //! - [`table`], [`regions`], [`threads`]: the agent's side of the live file (layout: crate `offheap-live`).
@@ -48,6 +50,8 @@
 //! through pointers in tables, and by dlsym before or after. Not seen: sbrk, direct system calls, other dlmopen
 //! namespaces, address space that is only reserved (PROT_NONE with MAP_NORESERVE), allocators linked into the executable (its own calls), constructors of libraries loaded late in attach
 //! mode (for mmap also when preloaded), and pointers that were kept in heap memory before the agent came.
+//! Left alone and counted (`Counter::SlotsLeft`, `Counter::PagesSkipped`): import slots and stored pointers in pages that the
+//! program protects or handles the faults of, and where system calls are filtered whatever can't be written by a store.
 
 // The product is built with panic=abort and without std: no panic machinery in the target, no symbol newer than
 // glibc 2.17. Tests and everyday builds keep std, which the test harness needs.
@@ -59,6 +63,8 @@ compile_error!(
 );
 
 mod arch;
+mod busy;
+mod clock;
 mod control;
 mod elf;
 mod environment;
@@ -69,6 +75,7 @@ mod heap;
 mod hooks;
 mod jvmti;
 mod math;
+mod memory;
 mod modules;
 mod objects;
 mod patch;
@@ -78,6 +85,7 @@ mod sample;
 mod sys;
 mod table;
 mod threads;
+mod tid;
 mod walk;
 
 /// Nothing in the agent panics; if it does after all, the process ends here as it would by abort().

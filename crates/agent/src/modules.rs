@@ -6,14 +6,17 @@
 //! where the file is out of reach: a walk never touches memory that dlclose may take away.
 
 use core::ffi::CStr;
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 
 use offheap_live::{Counter, combine, hash_bytes};
 
+use crate::busy::Busy;
 use crate::elf::Object;
+use crate::memory::Memory;
 use crate::sys;
 use crate::table;
+use crate::tid;
 use crate::walk::cfi::{self, Rule, Section};
 
 /// Most libraries that are known at a time.
@@ -109,36 +112,46 @@ pub fn rpath_seen() -> bool {
     RPATH_SEEN.load(Relaxed) != 0
 }
 
-/// Readers by epoch, spread over cache lines.
+/// Walks under way: each has a place, marked with its thread's id (above) and its epoch plus 2 (below); 0: free. A place to a
+/// cache line.
 #[repr(align(64))]
-struct Readers([AtomicU32; 2]);
-static READERS: [Readers; 32] = [const { Readers([AtomicU32::new(0), AtomicU32::new(0)]) }; 32];
+struct Reader(AtomicU64);
+static READERS: [Reader; 128] = [const { Reader(AtomicU64::new(0)) }; 128];
+/// Places that a walk tries.
+const READER_TRIES: usize = 8;
 static EPOCH: AtomicU32 = AtomicU32::new(0);
 
 /// Keeps the table it was made from in place.
 pub struct Guard {
     table: *const Table,
-    slot: &'static AtomicU32,
+    reader: &'static AtomicU64,
 }
 
 impl Guard {
-    /// Begins a walk. `None` before there is a table, or while tables change too fast.
-    pub fn new(tid: u32) -> Option<Guard> {
-        let readers = READERS.get(tid as usize % READERS.len())?;
-        for _ in 0..4 {
-            let epoch = EPOCH.load(SeqCst) & 1;
-            let slot = readers.0.get(epoch as usize)?;
-            slot.fetch_add(1, SeqCst);
-            if EPOCH.load(SeqCst) & 1 == epoch {
-                let table = CURRENT.load(Acquire);
-                if table.is_null() {
-                    slot.fetch_sub(1, Relaxed);
-                    return None;
-                }
-                return Some(Guard { table, slot });
-            }
-            slot.fetch_sub(1, Relaxed);
+    /// Begins a walk. `None` before there is a table, while tables change too fast or too many walk, and within other work.
+    pub fn new(work: &Busy) -> Option<Guard> {
+        if !work.is_outermost() {
+            return None;
         }
+        let tid = tid::current(work.thread());
+        let near = || (0..READER_TRIES).filter_map(|i| READERS.get((tid as usize + i) % READERS.len()));
+        // One that carries this thread's id was left behind by a longjmp: see `busy`.
+        let own = near().find(|r| r.0.load(Relaxed) >> 32 == u64::from(tid));
+        let mark = |epoch: u32| (u64::from(tid) << 32) | (2 + u64::from(epoch & 1));
+        let take = |r: &&Reader| r.0.compare_exchange(0, mark(0), SeqCst, Relaxed).is_ok();
+        let Reader(reader) = own.or_else(|| near().find(take))?;
+        for _ in 0..4 {
+            let epoch = EPOCH.load(SeqCst);
+            reader.store(mark(epoch), SeqCst);
+            if EPOCH.load(SeqCst) & 1 == epoch & 1 {
+                let table = CURRENT.load(SeqCst);
+                if !table.is_null() {
+                    return Some(Guard { table, reader });
+                }
+                break;
+            }
+        }
+        reader.store(0, Release);
         None
     }
 
@@ -169,8 +182,13 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.slot.fetch_sub(1, AcqRel);
+        self.reader.store(0, Release);
     }
+}
+
+/// Whether some walk is under way.
+pub fn is_walked() -> bool {
+    READERS.iter().any(|reader| reader.0.load(SeqCst) != 0)
 }
 
 impl Module {
@@ -218,9 +236,17 @@ impl Builder {
     }
 
     /// Frees what no walk can see any more; false while there is no room to retire more.
-    fn collect(&mut self) -> bool {
-        let old = 1 - (EPOCH.load(SeqCst) & 1) as usize;
-        let busy = READERS.iter().any(|r| r.0.get(old).is_none_or(|n| n.load(SeqCst) != 0));
+    fn collect(&mut self, memory: &Memory) -> bool {
+        let old = 3 - (EPOCH.load(SeqCst) & 1);
+        let mut busy = false;
+        for Reader(reader) in &READERS {
+            let mark = reader.load(SeqCst);
+            if mark as u32 == old {
+                // A thread that has ended (was cancelled) in the middle of a walk.
+                busy |= !(memory.has_ended((mark >> 32) as u32)
+                    && reader.compare_exchange(mark, 0, SeqCst, Relaxed).is_ok());
+            }
+        }
         if !busy {
             for r in self.waiting.iter_mut().filter_map(Option::take) {
                 match r {
@@ -243,8 +269,8 @@ impl Builder {
     }
 
     /// Begins a new table; `None` while too much is waiting for walks to end.
-    pub fn begin(&mut self) -> Option<Build> {
-        if !self.collect() {
+    pub fn begin(&mut self, memory: &Memory) -> Option<Build> {
+        if !self.collect(memory) {
             return None;
         }
         let bytes = size_of::<Table>() + MAX_MODULES * size_of::<Module>();
@@ -257,7 +283,7 @@ impl Builder {
     }
 
     /// Publishes a table if it differs from the current one, and marks what was unloaded.
-    pub fn finish(&mut self, build: Build) {
+    pub fn finish(&mut self, build: Build, memory: &Memory) {
         // SAFETY: only this thread knows the new table; the old one stays while the lock is held.
         unsafe {
             let new = &mut *build.table;
@@ -286,7 +312,7 @@ impl Builder {
                 self.retire(Retired::Table(old));
             }
         }
-        self.collect();
+        self.collect(memory);
     }
 }
 
@@ -370,14 +396,14 @@ fn sort(modules: &mut [Module]) {
 fn unwind_tables(o: &Object, build_id: &[u8]) -> Option<(u64, u64, Image)> {
     let (hdr, hdr_len) = o.eh_frame_hdr()?;
     let (start, len, offset) = o.segment_of(hdr)?;
-    if hdr.checked_add(hdr_len)? > start.checked_add(len)? {
+    if hdr.checked_add(hdr_len)? > start.checked_add(len)? || !o.pages.cover(hdr, hdr_len.max(8)) {
         return None;
     }
     if let Some(image) = map_file(o.name, build_id, start, len, offset, hdr, hdr_len) {
         return Some((hdr, start, image));
     }
     // .eh_frame lies next to its header, before or after it: copy the rest of the segment from the lower one.
-    // SAFETY: the header is mapped, eight bytes and more.
+    // SAFETY: found readable, eight bytes and more.
     let encoded = unsafe { (hdr as *const [u8; 8]).read_unaligned() };
     let frame = match encoded {
         [1, 0x1b, _, _, a, b, c, d] => {
@@ -387,6 +413,9 @@ fn unwind_tables(o: &Object, build_id: &[u8]) -> Option<(u64, u64, Image)> {
     };
     let from = if frame >= start && frame < hdr { frame } else { hdr };
     let bytes = (start + len - from) as usize;
+    if !o.pages.cover(from, bytes as u64) {
+        return None;
+    }
     if COPIED.fetch_add(bytes as u64, Relaxed) as usize + bytes > MAX_COPIED {
         COPIED.fetch_sub(bytes as u64, Relaxed);
         return None;
@@ -395,7 +424,7 @@ fn unwind_tables(o: &Object, build_id: &[u8]) -> Option<(u64, u64, Image)> {
         COPIED.fetch_sub(bytes as u64, Relaxed);
         return None;
     };
-    // SAFETY: the segment is mapped while the loader's lock is held; the target is as long.
+    // SAFETY: found readable, and mapped while the loader's lock is held; the target is as long.
     unsafe { core::ptr::copy_nonoverlapping(from as *const u8, at, bytes) };
     Some((hdr, from, Image { at, len: bytes, skip: 0, copied: true }))
 }
@@ -428,7 +457,7 @@ fn map_file(
     // The same file? Then its .eh_frame_hdr, a sorted table of all functions, is the one in memory. A build id
     // proves the loaded object to be a linker's finished work, so that comparing the table's head is enough.
     let compare = if build_id.is_empty() { hdr_len } else { hdr_len.min(16 << 10) } as usize;
-    // SAFETY: both ranges are mapped and inside the segment.
+    // SAFETY: the one was found readable, the other just mapped; both are inside the segment.
     let same = unsafe {
         let there = core::slice::from_raw_parts(hdr as *const u8, compare);
         let here = core::slice::from_raw_parts(at.add(skip + (hdr - start) as usize), compare);

@@ -1,25 +1,28 @@
 //! Redirects the import slots of every loaded library to the hooks.
 //!
 //! A slot is redirected only when it leads to a function that the hook really stands in for ([`family_of`]): a
-//! library that brings its own allocator keeps it. Slots in pages that the loader has made read-only are written
-//! through /proc/self/mem, which changes no page protection that another thread might rely on; where that is
-//! forbidden, pages are made writable for the moment, but only of libraries whose relocation is complete.
+//! library that brings its own allocator keeps it. All memory is read and written through /proc/self/mem ([`Memory`]), where
+//! no protection makes an access fault; what can't be written is left alone and counted.
 //!
 //! Under the loader's lock; never called from a hook of malloc.
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicBool, AtomicU64};
+use core::sync::atomic::{AtomicBool, AtomicU32};
 
 use offheap_live::Counter;
 
 use crate::arch;
+use crate::busy;
 use crate::elf::{self, Dynamic, Object};
+use crate::guard;
 use crate::hooks::hook_of;
+use crate::memory::Memory;
 use crate::modules::Builder;
 use crate::real::{ALLOCATOR_FUNCTIONS, FAMILIES, family_of, index_of, is_hook, is_libc, is_self, real_of};
 use crate::sys;
 use crate::table;
+use crate::tid;
 use crate::walk;
 
 const R_X86_64_64: u32 = 1;
@@ -28,13 +31,29 @@ const R_X86_64_JUMP_SLOT: u32 = 7;
 /// Most data searched for stored function pointers, per library.
 const MAX_SCAN: u64 = 4 << 20;
 
-static LOCK: AtomicBool = AtomicBool::new(false);
+/// The thread that is at it; 0: none.
+static LOCK: AtomicU32 = AtomicU32::new(0);
 static DIRTY: AtomicBool = AtomicBool::new(false);
 
-struct Locked(UnsafeCell<Builder>);
+/// What the holder of [`LOCK`] works with.
+struct Tools {
+    builder: Builder,
+    page: [u64; 512],
+    entries: [u64; 512],
+    /// The executable's path, once it was asked for.
+    executable: [u8; 4096],
+    executable_len: usize,
+}
+struct Locked(UnsafeCell<Tools>);
 // SAFETY: only used while LOCK is held.
 unsafe impl Sync for Locked {}
-static BUILDER: Locked = Locked(UnsafeCell::new(Builder::new()));
+static TOOLS: Locked = Locked(UnsafeCell::new(Tools {
+    builder: Builder::new(),
+    page: [0; 512],
+    entries: [0; 512],
+    executable: [0; 4096],
+    executable_len: 0,
+}));
 
 /// Notes that libraries may have changed.
 pub fn mark_dirty() {
@@ -48,6 +67,11 @@ pub fn refresh_if_dirty() {
     }
 }
 
+/// Takes the lock, if it is free, or this thread itself has left it behind.
+fn lock(tid: u32, outermost: bool) -> bool {
+    LOCK.compare_exchange(0, tid, AcqRel, Acquire).is_ok() || (outermost && LOCK.load(Relaxed) == tid)
+}
+
 /// Looks for new and vanished libraries. Does not wait: whoever is at it already does the work for both.
 pub fn refresh() {
     if table::file().is_none() || crate::sample::is_forked_child() {
@@ -55,33 +79,46 @@ pub fn refresh() {
     }
     DIRTY.store(true, Release);
     let t = arch::thread();
-    t.busy.set(t.busy.get() + 1);
+    let place = busy::Place::new();
+    let work = busy::begin(t, &place);
     sys::keeping_errno(|| {
         // Bounded: a thread that loads libraries without end does not keep another one here.
         for _ in 0..4 {
-            if !DIRTY.load(Acquire) || LOCK.compare_exchange(false, true, AcqRel, Acquire).is_err() {
+            if !DIRTY.load(Acquire) || !lock(tid::current(t), work.is_outermost()) {
                 break;
             }
             DIRTY.store(false, Release);
+            let memory = Memory::new();
+            if memory.filtered() {
+                guard::filter_comes();
+            }
+            // A handler that leaves by longjmp would keep the loader's lock for ever. (Not where system calls are filtered:
+            // dlopen itself does not make this one.)
+            let signals = (!memory.filtered()).then(sys::block_signals);
             // SAFETY: the lock is held.
-            pass(unsafe { &mut *BUILDER.0.get() });
-            LOCK.store(false, Release);
+            pass(unsafe { &mut *TOOLS.0.get() }, &memory);
+            LOCK.store(0, Release);
+            if let Some(before) = signals {
+                sys::unblock_signals(before);
+            }
         }
     });
-    t.busy.set(t.busy.get() - 1);
+    drop(work);
 }
 
-fn pass(builder: &mut Builder) {
-    let Some(mut build) = builder.begin() else {
+fn pass(tools: &mut Tools, memory: &Memory) {
+    let Tools { builder, page, entries, executable, executable_len } = tools;
+    let Some(mut build) = builder.begin(memory) else {
         DIRTY.store(true, Release);
         return;
     };
-    let memory = Memory::open();
-    let mut executable = [0u8; 4096];
+    if *executable_len == 0 {
+        *executable_len = executable_path(executable);
+    }
     elf::for_each(|o| {
         let dynamic = o.dynamic();
         let path = match o.name.to_bytes() {
-            b"" => executable_path(&mut executable),
+            b"" => executable.get(..*executable_len).unwrap_or(b""),
             name => name,
         };
         let (runpath, rpath) = dynamic.map_or((false, false), |d| (d.runpath, d.rpath));
@@ -97,9 +134,9 @@ fn pass(builder: &mut Builder) {
         };
         if is_self(o) {
             module.unfinished = false;
-        } else if relocated(o, &d) {
-            imports(o, &d, &memory);
-            stored_pointers(o, &d);
+        } else if relocated(o, &d, memory) {
+            imports(o, &d, memory);
+            stored_pointers(o, &d, memory, page, entries);
             walk::vmstructs::discover(o, &d);
             module.unfinished = false;
         }
@@ -107,10 +144,10 @@ fn pass(builder: &mut Builder) {
             build.changed();
         }
     });
-    builder.finish(build);
+    builder.finish(build, memory);
 }
 
-fn executable_path(buffer: &mut [u8; 4096]) -> &[u8] {
+fn executable_path(buffer: &mut [u8; 4096]) -> usize {
     let args = [
         libc::AT_FDCWD as usize,
         c"/proc/self/exe".as_ptr() as usize,
@@ -120,28 +157,26 @@ fn executable_path(buffer: &mut [u8; 4096]) -> &[u8] {
         0,
     ];
     // SAFETY: the buffer is as long as said.
-    let n = unsafe { sys::syscall(libc::SYS_readlinkat, args) };
-    usize::try_from(n).ok().and_then(|n| buffer.get(..n)).unwrap_or(b"")
+    unsafe { sys::syscall(libc::SYS_readlinkat, args) }.max(0) as usize
 }
 
 /// Whether the loader has finished an object's relocations: their last ones, which it does in order, show it. Until
 /// then a slot holds an offset, far below the object's own addresses.
-fn relocated(o: &Object, d: &Dynamic) -> bool {
+fn relocated(o: &Object, d: &Dynamic, memory: &Memory) -> bool {
     let (start, end) = o.range();
     if o.bias == 0 {
         return true;
     }
     let mut last = 0;
-    for r in d.relocations() {
+    for r in o.relocations(d) {
         let kind = r.r_info as u32;
         if matches!(kind, R_X86_64_JUMP_SLOT | R_X86_64_GLOB_DAT) {
             let slot = o.bias.wrapping_add(r.r_offset);
             if slot & 7 == 0 && slot >= start && slot.saturating_add(8) <= end {
-                // SAFETY: a relocation's place, in a loaded object.
-                let value = unsafe { (slot as *const u64).read_volatile() };
                 // Zero says nothing: an absent weak symbol.
-                if value != 0 {
-                    last = value;
+                match memory.word(&o.pages, slot) {
+                    None | Some(0) => {}
+                    Some(value) => last = value,
                 }
             }
         }
@@ -153,7 +188,7 @@ fn relocated(o: &Object, d: &Dynamic) -> bool {
 fn imports(o: &Object, d: &Dynamic, memory: &Memory) {
     let (start, end) = o.range();
     let (relro_start, relro_end) = o.relro();
-    for r in d.relocations() {
+    for r in o.relocations(d) {
         let (kind, symbol) = (r.r_info as u32, (r.r_info >> 32) as u32);
         let wanted = kind == R_X86_64_JUMP_SLOT
             || kind == R_X86_64_GLOB_DAT
@@ -161,17 +196,17 @@ fn imports(o: &Object, d: &Dynamic, memory: &Memory) {
         if !wanted || symbol == 0 {
             continue;
         }
-        // SAFETY: the symbol of one of this object's relocations.
-        let Some((name, value)) = (unsafe { d.symbol(symbol) }) else { continue };
+        let Some((name, value)) = o.symbol(d, symbol) else { continue };
         let Some(index) = index_of(name) else { continue };
         let slot = o.bias.wrapping_add(r.r_offset);
         if slot & 7 != 0 || slot < start || slot.saturating_add(8) > end {
             continue;
         }
         let own = if value == 0 { 0 } else { o.bias.wrapping_add(value) };
-        // SAFETY: a relocated place in a loaded object; the loader may bind it lazily at this moment.
-        let cell = unsafe { &*(slot as *const AtomicU64) };
-        let target = cell.load(Relaxed);
+        let Some(target) = memory.word(&o.pages, slot) else {
+            table::count(Counter::SlotsLeft);
+            continue;
+        };
         let family = match family_of(index, target) {
             Some(family) => family,
             // Not bound yet: it leads to the object's own PLT, and would be bound to the process's allocator.
@@ -187,22 +222,27 @@ fn imports(o: &Object, d: &Dynamic, memory: &Memory) {
         if hook == 0 {
             continue;
         }
-        let read_only = slot >= relro_start && slot < relro_end;
-        let done = if read_only {
-            memory.write(slot, hook)
+        // The loader may bind a slot lazily at this moment: whichever of both writes comes last stays, and either is right.
+        let relro = slot >= relro_start && slot < relro_end;
+        table::count(if memory.write(slot, hook, relro) {
+            Counter::SlotsPatched
         } else {
-            cell.store(hook, Release);
-            true
-        };
-        if done {
-            table::count(Counter::SlotsPatched);
-        }
+            Counter::SlotsLeft
+        });
     }
 }
 
 /// Redirects pointers to allocator functions that a library keeps in its data: it got them by dlsym before the agent
 /// came. Libraries that are allocators themselves, or stand before one, keep theirs.
-fn stored_pointers(o: &Object, d: &Dynamic) {
+///
+/// Only in pages that the program can write at this moment, and that it has written before: those hold what the file doesn't.
+fn stored_pointers(
+    o: &Object,
+    d: &Dynamic,
+    memory: &Memory,
+    page: &mut [u64; 512],
+    entries: &mut [u64; 512],
+) {
     let allocator = [c"malloc", c"_rtld_global"].iter().any(|name| o.lookup(d, name).is_some());
     if allocator || is_libc(o, d) {
         return;
@@ -210,24 +250,32 @@ fn stored_pointers(o: &Object, d: &Dynamic) {
     // Eleven or so distinct addresses: a range check spares almost every word the closer look.
     let lo = known().map(|(f, i)| real_of(f, i) as u64).filter(|&a| a != 0).min().unwrap_or(0);
     let hi = known().map(|(f, i)| real_of(f, i) as u64).max().unwrap_or(0);
-    let pages = sys::open(c"/proc/self/pagemap".as_ptr().cast(), libc::O_RDONLY, 0);
     for (start, end) in o.writable() {
-        let mut page = start & !4095;
         let end = end.min(start.saturating_add(MAX_SCAN));
-        while page < end {
-            if pages.is_none_or(|fd| touched(fd, page)) {
-                let (mut at, stop) = (page.max((start + 7) & !7), (page + 4096).min(end));
-                while at + 8 <= stop {
-                    // SAFETY: aligned and in a writable segment; the program may write it meanwhile, so atomically.
-                    redirect(unsafe { &*(at as *const AtomicU64) }, lo, hi);
-                    at += 8;
+        let mut at = start & !4095;
+        while at < end {
+            let pages = ((end - at).div_ceil(4096) as usize).min(entries.len());
+            let Some(part) = entries.get_mut(..pages) else { return };
+            if !memory.describe(at, part) {
+                table::add(Counter::PagesSkipped, pages as u64);
+            } else {
+                for (i, &entry) in part.iter().enumerate() {
+                    let begin = at + 4096 * i as u64;
+                    if !Memory::is_private_and_plain(entry) {
+                        table::add(Counter::PagesSkipped, u64::from(Memory::is_protected(entry)));
+                    } else if !memory.read_page(begin, page) {
+                        table::count(Counter::PagesSkipped);
+                    } else {
+                        for (slot, &value) in (begin..).step_by(8).zip(page.iter()) {
+                            if value >= lo && value <= hi && slot >= start && slot + 8 <= end {
+                                redirect(memory, slot, value);
+                            }
+                        }
+                    }
                 }
             }
-            page += 4096;
+            at += 4096 * pages as u64;
         }
-    }
-    if let Some(fd) = pages {
-        sys::close(fd);
     }
 }
 
@@ -236,66 +284,14 @@ fn known() -> impl Iterator<Item = (usize, usize)> {
     (0..FAMILIES).flat_map(|f| (0..ALLOCATOR_FUNCTIONS).map(move |i| (f, i)))
 }
 
-/// Redirects one stored pointer, if it is one; all of them lie within lo..=hi.
+/// Redirects one stored pointer, if it is one.
 #[inline]
-fn redirect(cell: &AtomicU64, lo: u64, hi: u64) {
-    let value = cell.load(Relaxed);
-    if value < lo || value > hi {
-        return;
-    }
+fn redirect(memory: &Memory, at: u64, value: u64) {
     if let Some((family, index)) = known().find(|&(f, i)| real_of(f, i) as u64 == value) {
         let hook = hook_of(family, index) as u64;
-        if hook != 0 && cell.compare_exchange(value, hook, AcqRel, Relaxed).is_ok() {
-            table::count(Counter::PointersPatched);
-        }
-    }
-}
-
-/// Whether a page was ever used: reading an untouched one would make it present, and spoil accounts by page.
-fn touched(pagemap: i32, addr: u64) -> bool {
-    let mut entry = [0u8; 8];
-    let n = sys::read_at(pagemap, &mut entry, addr / 4096 * 8);
-    // Present or swapped (Documentation/admin-guide/mm/pagemap.rst).
-    n != 8 || u64::from_ne_bytes(entry) >> 62 != 0
-}
-
-/// Writes to read-only pages of this process.
-struct Memory {
-    fd: Option<i32>,
-}
-
-impl Memory {
-    fn open() -> Memory {
-        Memory { fd: sys::open(c"/proc/self/mem".as_ptr().cast(), libc::O_RDWR, 0) }
-    }
-
-    fn write(&self, at: u64, value: u64) -> bool {
-        if let Some(fd) = self.fd {
-            let args = [fd as usize, &raw const value as usize, 8, at as usize, 0, 0];
-            // SAFETY: an aligned slot of a loaded library; eight bytes are copied at once.
-            if unsafe { sys::syscall(libc::SYS_pwrite64, args) } == 8 {
-                return true;
-            }
-        }
-        let page = (at & !4095) as usize;
-        let protect = |protection: i32| {
-            // SAFETY: a page of import slots of a library that is loaded and relocated.
-            unsafe { sys::syscall(libc::SYS_mprotect, [page, 4096, protection as usize, 0, 0, 0]) == 0 }
-        };
-        if !protect(libc::PROT_READ | libc::PROT_WRITE) {
-            return false;
-        }
-        // SAFETY: writable now.
-        unsafe { (*(at as *const AtomicU64)).store(value, Release) };
-        protect(libc::PROT_READ);
-        true
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        if let Some(fd) = self.fd {
-            sys::close(fd);
+        if hook != 0 {
+            let done = memory.exchange(at, value, hook);
+            table::count(if done { Counter::PointersPatched } else { Counter::SlotsLeft });
         }
     }
 }

@@ -8,6 +8,7 @@ use core::ffi::CStr;
 use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
 use crate::elf::{self, Dynamic, Object};
+use crate::guard;
 use crate::hooks;
 use crate::modules;
 
@@ -34,11 +35,15 @@ pub enum Function {
     Mmap64,
     Munmap,
     Mremap,
+    Mprotect,
+    PkeyMprotect,
     Dlopen,
     Dlmopen,
     Dlclose,
     Dlsym,
     PthreadCreate,
+    Prctl,
+    Syscall,
     Execve,
     Execv,
     Execvp,
@@ -76,11 +81,15 @@ pub const NAMES: [&CStr; FUNCTIONS] = [
     c"mmap64",
     c"munmap",
     c"mremap",
+    c"mprotect",
+    c"pkey_mprotect",
     c"dlopen",
     c"dlmopen",
     c"dlclose",
     c"dlsym",
     c"pthread_create",
+    c"prctl",
+    c"syscall",
     c"execve",
     c"execv",
     c"execvp",
@@ -132,7 +141,10 @@ pub fn real_of(family: usize, index: usize) -> usize {
 pub fn index_of(name: &CStr) -> Option<usize> {
     let bytes = name.to_bytes();
     if bytes.len() < 4
-        || !matches!(bytes.first(), Some(b'm' | b'c' | b'r' | b'f' | b'p' | b'a' | b'v' | b'd' | b'e' | b'_'))
+        || !matches!(
+            bytes.first(),
+            Some(b'm' | b'c' | b'r' | b'f' | b'p' | b'a' | b'v' | b'd' | b'e' | b's' | b'_')
+        )
     {
         return None;
     }
@@ -170,6 +182,7 @@ pub fn is_libc(o: &Object, d: &Dynamic) -> bool {
 
 /// Finds the real functions. False if there is no allocator to be found.
 pub fn resolve() -> bool {
+    guard::init();
     elf::for_each(|o| {
         if is_self(o) {
             let (start, end) = o.range();
@@ -201,6 +214,9 @@ pub fn resolve() -> bool {
         }
         complete &= found != 0 || i > Function::Free as usize;
     }
+    let end = first(c"__libc_stack_end", &mut |_, _| true) as u64;
+    // SAFETY: a variable of the loader's, of a pointer's size, written once before any program runs.
+    guard::set_main_stack(if end == 0 { 0 } else { unsafe { *(end as *const u64) } });
     for (name, place) in HELPERS.iter().zip(&HELPER) {
         place.store(first(name, &mut |_, _| true) as *mut (), Relaxed);
     }

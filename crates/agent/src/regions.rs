@@ -4,35 +4,35 @@
 //! than scan a table. Nobody waits for it long: a sample that doesn't get it is dropped, an unmapping is put into a
 //! ring and applied by the next holder.
 
-use core::cell::UnsafeCell;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 
 use offheap_live::{Counter, RegionKind, RegionRec, region_check};
 
 use crate::arch;
-use crate::guard;
+use crate::busy::{self, Busy};
+use crate::clock;
 use crate::sample;
 use crate::sys;
 use crate::table;
+use crate::tid;
 
 const MAX_REGIONS: usize = 4096;
 /// Frees that can wait.
 const RING: usize = 256;
-/// Tries before giving up on the lock; now and then the processor is offered to its holder.
+/// Tries before giving up on the lock; now and then its holder gets time to end.
 const TRIES: u32 = 2000;
-const TRIES_PER_YIELD: u32 = 100;
+const TRIES_PER_WAIT: u32 = 100;
+const WAIT_US: u32 = 20;
 
 /// When each region was made, on the same clock as the unmappings in the ring.
-struct Ticks(UnsafeCell<[u64; MAX_REGIONS]>);
-// SAFETY: only touched under LOCK.
-unsafe impl Sync for Ticks {}
-static TICKS: Ticks = Ticks(UnsafeCell::new([0; MAX_REGIONS]));
+static TICKS: [AtomicU64; MAX_REGIONS] = [const { AtomicU64::new(0) }; MAX_REGIONS];
 /// No place below this one is free.
 static FIRST_FREE: AtomicUsize = AtomicUsize::new(0);
 static TICK: AtomicU64 = AtomicU64::new(1);
 
-static LOCK: AtomicBool = AtomicBool::new(false);
+/// The thread that holds the table (below; 0: none), and how many have held it before (above).
+static LOCK: AtomicU64 = AtomicU64::new(0);
 /// Live regions, so that munmap has nothing to do while there are none.
 static LIVE: AtomicU32 = AtomicU32::new(0);
 
@@ -59,25 +59,59 @@ fn kind_of(record: &RegionRec) -> Option<RegionKind> {
 /// The table, held.
 struct Held {
     file: table::File,
+    lock: u64,
+}
+
+/// Who tries to get the lock in vain, and since when: the lock as it was, and the time in milliseconds.
+static WAITED_FOR: AtomicU64 = AtomicU64::new(0);
+static WAITED_SINCE: AtomicU64 = AtomicU64::new(0);
+/// A holder scans a table. After this time it has ended within (a thread that was cancelled); should it come back after all,
+/// two write records at a time, whose checksums tell.
+const LEFT_MS: u64 = 2000;
+
+/// Whether who holds the lock, as it is, does not come back.
+fn is_left(there: u64) -> bool {
+    let now = clock::now_ns() / 1_000_000;
+    if WAITED_FOR.swap(there, Relaxed) != there {
+        WAITED_SINCE.store(now, Relaxed);
+        return false;
+    }
+    now.saturating_sub(WAITED_SINCE.load(Relaxed)) > LEFT_MS
 }
 
 impl Held {
-    fn new() -> Option<Held> {
+    /// Gets the table for `f`; `None` where others hold it for too long.
+    fn with<T>(f: impl FnOnce(&Held) -> T) -> Option<T> {
         let file = table::file()?;
-        let t = arch::thread();
-        t.busy.set(t.busy.get() + 1);
+        let place = busy::Place::new();
+        let work = busy::begin(arch::thread(), &place);
+        let held = Held { file, lock: Held::lock(&work)? };
+        held.apply_late();
+        Some(f(&held))
+    }
+
+    fn lock(work: &Busy) -> Option<u64> {
+        let tid = tid::current(work.thread());
         for i in 1..=TRIES {
-            if LOCK.compare_exchange_weak(false, true, Acquire, Relaxed).is_ok() {
-                let held = Held { file };
-                held.apply_late();
-                return Some(held);
+            let there = LOCK.load(Relaxed);
+            let holder = there as u32;
+            let own = holder == tid;
+            if own && !work.is_outermost() {
+                return None; // this is a signal handler, and who it interrupts has the lock
             }
-            if i.is_multiple_of(TRIES_PER_YIELD) {
-                sys::sched_yield();
+            // Otherwise this thread itself has left it behind (a longjmp out of a signal handler: see `busy`).
+            if holder == 0 || own || (i == TRIES && is_left(there)) {
+                let lock = ((there >> 32) + 1) << 32 | u64::from(tid);
+                if LOCK.compare_exchange(there, lock, Acquire, Relaxed).is_ok() {
+                    return Some(lock);
+                }
+            } else if i.is_multiple_of(TRIES_PER_WAIT) {
+                // SAFETY: the lower half of an atomic that stays: its holder.
+                let word = unsafe { AtomicU32::from_ptr(LOCK.as_ptr().cast()) };
+                sys::wait_while(word, holder, WAIT_US);
             }
             core::hint::spin_loop();
         }
-        t.busy.set(t.busy.get() - 1);
         None
     }
 
@@ -105,15 +139,12 @@ impl Held {
     }
 
     fn tick(&self, i: usize) -> Option<u64> {
-        // SAFETY: under the lock.
-        unsafe { (*TICKS.0.get()).get(i).copied() }
+        TICKS.get(i).map(|t| t.load(Relaxed))
     }
 
     /// Stamps a region as made now; false if there is no such place.
     fn stamp(&self, i: usize) -> bool {
-        // SAFETY: under the lock.
-        let place = unsafe { (*TICKS.0.get()).get_mut(i) };
-        place.map(|t| *t = TICK.fetch_add(1, Relaxed)).is_some()
+        TICKS.get(i).map(|t| t.store(TICK.fetch_add(1, Relaxed), Relaxed)).is_some()
     }
 
     fn add(&self, record: RegionRec) -> bool {
@@ -194,9 +225,9 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        LOCK.store(false, Release);
-        let t = arch::thread();
-        t.busy.set(t.busy.get() - 1);
+        // Unless somebody has taken it away.
+        let free = self.lock >> 32 << 32;
+        let _ = LOCK.compare_exchange(self.lock, free, Release, Relaxed);
     }
 }
 
@@ -223,29 +254,26 @@ fn sample_region(start: u64, end: u64, size: u64, kind: RegionKind) {
         kind: kind as u32,
         check: 0,
     };
-    match Held::new() {
-        Some(held) => {
-            if held.add(record) {
-                held.file.add_allocated(record.stack, record.size, record.weight);
-            }
+    let added = Held::with(|held| {
+        if held.add(record) {
+            held.file.add_allocated(record.stack, record.size, record.weight);
         }
-        None => table::count(Counter::DropRegionsFull),
+    });
+    if added.is_none() {
+        table::count(Counter::DropRegionsFull);
     }
 }
 
 /// Forgets what is about to be unmapped.
 pub fn unmapped(start: u64, len: u64) {
-    guard::UNMAPS.fetch_add(1, Relaxed);
     let end = start.saturating_add(page_up(len));
     if LIVE.load(Relaxed) == 0 || start & 4095 != 0 || end <= start || sample::is_forked_child() {
         return;
     }
     let tick = TICK.fetch_add(1, Relaxed);
-    if let Some(held) = Held::new() {
-        held.cut(start, end, tick);
-        return;
+    if Held::with(|held| held.cut(start, end, tick)).is_none() {
+        apply_later(start, end, tick);
     }
-    apply_later(start, end, tick);
 }
 
 /// Leaves a free to the next holder of the lock: frees are never dropped for want of it.
@@ -267,42 +295,46 @@ pub fn take(start: u64, len: u64) -> Option<RegionRec> {
     if LIVE.load(Relaxed) == 0 || sample::is_forked_child() {
         return None;
     }
-    let held = Held::new()?;
     let end = start.saturating_add(page_up(len));
-    let i = (0..held.used()).find(|&i| held.get(i).is_some_and(|r| r.start == start && r.end <= end))?;
-    let record = held.get(i)?;
-    held.clear(i);
-    Some(record)
+    Held::with(|held| {
+        let i = (0..held.used()).find(|&i| held.get(i).is_some_and(|r| r.start == start && r.end <= end))?;
+        let record = held.get(i)?;
+        held.clear(i);
+        Some(record)
+    })?
 }
 
 /// Puts a mapping back at its new place.
 pub fn put_back(record: &RegionRec, start: u64, len: u64) {
-    if let Some(held) = Held::new() {
-        let end = start.saturating_add(page_up(len));
+    let end = start.saturating_add(page_up(len));
+    let back = Held::with(|held| {
         let size = if end - start > record.size { end - start } else { record.size };
         if size > record.size {
             held.file.add_allocated(record.stack, size - record.size, record.weight);
             held.file.add_freed(record.stack, 0, record.weight);
         }
         held.add(RegionRec { start, end, size, ..*record });
-    } else {
+    });
+    if back.is_none() {
         table::count(Counter::DropRegionsFull);
     }
 }
 
 /// Adds a thread's stack; false if there is no room.
 pub fn add(record: RegionRec) -> bool {
-    let Some(held) = Held::new() else {
+    let added = Held::with(|held| {
+        // The same stack again, from the C library's cache: its last thread's end went unseen.
+        held.forget_thread(record.start, TICK.fetch_add(1, Relaxed));
+        let added = held.add(record);
+        if added {
+            held.file.add_allocated(record.stack, record.size, record.weight);
+        }
+        added
+    });
+    added.unwrap_or_else(|| {
         table::count(Counter::DropRegionsFull);
-        return false;
-    };
-    // The same stack again, from the C library's cache: its last thread's end went unseen.
-    held.forget_thread(record.start, TICK.fetch_add(1, Relaxed));
-    let added = held.add(record);
-    if added {
-        held.file.add_allocated(record.stack, record.size, record.weight);
-    }
-    added
+        false
+    })
 }
 
 /// Forgets the stack of a thread that ends.
@@ -311,8 +343,7 @@ pub fn thread_ended(pthread: u64) {
         return;
     }
     let tick = TICK.fetch_add(1, Relaxed);
-    match Held::new() {
-        Some(held) => held.forget_thread(pthread, tick),
-        None => apply_later(pthread, 0, tick),
+    if Held::with(|held| held.forget_thread(pthread, tick)).is_none() {
+        apply_later(pthread, 0, tick);
     }
 }

@@ -11,9 +11,12 @@ use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
 use offheap_live::{Counter, SampleRec, State, stack_flags};
 
 use crate::arch::{self, Thread};
+use crate::busy::{self, Busy, Place};
+use crate::clock;
 use crate::math;
 use crate::sys;
 use crate::table;
+use crate::tid;
 use crate::walk;
 
 /// Raised by every start, stop and change of interval; a thread whose epoch differs draws anew. 0: never started.
@@ -130,7 +133,7 @@ pub struct Taken {
 
 /// The slow path's first half: is this allocation really a sample? Returns the interval it is one of.
 #[inline]
-fn due(t: &Thread, size: u64) -> Option<u64> {
+fn due(t: &Thread, place: &Place, size: u64) -> Option<u64> {
     if is_forked_child() {
         t.epoch.set(EPOCH.load(Relaxed));
         t.countdown.set(i64::MAX / 2);
@@ -155,7 +158,7 @@ fn due(t: &Thread, size: u64) -> Option<u64> {
     if interval == 0 {
         return None;
     }
-    if t.busy.get() != 0 {
+    if busy::is_at_work(t, place) {
         table::count(Counter::DropReentrant);
         return None;
     }
@@ -164,14 +167,13 @@ fn due(t: &Thread, size: u64) -> Option<u64> {
 
 /// Walks the stack and fills in the rest; `None` if this is a call inside another allocator call.
 #[inline]
-fn record(t: &Thread, size: u64, interval: u64, flags: u16) -> Option<Taken> {
+fn record(work: &Busy, size: u64, interval: u64, flags: u16) -> Option<Taken> {
+    let t = work.thread();
     let file = table::file()?;
-    if t.tid.get() == 0 {
-        t.tid.set(sys::gettid());
-    }
+    tid::current(t);
     table::count(if flags & stack_flags::OBJECT == 0 { Counter::Samples } else { Counter::Objects });
-    let time_ns = sys::clock_ns(libc::CLOCK_MONOTONIC_COARSE);
-    let stack = match walk::current(file, t, flags, time_ns) {
+    let time_ns = clock::now_ns();
+    let stack = match walk::current(file, work, flags, time_ns) {
         walk::Outcome::Stack(stack) => stack,
         walk::Outcome::Nested => {
             table::count(Counter::Nested);
@@ -190,14 +192,15 @@ fn record(t: &Thread, size: u64, interval: u64, flags: u16) -> Option<Taken> {
 #[inline(never)]
 pub fn allocated(addr: u64, size: u64) {
     let t = arch::thread();
-    let Some(interval) = due(t, size) else { return };
+    let place = Place::new();
+    let Some(interval) = due(t, &place, size) else { return };
     if addr < 4096 {
         return;
     }
     let Some(file) = table::file() else { return };
     file.prefetch(addr);
-    t.busy.set(t.busy.get() + 1);
-    if let Some(s) = record(t, size, interval, 0) {
+    let work = busy::begin(t, &place);
+    if let Some(s) = record(&work, size, interval, 0) {
         file.add_allocated(s.stack, size, s.weight);
         file.insert(&SampleRec {
             addr,
@@ -210,7 +213,6 @@ pub fn allocated(addr: u64, size: u64) {
             check: 0,
         });
     }
-    t.busy.set(t.busy.get() - 1);
 }
 
 /// Counts a mapping's bytes down like any other allocation's; `None` if it is no sample.
@@ -221,11 +223,9 @@ pub fn region(size: u64) -> Option<Taken> {
     if left >= 0 && t.epoch.get() == EPOCH.load(Relaxed) {
         return None;
     }
-    let interval = due(t, size)?;
-    t.busy.set(t.busy.get() + 1);
-    let taken = record(t, size, interval, stack_flags::REGION);
-    t.busy.set(t.busy.get() - 1);
-    taken
+    let place = Place::new();
+    let interval = due(t, &place, size)?;
+    record(&busy::begin(t, &place), size, interval, stack_flags::REGION)
 }
 
 /// A Java object that the JVM has sampled, by a sampler of the same kind: what it consists of, handed to `keep` while the
@@ -235,15 +235,13 @@ pub fn object(size: u64, interval: u64, keep: impl FnOnce(&Thread, &Taken)) {
     if is_forked_child() {
         return;
     }
-    if t.busy.get() != 0 {
+    let place = Place::new();
+    let work = busy::begin(t, &place);
+    if !work.is_outermost() {
         table::count(Counter::DropObjects);
-        return;
-    }
-    t.busy.set(1);
-    if let Some(taken) = record(t, size, interval, stack_flags::OBJECT) {
+    } else if let Some(taken) = record(&work, size, interval, stack_flags::OBJECT) {
         keep(t, &taken);
     }
-    t.busy.set(0);
 }
 
 /// Calls into the JVM on the agent's own behalf: what that allocates is no sample.

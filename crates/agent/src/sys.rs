@@ -1,6 +1,7 @@
 //! System calls without libc: no errno to save, and none of the agent's own hooks in the way.
 
 use core::arch::asm;
+use core::sync::atomic::AtomicU32;
 
 /// Issues a system call; the result is the kernel's, `-errno` on failure.
 ///
@@ -60,6 +61,20 @@ pub fn close(fd: i32) {
     unsafe { syscall(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]) };
 }
 
+/// Reads on; bytes read, 0 on failure.
+pub fn read(fd: i32, buffer: &mut [u8]) -> usize {
+    let args = [fd as usize, buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0];
+    // SAFETY: the buffer is ours.
+    unsafe { syscall(libc::SYS_read, args) }.max(0) as usize
+}
+
+/// Writes at an offset, all or nothing as far as that can be told.
+pub fn write_at(fd: i32, bytes: &[u8], offset: u64) -> bool {
+    let args = [fd as usize, bytes.as_ptr() as usize, bytes.len(), offset as usize, 0, 0];
+    // SAFETY: the bytes are ours.
+    unsafe { syscall(libc::SYS_pwrite64, args) == bytes.len() as isize }
+}
+
 /// Reads at an offset; bytes read, 0 on failure.
 pub fn read_at(fd: i32, buffer: &mut [u8], offset: u64) -> usize {
     let args = [fd as usize, buffer.as_mut_ptr() as usize, buffer.len(), offset as usize, 0, 0];
@@ -67,11 +82,18 @@ pub fn read_at(fd: i32, buffer: &mut [u8], offset: u64) -> usize {
     unsafe { syscall(libc::SYS_pread64, args) }.max(0) as usize
 }
 
+/// What fstat tells of an open file: its device, its number there, and its size.
+pub fn stat(fd: i32) -> Option<(u64, u64, u64)> {
+    // struct stat of x86-64 is 144 bytes: st_dev, st_ino, at 48 st_size.
+    let mut stat = [0u64; 18];
+    // SAFETY: the kernel writes one such structure.
+    let r = unsafe { syscall(libc::SYS_fstat, [fd as usize, stat.as_mut_ptr() as usize, 0, 0, 0, 0]) };
+    (r == 0).then_some((stat[0], stat[1], stat[6]))
+}
+
 /// Size of an open file.
 pub fn file_size(fd: i32) -> Option<u64> {
-    // SAFETY: lseek has no memory operands.
-    let n = unsafe { syscall(libc::SYS_lseek, [fd as usize, 0, libc::SEEK_END as usize, 0, 0, 0]) };
-    (n >= 0).then_some(n as u64)
+    stat(fd).map(|(_, _, size)| size)
 }
 
 /// The kind of file system that an open file is on: statfs's `f_type`.
@@ -92,10 +114,40 @@ pub fn limit(resource: i32) -> Option<u64> {
     (r == 0).then_some(limits[0])
 }
 
-/// Lets another thread run.
-pub fn sched_yield() {
-    // SAFETY: no operands.
-    unsafe { syscall(libc::SYS_sched_yield, [0; 6]) };
+/// Waits while the word is `value`, for so many microseconds at the most. By the system call that libc's own malloc waits by.
+pub fn wait_while(word: &AtomicU32, value: u32, us: u32) {
+    let time = libc::timespec { tv_sec: 0, tv_nsec: i64::from(us) * 1000 };
+    let operation = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
+    let args = [word.as_ptr() as usize, operation, value as usize, &raw const time as usize, 0, 0];
+    // SAFETY: the kernel reads the word and the time.
+    unsafe { syscall(libc::SYS_futex, args) };
+}
+
+/// Whether system calls of this thread are filtered (seccomp), or that can't be told.
+pub fn filtered() -> bool {
+    let path = [c"/proc/thread-self/status", c"/proc/self/status"];
+    let Some(fd) = path.iter().find_map(|p| open(p.as_ptr().cast(), libc::O_RDONLY, 0)) else { return true };
+    let mut text = [0u8; 8192];
+    let n = read(fd, &mut text);
+    close(fd);
+    let lines = text.get(..n).unwrap_or(&[]).split(|&b| b == b'\n');
+    !lines.filter_map(|line| line.strip_prefix(b"Seccomp:")).any(|mode| mode.trim_ascii() == b"0")
+}
+
+/// Keeps signals from this thread while it does something; to be given back to [`unblock_signals`].
+pub fn block_signals() -> u64 {
+    let (all, mut before) = (u64::MAX, 0u64);
+    let args = [libc::SIG_SETMASK as usize, &raw const all as usize, &raw mut before as usize, 8, 0, 0];
+    // SAFETY: the kernel reads and writes these masks of 64 bits.
+    unsafe { syscall(libc::SYS_rt_sigprocmask, args) };
+    before
+}
+
+/// Lets the signals come again that came before.
+pub fn unblock_signals(before: u64) {
+    let args = [libc::SIG_SETMASK as usize, &raw const before as usize, 0, 8, 0, 0];
+    // SAFETY: the kernel reads the mask.
+    unsafe { syscall(libc::SYS_rt_sigprocmask, args) };
 }
 
 /// Sleeps, or less if a signal comes.

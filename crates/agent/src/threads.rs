@@ -11,12 +11,12 @@ use core::cell::UnsafeCell;
 
 use offheap_live::{Counter, RegionKind, RegionRec};
 
-use crate::arch::thread_pointer;
+use crate::arch::{self, thread_pointer};
 use crate::real::{Function, Helper, helper, real};
 use crate::regions;
 use crate::sample;
-use crate::sys;
 use crate::table;
+use crate::tid;
 
 type Attr = libc::pthread_attr_t;
 /// What pthread_create runs.
@@ -154,7 +154,7 @@ unsafe extern "C" fn begin(birth: *const Birth) -> Work {
     // SAFETY: no arguments.
     region.start = thread_pointer();
     region.end = region.start.saturating_add(region.size);
-    region.tid = sys::gettid();
+    region.tid = tid::current(arch::thread());
     let set = helper(Helper::Setspecific);
     if set != 0 && regions::add(region) {
         // SAFETY: the address of pthread_setspecific; any value but null will do.

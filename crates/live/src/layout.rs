@@ -181,6 +181,11 @@ pub enum Counter {
     /// Dropped: Java objects that there was no reference for, that came while the agent was at work, or that were more than
     /// half of the live table.
     DropObjects = 23,
+    /// Import slots and function pointers that were left alone: they could not be written safely.
+    SlotsLeft = 24,
+    /// Pages of libraries' data that were not searched for function pointers: somebody handles their faults (userfaultfd), or
+    /// nothing could be found out about them (no /proc, filtered system calls).
+    PagesSkipped = 25,
 }
 
 /// Whether Java objects are sampled, as in [`Header::objects`].

@@ -10,11 +10,13 @@
 
 use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use offheap_live::mix;
 
+use crate::busy::Busy;
 use crate::guard::Stack;
+use crate::tid;
 
 /// Most words of one walk; longer ones are not remembered.
 const MAX_READS: usize = 512;
@@ -125,7 +127,7 @@ impl Reads {
 
     /// Whether a walk from the same start would go the same way again.
     fn same(&self, fp: u64, stack: &Stack) -> bool {
-        if self.fp.get().is_some_and(|known| known != fp) || !stack.knows(self.low.get(), self.high.get()) {
+        if self.fp.get().is_some_and(|known| known != fp) || !stack.covers(self.low.get(), self.high.get()) {
             return false;
         }
         let words = self.words.get(..self.len.get()).unwrap_or(&[]);
@@ -162,7 +164,8 @@ struct Ways {
 /// Aligned, so that sets of different threads share no cache line.
 #[repr(align(64))]
 struct Set {
-    taken: AtomicBool,
+    /// The thread that has taken it; 0: none.
+    taken: AtomicU32,
     ways: UnsafeCell<Ways>,
 }
 // SAFETY: the ways are only touched by who has taken the set.
@@ -170,7 +173,7 @@ unsafe impl Sync for Set {}
 
 static MEMORY: [Set; SETS] = [const {
     Set {
-        taken: AtomicBool::new(false),
+        taken: AtomicU32::new(0),
         ways: UnsafeCell::new(Ways {
             starts: [const { Cell::new(NOTHING) }; WAYS],
             walks: [const { Reads::EMPTY }; WAYS],
@@ -191,10 +194,23 @@ pub struct Memo {
 
 impl Memo {
     /// `None` while another thread has it: nobody waits.
-    pub fn take(start: &Start, tid: u32) -> Option<Memo> {
+    pub fn take(start: &Start, work: &Busy) -> Option<Memo> {
+        let tid = tid::current(work.thread());
         let own = mix(start.sp) as usize % SETS_OF_THREAD;
         let set = MEMORY.get((tid as usize * SETS_OF_THREAD + own) % SETS)?;
-        (!set.taken.swap(true, Acquire)).then_some(Memo { set, recording: None })
+        let memo = Memo { set, recording: None };
+        match set.taken.compare_exchange(0, tid, Acquire, Relaxed) {
+            Ok(_) => Some(memo),
+            // Left behind by a longjmp (see `busy`): what was being written down is worth nothing.
+            Err(owner) if owner == tid && work.is_outermost() => {
+                memo.ways().starts.iter().for_each(|start| start.set(NOTHING));
+                Some(memo)
+            }
+            Err(_) => {
+                core::mem::forget(memo);
+                None
+            }
+        }
     }
 
     fn ways(&self) -> &'static Ways {
@@ -258,7 +274,7 @@ impl Memo {
 
 impl Drop for Memo {
     fn drop(&mut self) {
-        self.set.taken.store(false, Release);
+        self.set.taken.store(0, Release);
     }
 }
 
@@ -266,12 +282,13 @@ impl Drop for Memo {
 mod tests {
     use super::*;
     use crate::arch;
+    use crate::busy;
     use crate::guard;
 
     /// Walks twice to have it written down, then once more; what the fourth finds.
-    fn remembered(start: Start, words: &[AtomicU64], spoil: bool, stack: u32) -> Memo {
+    fn remembered(start: Start, words: &[AtomicU64], spoil: bool, stack: u32, work: &Busy) -> Memo {
         for round in 0..3 {
-            let mut memo = Memo::take(&start, 7).unwrap();
+            let mut memo = Memo::take(&start, work).unwrap();
             let reads = memo.record();
             assert_eq!(reads.is_some(), round == 2, "the second time it is known to come again");
             if let Some(reads) = reads {
@@ -288,7 +305,7 @@ mod tests {
             }
             memo.finish(&start, stack);
         }
-        Memo::take(&start, 7).unwrap()
+        Memo::take(&start, work).unwrap()
     }
 
     #[test]
@@ -296,10 +313,15 @@ mod tests {
         guard::init();
         let words = [3, 4, 5].map(AtomicU64::new);
         let sp = arch::registers().sp;
+        // Known to be the thread's own: it has been read up to the thread's control block.
         let stack = Stack::current(sp);
-        stack.read((words.as_ptr() as u64 + 64) & !7);
+        stack.read(arch::thread_pointer() & !7);
+        stack.remember();
+        let stack = Stack::current(sp);
         let start = Start { sp, java_thread: 0, generation: 1, flags: 0 };
-        let memo = remembered(start, &words, false, 5);
+        let place = busy::Place::new();
+        let work = busy::begin(arch::thread(), &place);
+        let memo = remembered(start, &words, false, 5, &work);
         assert_eq!(memo.find(&start, 99, &stack), Some(5));
         assert_eq!(memo.find(&start, 98, &stack), None, "another rbp");
         for other in [
@@ -315,13 +337,19 @@ mod tests {
             assert_eq!(memo.find(&start, 99, &stack), None, "a word that changed");
             word.store(was, Relaxed);
         }
-        assert!(Memo::take(&start, 7).is_none(), "taken");
+        let inner = busy::Place::new();
+        let nested = busy::begin(arch::thread(), &inner);
+        assert!(Memo::take(&start, &nested).is_none(), "taken");
+        // As a longjmp leaves it; the next work takes it back, and what it remembered is gone.
+        core::mem::forget(memo);
+        let memo = Memo::take(&start, &work).unwrap();
+        assert_eq!(memo.find(&start, 99, &stack), None);
         drop(memo);
         let spoilt = Start { sp: sp + 32, ..start };
-        assert_eq!(remembered(spoilt, &words, true, 6).find(&spoilt, 99, &stack), None);
+        assert_eq!(remembered(spoilt, &words, true, 6, &work).find(&spoilt, 99, &stack), None);
         // Longer than there is room for.
         let long: Vec<AtomicU64> = (0..=MAX_READS as u64).map(AtomicU64::new).collect();
         let start = Start { sp: sp + 64, ..start };
-        assert_eq!(remembered(start, &long, false, 7).find(&start, 99, &stack), None);
+        assert_eq!(remembered(start, &long, false, 7, &work).find(&start, 99, &stack), None);
     }
 }

@@ -14,7 +14,8 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use offheap_live::{Counter, FrameKind, MAX_FRAMES, NO_STACK, combine, mix, stack_flags};
 
-use crate::arch::{self, Regs, Thread};
+use crate::arch::{self, Regs};
+use crate::busy::Busy;
 use crate::guard::Stack;
 use crate::hooks;
 use crate::modules::{self, Guard};
@@ -223,12 +224,13 @@ fn step_packed(w: &Walk, word: u64) -> Option<Regs> {
 
 /// Walks from here; the agent's own frames are left out.
 #[inline(never)]
-pub fn current(file: File, t: &Thread, flags: u16, now: u64) -> Outcome {
+pub fn current(file: File, work: &Busy, flags: u16, now: u64) -> Outcome {
+    let t = work.thread();
     let regs = arch::registers();
     let stack = Stack::current(regs.sp);
     let java_thread = vm_thread::current(t);
     let mut start = Start { sp: regs.sp, java_thread, generation: modules::generation(), flags };
-    let mut memo = Memo::take(&start, t.tid.get());
+    let mut memo = Memo::take(&start, work);
     if let Some(memo) = &memo
         && let Some(known) = memo.find(&start, regs.fp, &stack)
     {
@@ -237,7 +239,7 @@ pub fn current(file: File, t: &Thread, flags: u16, now: u64) -> Outcome {
     }
     let reads = memo.as_mut().and_then(Memo::record);
     let mut w = Walk { regs, stack, file, flags, len: 0, frames: [0; MAX_FRAMES], method: (0, 0), reads };
-    let outcome = match Guard::new(t.tid.get()) {
+    let outcome = match Guard::new(work) {
         Some(modules) => {
             start.generation = modules.generation();
             walk(&mut w, java_thread, &modules)

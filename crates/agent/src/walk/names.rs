@@ -3,11 +3,13 @@
 //! constMethod.hpp, constantPool.hpp, symbol.hpp). Everything is read through [`peek`].
 
 use super::vmstructs::{Field, get};
-use crate::guard::{peek, readable};
+use crate::guard::{peek, peek_bytes};
 use crate::table::File;
 
 /// Access flag of native methods (JVMS table 4.6-A).
 const ACC_NATIVE: u32 = 0x100;
+/// Longest name that is kept whole. (It lies on the stack of a thread that may have little.)
+const MAX_SYMBOL: usize = 1024;
 /// `ConstMethodFlags`: has a line number table.
 const HAS_LINE_NUMBERS: u16 = 1;
 
@@ -33,12 +35,9 @@ fn symbol(file: File, at: u64) -> Option<u32> {
         None => (field::<u32>(at, Field::SymbolLengthAndRefcount)? >> 16) as u16,
     };
     let body = at.wrapping_add_signed(get(Field::SymbolBody)?);
-    let len = u64::from(len.min(2048));
-    if len == 0 || !readable(body, len) {
-        return None;
-    }
-    // SAFETY: readable just now, and a symbol of a method on the stack stays.
-    Some(file.string(unsafe { core::slice::from_raw_parts(body as *const u8, len as usize) }))
+    let mut text = [0; MAX_SYMBOL];
+    let text = text.get_mut(..usize::from(len).min(MAX_SYMBOL)).filter(|text| !text.is_empty())?;
+    peek_bytes(body, text).then(|| file.string(text))
 }
 
 /// Copies the names of a method, and the line of a bytecode index.

@@ -3,10 +3,9 @@
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicI32, AtomicU32};
 
-use super::code::load;
 use super::vmstructs::{self, Field, get};
 use crate::arch::Thread;
-use crate::guard::{peek, readable};
+use crate::guard::{peek, peek_bytes};
 use crate::real;
 
 /// The thread-specific slot that holds the VM's Thread*; -1: not found yet.
@@ -83,23 +82,20 @@ fn is_java_thread(v: u64, tid: u32) -> bool {
     check().unwrap_or(false)
 }
 
-/// Whether an array of words contains `v`. Page by page: each is found readable just before it is read. (The kernel
-/// could copy it without that doubt, but process_vm_readv is what seccomp filters of services kill for.)
+/// Whether an array of words contains `v`, piece by piece.
 fn contains(array: u64, len: u64, v: u64) -> bool {
-    let end = array.saturating_add(len * 8);
-    let mut at = array;
-    while at < end {
-        let next = (at | 4095).saturating_add(1).min(end);
-        if at & 7 != 0 || !readable(at, next - at) {
+    let (mut at, mut left) = (array, len);
+    while left > 0 {
+        let mut words = [0u8; 512];
+        let n = left.min(words.len() as u64 / 8);
+        let Some(part) = words.get_mut(..n as usize * 8) else { return false };
+        if !peek_bytes(at, part) {
             return false;
         }
-        while at < next {
-            // SAFETY: found readable.
-            if unsafe { load::<u64>(at) } == v {
-                return true;
-            }
-            at += 8;
+        if part.chunks_exact(8).any(|word| word == v.to_ne_bytes()) {
+            return true;
         }
+        (at, left) = (at.wrapping_add(n * 8), left - n);
     }
     false
 }

@@ -1,7 +1,7 @@
 //! HotSpot's own description of its data structures (`gHotSpotVMStructs` and friends, hotspot
 //! runtime/vmStructs.cpp), read once when libjvm has been loaded.
 
-use core::ffi::{CStr, c_char};
+use core::ffi::CStr;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicI64};
 
@@ -134,12 +134,11 @@ fn read(o: &Object, d: &Dynamic) -> bool {
     if o.lookup(d, c"gHotSpotVMStructs").is_none() {
         return false;
     }
-    // SAFETY: HotSpot exports these as data for debuggers; they are constants of the loaded, relocated library.
-    let word = |name: &CStr| o.lookup(d, name).map(|a| unsafe { *(a as *const u64) });
-    // SAFETY: entries hold null or pointers to literals.
-    let text = |at: u64| unsafe {
-        let p = *(at as *const *const c_char);
-        (!p.is_null()).then(|| CStr::from_ptr(p))
+    let word = |name: &CStr| o.pages.peek::<u64>(o.lookup(d, name)?);
+    let text = |at: u64| -> Option<&CStr> {
+        let text = o.pages.peek::<u64>(at).filter(|&text| text != 0)?;
+        // SAFETY: HotSpot exports these for debuggers: literals of the loaded, relocated library.
+        unsafe { o.pages.text(text) }
     };
     for field in &VALUES.0 {
         field.store(ABSENT, Relaxed);
@@ -152,36 +151,27 @@ fn read(o: &Object, d: &Dynamic) -> bool {
         let offset = word(c"gHotSpotVMStructEntryOffsetOffset")?;
         let address = word(c"gHotSpotVMStructEntryAddressOffset")?;
         for i in 0..20_000 {
-            let entry = table + i * stride;
+            let entry = table.wrapping_add(i * stride);
             let (Some(t), Some(f)) = (text(entry + type_name), text(entry + field_name)) else { break };
-            // SAFETY: fields of the same entry.
-            let value = unsafe {
-                if *((entry + is_static) as *const i32) != 0 {
-                    *((entry + address) as *const i64)
-                } else {
-                    *((entry + offset) as *const i64)
-                }
-            };
-            set(t, f, value);
+            let fixed = o.pages.peek::<i32>(entry + is_static)? != 0;
+            set(t, f, o.pages.peek(entry + if fixed { address } else { offset })?);
         }
         let (table, stride) = (word(c"gHotSpotVMTypes")?, word(c"gHotSpotVMTypeEntryArrayStride")?);
         let (name, size) =
             (word(c"gHotSpotVMTypeEntryTypeNameOffset")?, word(c"gHotSpotVMTypeEntrySizeOffset")?);
         for i in 0..20_000 {
-            let entry = table + i * stride;
+            let entry = table.wrapping_add(i * stride);
             let Some(t) = text(entry + name) else { break };
-            // SAFETY: a field of the same entry.
-            set(t, c"sizeof", unsafe { *((entry + size) as *const i64) });
+            set(t, c"sizeof", o.pages.peek(entry + size)?);
         }
         let (table, stride) =
             (word(c"gHotSpotVMIntConstants")?, word(c"gHotSpotVMIntConstantEntryArrayStride")?);
         let name = word(c"gHotSpotVMIntConstantEntryNameOffset")?;
         let value = word(c"gHotSpotVMIntConstantEntryValueOffset")?;
         for i in 0..20_000 {
-            let entry = table + i * stride;
+            let entry = table.wrapping_add(i * stride);
             let Some(n) = text(entry + name) else { break };
-            // SAFETY: a field of the same entry.
-            set(c"", n, i64::from(unsafe { *((entry + value) as *const i32) }));
+            set(c"", n, i64::from(o.pages.peek::<i32>(entry + value)?));
         }
         Some(())
     };
