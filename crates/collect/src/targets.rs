@@ -189,7 +189,7 @@ fn listed(pid: i32) -> Option<Listed> {
         heap_committed: None,
         heap_resident: None,
         limit: cgroup.as_ref().and_then(|group| group.limit),
-        headroom: cgroup.as_ref().and_then(Cgroup::headroom),
+        headroom: cgroup.as_ref().and_then(|group| group.headroom),
         note: String::new(),
     };
     match runtime {

@@ -57,7 +57,7 @@ pub fn memory(process: &Process, vmas: &[Vma]) -> model::MemoryTotals {
 pub fn cgroup(group: offheap_linux::Cgroup) -> model::Cgroup {
     model::Cgroup {
         version: group.version,
-        headroom_bytes: group.headroom(),
+        headroom_bytes: group.headroom,
         limit_bytes: group.limit,
         current_bytes: group.current,
         anon_bytes: group.anon,

@@ -17,6 +17,9 @@ pub struct Cgroup {
     pub limit: Option<u64>,
     /// Usage of the group that limit belongs to.
     pub limiting_usage: u64,
+    /// The fewest bytes that the group or one of its parents is below its own limit: a parent with a higher limit may be
+    /// nearer to it. `None` without a limit.
+    pub headroom: Option<u64>,
     /// Charged to the process's own group.
     pub current: u64,
     /// Anonymous memory.
@@ -25,6 +28,8 @@ pub struct Cgroup {
     pub file: u64,
     /// Page cache that was not used lately.
     pub inactive_file: u64,
+    /// Page cache that has to be written to disk before it can be dropped.
+    pub dirty: u64,
     /// Shared memory and tmpfs.
     pub shmem: u64,
     /// Kernel memory.
@@ -68,9 +73,10 @@ impl Cgroup {
         text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
     }
 
-    /// Bytes until the kernel reclaims or kills; `None` without a limit.
-    pub fn headroom(&self) -> Option<u64> {
-        Some(self.limit?.saturating_sub(self.limiting_usage))
+    /// Bytes that processes of the group can still take before the kernel kills: what is below the nearest limit, and the page
+    /// cache that the kernel drops first, without waiting for a disk. `None` without a limit.
+    pub fn until_kill(&self) -> Option<u64> {
+        Some(self.headroom?.saturating_add(self.inactive_file.saturating_sub(self.dirty)))
     }
 }
 
@@ -141,6 +147,7 @@ fn read(version: u8, path: &str, directory: &Path, mount: &Path) -> Option<Cgrou
         group.anon = field("total_rss");
         group.file = field("total_cache");
         group.inactive_file = field("total_inactive_file");
+        group.dirty = field("total_dirty").saturating_add(field("total_writeback"));
         group.shmem = field("total_shmem");
         group.kernel = number(directory, "memory.kmem.usage_in_bytes").unwrap_or(0);
         group.slab = field("total_slab");
@@ -148,6 +155,7 @@ fn read(version: u8, path: &str, directory: &Path, mount: &Path) -> Option<Cgrou
         group.anon = field("anon");
         group.file = field("file");
         group.inactive_file = field("inactive_file");
+        group.dirty = field("file_dirty").saturating_add(field("file_writeback"));
         group.shmem = field("shmem");
         group.kernel = field("kernel");
         group.slab = field("slab");
@@ -158,11 +166,14 @@ fn read(version: u8, path: &str, directory: &Path, mount: &Path) -> Option<Cgrou
     // The nearest limit counts, wherever up the tree it is set.
     let mut at: PathBuf = directory.to_owned();
     loop {
-        if let Some(limit) = number(&at, limit_file).filter(|limit| *limit < NO_LIMIT)
-            && group.limit.is_none_or(|known| limit < known)
-        {
-            group.limit = Some(limit);
-            group.limiting_usage = number(&at, current_file).unwrap_or(current);
+        if let Some(limit) = number(&at, limit_file).filter(|limit| *limit < NO_LIMIT) {
+            let usage = number(&at, current_file).unwrap_or(current);
+            let left = limit.saturating_sub(usage);
+            group.headroom = Some(group.headroom.map_or(left, |least| least.min(left)));
+            if group.limit.is_none_or(|known| limit < known) {
+                group.limit = Some(limit);
+                group.limiting_usage = usage;
+            }
         }
         if at == mount || !at.pop() || !at.starts_with(mount) {
             break;
@@ -203,9 +214,29 @@ mod tests {
         write(&root.path().join("pod"), "memory.max", "1000\n");
         write(&root.path().join("pod"), "memory.current", "900\n");
         let group = read(2, "/pod/container", &child, root.path()).unwrap();
-        assert_eq!((group.limit, group.headroom(), group.current), (Some(1000), Some(100), 700));
+        assert_eq!((group.limit, group.headroom, group.current), (Some(1000), Some(100), 700));
         assert_eq!((group.anon, group.file, group.kernel, group.slab), (300, 200, 90, 50));
         assert_eq!((group.oom_kills, group.processes), (3, 2));
+    }
+
+    #[test]
+    fn the_parent_that_is_nearest_to_its_limit_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let child = root.path().join("pod/container");
+        std::fs::create_dir_all(&child).unwrap();
+        let pod = root.path().join("pod");
+        for (directory, usage, limit) in [(&child, "400\n", "1000\n"), (&pod, "1990\n", "2000\n")] {
+            std::fs::write(directory.join("memory.usage_in_bytes"), usage).unwrap();
+            std::fs::write(directory.join("memory.limit_in_bytes"), limit).unwrap();
+        }
+        std::fs::write(
+            child.join("memory.stat"),
+            "total_inactive_file 70\ntotal_dirty 20\ntotal_writeback 10\n",
+        )
+        .unwrap();
+        let group = read(1, "/pod/container", &child, root.path()).unwrap();
+        assert_eq!((group.limit, group.limiting_usage), (Some(1000), 400));
+        assert_eq!((group.headroom, group.until_kill()), (Some(10), Some(50)));
     }
 
     #[test]

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 /// A snapshot may use one part in so many of the time: three percent of a core.
 const SHARE: u32 = 33;
 
-/// Set when the user wants to end it (Ctrl-C, SIGTERM).
+/// Set when the user wants to end it (Ctrl-C, SIGTERM), or is gone (the terminal, the reader of what is printed).
 #[derive(Debug, Clone)]
 pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// Catches SIGINT and SIGTERM; a second SIGINT ends the tool at once.
+    /// Catches what ends a tool: SIGINT, SIGTERM, SIGHUP (the terminal or the ssh session is gone) and SIGPIPE (nobody reads what
+    /// it prints): whoever has an agent at work in a process must stop it first. A second SIGINT ends the tool at once.
     ///
     /// # Errors
     /// What the kernel says.
@@ -25,6 +26,10 @@ impl Stop {
             signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&flag))?;
             signal_hook::flag::register(signal, Arc::clone(&flag))?;
         }
+        if !offheap_linux::is_ignored(signal_hook::consts::SIGHUP) {
+            signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&flag))?;
+        }
+        signal_hook::flag::register(signal_hook::consts::SIGPIPE, Arc::clone(&flag))?;
         Ok(Stop(flag))
     }
 

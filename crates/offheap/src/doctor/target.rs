@@ -242,7 +242,7 @@ fn cgroup(process: &Process, checks: &mut Vec<Check>) {
         ));
         return;
     };
-    checks.push(match (group.limit, group.headroom()) {
+    checks.push(match (group.limit, group.headroom) {
         (Some(limit), Some(left)) if left < 2 * ROOM => Check::note(
             "cgroup",
             format!(

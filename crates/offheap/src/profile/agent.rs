@@ -178,7 +178,7 @@ pub fn trim(session: &Session, process: &Process) -> anyhow::Result<()> {
 /// Bytes of the live file: less than usual where little memory is left until the kernel kills, since a `/tmp` in memory
 /// counts against that.
 fn file_bytes(group: Option<&Cgroup>) -> u64 {
-    let left = group.and_then(|group| Some(group.headroom()?.saturating_add(group.inactive_file)));
+    let left = group.and_then(Cgroup::until_kill);
     let wanted = left.unwrap_or(u64::MAX) / 8;
     let (mut size, least) = (DEFAULT_FILE_BYTES, MIN_FILE_BYTES);
     while size > wanted && size > least {
@@ -264,7 +264,7 @@ mod tests {
     fn the_live_file_is_smaller_where_memory_is_short() {
         let left = |left: u64, cache: u64| {
             let mut group = Cgroup::default();
-            (group.limit, group.limiting_usage) = (Some(1 << 30), (1 << 30) - left);
+            group.headroom = Some(left);
             group.inactive_file = cache;
             file_bytes(Some(&group))
         };
