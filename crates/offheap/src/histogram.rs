@@ -14,6 +14,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Histogram {
     at: Instant,
+    took: Duration,
     classes: Figures,
 }
 
@@ -22,14 +23,22 @@ pub struct Histogram {
 /// # Errors
 /// It does not answer, or not with a histogram.
 pub fn take(pid: i32) -> anyhow::Result<Histogram> {
-    let reply = jcmd::open(pid, TIMEOUT)?.jcmd("GC.class_histogram -all")?;
+    let session = jcmd::open(pid, TIMEOUT)?;
+    let asked = Instant::now();
+    let reply = session.jcmd("GC.class_histogram -all")?;
+    let took = asked.elapsed();
     if reply.status != 0 {
         bail!("the JVM says: {}", reply.text.trim());
     }
-    Ok(Histogram { at: Instant::now(), classes: formats::read(reply.text.as_bytes())? })
+    Ok(Histogram { at: Instant::now(), took, classes: formats::read(reply.text.as_bytes())? })
 }
 
 impl Histogram {
+    /// From the request to the reply: the JVM stood still for at most as long.
+    pub fn took(&self) -> Duration {
+        self.took
+    }
+
     /// What became of each class until `later`, and how many seconds that took.
     pub fn growth(&self, later: &Histogram) -> (Vec<ClassGrowth>, f64) {
         let before: HashMap<&str, (u64, u64)> = self

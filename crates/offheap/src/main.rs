@@ -8,6 +8,7 @@ mod histogram;
 mod instants;
 mod observe;
 mod output;
+mod pauses;
 mod procedure;
 mod profile;
 mod sampler;

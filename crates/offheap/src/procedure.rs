@@ -5,11 +5,12 @@ use crate::clock::now_ms;
 use crate::code::{NO_CODE, Search};
 use crate::histogram::{self, Histogram};
 use crate::output;
+use crate::pauses::{Pauses, Step, heap_in_use, in_words};
 use crate::verbs::jcmd;
 use offheap_diagnose::{
     ClassGrowth, Diagnosis, Evidence, Next, Suspect, caller, diagnose, references_grow, suspect,
 };
-use offheap_model::units::{bytes, duration, rate};
+use offheap_model::units::{duration, rate};
 use offheap_model::{Domain, Finding, Profile, Snapshot, Status};
 use offheap_present::terminal;
 use std::io::{BufRead, IsTerminal, Write};
@@ -29,16 +30,13 @@ const LATEST: f64 = 0.75;
 const COLLECT_AFTER: Duration = Duration::from_secs(14);
 /// …and as long behind it, for what it frees to be gone: cleaners run after it.
 const COLLECT_BEFORE_END: Duration = Duration::from_secs(4);
-/// Unless asked for, no collection where its pause could be longer than about a second: collectors mark about 1 GiB of live
-/// objects a second on one core.
-const SMALL_HEAP: u64 = 1 << 30;
 /// How long the JVM may take for a collection: a large heap on a busy machine.
 const COLLECTION: Duration = Duration::from_secs(120);
 
 /// When a full collection may be run in the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Gc {
-    /// If only that can tell a leak from garbage, and the heap in use is below 1 GiB.
+    /// If only that can tell a leak from garbage, and the pause that it is expected to make fits --max-pause.
     Auto,
     /// Never.
     Never,
@@ -55,15 +53,18 @@ pub struct Allowed {
     pub agent_at_once: bool,
     /// Run a collection.
     pub gc: Gc,
+    /// The longest pause that a collection or a count of the objects may be expected to make.
+    pub max_pause: Duration,
     /// Only after asking, where somebody can be asked.
     pub ask: bool,
 }
 
 impl Allowed {
     /// Only look.
-    pub const NOTHING: Allowed = Allowed { agent: false, agent_at_once: false, gc: Gc::Never, ask: false };
+    pub const NOTHING: Allowed =
+        Allowed { agent: false, agent_at_once: false, gc: Gc::Never, max_pause: Duration::ZERO, ask: false };
     /// The agent from the begin, and nothing else; not asked for.
-    pub const AGENT: Allowed = Allowed { agent: true, agent_at_once: true, gc: Gc::Never, ask: false };
+    pub const AGENT: Allowed = Allowed { agent: true, agent_at_once: true, ..Allowed::NOTHING };
 
     /// Asks on the terminal, once, before the window begins. Where nobody can be asked the command itself is the consent:
     /// `--no-agent` is how to withhold it.
@@ -74,7 +75,15 @@ impl Allowed {
         let question = format!(
             "If the answer needs code, offheap loads its agent into {target} (it stays there, asleep, afterwards; JDK 21 \
              and later print a warning about it){}. Allow that? [Y/n]",
-            if self.gc == Gc::Never { "" } else { ", and may have it collect and count its objects" }
+            match self.gc {
+                Gc::Never => String::new(),
+                Gc::Auto => format!(
+                    ", and may have it collect and count its objects where that is expected to stop it for at most {}",
+                    in_words(self.max_pause)
+                ),
+                Gc::Always =>
+                    ", and may have it collect and count its objects, however long that stops it".to_owned(),
+            }
         );
         let _ = write!(std::io::stderr(), "{} ", terminal::wrap(&question, output::style(false).width, 0));
         let _ = std::io::stderr().flush();
@@ -113,7 +122,11 @@ pub struct Procedure {
     objects: bool,
     /// Blocks are sampled as closely as can be.
     closely: bool,
-    collection: Option<JoinHandle<String>>,
+    collection: Option<JoinHandle<Collection>>,
+    /// What the steps that stop the JVM took.
+    pauses: Pauses,
+    /// The heap in use when the first histogram was asked for.
+    counting: u64,
     /// A collection at the end would leave of the sampled objects only those that stay, and may be run.
     objects_wait: bool,
     /// How many collections were run; `u32::MAX` where none may be.
@@ -126,9 +139,21 @@ pub struct Procedure {
     instants: Vec<(i64, Profile)>,
     instant_at: Instant,
     no_code: Option<String>,
-    /// The first class histogram, or that there will be none.
-    histogram: Option<JoinHandle<anyhow::Result<Histogram>>>,
+    /// The first class histogram: being taken, or taken; that there is none.
+    counter: Option<JoinHandle<anyhow::Result<Histogram>>>,
+    histogram: Option<Histogram>,
+    no_histogram: bool,
     leaning: Option<(Status, i32)>,
+    /// The latest snapshot, by which pauses behind the window are predicted.
+    latest: Option<Snapshot>,
+}
+
+/// A collection that was run: what to say of it, and the pause.
+#[derive(Debug)]
+struct Collection {
+    text: String,
+    took: Option<Duration>,
+    used: u64,
 }
 
 impl Procedure {
@@ -144,6 +169,8 @@ impl Procedure {
             objects: false,
             closely: false,
             collection: None,
+            pauses: Pauses::default(),
+            counting: 0,
             objects_wait: false,
             collected: 0,
             collected_after: Duration::ZERO,
@@ -153,8 +180,11 @@ impl Procedure {
             instants: Vec::new(),
             instant_at: begun,
             no_code: None,
+            counter: None,
             histogram: None,
+            no_histogram: false,
             leaning: None,
+            latest: None,
         }
     }
 
@@ -168,7 +198,10 @@ impl Procedure {
         let mut news = self.search.as_mut().map(Search::news).unwrap_or_default();
         self.remember(&news);
         if self.collection.as_ref().is_some_and(JoinHandle::is_finished) {
-            news.extend(self.collection.take().and_then(|thread| thread.join().ok()));
+            news.extend(self.take_collection());
+        }
+        if self.counter.as_ref().is_some_and(JoinHandle::is_finished) {
+            news.extend(self.take_histogram());
         }
         let now = Instant::now();
         if now >= self.look_at {
@@ -183,15 +216,20 @@ impl Procedure {
     /// The window is over: what the search found, and the last lines to say.
     pub fn finish(mut self) -> (Found, Vec<String>) {
         let mut news = Vec::new();
-        if let Some(thread) = self.collection.take() {
-            news.extend(thread.join());
-        }
-        let (since, pid) =
-            (self.begun.elapsed().saturating_sub(self.collected_after), self.leaning.map(|(_, pid)| pid));
-        if let Some(pid) = pid.filter(|_| self.objects_wait && since >= COLLECT_AFTER) {
+        news.extend(self.take_collection());
+        news.extend(self.take_histogram());
+        let since = self.begun.elapsed().saturating_sub(self.collected_after);
+        let latest = self.latest.take();
+        if let Some(snapshot) = latest.as_ref().filter(|_| self.objects_wait && since >= COLLECT_AFTER)
+            && let Ok(pause) = self.may_stop_the_jvm(Step::Collect, Some(snapshot))
+        {
             // Behind the last snapshot: the series are what the JVM does by itself.
-            news.push("to leave of the sampled objects only those that stay: running GC.run".to_owned());
-            news.push(collect(pid));
+            news.push(format!(
+                "to leave of the sampled objects only those that stay: running GC.run{}",
+                expected(pause)
+            ));
+            let collection = collect(snapshot.process.pid, used(Some(snapshot)));
+            news.push(collection.text);
         }
         if let Some(search) = self.search.take() {
             self.instants.extend(search.profile().map(|profile| (now_ms(), profile)));
@@ -200,48 +238,101 @@ impl Procedure {
             news.extend(last);
         }
         let profile = self.instants.last().map(|(_, profile)| profile.clone());
-        let classes = Self::classes(self.histogram, self.leaning);
+        let classes = self.classes(latest.as_ref(), &mut news);
         (Found { profile, instants: self.instants, no_code: self.no_code, classes }, news)
     }
 
     /// What became of the classes since the first histogram, if that matters to how the verdict leans. The search for the
     /// classes is a bonus: where it fails the verdict stands without it.
     fn classes(
-        first: Option<JoinHandle<anyhow::Result<Histogram>>>,
-        leaning: Option<(Status, i32)>,
+        &mut self,
+        latest: Option<&Snapshot>,
+        news: &mut Vec<String>,
     ) -> Option<(Vec<ClassGrowth>, f64)> {
-        let (status, pid) = leaning?;
-        let first = first?.join().ok()?.ok()?;
-        let open = matches!(status, Status::Leak | Status::Inconclusive);
-        open.then(|| histogram::take(pid).ok()).flatten().map(|last| first.growth(&last))
+        let (status, pid) = self.leaning?;
+        let first = self.histogram.take()?;
+        if !matches!(status, Status::Leak | Status::Inconclusive) {
+            return None;
+        }
+        let pause = self.may_stop_the_jvm(Step::Count, latest).ok()?;
+        news.push(format!("counting the objects by class again{}", expected(pause)));
+        let last = histogram::take(pid).ok()?;
+        news.push(counted(&last));
+        Some(first.growth(&last))
     }
 
-    /// Takes the first histogram once something seems to grow: the JVM stands still while it counts, about as long as for a
-    /// collection, so the same heaps are spared.
-    fn count_classes(&mut self, evidence: &Evidence<'_>, status: Status) {
+    /// Takes the first histogram once something seems to grow: the JVM stands still while it counts.
+    fn count_classes(&mut self, evidence: &Evidence<'_>, status: Status, news: &mut Vec<String>) {
         self.leaning = Some((status, evidence.pid()));
         let suspicious = self.searched || matches!(status, Status::Leak | Status::Inconclusive);
         let early = self.begun.elapsed() >= self.length / 6;
-        if self.histogram.is_some()
-            || !self.allowed.agent
-            || self.allowed.agent_at_once
-            || !suspicious
-            || !early
-        {
+        let taken = self.histogram.is_some() || self.counter.is_some() || self.no_histogram;
+        if taken || !self.allowed.agent || self.allowed.agent_at_once || !suspicious || !early {
             return;
         }
-        if self.may_stop_the_jvm(evidence) {
-            let pid = evidence.pid();
-            self.histogram = Some(std::thread::spawn(move || histogram::take(pid)));
+        match self.may_stop_the_jvm(Step::Count, evidence.last()) {
+            Ok(pause) => {
+                news.push(format!("counting the objects by class{}", expected(pause)));
+                let pid = evidence.pid();
+                self.counting = used(evidence.last());
+                self.counter = Some(std::thread::spawn(move || histogram::take(pid)));
+            }
+            Err(refusal) => {
+                self.no_histogram = true;
+                news.extend(refusal.map(|why| format!("the objects are not counted by class: {why}")));
+            }
         }
     }
 
-    /// Whether the JVM may be stopped for as long as it takes to look at all of its heap.
-    fn may_stop_the_jvm(&self, evidence: &Evidence<'_>) -> bool {
-        match self.allowed.gc {
-            Gc::Never => false,
-            Gc::Always => evidence.is_jvm(),
-            Gc::Auto => heap_in_use(evidence).is_some_and(|used| used <= SMALL_HEAP),
+    /// The first histogram, once it is there, or that there will be none.
+    fn take_histogram(&mut self) -> Option<String> {
+        match self.counter.take()?.join().ok()? {
+            Ok(histogram) => {
+                self.pauses.measured(Step::Count, histogram.took(), self.counting);
+                let text = counted(&histogram);
+                self.histogram = Some(histogram);
+                Some(text)
+            }
+            Err(_) => {
+                self.no_histogram = true;
+                None
+            }
+        }
+    }
+
+    fn take_collection(&mut self) -> Option<String> {
+        let collection = self.collection.take()?.join().ok()?;
+        if let Some(took) = collection.took {
+            self.pauses.measured(Step::Collect, took, collection.used);
+        }
+        Some(collection.text)
+    }
+
+    /// Whether the JVM may be stopped for `step`, and for how long it is expected to be, where that is known.
+    ///
+    /// # Errors
+    /// It may not; with the reason where a flag of the user's would allow it.
+    fn may_stop_the_jvm(
+        &self,
+        step: Step,
+        snapshot: Option<&Snapshot>,
+    ) -> Result<Option<Duration>, Option<String>> {
+        let Some(snapshot) = snapshot.filter(|snapshot| snapshot.jvm.is_some()) else { return Err(None) };
+        let pause = self.pauses.predict(step, snapshot);
+        match (self.allowed.gc, pause) {
+            (Gc::Never, _) => Err(None),
+            (Gc::Always, pause) => Ok(pause),
+            (Gc::Auto, Some(pause)) if pause <= self.allowed.max_pause => Ok(Some(pause)),
+            (Gc::Auto, Some(pause)) => Err(Some(format!(
+                "that could stop the JVM for {}, longer than --max-pause {}",
+                in_words(pause),
+                in_words(self.allowed.max_pause)
+            ))),
+            (Gc::Auto, None) => Err(Some(
+                "how long that would stop the JVM can't be told (part of it is swapped out, or its heap can't be read); \
+                 --gc always does it all the same"
+                    .to_owned(),
+            )),
         }
     }
 
@@ -266,9 +357,10 @@ impl Procedure {
         self.search_if_needed(&evidence, &diagnosis.verdict, news);
         self.sample_more_if_needed(&evidence, &diagnosis);
         self.collect_if_needed(&evidence, &diagnosis, news);
-        self.objects_wait = self.objects && heap_is_open(&diagnosis) && self.may_stop_the_jvm(&evidence);
+        self.objects_wait = self.objects && heap_is_open(&diagnosis);
+        self.latest = evidence.last().cloned();
         let verdict = &diagnosis.verdict;
-        self.count_classes(&evidence, verdict.status);
+        self.count_classes(&evidence, verdict.status, news);
         self.standing = match verdict.status {
             Status::Inconclusive => format!("so far {}", rate(diagnosis.rss.slope_bytes_per_s)),
             status => format!("looks like {status}: {} ({:.0} %)", verdict.cause, verdict.confidence * 100.0),
@@ -376,24 +468,46 @@ impl Procedure {
         if !in_time || self.collection.is_some() || diagnosis.next != Some(Next::Collect) {
             return;
         }
-        let Some(used) = heap_in_use(evidence) else { return };
-        if !self.may_stop_the_jvm(evidence) {
-            let large = self.allowed.gc == Gc::Auto;
-            if self.allowed.agent && large {
-                news.push(format!(
-                    "only a full collection could tell a leak from garbage; with {} of heap in use that takes --gc always",
-                    bytes(used)
-                ));
-            }
-            self.collected = u32::MAX;
+        // The count comes first: it tells how long the collection will take.
+        if self.counter.is_some() {
             return;
         }
+        let pause = match self.may_stop_the_jvm(Step::Collect, evidence.last()) {
+            Ok(pause) => pause,
+            Err(refusal) => {
+                if let Some(why) = refusal.filter(|_| self.allowed.agent) {
+                    news.push(format!("only a full collection could tell a leak from garbage, and {why}"));
+                }
+                self.collected = u32::MAX;
+                return;
+            }
+        };
         self.collected += 1;
         self.collected_after = passed;
-        news.push("only a collection can tell a leak from garbage: running GC.run".to_owned());
-        let pid = evidence.pid();
-        self.collection = Some(std::thread::spawn(move || collect(pid)));
+        news.push(format!(
+            "only a collection can tell a leak from garbage: running GC.run{}",
+            expected(pause)
+        ));
+        let (pid, used) = (evidence.pid(), used(evidence.last()));
+        self.collection = Some(std::thread::spawn(move || collect(pid, used)));
     }
+}
+
+/// What a count of the objects cost.
+fn counted(histogram: &Histogram) -> String {
+    format!("the count stopped the JVM for at most {}", in_words(histogram.took()))
+}
+
+/// Bytes of the Java heap in use in a snapshot.
+fn used(snapshot: Option<&Snapshot>) -> u64 {
+    snapshot.and_then(|snapshot| snapshot.jvm.as_ref()).map_or(0, heap_in_use)
+}
+
+/// A pause that is predicted, in brackets.
+fn expected(pause: Option<Duration>) -> String {
+    pause.map_or_else(String::new, |pause| {
+        format!(" (expected to stop the JVM for at most {})", in_words(pause))
+    })
 }
 
 /// Whether the answer needs code, or more to go by.
@@ -407,19 +521,22 @@ fn heap_is_open(diagnosis: &Diagnosis) -> bool {
     diagnosis.findings.iter().any(|finding| is_open(finding) && finding.domain == Some(Domain::JavaHeap))
 }
 
-/// What the Java heap has in use; `None` without a JVM.
-fn heap_in_use(evidence: &Evidence<'_>) -> Option<u64> {
-    let heap = &evidence.last()?.jvm.as_ref()?.heap;
-    Some(heap.used_bytes.or(heap.committed_bytes).unwrap_or(heap.max_bytes))
-}
-
-/// Has the JVM run one full collection; what to say of it.
-fn collect(pid: i32) -> String {
+/// Has the JVM run one full collection.
+fn collect(pid: i32, used: u64) -> Collection {
+    let text = |text| Collection { text, took: None, used };
+    let session = match jcmd::open(pid, COLLECTION) {
+        Ok(session) => session,
+        Err(error) => return text(format!("no collection: {error:#}")),
+    };
     let begun = Instant::now();
-    match jcmd::open(pid, COLLECTION).and_then(|session| Ok(session.jcmd("GC.run")?)) {
-        Ok(reply) if reply.text.contains("disabled") => format!("the JVM says: {}", reply.text.trim()),
-        Ok(_) => format!("the collection took {}", duration(begun.elapsed().as_secs_f64())),
-        Err(error) => format!("no collection: {error:#}"),
+    match session.jcmd("GC.run") {
+        Ok(reply) if reply.text.contains("disabled") => text(format!("the JVM says: {}", reply.text.trim())),
+        Ok(_) => {
+            let took = begun.elapsed();
+            let text = format!("the collection took {}", in_words(took));
+            Collection { text, took: Some(took), used }
+        }
+        Err(error) => text(format!("no collection: {error:#}")),
     }
 }
 

@@ -2,14 +2,17 @@
 
 use super::report;
 use crate::observe::Observed;
+use crate::pauses::DEFAULT_MAX_PAUSE;
 use crate::procedure::{Allowed, Gc};
 use crate::{foreign, observe, output};
 use anyhow::{Context, bail};
 use offheap_diagnose::{Comparison, Diagnosis, Evidence, compare, diagnose, render_markdown};
+use offheap_model::units::parse_duration;
 use offheap_model::{Evidence as Observation, Status};
 use offheap_present::terminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Say what grows, whether it is a leak, why, and what to do.
 ///
@@ -29,9 +32,12 @@ pub struct Arguments {
     /// Don't ask whether the agent may be loaded.
     #[arg(short, long, conflicts_with = "no_agent")]
     yes: bool,
-    /// Whether a full collection may be run where only that can tell a leak from garbage; auto: in heaps below 1 GiB.
+    /// Whether a full collection may be run where only that can tell a leak from garbage; auto: if it fits --max-pause.
     #[arg(long, value_enum, default_value_t = Gc::Auto, conflicts_with = "no_agent")]
     gc: Gc,
+    /// The longest that a full collection, or a count of the objects by class, may be expected to stop the JVM.
+    #[arg(long, value_name = "TIME", default_value = DEFAULT_MAX_PAUSE, value_parser = parse_duration, conflicts_with = "no_agent")]
+    max_pause: Duration,
     /// Write JSON.
     #[arg(long)]
     json: bool,
@@ -64,7 +70,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let allowed = if arguments.no_agent {
         Allowed::NOTHING
     } else {
-        Allowed { agent: true, agent_at_once: false, gc: arguments.gc, ask: !arguments.yes }
+        Allowed {
+            agent: true,
+            agent_at_once: false,
+            gc: arguments.gc,
+            max_pause: arguments.max_pause,
+            ask: !arguments.yes,
+        }
     };
     // Read first: a wrong name must show before the window, not after it.
     let before = arguments.compare.as_ref().map(|path| observe::read(path, None)).transpose()?;
