@@ -19,7 +19,8 @@ pub struct Identity {
 static SWITCHING: Mutex<()> = Mutex::new(());
 
 impl Identity {
-    fn is_ours(self) -> bool {
+    /// Whether it is our own.
+    pub fn is_ours(self) -> bool {
         self.uid == geteuid().as_raw() && self.gid == getegid().as_raw()
     }
 

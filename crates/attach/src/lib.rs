@@ -21,6 +21,7 @@ mod error;
 mod files;
 mod hsperf;
 mod identity;
+mod library;
 mod load;
 mod process;
 mod prospects;
@@ -32,6 +33,7 @@ mod trigger;
 use std::time::Duration;
 
 pub use error::AttachError;
+pub use library::{NoWay, Placed, Unfit, Way, loaded_as};
 pub use load::LoadOutcome;
 pub use prospects::{Prospects, Tmp, prospects};
 pub use protocol::Reply;
@@ -60,6 +62,15 @@ impl Default for Options {
 /// `pid` is the process id as this process sees it. A reply whose status is not 0 is the JVM's refusal, not an error.
 pub fn jcmd(pid: u32, command: &str) -> Result<Reply, AttachError> {
     Session::open(pid, &Options::default())?.jcmd(command)
+}
+
+/// The ways in which a library of `bytes` could be put where the process `pid` loads it, up to the first that is open. Nothing is
+/// written.
+pub fn library_ways(pid: u32, bytes: u64) -> Result<Vec<Way>, AttachError> {
+    let process = process::Process::open(pid)?;
+    let status = process.status()?;
+    let identity = identity::Identity { uid: status.effective_uid, gid: status.effective_gid };
+    Ok(library::ways(&process, identity, bytes))
 }
 
 /// Loads a native agent (`Agent_OnAttach`) with the default [`Options`]. See [`Session::load_agent`].

@@ -5,14 +5,21 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use offheap_linux::foreign::{self, Expect, Links};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, open, openat, openat2};
+use rustix::fs::{Mode, OFlags, fstat, open, openat, readlinkat};
 use rustix::io::Errno;
 use rustix::process::{
     Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal, test_kill_process,
 };
 
 use crate::error::AttachError;
+use crate::socket::Rendezvous;
+
+/// /proc/PID/status has 1.5 KB.
+const STATUS_BYTES: u64 = 64 << 10;
+/// Performance counters have 32 KB (`PerfDataMemorySize`); nobody makes them larger than this.
+const COUNTERS_BYTES: u64 = 1 << 20;
 
 /// A process, held by its /proc directory: should its pid be given to another process, reads fail.
 #[derive(Debug)]
@@ -85,11 +92,9 @@ impl Process {
 
     pub fn status(&self) -> Result<Status, AttachError> {
         let gone = AttachError::NoSuchProcess { pid: self.pid };
-        let mut text = Vec::new();
-        let Ok(file) = self.file("status") else { return Err(gone) };
-        if file.take(64 << 10).read_to_end(&mut text).is_err() {
+        let Ok(text) = self.file("status").and_then(|file| foreign::read(file, STATUS_BYTES)) else {
             return Err(gone);
-        }
+        };
         parse_status(&String::from_utf8_lossy(&text))
             .filter(|status| !matches!(status.state, 'Z' | 'X'))
             .ok_or(gone)
@@ -100,9 +105,10 @@ impl Process {
         self.status().map_or(true, |status| !status.has_memory)
     }
 
-    pub fn maps(&self) -> Result<Maps, AttachError> {
+    /// `inner_pid` is the pid as it knows itself.
+    pub fn maps(&self, inner_pid: u32) -> Result<Maps, AttachError> {
         let file = self.file("maps").map_err(|error| self.error("read the memory map", error))?;
-        parse_maps(BufReader::new(file)).map_err(|error| self.error("read the memory map", error))
+        parse_maps(BufReader::new(file), inner_pid).map_err(|error| self.error("read the memory map", error))
     }
 
     /// A directory of the target's own, through one of the magic links `root` and `cwd` of /proc/PID.
@@ -114,28 +120,46 @@ impl Process {
     /// leads out of the target's root.
     pub fn tmp(&self) -> Result<OwnedFd, AttachError> {
         let root = self.directory("root").map_err(|error| self.error("look into the file system", error))?;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        match openat2(&root, "tmp", flags, Mode::empty(), ResolveFlags::IN_ROOT) {
-            // Kernels before 5.6, and sandboxes that forbid it.
-            Err(Errno::NOSYS | Errno::PERM) => openat(&root, "tmp", flags | OFlags::NOFOLLOW, Mode::empty()),
-            result => result,
-        }
-        .map_err(|error| self.error("open the /tmp", error))
+        foreign::directory(root, "tmp", Links::Followed)
+            .map_err(|refused| self.error("open the /tmp", refused))
     }
 
-    /// Whether the performance counters say that it takes attaches.
-    pub fn attach_enabled(&self, tmp: &OwnedFd, maps: &Maps, inner_pid: u32) -> Option<bool> {
-        let link = OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let name = maps.hsperfdata.as_deref()?;
-        let directory = openat(tmp, name, link | OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).ok()?;
-        let flags = link | OFlags::RDONLY | OFlags::NONBLOCK;
-        let file = openat(&directory, inner_pid.to_string(), flags, Mode::empty()).ok()?;
-        if FileType::from_raw_mode(fstat(&file).ok()?.st_mode) != FileType::RegularFile {
-            return None;
-        }
-        let mut data = Vec::new();
-        File::from(file).take(1 << 20).read_to_end(&mut data).ok()?;
-        crate::hsperf::attach_enabled(&data)
+    /// Its working directory as it sees it itself; `None` where it was removed, or lies outside of its root.
+    pub fn cwd(&self) -> Option<String> {
+        let path = readlinkat(&self.directory, "cwd", Vec::new()).ok()?.into_string().ok()?;
+        let (root, cwd) = (self.directory("root").ok()?, self.directory("cwd").ok()?);
+        let (seen, held) =
+            (fstat(foreign::directory(root, &path, Links::Followed).ok()?).ok()?, fstat(cwd).ok()?);
+        (path.starts_with('/') && (seen.st_dev, seen.st_ino) == (held.st_dev, held.st_ino)).then_some(path)
+    }
+
+    /// Whether it is in the same namespace as we, of the `kind` that /proc/PID/ns names.
+    pub fn shares(&self, kind: &str) -> bool {
+        let own = open("/proc/self/ns", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let name = |directory: &OwnedFd, path: &str| readlinkat(directory, path, Vec::new()).ok();
+        let own = own.ok().and_then(|own| name(&own, kind));
+        own.is_some() && own == name(&self.directory, &format!("ns/{kind}"))
+    }
+
+    /// Whether it may use every capability that we could, without which it may not look into us.
+    pub fn has_our_capabilities(&self) -> bool {
+        let read = |file: io::Result<File>, name: &str| {
+            let text = foreign::read(file.ok()?, STATUS_BYTES).ok()?;
+            let text = String::from_utf8_lossy(&text).into_owned();
+            u64::from_str_radix(field(&text, name)?, 16).ok()
+        };
+        let own = Process::open(std::process::id());
+        let ours = own.ok().and_then(|own| read(own.file("status"), "CapPrm"));
+        let its = read(self.file("status"), "CapEff");
+        ours.zip(its).is_some_and(|(ours, its)| ours & !its == 0)
+    }
+
+    /// Whether the performance counters say that it takes attaches: a file that its user has written, in its /tmp.
+    pub fn attach_enabled(&self, rendezvous: &Rendezvous, maps: &Maps) -> Option<bool> {
+        let expect = Expect::written_by(rendezvous.identity.uid, COUNTERS_BYTES);
+        let path = format!("{}/{}", maps.hsperfdata.as_deref()?, rendezvous.inner_pid);
+        let file = foreign::open(&rendezvous.tmp, path, &expect).ok()?;
+        crate::hsperf::attach_enabled(&foreign::read(file, COUNTERS_BYTES).ok()?)
     }
 
     /// Waits until the process has ended, but not longer than `timeout`. Whether it has.
@@ -158,9 +182,12 @@ impl Process {
     }
 }
 
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
 fn parse_status(text: &str) -> Option<Status> {
-    let field =
-        |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
+    let field = |name: &str| field(text, name);
     // Real, effective, saved, file system.
     let effective = |name: &str| field(name)?.split_whitespace().nth(1)?.parse().ok();
     let tgid = field("Tgid")?.parse().ok()?;
@@ -180,7 +207,8 @@ fn parse_status(text: &str) -> Option<Status> {
     })
 }
 
-fn parse_maps(mut lines: impl BufRead) -> io::Result<Maps> {
+fn parse_maps(mut lines: impl BufRead, inner_pid: u32) -> io::Result<Maps> {
+    let counters = inner_pid.to_string();
     let mut maps = Maps::default();
     let mut line = Vec::new();
     while {
@@ -198,7 +226,8 @@ fn parse_maps(mut lines: impl BufRead) -> io::Result<Maps> {
             maps.libjvm |= name == "libjvm.so";
             maps.openj9 |= name.starts_with("libj9vm");
         }
-        if directory.starts_with("hsperfdata_") && name.bytes().all(|byte| byte.is_ascii_digit()) {
+        // A JVM that watches others has theirs mapped too.
+        if directory.starts_with("hsperfdata_") && name == counters {
             maps.hsperfdata = Some(directory.to_owned());
         }
     }
@@ -227,18 +256,19 @@ mod tests {
         let text = "7f00-7f01 r--p 00000000 fe:00 1 /opt/jdk/lib/server/libjvm.so\n\
                     7f01-7f02 r-xp 00000000 fe:00 1 /opt/jdk/lib/server/libjvm.so (deleted)\n\
                     7f02-7f03 rw-s 00000000 00:2a 9 /tmp/hsperfdata_app user/1\n\
+                    7f02-7f03 rw-s 00000000 00:2a 9 /tmp/hsperfdata_other/4711\n\
                     7f03-7f04 rw-p 00000000 00:00 0 \n";
-        let maps = parse_maps(text.as_bytes()).expect("maps");
+        let maps = parse_maps(text.as_bytes(), 1).expect("maps");
         assert_eq!(
             maps,
             Maps { libjvm: true, openj9: false, hsperfdata: Some("hsperfdata_app user".into()) }
         );
         let read_only = "7f00-7f01 r--p 00000000 fe:00 1 /opt/jdk/lib/server/libjvm.so\n";
         assert!(
-            !parse_maps(read_only.as_bytes()).expect("maps").libjvm,
+            !parse_maps(read_only.as_bytes(), 1).expect("maps").libjvm,
             "somebody who reads the file is no JVM"
         );
         let other = "7f00-7f01 r-xp 00000000 fe:00 1 /opt/notlibjvm.so\n";
-        assert!(!parse_maps(other.as_bytes()).expect("maps").libjvm);
+        assert!(!parse_maps(other.as_bytes(), 1).expect("maps").libjvm);
     }
 }

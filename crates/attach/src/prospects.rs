@@ -56,14 +56,14 @@ pub struct Tmp {
 pub fn prospects(pid: u32) -> Result<Prospects, AttachError> {
     let process = Process::open(pid)?;
     let status = process.status()?;
-    let maps = process.maps()?;
+    let maps = process.maps(status.inner_pid)?;
     let identity = Identity { uid: status.effective_uid, gid: status.effective_gid };
     let inner_pid = status.inner_pid;
     let opened = process.tmp();
     let (mut listening, mut enabled) = (false, None);
     let tmp = opened.map(|tmp| {
-        enabled = process.attach_enabled(&tmp, &maps, inner_pid);
         let rendezvous = Rendezvous { tmp, inner_pid, identity };
+        enabled = process.attach_enabled(&rendezvous, &maps);
         listening = rendezvous.find(&process).is_ok_and(|socket| socket.is_some());
         look(&rendezvous)
     });

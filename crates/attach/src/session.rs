@@ -14,7 +14,7 @@ use crate::{Options, trigger};
 /// held open in the JVM.
 #[derive(Debug)]
 pub struct Session {
-    process: Process,
+    pub(crate) process: Process,
     pub(crate) rendezvous: Rendezvous,
     maps: Maps,
     options: Options,
@@ -31,7 +31,7 @@ impl Session {
         if status.tgid != pid {
             return Err(AttachError::IsThread { pid, process: status.tgid });
         }
-        let maps = process.maps()?;
+        let maps = process.maps(status.inner_pid)?;
         if maps.openj9 {
             return Err(AttachError::OpenJ9 { pid });
         }
@@ -123,9 +123,8 @@ impl Session {
     }
 
     fn make_listen(&self, stale: Option<(u64, u64)>, deadline: Deadline) -> Result<(), AttachError> {
-        let Rendezvous { tmp, inner_pid, .. } = &self.rendezvous;
-        let enabled =
-            self.options.attach_enabled.or_else(|| self.process.attach_enabled(tmp, &self.maps, *inner_pid));
+        let asked = || self.process.attach_enabled(&self.rendezvous, &self.maps);
+        let enabled = self.options.attach_enabled.or_else(asked);
         if enabled == Some(false) {
             return Err(AttachError::AttachDisabled { pid: self.process.pid });
         }

@@ -6,11 +6,13 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::{Jvm, any_java, attach, javas, namespaces, open, refusal, root, version_of};
 use offheap_attach::{AttachError, LoadOutcome, Options, Session, jcmd};
+use rustix::fs::FileType;
 use rustix::process::Signal;
 
 const NOBODY: u32 = 65534;
@@ -184,9 +186,11 @@ fn what_others_planted_is_refused() {
     let mut jvm = Jvm::start(&java, &[]);
     let path = jvm.tmp(&format!(".java_pid{}", jvm.pid));
 
-    fs::write(&path, "").expect("root may");
-    assert_foreign(&refusal(&jvm), "is not a socket");
-    fs::remove_file(&path).expect("root may");
+    for kind in KINDS {
+        kind.make(&path);
+        assert_foreign(&refusal(&jvm), "is not a socket");
+        kind.remove(&path);
+    }
 
     let elsewhere = tempfile::tempdir().expect("a directory");
     let target = elsewhere.path().join("socket");
@@ -220,6 +224,37 @@ fn what_others_planted_is_refused() {
     jvm.assert_tidy();
 }
 
+/// What can lie where a file is expected.
+#[derive(Clone, Copy)]
+enum Kind {
+    File,
+    Pipe,
+    /// That of /dev/full, which nobody is hurt by.
+    Device,
+    Directory,
+}
+
+const KINDS: [Kind; 4] = [Kind::File, Kind::Pipe, Kind::Device, Kind::Directory];
+
+impl Kind {
+    fn make(self, path: &Path) {
+        let node = |kind, device| {
+            rustix::fs::mknodat(rustix::fs::CWD, path, kind, 0o666.into(), device).expect("root may")
+        };
+        match self {
+            Kind::File => fs::write(path, "").expect("root may"),
+            Kind::Pipe => node(FileType::Fifo, 0),
+            Kind::Device => node(FileType::CharacterDevice, rustix::fs::makedev(1, 7)),
+            Kind::Directory => fs::create_dir(path).expect("root may"),
+        }
+    }
+
+    fn remove(self, path: &Path) {
+        if let Kind::Directory = self { fs::remove_dir(path) } else { fs::remove_file(path) }
+            .expect("root may");
+    }
+}
+
 fn assert_foreign(error: &AttachError, what: &str) {
     assert!(matches!(error, AttachError::Foreign { .. }) && error.to_string().contains(what), "{error}");
 }
@@ -244,6 +279,12 @@ fn a_trigger_file_of_somebody_else() {
     chown(&file, Some(NOBODY), Some(NOBODY)).expect("root may");
     assert_foreign(&refusal(&jvm), "is a file of user 65534");
     assert!(file.exists(), "it is not ours to remove");
+    fs::remove_file(&file).expect("root may");
+    for kind in KINDS.into_iter().skip(1) {
+        kind.make(&file);
+        assert_foreign(&refusal(&jvm), "is not a regular file");
+        kind.remove(&file);
+    }
     // One that was left behind by an attacher that was killed is used up.
     fs::write(&file, "").expect("root may");
     chown(&file, Some(0), Some(0)).expect("root may");
@@ -375,8 +416,8 @@ fn a_tmp_that_the_user_may_not_write_to() {
     jvm.assert_unharmed();
 }
 
-#[test]
-fn agents() {
+/// A library with an agent in it that does nothing.
+fn agent() -> (tempfile::TempDir, PathBuf) {
     let directory =
         tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().expect("one");
     let source = directory.path().join("agent.rs");
@@ -388,6 +429,78 @@ fn agents() {
         .status()
         .expect("rustc");
     assert!(built.success());
+    (directory, library)
+}
+
+/// Where every folder is shut but what `open` makes, as another user and as root.
+#[test]
+fn a_library_goes_where_it_can_be_loaded_from_and_not_exchanged() {
+    if !namespaces() {
+        return;
+    }
+    let (_directory, library) = agent();
+    let bytes = fs::read(library).expect("a library");
+    // The class path lies in /var/tmp and must stay there.
+    let shut = "cd / && mount -t tmpfs -o mode=0777 tmpfs /tmp && mount -t tmpfs -o noexec tmpfs /dev/shm && \
+                mount --bind /var/tmp /var/tmp && mount -o remount,bind,noexec /var/tmp";
+    let nobody = "exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$0\" \"$@\"";
+    for java in javas() {
+        for (open, user, from) in [
+            ("true", "", "/tmp/"),
+            (shut, "", "/proc/"),
+            (shut, nobody, ""),
+            (&format!("{shut} && mount -t tmpfs -o mode=1777 tmpfs /dev/shm"), nobody, "/dev/shm/"),
+            (&format!("{shut} && mkdir -m 755 /tmp/own && chown 65534 /tmp/own && cd /tmp/own"), nobody, ""),
+            (
+                &format!("{shut} && mount -t tmpfs -o mode=700,uid=65534 tmpfs /mnt && cd /mnt"),
+                nobody,
+                "/mnt/",
+            ),
+        ] {
+            let mut jvm = Jvm::start_unshared(&java, &["-m"], &format!("{open}\n{user}"), &[]);
+            let session = attach(&jvm);
+            let placed = match session.place("offheap_test", &bytes) {
+                Ok(placed) => placed,
+                Err(no_way) => {
+                    assert!(from.is_empty(), "{}: {open}: {no_way}", java.display());
+                    let text = no_way.to_string();
+                    for word in
+                        ["/tmp: everybody may", "/dev/shm: it is mounted noexec", "run as the target's user"]
+                    {
+                        assert!(text.contains(word), "{word}: {text}");
+                    }
+                    assert!(text.ends_with(&format!("\nchmod +t /proc/{}/root/tmp", jvm.pid)), "{text}");
+                    continue;
+                }
+            };
+            let path = placed.path().to_owned();
+            assert!(!from.is_empty() && path.starts_with(from), "{}: {open}: {path}", java.display());
+            for (option, outcome) in
+                [("", LoadOutcome::Loaded), ("seven", LoadOutcome::AgentFailed { code: 7 })]
+            {
+                assert_eq!(session.load_agent(&path, option).expect("an answer"), outcome, "{path}");
+            }
+            drop(placed);
+            let maps = fs::read_to_string(format!("/proc/{}/maps", jvm.pid)).expect("maps");
+            let mapped: Vec<&str> =
+                maps.lines().filter(|line| line.contains("offheap_test") && line.contains("r-xp")).collect();
+            let [mapped] = mapped[..] else { panic!("{mapped:?}") };
+            assert!(mapped.ends_with(" (deleted)"), "{mapped}");
+            // It is known by that name for ever, which can be told from the map.
+            let name = &mapped[mapped.find('/').expect("a path")..].trim_end_matches(" (deleted)");
+            assert_eq!(offheap_attach::loaded_as(name), path);
+            assert_eq!(
+                session.load_agent(&path, "seven").expect("an answer"),
+                LoadOutcome::AgentFailed { code: 7 }
+            );
+            jvm.assert_unharmed();
+        }
+    }
+}
+
+#[test]
+fn agents() {
+    let (_directory, library) = agent();
     let library = library.to_str().expect("text");
     for java in javas() {
         let mut jvm = Jvm::start(&java, &[]);

@@ -9,6 +9,7 @@ mod collector;
 mod files;
 mod jvm;
 mod malloc;
+mod names;
 mod native;
 mod notes;
 mod pace;

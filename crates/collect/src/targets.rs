@@ -1,75 +1,10 @@
-//! Which process is meant, and which there are.
+//! Which processes there are, and which is meant (`names.rs`).
+
+pub use crate::names::{TargetError, resolve};
 
 use offheap_hotspot::HotSpot;
 use offheap_linux::{Cgroup, PAGE, PageKind, Process, user_name};
 use std::ops::Range;
-
-/// Why a target's name does not name one process.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TargetError {
-    /// Nothing fits.
-    #[error("no process has {0:?} in its command line; see: offheap ps")]
-    None(String),
-    /// Too much fits.
-    #[error("{count} processes have {text:?} in their command line; name one by its pid:\n{list}")]
-    Many {
-        /// What was asked for.
-        text: String,
-        /// How many fit.
-        count: usize,
-        /// One line a process.
-        list: String,
-    },
-    /// `/proc` can't be listed.
-    #[error("cannot list /proc: {0}")]
-    Proc(#[from] std::io::Error),
-}
-
-/// The pid of the process that `target` names: a pid, or a part of exactly one command line. JVMs and Pythons are preferred,
-/// so that the shell that started a JVM doesn't count.
-///
-/// # Errors
-/// None or several fit.
-pub fn resolve(target: &str) -> Result<i32, TargetError> {
-    if let Ok(pid) = target.parse() {
-        return Ok(pid);
-    }
-    let own = std::process::id() as i32;
-    let mut found: Vec<(i32, String, bool)> = Vec::new();
-    for pid in Process::list()? {
-        if pid == own {
-            continue;
-        }
-        let Ok(process) = Process::open(pid) else { continue };
-        let Ok(arguments) = process.arguments() else { continue };
-        let command = arguments.join(" ");
-        if command.contains(target) {
-            found.push((pid, command, kind(&process).is_some()));
-        }
-    }
-    if found.iter().any(|(.., runtime)| *runtime) {
-        found.retain(|(.., runtime)| *runtime);
-    }
-    match found.as_slice() {
-        [] => Err(TargetError::None(target.to_owned())),
-        [(pid, ..)] => Ok(*pid),
-        many => Err(TargetError::Many {
-            text: target.to_owned(),
-            count: many.len(),
-            list: many
-                .iter()
-                .take(20)
-                .map(|(pid, command, _)| {
-                    let printable: String =
-                        command.chars().map(|c| if c.is_control() { '·' } else { c }).take(90).collect();
-                    format!("  {pid:>8}  {printable}")
-                })
-                .collect::<Vec<_>>()
-                .join("\n"),
-        }),
-    }
-}
 
 /// The pid of the only JVM or Python that the process `pid`, which is neither itself, has started: a shell, an init or
 /// `timeout` often stands before what is meant.
@@ -262,28 +197,5 @@ mod tests {
         assert_eq!(script(&words("python3 -X dev -u app.py --port 80")), "app.py");
         assert_eq!(script(&words("python3 -m http.server")), "-m http.server");
         assert_eq!(script(&words("python3")), "");
-    }
-
-    #[test]
-    fn a_name_must_be_of_exactly_one_process() {
-        assert_eq!(resolve("4711").unwrap(), 4711);
-        assert!(matches!(resolve("no process has this in it \u{1}"), Err(TargetError::None(_))));
-        let tag = format!("98765.4{}", std::process::id());
-        let mut children: Vec<_> =
-            (0..2).map(|_| std::process::Command::new("sleep").arg(&tag).spawn().unwrap()).collect();
-        // A child just forked still has our own words: wait until both have become sleep.
-        for child in &children {
-            let words = format!("/proc/{}/cmdline", child.id());
-            while !std::fs::read_to_string(&words).unwrap().contains(&tag) {
-                std::thread::yield_now();
-            }
-        }
-        assert!(matches!(resolve(&tag), Err(TargetError::Many { count: 2, .. })));
-        assert_eq!(behind(children[0].id() as i32), None, "it has started nothing");
-        children[0].kill().unwrap();
-        children[0].wait().unwrap();
-        assert_eq!(resolve(&tag).unwrap(), children[1].id() as i32);
-        children[1].kill().unwrap();
-        children[1].wait().unwrap();
     }
 }

@@ -1,15 +1,15 @@
 //! The cheap look for a list of processes.
 
-use crate::counters::{collector, feature_of_release, feature_of_specification, from_file};
+use crate::counters::{collector, feature_of_release, feature_of_specification, from_mapping};
 use crate::heap;
 use crate::hsperf::Hsperf;
 use crate::{Brief, HotSpot, ViewOptions};
 use offheap_linux::Process;
 
-/// The cheap look for a list of processes: from the hsperfdata file alone where it can be read, which takes no right to the
-/// process's memory, else from memory. `None` for a process that is not a HotSpot JVM or can't be looked at.
+/// The cheap look for a list of processes: from hsperfdata alone where the process has its file mapped, for which the right to
+/// its memory is not needed, else from the JVM's tables in memory. `None` for a process that is not a HotSpot JVM or can't be looked at.
 pub fn brief(process: &Process) -> Option<Brief> {
-    if let Some(hsperf) = from_file(process) {
+    if let Some(hsperf) = from_mapping(process) {
         return Some(of_hsperf(&hsperf));
     }
     let vmas = process.maps().ok()?;

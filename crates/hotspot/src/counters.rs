@@ -1,10 +1,11 @@
-//! What hsperfdata tells of a JVM, and how it is got: from memory, or from its file.
+//! What hsperfdata tells of a JVM, and how it is got: from its memory, or from the file that it has mapped there. What merely
+//! lies in `/tmp` under a name that fits can be anybody's, and is not looked at.
 
 use crate::hsperf::Hsperf;
 use crate::target::Target;
 use crate::vm::Vm;
+use offheap_linux::foreign::{self, Expect};
 use offheap_linux::{PAGE, Process};
-use std::io::Read;
 
 /// `PerfDataMemorySize` is 32 KB; nobody makes it larger than this.
 const MAX_BYTES: usize = 1 << 20;
@@ -35,32 +36,32 @@ fn pages(target: &dyn Target, start: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// The counters from the file `hsperfdata_USER/PID` in the process's own `/tmp`, which the process has mapped.
-pub(crate) fn from_file(process: &Process) -> Option<Hsperf> {
-    let inner_pid = process.status().ok()?.inner_pid();
-    let directory = process.path_in_root("/tmp");
-    std::fs::read_dir(directory).ok()?.filter_map(Result::ok).take(4096).find_map(|entry| {
-        if !entry.file_name().to_str()?.starts_with("hsperfdata_") {
-            return None;
-        }
-        let file = std::fs::File::open(entry.path().join(inner_pid.to_string())).ok()?;
-        // A file left by an earlier process of this pid is older than the process.
-        if !is_newer(&file, process) {
-            return None;
-        }
-        let mut bytes = Vec::new();
-        file.take(MAX_BYTES as u64).read_to_end(&mut bytes).ok()?;
-        Hsperf::parse(&bytes).ok()
-    })
+/// The counters from the mapping of the file `hsperfdata_USER/PID` that the process has: by its memory, else, where that may not
+/// be read, by the file, which must be the very one that is mapped, and of the process's user. `None` with `-XX:-UsePerfData` and
+/// `-XX:+PerfDisableSharedMem`, which map no file.
+pub(crate) fn from_mapping(process: &Process) -> Option<Hsperf> {
+    let status = process.status().ok()?;
+    let vmas = process.maps().ok()?;
+    // A JVM that watches others has theirs mapped too.
+    let vma = vmas.iter().find(|vma| is_counters(&vma.path, status.inner_pid()))?;
+    let from_memory = || {
+        let memory = process.memory(std::slice::from_ref(vma)).ok()?;
+        let length = usize::try_from(vma.len()).ok()?.min(MAX_BYTES);
+        Hsperf::parse(&pages(&memory, vma.start, length)).ok()
+    };
+    let from_file = || {
+        let expect = Expect::written_by(status.euid, MAX_BYTES as u64);
+        let file = process.mapped_file(vma, &expect).ok()?;
+        Hsperf::parse(&foreign::read(file, MAX_BYTES as u64).ok()?).ok()
+    };
+    from_memory().or_else(from_file)
 }
 
-/// True where the file was written after the process started, or where that can't be told.
-fn is_newer(file: &std::fs::File, process: &Process) -> bool {
-    let written = file.metadata().and_then(|data| data.modified()).ok().and_then(|time| time.elapsed().ok());
-    match (written, process.uptime_s()) {
-        (Some(age), Ok(uptime)) => age.as_secs_f64() <= uptime + 2.0,
-        _ => true,
-    }
+/// Whether the file at `path` is the counters of the process that knows itself as `pid`.
+fn is_counters(path: &str, pid: i32) -> bool {
+    let mut names = path.rsplit('/');
+    names.next().is_some_and(|name| name == pid.to_string())
+        && names.next().is_some_and(|name| name.starts_with("hsperfdata_"))
 }
 
 /// `"17"` or `"1.8"`, as in `java.vm.specification.version`.
@@ -126,6 +127,14 @@ pub(crate) fn collector(hsperf: &Hsperf) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_processs_own_counters_are_its() {
+        assert!(is_counters("/tmp/hsperfdata_app/17", 17));
+        for other in ["/tmp/hsperfdata_app/18", "/tmp/hsperfdata_app/17/17", "/tmp/17", "17", ""] {
+            assert!(!is_counters(other, 17), "{other}");
+        }
+    }
 
     #[test]
     fn releases_of_every_age_have_their_feature_number() {

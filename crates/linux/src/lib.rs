@@ -6,6 +6,8 @@
 mod cgroup;
 mod elf;
 mod error;
+pub mod folder;
+pub mod foreign;
 mod maps;
 mod memory;
 mod pagemap;
@@ -20,7 +22,7 @@ pub use error::Error;
 pub use maps::{Vma, image_of, parse_smaps};
 pub use memory::{Memory, ReadError};
 pub use pagemap::{PageKind, Pagemap, Run};
-pub use process::{Process, Stat, Status};
+pub use process::{Process, Stat, Status, proc_hides_others};
 pub use signals::{is_ignored, restore_sigpipe};
 pub use tasks::Task;
 pub use users::user_name;

@@ -4,11 +4,12 @@
 //! would even unshare copy-on-write pages). An untouched page of a private file mapping still has the file's contents, so
 //! that is read from the file.
 
+use crate::foreign::Expect;
 use crate::{Elf, PAGE, Pagemap, Process, Vma, maps};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 
 /// Pages kept at the most: 16 MiB. Walking structures touches the same few pages again and again.
 const CACHED_PAGES: usize = 4096;
@@ -37,7 +38,7 @@ pub struct Memory {
     mem: File,
     pagemap: Pagemap,
     vmas: Vec<Vma>,
-    pid: i32,
+    process: Process,
     pages: RefCell<HashMap<u64, Option<Box<[u8; PAGE as usize]>>>>,
     files: RefCell<HashMap<u64, Option<File>>>,
 }
@@ -48,7 +49,7 @@ impl Memory {
             mem: process.file("mem")?,
             pagemap: process.pagemap()?,
             vmas: vmas.to_vec(),
-            pid: process.pid(),
+            process: process.try_clone().map_err(|error| process.explain("its directory", error))?,
             pages: RefCell::default(),
             files: RefCell::default(),
         })
@@ -250,15 +251,10 @@ impl Memory {
     }
 
     fn open_file(&self, vma: &Vma) -> Option<File> {
-        // map_files needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE; without them the path is good if it is the same file.
-        if !vma.path.starts_with('/') || vma.path.starts_with("/dev/") {
+        if vma.path.starts_with("/dev/") {
             return None;
         }
-        File::open(format!("/proc/{}/map_files/{:x}-{:x}", self.pid, vma.start, vma.end)).ok().or_else(|| {
-            let file = File::open(format!("/proc/{}/root{}", self.pid, vma.path)).ok()?;
-            let found = file.metadata().ok()?;
-            (found.ino() == vma.inode && found.is_file()).then_some(file)
-        })
+        self.process.mapped_file(vma, &Expect::LIBRARY).ok()
     }
 }
 

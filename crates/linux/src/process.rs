@@ -4,7 +4,7 @@ use crate::{Error, Memory, Pagemap, Task, Vma, maps};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 /// Files of `/proc/PID` larger than this are cut off: none but `smaps` of a monstrous process comes near.
@@ -55,6 +55,8 @@ impl Status {
 pub struct Stat {
     /// State letter.
     pub state: char,
+    /// Pid of the process that started it, or has adopted it; 0 where that one is not seen from here.
+    pub parent: i32,
     /// Clock ticks after boot at which it started.
     pub start_ticks: u64,
     /// CPU time in user and kernel mode, clock ticks.
@@ -120,7 +122,21 @@ impl Process {
         self.stat().is_ok_and(|stat| !matches!(stat.state, 'Z' | 'X'))
     }
 
-    /// Opens a file below `/proc/PID`.
+    /// The same process, held once more.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn try_clone(&self) -> io::Result<Process> {
+        Ok(Process { pid: self.pid, dir: self.dir.try_clone()?, start_ticks: self.start_ticks })
+    }
+
+    /// `/proc/PID`, held.
+    pub(crate) fn directory(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    /// Opens a file below `/proc/PID`: one that the kernel itself makes, not one that a link there leads to
+    /// ([`Process::mapped_file`], [`Process::open_in_root`]).
     ///
     /// # Errors
     /// [`Error::Died`] when the process has ended, [`Error::NotAllowed`] with the next command, or what the kernel said.
@@ -319,7 +335,7 @@ impl Process {
 }
 
 /// True where `/proc` is mounted so that a user sees only his own processes (`hidepid=1`, `2`, `invisible`…).
-fn proc_hides_others() -> bool {
+pub fn proc_hides_others() -> bool {
     std::fs::read_to_string("/proc/self/mounts").is_ok_and(|mounts| {
         mounts.lines().any(|line| {
             let mut words = line.split(' ').skip(1);
@@ -365,11 +381,12 @@ fn parse_status(text: &str) -> Status {
 fn parse_stat(text: &str) -> Option<Stat> {
     let mut fields = text.get(text.rfind(')')? + 1..)?.split_whitespace();
     let state = fields.next()?.chars().next()?;
-    // Field 3 is the state; utime is 14, stime 15, starttime 22.
-    let user: u64 = fields.nth(10)?.parse().ok()?;
+    let parent = fields.next()?.parse().ok()?;
+    // Field 3 is the state, 4 the parent; utime is 14, stime 15, starttime 22.
+    let user: u64 = fields.nth(9)?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
     let start_ticks = fields.nth(6)?.parse().ok()?;
-    Some(Stat { state, start_ticks, cpu_ticks: user.saturating_add(system) })
+    Some(Stat { state, parent, start_ticks, cpu_ticks: user.saturating_add(system) })
 }
 
 #[cfg(test)]
@@ -379,7 +396,10 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_and_spaces_does_not_shift_the_fields() {
         let text = "42 (a) b) S 1 42 42 0 -1 4194560 1 2 3 4 50 60 7 8 20 0 5 0 987654 100 200";
-        assert_eq!(parse_stat(text), Some(Stat { state: 'S', start_ticks: 987_654, cpu_ticks: 110 }));
+        assert_eq!(
+            parse_stat(text),
+            Some(Stat { state: 'S', parent: 1, start_ticks: 987_654, cpu_ticks: 110 })
+        );
         assert_eq!(parse_stat("42 (a"), None);
     }
 

@@ -132,11 +132,9 @@ fn another_users_process_needs_rights_and_ones_own_needs_none() {
 #[test]
 fn a_tmp_that_nothing_can_be_loaded_from_is_found_out_before_the_attempt() {
     let place = Place::new();
-    for (options, wanted, fix) in [
-        ("noexec", [true, true, false], "remount,exec"),
-        ("ro", [true, false, false], "remount,rw"),
-        ("size=1m", [true, true, false], "remove files"),
-    ] {
+    for (options, wanted, fix) in
+        [("ro", [true, false, false], "remount,rw"), ("size=1m", [true, true, false], "remove files")]
+    {
         let script = format!("mount -t tmpfs -o {options} tmpfs /tmp && exec \"$@\"");
         let program =
             place.start(jdk(), &["unshare", "-m", "sh", "-c", &script, "sh"], &["-XX:-UsePerfData"]);
@@ -150,6 +148,61 @@ fn a_tmp_that_nothing_can_be_loaded_from_is_found_out_before_the_attempt() {
         let output = common::offheap(&["profile", &pid, "--for", "1s"]);
         assert_eq!(output.status.code(), Some(2), "{options}");
         assert!(String::from_utf8_lossy(&output.stderr).contains("/tmp"), "{options}");
+    }
+}
+
+/// Of a `/tmp` of each kind: which folder the agent comes from, or what stands in every way.
+#[test]
+fn the_agent_is_loaded_only_from_where_nobody_can_exchange_it() {
+    let place = Place::new();
+    let victim = ["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"];
+    // An emptyDir of Kubernetes is one that everybody may write to, without a sticky bit.
+    let open = "mount -t tmpfs -o mode=0777 tmpfs /tmp";
+    // The class path lies in /var/tmp and must stay there.
+    let shut = "mount -t tmpfs -o ro tmpfs /dev/shm && mount --bind /var/tmp /var/tmp && \
+                mount -o remount,bind,noexec /var/tmp";
+    for (setup, user, from) in [
+        (
+            "mount -t tmpfs -o noexec tmpfs /tmp",
+            &[][..],
+            Some("/dev/shm only, not from /tmp: it is mounted noexec"),
+        ),
+        (open, &victim, Some("/dev/shm only, not from /tmp: everybody may write to /tmp")),
+        (
+            "mount -t tmpfs -o uid=4711,mode=1777 tmpfs /tmp",
+            &victim,
+            Some("not from /tmp: /tmp belongs to user 4711"),
+        ),
+        // Nothing is left to another user; root's own JVM can still be given memory of offheap's.
+        (&format!("{open} && {shut}"), &victim, None),
+        (&format!("{open} && {shut}"), &[], Some("memory of offheap's own only")),
+    ] {
+        let script = format!("cd / && {setup} && exec \"$@\"");
+        let mut prefix = vec!["unshare", "-m", "sh", "-c", &script, "sh"];
+        prefix.extend(user);
+        let program = place.start(jdk(), &prefix, &["-XX:-UsePerfData"]);
+        let pid = java_below(&program);
+        let (document, _) = place.doctor(None, &pid);
+        let library = check(&document, "library");
+        let text = library["text"].as_str().unwrap();
+        assert!(text.contains(from.unwrap_or("no place to load the agent from")), "{setup}: {text}");
+        assert_eq!(can(&document), [true, true, from.is_some()], "{setup}: {document:#}");
+        let output = common::offheap(&["profile", &pid, "--for", "1s", "--json"]);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.success(), from.is_some(), "{setup}: {error}");
+        if from.is_none() {
+            let fix = format!("chmod +t /proc/{pid}/root/tmp");
+            assert!(
+                library["fix"].as_str().unwrap().starts_with(&fix) && error.contains(&fix),
+                "{library:#} {error}"
+            );
+        }
+        // For the second time, by whatever way it came, there is but one.
+        assert_eq!(common::offheap(&["profile", &pid, "--for", "1s"]).status.success(), from.is_some());
+        let maps = common::mappings(pid.parse().unwrap());
+        let copies =
+            maps.lines().filter(|line| line.contains("offheap_agent") && line.contains("r-xp")).count();
+        assert_eq!(copies, usize::from(from.is_some()), "{setup}: {maps}");
     }
 }
 

@@ -4,6 +4,7 @@ use crate::arch::{Cache, Registers, UnwindRegs, Unwinder};
 use framehop::{ExplicitModuleSectionInfo, Unwinder as _};
 use object::read::ReadCache;
 use object::{Object, ObjectSection, ObjectSegment};
+use offheap_linux::foreign::Expect;
 use offheap_linux::{Process, Vma};
 use std::collections::HashSet;
 use std::fs::File;
@@ -70,9 +71,7 @@ impl Modules {
             let below = |vma: &&Vma| same(vma) && vma.start <= code.start && vma.offset == 0;
             let Some(first) = vmas.iter().rfind(below) else { continue };
             let end = code.end;
-            let file = process
-                .file(&format!("map_files/{:x}-{:x}", code.start, code.end))
-                .or_else(|_| File::open(process.path_in_root(&code.path)));
+            let file = process.mapped_file(code, &Expect::LIBRARY);
             let Some((bias, build_id, sections)) = file.ok().and_then(|file| read(&file, first.start)) else {
                 continue;
             };

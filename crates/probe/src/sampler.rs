@@ -10,9 +10,9 @@ use crate::stacks::Stacks;
 use object::read::ReadCache;
 use object::{Object, ObjectSegment, ObjectSymbol};
 use offheap_heaps::{CHUNK_HEADER, Heap, Label};
+use offheap_linux::foreign::Expect;
 use offheap_linux::{Memory, Process, Vma};
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -550,10 +550,7 @@ fn find(process: &Process, vmas: &[Vma]) -> Option<Vec<Vec<Exit>>> {
     let name = |vma: &Vma| vma.path.rsplit('/').next().unwrap_or_default().to_owned();
     let mut code = vmas.iter().filter(|vma| vma.exec && vma.is_file());
     let libc = code.find(|vma| name(vma).starts_with("libc.so.6") || name(vma).starts_with("libc-2."))?;
-    let file = process
-        .file(&format!("map_files/{:x}-{:x}", libc.start, libc.end))
-        .or_else(|_| File::open(process.path_in_root(&libc.path)))
-        .ok()?;
+    let file = process.mapped_file(libc, &Expect::LIBRARY).ok()?;
     let cache = ReadCache::new(file);
     let object = object::File::parse(&cache).ok().filter(|object| object.is_64())?;
     let exits = |name: &str| {

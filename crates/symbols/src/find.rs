@@ -1,10 +1,8 @@
 //! Which file holds the symbols of a library that a process has mapped.
 
 use crate::table::{Symbols, hex};
+use offheap_linux::foreign::{Expect, open_here};
 use offheap_linux::{Process, Vma};
-use rustix::fs::{Mode, OFlags};
-use std::fs::File;
-use std::path::Path;
 use std::time::SystemTime;
 
 /// A library or executable as the process has it mapped.
@@ -28,20 +26,21 @@ pub struct Module<'a> {
 pub fn find(process: Option<&Process>, vmas: &[Vma], module: Module<'_>) -> Option<Symbols> {
     // More symbols are in the debugging file than in the stripped one; only the build id ties the two together.
     let id = hex(module.build_id);
-    let in_root = |path: &str| open(&process?.path_in_root(path));
+    let in_root = |path: &str| process?.open_in_root(path, &Expect::LIBRARY).ok();
+    let here = |path: &str| open_here(path, &Expect::LIBRARY).ok();
     let debug = id.split_at_checked(2).filter(|(_, rest)| !rest.is_empty()).and_then(|(first, rest)| {
         let path = format!("/usr/lib/debug/.build-id/{first}/{rest}.debug");
-        let file = in_root(&path).or_else(|| open(Path::new(&path)))?;
+        let file = in_root(&path).or_else(|| here(&path))?;
         Symbols::read(&file, module.build_id).ok()
     });
     let mapped = || {
         let vma = vmas.iter().find(|vma| vma.contains(module.start))?;
-        process?.file(&format!("map_files/{:x}-{:x}", vma.start, vma.end)).ok()
+        process?.mapped_file(vma, &Expect::LIBRARY).ok()
     };
     let ours = || {
         // Nothing but a build id, or its age, says that the file is still the one that was loaded, and in our own file
         // system at that.
-        let file = open(Path::new(module.path))?;
+        let file = here(module.path)?;
         let unchanged = || Some(file.metadata().ok()?.modified().ok()? <= module.loaded?);
         (!module.build_id.is_empty() || unchanged() == Some(true)).then_some(file)
     };
@@ -50,11 +49,4 @@ pub fn find(process: Option<&Process>, vmas: &[Vma], module: Module<'_>) -> Opti
         files.iter().flatten().find_map(|file| Symbols::read(file, module.build_id).ok())
     };
     debug.filter(|symbols| !symbols.is_empty()).or_else(own).filter(|symbols| !symbols.is_empty())
-}
-
-/// A regular file; anything else of that name could hold us up or do something.
-fn open(path: &Path) -> Option<File> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
-    file.metadata().is_ok_and(|metadata| metadata.is_file()).then_some(file)
 }

@@ -2,7 +2,7 @@
 
 use super::{Ability, Check};
 use crate::profile;
-use offheap_linux::user_name;
+use offheap_linux::{folder, foreign, proc_hides_others, user_name};
 use rustix::fs::{StatVfsMountFlags, statvfs};
 use std::fs;
 
@@ -23,7 +23,11 @@ const CAPABILITIES: [(u32, &str); 5] = [
 
 /// The checks that need no target.
 pub fn host() -> Vec<Check> {
-    vec![user(), kernel(), yama(), seccomp("self", "offheap"), namespace(), agent(), folder(), perf()]
+    let mut checks = vec![user(), kernel(), yama(), seccomp("self", "offheap"), namespace()];
+    checks.extend(hidepid());
+    checks.extend(openat2());
+    checks.extend([agent(), folder(), perf()]);
+    checks
 }
 
 /// Effective capabilities of `/proc/WHO`, a bit each.
@@ -96,12 +100,19 @@ pub fn seccomp(who: &str, name: &str) -> Check {
     let id = if who == "self" { "seccomp" } else { "target-seccomp" };
     match status_field(who, "Seccomp:").as_deref() {
         Some("0") | None => Check::ok(id, format!("{name} runs without a seccomp filter")),
-        Some(_) => Check::note(
-            id,
-            format!(
-                "{name} runs with a seccomp filter, which may forbid calls; the checks below have tried what matters"
-            ),
-        ),
+        Some(mode) => {
+            let what = if mode == "1" { "in seccomp's strict mode" } else { "with a seccomp filter" };
+            let text = format!(
+                "{name} runs {what}, which may forbid calls; the checks below have tried what matters"
+            );
+            let check = Check::note(id, text);
+            // What the filter says can't be read without CAP_SYS_ADMIN and a stop.
+            if id == "seccomp" {
+                check
+            } else {
+                check.fix(format!("offheap diagnose --no-agent {who}   looks from outside only"))
+            }
+        }
     }
 }
 
@@ -123,6 +134,25 @@ fn namespace() -> Check {
     }
 }
 
+/// `/proc` that hides what other users run.
+fn hidepid() -> Option<Check> {
+    (proc_hides_others() && !has(CAP_SYS_PTRACE)).then(|| {
+        Check::note("hidepid", "/proc is mounted with hidepid: other users' processes can't be seen")
+            .fix("sudo offheap …   (or: sudo mount -o remount,hidepid=0 /proc)")
+    })
+}
+
+/// Only where the kernel lacks it, or a sandbox forbids it.
+fn openat2() -> Option<Check> {
+    (!foreign::has_openat2()).then(|| {
+        Check::note(
+            "openat2",
+            "the system call openat2 can't be used (Linux before 5.6, or a seccomp filter): files of a target are opened part \
+             by part, which is slower",
+        )
+    })
+}
+
 fn agent() -> Check {
     if profile::has_agent() {
         return Check::ok("agent", "this offheap carries its agent (x86-64, glibc 2.17 or later)");
@@ -134,21 +164,23 @@ fn agent() -> Check {
 /// Where `run` puts the agent.
 fn folder() -> Check {
     let folder = std::env::temp_dir();
-    let noexec = statvfs(&folder).is_ok_and(|stat| stat.f_flag.contains(StatVfsMountFlags::NOEXEC));
     let shown = folder.display();
-    if noexec {
-        return Check::note(
-            "tmpdir",
-            format!("{shown} is mounted noexec: offheap run looks for another folder"),
-        )
-        .fix("TMPDIR=/a/folder/with/exec offheap run -- COMMAND");
+    let elsewhere = |why: String| {
+        Check::note("tmpdir", format!("{why}: offheap run looks for another folder"))
+            .fix("TMPDIR=/a/folder/of/your/own offheap run -- COMMAND")
+    };
+    if statvfs(&folder).is_ok_and(|stat| stat.f_flag.contains(StatVfsMountFlags::NOEXEC)) {
+        return elsewhere(format!("{shown} is mounted noexec"));
+    }
+    if let Err(unguarded) = folder::guarded_here(&folder) {
+        return elsewhere(format!("{shown} can't hold the agent ({unguarded})"));
     }
     let writable = rustix::fs::access(&folder, rustix::fs::Access::WRITE_OK).is_ok();
     if writable {
         Check::ok("tmpdir", format!("{shown} can hold the agent for offheap run"))
     } else {
         Check::problem("tmpdir", format!("{shown} can't be written to"), &[Ability::Run])
-            .fix("TMPDIR=/a/writable/folder offheap run -- COMMAND")
+            .fix("TMPDIR=/a/folder/of/your/own offheap run -- COMMAND")
     }
 }
 

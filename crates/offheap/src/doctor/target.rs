@@ -2,8 +2,10 @@
 
 use super::host::{CAP_SYS_ADMIN, CAP_SYS_PTRACE, has, ptrace_scope, seccomp};
 use super::{Ability, Check};
-use offheap_attach::{AttachError, Prospects, prospects};
+use crate::profile;
+use offheap_attach::{AttachError, Prospects, library_ways, prospects};
 use offheap_collect::{Collector, Effort};
+use offheap_linux::foreign::{self, Expect};
 use offheap_linux::{Cgroup, Elf, Process, Vma, user_name};
 use offheap_model::Snapshot;
 use offheap_model::units::bytes;
@@ -90,10 +92,8 @@ fn rights(process: &Process, verb_target: &str, checks: &mut Vec<Check>) -> bool
             "rights",
             format!("the process of {owner} may be looked into: {}", "maps, smaps, pagemap, mem"),
         ));
-        let mapped = vmas
-            .iter()
-            .find(|vma| vma.exec && vma.is_file())
-            .map(|vma| process.file(&format!("map_files/{:x}-{:x}", vma.start, vma.end)).is_ok());
+        let mapped =
+            vmas.iter().find(|vma| vma.exec && vma.is_file()).map(|vma| process.holds_mapped_files(vma));
         checks.push(if mapped == Some(true) {
             Check::ok("map-files", "mapped files can be opened also where they were replaced or deleted")
         } else {
@@ -207,12 +207,8 @@ fn libc(process: &Process, vmas: &[Vma], checks: &mut Vec<Check>) {
 
 /// From the words that glibc says when it is run (csu/version.c): "GNU C Library (…) stable release version 2.36."
 fn glibc_version(process: &Process, vma: &Vma) -> Option<(u32, u32)> {
-    let file = process
-        .file(&format!("map_files/{:x}-{:x}", vma.start, vma.end))
-        .or_else(|_| std::fs::File::open(process.path_in_root(&vma.path)))
-        .ok()?;
-    let mut bytes = Vec::new();
-    file.take(LIBC_LIMIT).read_to_end(&mut bytes).ok()?;
+    let file = process.mapped_file(vma, &Expect::LIBRARY).ok()?;
+    let bytes = foreign::read(file, LIBC_LIMIT).ok()?;
     let place = bytes.windows(14).position(|window| window == b"GNU C Library ")?;
     let words = String::from_utf8_lossy(bytes.get(place..place + 200)?).into_owned();
     let version = words.split_once(" version ")?.1;
@@ -322,9 +318,7 @@ fn jvm(process: &Process, vmas: &[Vma], found: &Prospects, checks: &mut Vec<Chec
 /// Whether libjvm's tables can be read: the account of a JVM needs them.
 fn symbols(process: &Process, vmas: &[Vma], checks: &mut Vec<Check>) {
     let Some(vma) = vmas.iter().find(|vma| base(vma) == "libjvm.so") else { return };
-    let file = process
-        .file(&format!("map_files/{:x}-{:x}", vma.start, vma.end))
-        .or_else(|_| std::fs::File::open(process.path_in_root(&vma.path)));
+    let file = process.mapped_file(vma, &Expect::LIBRARY);
     let elf = file.ok().and_then(|file| Elf::parse_wanted(file, |name| name.starts_with("gHotSpotVM")).ok());
     checks.push(match elf {
         None => Check::note("libjvm", format!("{} can't be read: the JVM's own memory stays unlabelled", vma.path))
@@ -365,19 +359,38 @@ fn tmp(found: &Prospects, pid: i32, checks: &mut Vec<Check>) {
             .fix(format!("chmod 1777 /proc/{pid}/root/tmp"))
     } else if tmp.no_inodes {
         Check::problem("tmp", "the target's /tmp has no free inode", blocked).fix("remove files there")
-    } else if tmp.noexec {
-        Check::problem(
-            "tmp",
-            "the target's /tmp is mounted noexec: no library can be loaded from there",
-            &profile,
-        )
-        .fix(format!("{mount},exec /tmp   ({run})"))
     } else if tmp.free_bytes < ROOM {
         let text =
             format!("the target's /tmp has {} left; the agent needs {}", bytes(tmp.free_bytes), bytes(ROOM));
         let needs = if tmp.free_bytes == 0 { blocked } else { &profile };
         Check::problem("tmp", text, needs).fix(format!("remove files below /proc/{pid}/root/tmp   ({run})"))
     } else {
-        Check::ok("tmp", "the target's /tmp is writable, allows libraries, and has room")
+        Check::ok("tmp", "the target's /tmp is writable and has room")
     });
+    checks.extend(library(pid));
+}
+
+/// Where the agent's library can be put: not where it can't be loaded from, nor where somebody else could exchange it.
+fn library(pid: i32) -> Option<Check> {
+    let ways = library_ways(pid.unsigned_abs(), profile::agent_bytes()).ok()?;
+    let (open, shut): (Vec<_>, Vec<_>) = ways.iter().partition(|way| way.unfit.is_none());
+    let shut: Vec<String> = shut.iter().map(|way| way.to_string()).collect();
+    Some(match open.first() {
+        Some(way) if shut.is_empty() => Check::ok(
+            "library",
+            format!("the agent can be loaded from {}, where nobody can exchange it", way.place()),
+        ),
+        Some(way) => Check::note(
+            "library",
+            format!("the agent can be loaded from {} only, not from {}", way.place(), shut.join("; ")),
+        ),
+        None => {
+            let text = format!("there is no place to load the agent from: {}", shut.join("; "));
+            let remedy = ways.iter().find_map(|way| way.remedy(pid.unsigned_abs()));
+            let remedy = remedy.map_or_else(String::new, |remedy| format!("{remedy}   (or: "));
+            let end = if remedy.is_empty() { "" } else { ")" };
+            Check::problem("library", text, &[Ability::Profile])
+                .fix(format!("{remedy}offheap run -- COMMAND{end}"))
+        }
+    })
 }

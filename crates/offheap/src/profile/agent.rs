@@ -1,8 +1,8 @@
 //! The agent in a running JVM: loading it, reading its live file, stopping it.
 
 use super::live::{self, LiveFile};
-use anyhow::{Context, bail};
-use offheap_attach::{LoadOutcome, Session};
+use anyhow::bail;
+use offheap_attach::{LoadOutcome, Placed, Session, loaded_as};
 use offheap_linux::{Cgroup, Process};
 use offheap_live::{DEFAULT_FILE_BYTES, MIN_FILE_BYTES};
 use std::borrow::Borrow;
@@ -32,7 +32,7 @@ impl<S: Borrow<Session>> Agent<S> {
     /// the live file open.
     ///
     /// # Errors
-    /// The JVM takes no agents, `/tmp` is read-only, full or `noexec`, or the agent's own reason.
+    /// The JVM takes no agents, there is no way to put one before it, or the agent's own reason.
     pub fn start(session: S, process: &Process, interval: u64) -> anyhow::Result<Self> {
         Self::begin(session, process, interval, None)
     }
@@ -70,9 +70,9 @@ impl<S: Borrow<Session>> Agent<S> {
             return Self::join(session, library, earlier);
         }
         let tag = tag();
-        let (library, name) = (format!("{LIBRARY_NAME}{tag}.so"), format!("{LIVE_NAME}{tag}"));
-        put_library(jvm, &library)?;
-        let path = format!("/tmp/{library}");
+        let name = format!("{LIVE_NAME}{tag}");
+        let library = put_library(jvm, &tag)?;
+        let path = library.path().to_owned();
         let file = keep.map_or_else(|| format!("/tmp/{name}"), str::to_owned);
         let size = file_bytes(Cgroup::of(process).as_ref());
         let outcome = jvm.load_agent(&path, &format!("file={file},interval={interval},size={size}"));
@@ -80,7 +80,7 @@ impl<S: Borrow<Session>> Agent<S> {
             None => jvm.open_in_tmp(&name),
             Some(path) => live::open(&process.path_in_root(path)),
         };
-        let _ = jvm.remove_from_tmp(&library);
+        drop(library);
         if keep.is_none() {
             let _ = jvm.remove_from_tmp(&name);
         }
@@ -168,11 +168,8 @@ pub fn trim(session: &Session, process: &Process) -> anyhow::Result<()> {
     {
         return Ok(());
     }
-    let library = format!("{LIBRARY_NAME}{}", tag() + ".so");
-    put_library(session, &library)?;
-    let outcome = session.load_agent(&format!("/tmp/{library}"), "cmd=trim");
-    let _ = session.remove_from_tmp(&library);
-    explain(outcome?, "")
+    let library = put_library(session, &tag())?;
+    explain(session.load_agent(library.path(), "cmd=trim")?, "")
 }
 
 /// Bytes of the live file: less than usual where little memory is left until the kernel kills, since a `/tmp` in memory
@@ -187,20 +184,12 @@ fn file_bytes(group: Option<&Cgroup>) -> u64 {
     size
 }
 
-/// Writes the agent's library into the target's `/tmp`.
-fn put_library(session: &Session, library: &str) -> anyhow::Result<()> {
+/// Puts the agent's library where the target can load it and nobody exchange it.
+fn put_library(session: &Session, tag: &str) -> anyhow::Result<Placed> {
     if LIBRARY.is_empty() {
         bail!("this offheap was built without its agent, which knows x86-64 only");
     }
-    if session.tmp_is_noexec() {
-        bail!(
-            "the target's /tmp is mounted noexec, so no library can be loaded from there; mount it with exec"
-        );
-    }
-    session.create_in_tmp(library, LIBRARY).context(
-        "cannot write the agent into the target's /tmp; it must be writable for the target's user and have room for the \
-         agent and 32 MiB",
-    )
+    Ok(session.place(&format!("{LIBRARY_NAME}{tag}"), LIBRARY)?)
 }
 
 /// What an agent that came earlier has mapped.
@@ -215,7 +204,7 @@ impl Earlier {
         let vmas = process.maps()?;
         let is_agent =
             |path: &str| path.rsplit('/').next().is_some_and(|name| name.contains("offheap_agent"));
-        let library = vmas.iter().find(|vma| vma.exec && is_agent(&vma.path)).map(|vma| vma.path.clone());
+        let library = vmas.iter().find(|vma| vma.exec && is_agent(&vma.path)).map(|vma| loaded_as(&vma.path));
         if library.is_none() {
             return Ok(None);
         }

@@ -3,6 +3,7 @@
 use super::agent::{LIBRARY, LIBRARY_NAME, tag};
 use super::live;
 use anyhow::{Context, bail};
+use offheap_linux::folder::guarded_here;
 use rustix::fs::{StatVfsMountFlags, statvfs};
 use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
@@ -153,6 +154,10 @@ fn install(name: &str) -> anyhow::Result<PathBuf> {
             Ok(_) => {}
             Err(_) => continue,
         }
+        if let Err(unguarded) = guarded_here(&folder) {
+            reason = reason.or(Some(unguarded.to_string()));
+            continue;
+        }
         let path = folder.join(name);
         match write(&path) {
             Ok(()) => return Ok(path),
@@ -160,7 +165,7 @@ fn install(name: &str) -> anyhow::Result<PathBuf> {
         }
     }
     Err(anyhow::anyhow!(reason.unwrap_or_else(|| "there is no folder for temporary files".to_owned())))
-        .context("the agent must be a file that programs can be loaded from: set TMPDIR to a folder where that works")
+        .context("the agent must be a file that programs can be loaded from: set TMPDIR to a folder of your own where that works")
 }
 
 fn write(path: &Path) -> io::Result<()> {

@@ -17,5 +17,10 @@ pub use series::Window;
 
 /// Whether this binary carries the agent.
 pub fn has_agent() -> bool {
-    !agent::LIBRARY.is_empty()
+    agent_bytes() > 0
+}
+
+/// Bytes of the agent's library.
+pub fn agent_bytes() -> u64 {
+    agent::LIBRARY.len() as u64
 }
