@@ -1,25 +1,30 @@
 //! The ways in, and the commands. Options and return codes: see the crate's page.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
-use core::sync::atomic::{AtomicU32, Ordering::AcqRel, Ordering::Relaxed, Ordering::Release};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::AcqRel, Ordering::Relaxed, Ordering::Release};
 
-use offheap_live::{
-    DEFAULT_FILE_BYTES, DEFAULT_INTERVAL, HEADER_BYTES, Header, Layout, MAGIC, State, VERSION,
-};
+use offheap_live::{DEFAULT_FILE_BYTES, DEFAULT_INTERVAL, HEADER_BYTES, MAGIC, State, VERSION};
 
+use crate::arch;
+use crate::busy::{self, Busy};
 use crate::clock;
 use crate::elf;
 use crate::environment;
 use crate::guard;
+use crate::lease;
 use crate::memory::Memory;
+use crate::modules;
 use crate::objects;
 use crate::patch;
 use crate::real;
+use crate::regions;
 use crate::sample;
+use crate::store::{self, Refusal};
 use crate::sys;
 use crate::table;
 use crate::threads;
 use crate::tid;
+use crate::walk;
 
 /// Return codes of [`command`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +32,25 @@ use crate::tid;
 pub enum Code {
     Done = 0,
     BadOptions = 100,
-    NoFile = 101,
     FileFailed = 102,
     NotStarted = 103,
     NoAllocator = 104,
     Busy = 105,
+    MemoryFailed = 106,
 }
+
+impl From<Refusal> for Code {
+    fn from(refusal: Refusal) -> Code {
+        match refusal {
+            Refusal::Options => Code::BadOptions,
+            Refusal::File => Code::FileFailed,
+            Refusal::Memory => Code::MemoryFailed,
+        }
+    }
+}
+
+/// Seconds that the agent of an attach goes on without a sign of its reader, unless told otherwise.
+const LEASE: u64 = 60;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Command {
@@ -41,6 +59,7 @@ enum Command {
     Status,
     Trim,
     Sweep,
+    Close,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +69,8 @@ struct Options<'a> {
     interval: Option<u64>,
     /// 0: not; `None`: as it is.
     objects: Option<u64>,
+    /// In seconds, 0: none; `None`: as it is usual.
+    lease: Option<u64>,
     command: Command,
 }
 
@@ -59,6 +80,7 @@ impl Options<'_> {
         size: DEFAULT_FILE_BYTES,
         interval: None,
         objects: None,
+        lease: None,
         command: Command::Start,
     };
 }
@@ -84,6 +106,7 @@ fn parse(text: &[u8]) -> Option<Options<'_>> {
             b"size" => o.size = number(value)?,
             b"interval" => o.interval = Some(number(value).filter(|&n| n > 0)?),
             b"objects" => o.objects = Some(number(value)?),
+            b"lease" => o.lease = Some(number(value).filter(|&n| n <= lease::LONGEST)?),
             b"cmd" => {
                 o.command = match value {
                     b"start" => Command::Start,
@@ -91,6 +114,7 @@ fn parse(text: &[u8]) -> Option<Options<'_>> {
                     b"status" => Command::Status,
                     b"trim" => Command::Trim,
                     b"sweep" => Command::Sweep,
+                    b"close" => Command::Close,
                     _ => return None,
                 }
             }
@@ -119,17 +143,31 @@ fn alone(f: impl FnOnce() -> Code) -> Code {
 }
 
 /// Follows a command. Not for use in a hook.
-fn command(text: &[u8]) -> Code {
+fn command(text: &[u8], lease: u64) -> Code {
     let Some(options) = parse(text) else { return Code::BadOptions };
-    alone(|| follow(&options))
+    alone(|| {
+        let code = follow(&options, lease);
+        if table::was_started() {
+            watch_forks();
+        }
+        code
+    })
 }
 
-fn follow(o: &Options) -> Code {
-    if table::file().is_some() && sample::is_forked_child() {
+/// Follows options. `usual`: the lease of a file in memory unless they say.
+fn follow(o: &Options, usual: u64) -> Code {
+    if table::was_started() && sample::is_forked_child() {
         return Code::NotStarted;
     }
+    let started = || if table::was_started() { Code::Done } else { Code::NotStarted };
+    if o.command != Command::Status {
+        // The reader has opened what it wants to.
+        store::close();
+    }
+    clock::init();
+    lease::renew();
     match o.command {
-        Command::Status => table::file().map_or(Code::NotStarted, |_| Code::Done),
+        Command::Status | Command::Close => started(),
         Command::Trim => {
             // SAFETY: takes no pointer; it locks one arena after the other, as any malloc does, and this is not a hook.
             unsafe { libc::malloc_trim(0) };
@@ -139,184 +177,117 @@ fn follow(o: &Options) -> Code {
             objects::sweep(file);
             Code::Done
         }),
-        Command::Stop => match table::file() {
+        Command::Stop => {
+            if let Some(file) = table::file() {
+                objects::stop(Some(file));
+                let place = busy::Place::new();
+                stop(&busy::begin(arch::thread(), &place));
+            } else if table::was_started() {
+                // It has stopped by itself, perhaps; that could not be done then.
+                objects::stop(None);
+            }
+            store::close();
+            store::unlock();
+            started()
+        }
+        Command::Start => match table::file() {
             Some(file) => {
-                if sample::interval() != 0 {
-                    sample::set_interval(0);
+                if let Some(seconds) = o.lease {
+                    file.header().set_lease(lease::lengthen(seconds));
                 }
-                objects::stop(file);
-                Code::Done
+                change(o)
             }
-            None => Code::NotStarted,
+            None => start(o, usual).err().unwrap_or_else(|| change(o)),
         },
-        Command::Start => {
-            if table::file().is_none() {
-                let Some(path) = o.file else { return Code::NoFile };
-                if !real::resolve() {
-                    return Code::NoAllocator;
-                }
-                tid::init();
-                guard::init_copying();
-                sample::init();
-                if let Err(code) = make_file(path, o.size) {
-                    return code;
-                }
-                threads::init();
-            }
-            clock::init();
-            patch::refresh();
-            let interval = o.interval.unwrap_or_else(|| {
-                table::file().map_or(DEFAULT_INTERVAL, |f| f.header().interval.load(Relaxed))
-            });
-            if sample::interval() != interval {
-                sample::set_interval(interval);
-            }
-            match (o.objects, table::file()) {
-                (Some(0), Some(file)) => objects::stop(file),
-                (Some(interval), Some(file)) => objects::start(file, interval),
-                _ => {}
-            }
-            Code::Done
-        }
     }
 }
 
-/// Replaces `%p` by the process id and adds a NUL.
-fn expand<'a>(path: &[u8], buffer: &'a mut [u8; 4096]) -> Option<&'a CStr> {
-    let mut n = 0;
-    let mut put = |b: u8| {
-        *buffer.get_mut(n)? = b;
-        n += 1;
-        Some(())
-    };
-    let mut rest = path;
-    while let Some((&b, tail)) = rest.split_first() {
-        rest = tail;
-        if b == b'%' && rest.first() == Some(&b'p') {
-            rest = rest.get(1..)?;
-            let mut digits = [0u8; 10];
-            let (mut pid, mut len) = (sys::getpid(), 0);
-            while len == 0 || pid > 0 {
-                *digits.get_mut(len)? = b'0' + (pid % 10) as u8;
-                pid /= 10;
-                len += 1;
-            }
-            digits.get(..len)?.iter().rev().try_for_each(|&d| put(d))?;
-        } else {
-            put(b)?;
-        }
+/// Makes a live file, and so begins a session.
+fn start(o: &Options, usual: u64) -> Result<(), Code> {
+    if !real::resolve() {
+        return Err(Code::NoAllocator);
     }
-    put(0)?;
-    CStr::from_bytes_until_nul(buffer).ok()
-}
-
-/// File systems over a network, as statfs names them (linux/magic.h and fs/smb, fs/ceph): NFS, CIFS, SMB 2 and 3, Ceph, AFS.
-const REMOTE: [u64; 5] = [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x00c3_6400, 0x5346_414f];
-
-/// Makes, fills and maps the live file.
-///
-/// On a local file system only: with the server out of reach, every hook that touches the file would hang.
-///
-/// Its blocks are allocated now: a write to a hole of a file on a full disk would end the target with SIGBUS.
-fn make_file(path: &[u8], size: u64) -> Result<(), Code> {
-    let layout = Layout::new(size).ok_or(Code::BadOptions)?;
-    let mut buffer = [0u8; 4096];
-    let path = expand(path, &mut buffer).ok_or(Code::BadOptions)?;
-    // Beyond the limit on the size of files the kernel would not only refuse, but send SIGXFSZ, which ends a program.
-    if in_use(path) || sys::limit(libc::RLIMIT_FSIZE as i32).is_none_or(|limit| limit < size) {
-        return Err(Code::FileFailed);
-    }
-    let unlink = || {
-        let args = [libc::AT_FDCWD as usize, path.as_ptr() as usize, 0, 0, 0, 0];
-        // SAFETY: a string; the file is a live file of a process that is gone, or of this one's making.
-        unsafe { sys::syscall(libc::SYS_unlinkat, args) };
-    };
-    let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
-    let open = || sys::open(path.as_ptr().cast(), flags, 0o600);
-    let fd = open().or_else(|| {
-        // Only what is recognisably a dead live file is replaced.
-        dead_live_file(path).then(|| {
-            unlink();
-            open()
-        })?
-    });
-    let fd = fd.ok_or(Code::FileFailed)?;
-    if sys::file_system(fd).is_none_or(|kind| REMOTE.contains(&kind)) {
-        sys::close(fd);
-        unlink();
-        return Err(Code::FileFailed);
-    }
-    // SAFETY: no pointers.
-    let allocated = unsafe { sys::syscall(libc::SYS_fallocate, [fd as usize, 0, 0, size as usize, 0, 0]) }
-        == 0
-        || write_zeroes(fd, size);
-    let flags = libc::MAP_SHARED;
-    let base = if allocated {
-        sys::map(size as usize, libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0)
-    } else {
-        None
-    };
-    sys::close(fd);
-    let Some(base) = base else {
-        unlink();
-        return Err(Code::FileFailed);
-    };
-    let write_header = |h: &mut Header| {
+    tid::init();
+    guard::init_copying();
+    sample::init();
+    // An object of a session that stopped by itself is none of this one.
+    objects::stop(None);
+    let seconds = o.lease.unwrap_or(if o.file.is_some() { 0 } else { usual });
+    let made = store::make(o.file, o.size, seconds != 0)?;
+    let write_header = |h: &mut offheap_live::Header| {
         h.version = VERSION;
         h.header_bytes = HEADER_BYTES as u32;
-        h.file_bytes = size;
-        h.layout = layout;
         h.pid = sys::getpid();
         h.start_realtime_ns = sys::clock_ns(libc::CLOCK_REALTIME);
         h.start_monotonic_ns = sys::clock_ns(libc::CLOCK_MONOTONIC);
         h.state = (State::Stopped as u32).into();
-        h.interval = DEFAULT_INTERVAL.into();
+        h.interval = o.interval.unwrap_or(DEFAULT_INTERVAL).into();
+        h.lease_seconds = (seconds as u32).into();
         h.magic.store(MAGIC, Release);
     };
-    // SAFETY: a fresh mapping of the planned size, kept for ever.
-    unsafe { table::publish(base, write_header) };
+    // SAFETY: a fresh mapping of that size at the address of all live files.
+    if !unsafe { table::publish(made.base, made.size, write_header) } {
+        store::give_back();
+        store::close();
+        return Err(Code::BadOptions);
+    }
+    regions::begin();
+    if seconds != 0 {
+        let word = made.lease.or_else(|| table::file().map(|file| file.header().lease.as_ptr().cast()));
+        if let Some(word) = word {
+            // SAFETY: both pages stay mapped for ever.
+            unsafe { lease::begin(word, seconds) };
+        }
+    } else {
+        lease::end();
+    }
+    threads::init();
     Ok(())
 }
 
-/// Allocates by writing, on file systems without fallocate.
-fn write_zeroes(fd: i32, size: u64) -> bool {
-    static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
-    let mut at = 0;
-    while at < size {
-        let n = (size - at).min(ZEROES.len() as u64) as usize;
-        let args = [fd as usize, ZEROES.as_ptr() as usize, n, at as usize, 0, 0];
-        // SAFETY: the buffer is as long as said.
-        let wrote = unsafe { sys::syscall(libc::SYS_pwrite64, args) };
-        if wrote <= 0 {
-            return false;
-        }
-        at += wrote as u64;
+/// Starts the sampling, or changes how it is done.
+fn change(o: &Options) -> Code {
+    patch::refresh();
+    let interval = o.interval.unwrap_or_else(sample::last_interval);
+    if sample::interval() != interval {
+        sample::set_interval(interval);
     }
-    true
+    match (o.objects, table::file()) {
+        (Some(0), file) => objects::stop(file),
+        (Some(interval), Some(file)) => objects::start(file, interval),
+        _ => {}
+    }
+    Code::Done
 }
 
-fn header_of(path: &CStr) -> Option<(u64, u32)> {
-    let fd = sys::open(path.as_ptr().cast(), libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK, 0)?;
-    let mut head = [0u8; size_of::<Header>()];
-    let n = sys::read_at(fd, &mut head, 0);
-    sys::close(fd);
-    let at = core::mem::offset_of!(Header, pid);
-    let magic = u64::from_ne_bytes(head.get(..8)?.try_into().ok()?);
-    let pid = u32::from_ne_bytes(head.get(at..at + 4)?.try_into().ok()?);
-    (n == head.len()).then_some((magic, pid))
+/// Stops the sampling, lets go of the live file, and gives back what memory the agent has. By system calls that malloc makes
+/// too, since a lease may run out in a hook.
+fn stop(work: &Busy) {
+    sample::set_interval(0);
+    lease::end();
+    table::withdraw();
+    regions::end();
+    store::give_back();
+    table::forget();
+    walk::forget();
+    objects::forget();
+    modules::give_back(work);
 }
 
-/// Whether the file is a live file of another process that is still there: a child must not take its parent's.
-fn in_use(path: &CStr) -> bool {
-    header_of(path).is_some_and(|(magic, pid)| {
-        // SAFETY: signal 0 only asks.
-        let there = unsafe { sys::syscall(libc::SYS_kill, [pid as usize, 0, 0, 0, 0, 0]) } == 0;
-        magic == MAGIC && pid != sys::getpid() && there
-    })
-}
-
-fn dead_live_file(path: &CStr) -> bool {
-    header_of(path).is_some_and(|(magic, _)| magic == MAGIC || magic == 0)
+/// The lease has run out, in a hook: stops. What waits for a reader that never came is closed by the next command; Java objects
+/// are the next callback's.
+#[cold]
+pub fn run_out(work: &Busy) {
+    let tid = tid::current(work.thread());
+    // Who follows a command renews the lease or stops the agent; and of those who notice one is enough. What carries this
+    // thread's own id a longjmp has left behind.
+    if STARTING.compare_exchange(0, tid, AcqRel, Relaxed).is_ok() || STARTING.load(Relaxed) == tid {
+        if let Some(file) = table::file().filter(|_| lease::has_run_out(clock::now_ns())) {
+            objects::leave(file);
+            stop(work);
+        }
+        STARTING.store(0, Release);
+    }
 }
 
 /// The command interface for another copy of the agent, loaded from another path: it hands its commands on.
@@ -327,11 +298,11 @@ fn dead_live_file(path: &CStr) -> bool {
 #[cfg_attr(test, allow(dead_code, reason = "called from outside"))]
 pub unsafe extern "C" fn offheap_agent_command(text: *const u8, len: usize) -> c_int {
     // SAFETY: by the caller.
-    command(unsafe { core::slice::from_raw_parts(text, len) }) as c_int
+    command(unsafe { core::slice::from_raw_parts(text, len) }, LEASE) as c_int
 }
 
 /// Gives a command to the copy of the agent that is at work in this process, or to this one.
-fn dispatch(text: &[u8]) -> c_int {
+fn dispatch(text: &[u8], lease: u64) -> c_int {
     guard::init();
     let mut other = None;
     elf::for_each(|o| {
@@ -342,7 +313,7 @@ fn dispatch(text: &[u8]) -> c_int {
             other = o.lookup(&d, c"offheap_agent_command");
         }
     });
-    if table::file().is_none()
+    if !table::was_started()
         && let Some(address) = other
     {
         // SAFETY: the function above, in a copy of this library.
@@ -354,10 +325,26 @@ fn dispatch(text: &[u8]) -> c_int {
             return unsafe { f(text.as_ptr(), text.len()) };
         }
     }
-    command(text) as c_int
+    command(text, lease) as c_int
 }
 
-fn from_jvm(vm: *mut c_void, options: *const c_char) -> c_int {
+/// Has libc tell of children that fork makes. Not early: its list has a lock, and may be made longer by malloc.
+fn watch_forks() {
+    static WATCHED: AtomicBool = AtomicBool::new(false);
+    let f = real::helper(real::Helper::RegisterAtfork);
+    if f == 0 || WATCHED.swap(true, Relaxed) {
+        return;
+    }
+    type Handler = Option<unsafe extern "C" fn()>;
+    type Register = unsafe extern "C" fn(Handler, Handler, Handler, *mut c_void) -> c_int;
+    // SAFETY: what pthread_atfork calls (nptl/pthread_atfork.c). The handler stays: the agent is never unloaded.
+    unsafe {
+        let register = core::mem::transmute::<usize, Register>(f);
+        register(None, None, Some(store::in_child), core::ptr::null_mut());
+    }
+}
+
+fn from_jvm(vm: *mut c_void, options: *const c_char, lease: u64) -> c_int {
     objects::set_vm(vm);
     let text = if options.is_null() {
         &[]
@@ -365,21 +352,21 @@ fn from_jvm(vm: *mut c_void, options: *const c_char) -> c_int {
         // SAFETY: the JVM passes a string.
         unsafe { CStr::from_ptr(options) }.to_bytes()
     };
-    dispatch(text)
+    dispatch(text, lease)
 }
 
 /// Attach (`JVMTI.agent_load`, `load instrument` protocol): the JVM calls this with the options.
 #[cfg_attr(not(test), unsafe(no_mangle))]
 #[allow(non_snake_case, dead_code, reason = "the JVM looks for this name")]
 pub extern "C" fn Agent_OnAttach(vm: *mut c_void, options: *const c_char, _: *mut c_void) -> c_int {
-    from_jvm(vm, options)
+    from_jvm(vm, options, LEASE)
 }
 
 /// `-agentpath`. A failure would keep the JVM from starting, so there is none: the application comes first.
 #[cfg_attr(not(test), unsafe(no_mangle))]
 #[allow(non_snake_case, dead_code, reason = "the JVM looks for this name")]
 pub extern "C" fn Agent_OnLoad(vm: *mut c_void, options: *const c_char, _: *mut c_void) -> c_int {
-    from_jvm(vm, options);
+    from_jvm(vm, options, 0);
     0
 }
 
@@ -389,7 +376,7 @@ unsafe extern "C" {
 
 /// LD_PRELOAD: starts as the environment says, if it names this library as preloaded.
 fn start_from_environment(environment: environment::Block) {
-    if environment.is_null() || table::file().is_some() || !environment::preloaded(environment) {
+    if environment.is_null() || table::was_started() || !environment::preloaded(environment) {
         return;
     }
     let variable = |name| environment::variable(environment, name);
@@ -404,9 +391,13 @@ fn start_from_environment(environment: environment::Block) {
         Some(text) => number(text).filter(|&n| n > 0).map(Some),
         None => Some(None),
     };
-    let (Some(size), Some(interval)) = (size, interval) else { return };
-    let options = Options { file: Some(file), size, interval, ..Options::NONE };
-    alone(|| follow(&options));
+    let lease = match variable(b"OFFHEAP_LEASE") {
+        Some(text) => number(text).filter(|&n| n <= lease::LONGEST),
+        None => Some(0),
+    };
+    let (Some(size), Some(interval), Some(lease)) = (size, interval, lease) else { return };
+    let options = Options { file: Some(file), size, interval, lease: Some(lease), ..Options::NONE };
+    alone(|| follow(&options, 0));
 }
 
 /// The first call of an exported hook, possibly before any constructor has run.
@@ -420,6 +411,7 @@ extern "C" fn constructor(_: c_int, _: *const *const c_char, initial: environmen
     if table::file().is_none() {
         return;
     }
+    watch_forks();
     // SAFETY: libc's variable. Another constructor may have changed the environment, which then is a copy.
     for block in [initial, unsafe { environ }] {
         if !block.is_null()
@@ -458,24 +450,18 @@ mod tests {
             "file",
             "cmd=go",
             "size=99999999999999999999",
+            "lease=3601",
         ] {
             assert_eq!(parse(bad.as_bytes()), None, "{bad}");
         }
     }
 
     #[test]
-    fn the_pid_goes_into_the_path() {
-        let mut buffer = [0; 4096];
-        let want = format!("/tmp/a.{}.live", std::process::id());
-        assert_eq!(expand(b"/tmp/a.%p.live", &mut buffer).unwrap().to_bytes(), want.as_bytes());
-        assert_eq!(expand(&[b'x'; 4096], &mut buffer), None);
-    }
-
-    #[test]
-    fn nothing_to_stop_or_start_without_a_file() {
-        assert_eq!(command(b"cmd=stop"), Code::NotStarted);
-        assert_eq!(command(b"cmd=start"), Code::NoFile);
-        assert_eq!(command(b"nonsense"), Code::BadOptions);
+    fn nothing_to_stop_or_ask_before_the_first_start() {
+        for text in ["cmd=stop", "cmd=status", "cmd=close", "cmd=sweep"] {
+            assert_eq!(command(text.as_bytes(), LEASE), Code::NotStarted);
+        }
+        assert_eq!(command(b"nonsense", LEASE), Code::BadOptions);
         let _ = constructor;
     }
 }

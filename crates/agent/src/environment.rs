@@ -22,7 +22,7 @@ const MAX_RESTORED: usize = 1024;
 
 /// The entries that were taken out: LD_PRELOAD as it was, and the agent's own.
 const PRELOAD: &[u8] = b"LD_PRELOAD=";
-const OWN: [&[u8]; 3] = [b"OFFHEAP_FILE=", b"OFFHEAP_SIZE=", b"OFFHEAP_INTERVAL="];
+const OWN: [&[u8]; 4] = [b"OFFHEAP_FILE=", b"OFFHEAP_SIZE=", b"OFFHEAP_INTERVAL=", b"OFFHEAP_LEASE="];
 static TAKEN: [AtomicPtr<c_char>; 1 + OWN.len()] =
     [const { AtomicPtr::new(core::ptr::null_mut()) }; 1 + OWN.len()];
 /// The process they were taken out of; 0: none.
@@ -208,6 +208,7 @@ mod tests {
             c"OFFHEAP_FILE=/tmp/x".as_ptr(),
             c"OFFHEAP_SIZE=4194304".as_ptr(),
             c"OFFHEAP_INTERVAL=1".as_ptr(),
+            c"OFFHEAP_LEASE=60".as_ptr(),
             c"B=2".as_ptr(),
             null(),
         ];
@@ -228,7 +229,12 @@ mod tests {
             seen.into_inner()
         };
         let mut wanted = vec!["A=1", "B=2", "LD_PRELOAD=/tmp/.offheap_agent-1.so:/lib/other.so"];
-        wanted.extend(["OFFHEAP_FILE=/tmp/x", "OFFHEAP_SIZE=4194304", "OFFHEAP_INTERVAL=1"]);
+        wanted.extend([
+            "OFFHEAP_FILE=/tmp/x",
+            "OFFHEAP_SIZE=4194304",
+            "OFFHEAP_INTERVAL=1",
+            "OFFHEAP_LEASE=60",
+        ]);
         assert_eq!(restored(block.as_ptr()), wanted);
         // Somebody's own LD_PRELOAD is not touched.
         let own = [c"LD_PRELOAD=/mine.so".as_ptr(), null()];

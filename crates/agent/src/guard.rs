@@ -122,6 +122,11 @@ fn readable(addr: u64, len: u64) -> bool {
     true
 }
 
+/// Whether anything is mapped at an address, as far as the kernel can be asked.
+pub fn is_there(addr: u64) -> bool {
+    !works() || probe(addr)
+}
+
 /// The process, for process_vm_readv; 0: that is not to be used.
 static COPY_FROM: AtomicU32 = AtomicU32::new(0);
 

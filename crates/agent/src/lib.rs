@@ -10,6 +10,7 @@
 //! - [`busy`], [`tid`], [`clock`]: who is at work, and when; without a system call that malloc would not make.
 //! - [`sample`]: decides which allocations are recorded (Poisson by bytes) and records them.
 //! - [`objects`], [`jvmti`]: Java objects, which the JVM samples itself, and tells the agent of where JNI is allowed.
+//! - [`store`], [`lease`]: where the live file lies, and for how long.
 //! - [`table`], [`regions`], [`threads`]: the agent's side of the live file (layout: crate `offheap-live`).
 //! - [`walk`]: native, HotSpot frames; names.
 //! - [`environment`], [`exec`]: that a preloaded agent is not handed on to children, but to what the process becomes.
@@ -19,25 +20,29 @@
 //!
 //! | option | meaning |
 //! |---|---|
-//! | `file=PATH` | the live file to make; `%p` stands for the pid. Needed for the first start |
-//! | `size=BYTES` | its size (default 32 MiB) |
-//! | `interval=BYTES` | mean bytes between samples (default 524288; 1 = every allocation) |
+//! | `file=PATH` | the live file to make, on a local file system; `%p` stands for the pid. Without: in memory, see [`store`] |
+//! | `size=BYTES` | its size (default 32 MiB); after a stop at most what the first one had |
+//! | `interval=BYTES` | mean bytes between samples (default 524288, later what it was; 1 = every allocation) |
 //! | `objects=BYTES` | sample Java objects too, with this mean of allocated bytes between them (1 = every one); 0 = stop that; not given = as it is, at first off |
+//! | `lease=SECONDS` | stop by itself when no reader has renewed its lease for so long, see [`lease`] (0 = never; default 60 for a live file in memory of an attach, else 0; at most 3600) |
 //! | `cmd=start` | start sampling (default), or change the interval |
-//! | `cmd=stop` | stop sampling; frees of known samples are still followed. Java objects are stopped too, and forgotten |
+//! | `cmd=close` | the reader has opened the live file in memory: close what was kept open for it. Every other command but `status` does so too |
+//! | `cmd=stop` | stop sampling, and give all memory back. The live file stays as it was for who has it open; the next start makes a new one |
 //! | `cmd=sweep` | take all Java objects out of the live file that collections have freed; before a reading that counts |
 //! | `cmd=trim` | no sampling: have glibc give back what is free (malloc_trim), for JVMs that have no command for it |
 //! | `cmd=status` | change nothing; succeeds if the agent is running or stopped |
 //!
+//! Every command renews the lease.
+//!
 //! That Java objects can't be sampled is no failure, for heap blocks are: whether and why stands in the live file
 //! (`offheap_live::Info::objects`).
 //!
-//! Return codes: 0 done · 100 unreadable options · 101 no `file` · 102 the file could not be made (no room, no rights, a limit on file
-//! sizes, a file system over a network) · 103 nothing to
-//! stop or ask · 104 no allocator found · 105 another agent is busy starting.
+//! Return codes: 0 done · 100 unreadable options · 102 the named file could not be made (no room, no rights, a limit on file
+//! sizes, a file system over a network) · 103 nothing to stop or ask · 104 no allocator found · 105 another agent is busy
+//! starting · 106 no live file could be made in memory (memfd_create and /dev/shm both refused, or a limit on file sizes).
 //!
 //! Under LD_PRELOAD the same options come from the environment: `OFFHEAP_FILE`, `OFFHEAP_SIZE`,
-//! `OFFHEAP_INTERVAL`; without `OFFHEAP_FILE`, or under a file name without `offheap_agent`, the library stays asleep.
+//! `OFFHEAP_INTERVAL`, `OFFHEAP_LEASE`; without `OFFHEAP_FILE`, or under a file name without `offheap_agent`, the library stays asleep.
 //! These variables, and the agent's own place in LD_PRELOAD, are taken out of the environment once it has started, so that
 //! the processes that the program starts don't carry the agent; with `OFFHEAP_CHILDREN` they do (then `%p` is needed in the
 //! path). A program that replaces itself (any function of the exec family, but not the bare system call) takes the agent
@@ -74,6 +79,7 @@ mod guard;
 mod heap;
 mod hooks;
 mod jvmti;
+mod lease;
 mod math;
 mod memory;
 mod modules;
@@ -82,6 +88,7 @@ mod patch;
 mod real;
 mod regions;
 mod sample;
+mod store;
 mod sys;
 mod table;
 mod threads;

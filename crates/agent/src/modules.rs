@@ -15,7 +15,7 @@ use crate::busy::Busy;
 use crate::elf::Object;
 use crate::memory::Memory;
 use crate::sys;
-use crate::table;
+use crate::table::{self, File};
 use crate::tid;
 use crate::walk::cfi::{self, Rule, Section};
 
@@ -31,8 +31,8 @@ pub struct Module {
     pub start: u64,
     /// One past the last.
     pub end: u64,
-    /// Index of its record in the live file plus one; 0: none.
-    pub record: u32,
+    /// Index of its record in the live file plus one; 0: none. See [`Guard::record`].
+    record: u32,
     /// Dlopen by bare name from here may use its own search path.
     pub runpath: bool,
     /// Import slots still have to be patched (it was being loaded).
@@ -76,6 +76,8 @@ struct Table {
     bytes: usize,
     /// Differs from that of every earlier table; part of every cache key.
     generation: u32,
+    /// The live file's, that the records are in.
+    session: u64,
 }
 
 static CURRENT: AtomicPtr<Table> = AtomicPtr::new(core::ptr::null_mut());
@@ -166,6 +168,12 @@ impl Guard {
         self.table().generation
     }
 
+    /// Index plus one of a library's record in a live file; 0: it has none there.
+    #[inline]
+    pub fn record(&self, module: &Module, file: File) -> u32 {
+        if self.table().session == file.session() { module.record } else { 0 }
+    }
+
     /// The library that `pc` lies in.
     pub fn find(&self, pc: u64) -> Option<&Module> {
         let modules = self.modules();
@@ -183,6 +191,14 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         self.reader.store(0, Release);
+    }
+}
+
+/// Lets go of what is resident of the unwind tables: pages of files, which come again when they are needed.
+pub fn give_back(work: &Busy) {
+    let Some(modules) = Guard::new(work) else { return };
+    for image in modules.modules().iter().map(|m| m.image).filter(|i| !i.at.is_null() && !i.copied) {
+        sys::advise(image.at as usize, image.len, libc::MADV_DONTNEED);
     }
 }
 
@@ -226,7 +242,10 @@ unsafe impl Send for Builder {}
 /// A table being built.
 pub struct Build {
     table: *mut Table,
+    file: File,
     changed: bool,
+    /// No library is in the live file yet.
+    new_file: bool,
 }
 
 impl Builder {
@@ -273,13 +292,19 @@ impl Builder {
         if !self.collect(memory) {
             return None;
         }
+        let file = table::file()?;
+        let session = file.session();
         let bytes = size_of::<Table>() + MAX_MODULES * size_of::<Module>();
         let at = sys::map_anonymous(bytes)?;
         let generation = GENERATION.fetch_add(1, Relaxed) + 1;
         let table: *mut Table = at.cast();
         // SAFETY: fresh memory, large enough for both; Module's alignment is Table's.
-        unsafe { table.write(Table { at: at.add(size_of::<Table>()).cast(), len: 0, bytes, generation }) };
-        Some(Build { table, changed: false })
+        unsafe {
+            table.write(Table { at: at.add(size_of::<Table>()).cast(), len: 0, bytes, generation, session })
+        };
+        // SAFETY: the current one can't be retired while the caller holds the patch lock.
+        let known = unsafe { CURRENT.load(Acquire).as_ref() }.map_or(0, |t| t.session);
+        Some(Build { table, file, changed: session != known, new_file: session != known })
     }
 
     /// Publishes a table if it differs from the current one, and marks what was unloaded.
@@ -302,10 +327,8 @@ impl Builder {
                 if kept.is_none_or(|n| n.image.at != m.image.at) {
                     self.retire(Retired::Image(m.image));
                 }
-                if kept.is_none()
-                    && let Some(f) = table::file()
-                {
-                    f.module_unloaded(m.record);
+                if kept.is_none() && !build.new_file {
+                    build.file.module_unloaded(m.record);
                 }
             }
             if !old.is_null() {
@@ -331,6 +354,9 @@ impl Build {
         // SAFETY: the current table can't be retired while the caller holds the patch lock.
         let known = unsafe { modules_of(CURRENT.load(Acquire)) }.iter().find(|m| m.identity == identity);
         let module = match known {
+            Some(m) if self.new_file => {
+                Module { record: self.file.module(start, end, o.bias, path, build_id), ..*m }
+            }
             Some(m) => *m,
             None => {
                 self.changed = true;
@@ -341,7 +367,7 @@ impl Build {
                 if image.at.is_null() {
                     table::count(Counter::NoUnwindTables);
                 }
-                let record = table::file().map_or(0, |f| f.module(start, end, o.bias, path, build_id));
+                let record = self.file.module(start, end, o.bias, path, build_id);
                 Module { start, end, record, runpath, unfinished: true, identity, hdr, section_start, image }
             }
         };

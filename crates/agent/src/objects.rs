@@ -41,6 +41,8 @@ static INTERVAL: AtomicU64 = AtomicU64::new(0);
 static UNDER_WAY: AtomicU32 = AtomicU32::new(0);
 /// Whether the JVM is older than 21: see [`jvmti::is_cleared`].
 static OLD: AtomicBool = AtomicBool::new(false);
+/// Set when a lease has run out: the JVM still calls, and has references of ours.
+static LEFT: AtomicBool = AtomicBool::new(false);
 /// The last object's number.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
@@ -85,7 +87,7 @@ fn places() -> &'static [Place] {
     unsafe { core::slice::from_raw_parts(places, count) }
 }
 
-/// Makes the places: half as many as fit into the live table, so that heap blocks have room too.
+/// Makes the places: half as many as fit into the first live table (none is larger), so that heap blocks have room too.
 fn make_places(file: File) -> bool {
     if PLACES.load(Relaxed).is_null() {
         let count = file.slots() as usize / 2;
@@ -159,7 +161,7 @@ pub fn start(file: File, interval: u64) {
             tell(file, ObjectState::On, 0);
         }
         Err((state, error)) => {
-            stop(file);
+            stop(Some(file));
             tell(file, state, error);
         }
     }
@@ -199,21 +201,56 @@ fn turn_on(file: File, interval: u64, running: bool) -> Result<(), (ObjectState,
 }
 
 /// Stops, and forgets the objects: nothing of ours is left in the JVM that its collections would look at. As [`start`].
-pub fn stop(file: File) {
+/// Without a file: what a lease that ran out has left to be done.
+pub fn stop(file: Option<File>) {
     INTERVAL.store(0, SeqCst);
-    tell(file, ObjectState::Off, 0);
+    if let Some(file) = file {
+        tell(file, ObjectState::Off, 0);
+    } else if !LEFT.swap(false, SeqCst) {
+        return;
+    }
+    turn_off(0);
+    if let Some(jni) = vm().and_then(Vm::jni) {
+        forget_all(jni, file);
+    }
+}
+
+fn turn_off(own_callbacks: u32) {
     let Some(env) = environment() else { return };
     let _ = env.notify(false);
     // For other agents.
     let _ = env.give_sampling_back();
-    wait_for_callbacks();
-    let Some(jni) = vm().and_then(Vm::jni) else { return };
+    wait_for_callbacks(own_callbacks);
+}
+
+fn forget_all(jni: Jni, file: Option<File>) {
     for (i, place) in used().iter().enumerate() {
         look(i, place, |weak, key| {
             jni.delete_weak(weak);
-            file.remove(key);
+            if let Some(file) = file {
+                file.remove(key);
+            }
             false
         });
+    }
+}
+
+/// In a hook, where the JVM can't be told anything: no object is sampled any more, and the next callback sees to the rest.
+pub fn leave(file: File) {
+    if INTERVAL.swap(0, SeqCst) != 0 {
+        LEFT.store(true, SeqCst);
+        tell(file, ObjectState::Off, 0);
+    }
+}
+
+/// Gives the memory of the places back, if none is in use.
+pub fn forget() {
+    if UNDER_WAY.load(SeqCst) == 0 && !LEFT.load(SeqCst) && used().iter().all(|p| p.weak.load(SeqCst) == FREE)
+    {
+        let all = places();
+        END.store(0, SeqCst);
+        FREE_LIST.store(0, SeqCst);
+        sys::advise(all.as_ptr() as usize, size_of_val(all), libc::MADV_DONTNEED);
     }
 }
 
@@ -228,9 +265,9 @@ pub fn sweep(file: File) {
 
 /// Waits until no callback is under way, but not for ever; those that come now see that it is off. What one of them should
 /// leave behind all the same is the next stop's.
-fn wait_for_callbacks() {
+fn wait_for_callbacks(own: u32) {
     for _ in 0..PATIENCE_MS {
-        if UNDER_WAY.load(SeqCst) == 0 {
+        if UNDER_WAY.load(SeqCst) <= own {
             break;
         }
         sys::sleep_ms(1);
@@ -355,6 +392,14 @@ unsafe extern "C" fn sampled(
     let interval = INTERVAL.load(SeqCst);
     // SAFETY: the JVM's own, for this thread.
     let jni = unsafe { Jni::new(jni) };
+    if interval == 0
+        && let Some(jni) = jni
+        && LEFT.swap(false, SeqCst)
+    {
+        // Two callbacks may stand here one after the other, but only one does the work.
+        turn_off(1);
+        forget_all(jni, None);
+    }
     if interval != 0
         && sample::interval() != 0
         && let (Some(env), Some(jni), Some(file)) = (environment(), jni, table::file())

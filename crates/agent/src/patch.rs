@@ -74,7 +74,7 @@ fn lock(tid: u32, outermost: bool) -> bool {
 
 /// Looks for new and vanished libraries. Does not wait: whoever is at it already does the work for both.
 pub fn refresh() {
-    if table::file().is_none() || crate::sample::is_forked_child() {
+    if table::file().is_none() {
         return;
     }
     DIRTY.store(true, Release);

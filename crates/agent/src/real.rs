@@ -223,7 +223,7 @@ pub fn resolve() -> bool {
     complete
 }
 
-/// Functions of libpthread that the agent calls itself. Looked up rather than linked: glibc 2.34 moved them into
+/// Functions of libc and libpthread that the agent calls itself. Looked up rather than linked: glibc 2.34 moved them into
 /// libc under a new symbol version, which a library linked there could not do without.
 #[derive(Clone, Copy)]
 #[repr(usize)]
@@ -235,15 +235,17 @@ pub enum Helper {
     AttrDestroy,
     KeyCreate,
     Setspecific,
+    RegisterAtfork,
 }
 
-const HELPERS: [&CStr; 6] = [
+const HELPERS: [&CStr; 7] = [
     c"pthread_getspecific",
     c"pthread_attr_init",
     c"pthread_attr_getstacksize",
     c"pthread_attr_destroy",
     c"pthread_key_create",
     c"pthread_setspecific",
+    c"__register_atfork",
 ];
 static HELPER: [AtomicPtr<()>; HELPERS.len()] =
     [const { AtomicPtr::new(core::ptr::null_mut()) }; HELPERS.len()];

@@ -116,12 +116,13 @@ impl Held {
     }
 
     fn used(&self) -> usize {
-        (self.file.header().regions_used.load(Relaxed) as usize).min(MAX_REGIONS)
+        (self.file.regions_used() as usize).min(MAX_REGIONS)
     }
 
     fn get(&self, i: usize) -> Option<RegionRec> {
         // SAFETY: in bounds, and written only under the lock.
-        self.file.region(i).map(|r| unsafe { r.read() }).filter(|r| r.kind != 0)
+        // What stands there is only calculated with; readers judge it by its checksum.
+        self.file.region(i).map(|r| unsafe { r.read_volatile() }).filter(|r| r.kind != 0)
     }
 
     fn set(&self, i: usize, mut record: RegionRec) {
@@ -135,7 +136,7 @@ impl Held {
     fn clear(&self, i: usize) {
         self.set(i, RegionRec::default());
         FIRST_FREE.fetch_min(i, Relaxed);
-        LIVE.fetch_sub(1, Relaxed);
+        let _ = LIVE.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1));
     }
 
     fn tick(&self, i: usize) -> Option<u64> {
@@ -158,7 +159,7 @@ impl Held {
         self.set(i, record);
         LIVE.fetch_add(1, Relaxed);
         if i == used {
-            self.file.header().regions_used.store(used as u64 + 1, Release);
+            self.file.set_regions_used(used as u64 + 1);
         }
         true
     }
@@ -178,7 +179,7 @@ impl Held {
                 continue;
             }
             let (lo, hi) = (start.max(r.start), end.min(r.end));
-            self.account_free(&r, hi - lo);
+            self.account_free(&r, hi.saturating_sub(lo));
             if lo == r.start && hi == r.end {
                 self.clear(i);
             } else if lo == r.start {
@@ -231,6 +232,22 @@ impl Drop for Held {
     }
 }
 
+/// Begins with an empty table, in a new live file. Nobody samples yet.
+pub fn begin() {
+    let reset = || {
+        FIRST_FREE.store(0, Relaxed);
+        LIVE.store(0, Relaxed);
+    };
+    if Held::with(|_| reset()).is_none() {
+        reset();
+    }
+}
+
+/// Nothing is followed any more.
+pub fn end() {
+    LIVE.store(0, Relaxed);
+}
+
 fn page_up(len: u64) -> u64 {
     len.saturating_add(4095) & !4095
 }
@@ -255,7 +272,7 @@ fn sample_region(start: u64, end: u64, size: u64, kind: RegionKind) {
         check: 0,
     };
     let added = Held::with(|held| {
-        if held.add(record) {
+        if held.file.session() == s.file.session() && held.add(record) {
             held.file.add_allocated(record.stack, record.size, record.weight);
         }
     });
@@ -290,8 +307,14 @@ fn apply_later(start: u64, end: u64, tick: u64) {
     table::count(Counter::LostFrees);
 }
 
+/// A mapping that was taken out of the table.
+pub struct Out {
+    file: table::File,
+    record: RegionRec,
+}
+
 /// Takes out the mapping that mremap is about to move, if it is a sampled one and moves whole.
-pub fn take(start: u64, len: u64) -> Option<RegionRec> {
+pub fn take(start: u64, len: u64) -> Option<Out> {
     if LIVE.load(Relaxed) == 0 || sample::is_forked_child() {
         return None;
     }
@@ -300,15 +323,19 @@ pub fn take(start: u64, len: u64) -> Option<RegionRec> {
         let i = (0..held.used()).find(|&i| held.get(i).is_some_and(|r| r.start == start && r.end <= end))?;
         let record = held.get(i)?;
         held.clear(i);
-        Some(record)
+        Some(Out { file: held.file, record })
     })?
 }
 
 /// Puts a mapping back at its new place.
-pub fn put_back(record: &RegionRec, start: u64, len: u64) {
+pub fn put_back(out: &Out, start: u64, len: u64) {
+    if !out.file.is_current() {
+        return;
+    }
+    let record = &out.record;
     let end = start.saturating_add(page_up(len));
     let back = Held::with(|held| {
-        let size = if end - start > record.size { end - start } else { record.size };
+        let size = (end - start).max(record.size);
         if size > record.size {
             held.file.add_allocated(record.stack, size - record.size, record.weight);
             held.file.add_freed(record.stack, 0, record.weight);
@@ -321,8 +348,11 @@ pub fn put_back(record: &RegionRec, start: u64, len: u64) {
 }
 
 /// Adds a thread's stack; false if there is no room.
-pub fn add(record: RegionRec) -> bool {
+pub fn add(record: RegionRec, session: u64) -> bool {
     let added = Held::with(|held| {
+        if held.file.session() != session {
+            return false; // its stack is in a file that is gone
+        }
         // The same stack again, from the C library's cache: its last thread's end went unseen.
         held.forget_thread(record.start, TICK.fetch_add(1, Relaxed));
         let added = held.add(record);
@@ -340,6 +370,9 @@ pub fn add(record: RegionRec) -> bool {
 /// Forgets the stack of a thread that ends.
 pub fn thread_ended(pthread: u64) {
     if sample::is_forked_child() {
+        return;
+    }
+    if LIVE.load(Relaxed) == 0 {
         return;
     }
     let tick = TICK.fetch_add(1, Relaxed);

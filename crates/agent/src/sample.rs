@@ -5,17 +5,21 @@
 //! 1 - exp(-size/interval), whatever came before, and stands for the reciprocal of that many: sizes and counts are
 //! unbiased. With an interval of 1 everything is a sample of weight 1.
 
-use core::sync::atomic::Ordering::{AcqRel, Relaxed};
-use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
+use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
 
-use offheap_live::{Counter, SampleRec, State, stack_flags};
+use offheap_live::{Counter, DEFAULT_INTERVAL, SampleRec, State, stack_flags};
 
 use crate::arch::{self, Thread};
 use crate::busy::{self, Busy, Place};
 use crate::clock;
+use crate::control;
+use crate::guard;
+use crate::lease;
 use crate::math;
+use crate::store;
 use crate::sys;
-use crate::table;
+use crate::table::{self, File};
 use crate::tid;
 use crate::walk;
 
@@ -23,20 +27,18 @@ use crate::walk;
 pub static EPOCH: AtomicU32 = AtomicU32::new(0);
 /// Mean bytes between samples; 0: not sampling.
 static INTERVAL: AtomicU64 = AtomicU64::new(0);
-
-/// Bytes after which a thread looks for control words again while nothing is sampled.
-const IDLE_BYTES: i64 = 16 << 20;
+/// What it was when something was sampled last.
+static LAST: AtomicU64 = AtomicU64::new(DEFAULT_INTERVAL);
 
 /// A byte that is 1 in this process and 0 in a child made by fork, by any means (MADV_WIPEONFORK).
 static ALIVE: AtomicPtr<AtomicU8> = AtomicPtr::new(core::ptr::null_mut());
-/// The process that was started; used where the kernel is too old for that (before 4.14).
-static PID: AtomicU32 = AtomicU32::new(0);
+/// Set in a child that libc's fork has made.
+static FORKED: AtomicBool = AtomicBool::new(false);
 static WIPED: AtomicU32 = AtomicU32::new(0);
 
 /// Prepares the recognition of forked children.
 pub fn init() {
     const MADV_WIPEONFORK: usize = 18;
-    PID.store(sys::getpid(), Relaxed);
     if ALIVE.load(Relaxed).is_null()
         && let Some(page) = sys::map_anonymous(4096)
     {
@@ -53,21 +55,41 @@ pub fn init() {
     }
 }
 
-/// Whether this is a forked child, which shares the live file with its parent and must leave it alone. (A vfork
-/// child shares all memory and is part of the parent as far as that goes.)
+/// This is a forked child.
+pub fn forked() {
+    FORKED.store(true, Relaxed);
+}
+
+/// Whether this is a forked child, which doesn't have the live file. (A vfork child shares all memory and is part of the
+/// parent as far as that goes.)
+#[inline]
 pub fn is_forked_child() -> bool {
     let alive = ALIVE.load(Relaxed);
     let forked = if alive.is_null() {
-        PID.load(Relaxed) != sys::getpid()
+        FORKED.load(Relaxed) || is_file_gone()
     } else {
         // SAFETY: mapped for ever.
         unsafe { (*alive).load(Relaxed) == 0 }
     };
-    if forked && WIPED.swap(1, Relaxed) == 0 {
+    if forked {
+        wipe();
+    }
+    forked
+}
+
+/// Before Linux 4.14, which can't wipe a page for children: the live file is not mapped in one that was not made by libc's fork.
+#[cold]
+fn is_file_gone() -> bool {
+    let (at, _) = store::range();
+    at != 0 && !guard::is_there(at as u64)
+}
+
+#[cold]
+fn wipe() {
+    if WIPED.swap(1, Relaxed) == 0 {
         INTERVAL.store(0, Relaxed);
         table::clear_filter();
     }
-    forked
 }
 
 /// Sampling as it is now: the interval, 0 while stopped.
@@ -75,9 +97,17 @@ pub fn interval() -> u64 {
     INTERVAL.load(Relaxed)
 }
 
+/// The interval of the last start.
+pub fn last_interval() -> u64 {
+    LAST.load(Relaxed)
+}
+
 /// Starts, stops (0) or changes the interval. Every thread notices at its next allocation.
 pub fn set_interval(interval: u64) {
     INTERVAL.store(interval, Relaxed);
+    if interval != 0 {
+        LAST.store(interval, Relaxed);
+    }
     let next = EPOCH.load(Relaxed).wrapping_add(1).max(1);
     EPOCH.store(next, Relaxed);
     if let Some(file) = table::file() {
@@ -93,30 +123,11 @@ pub fn set_interval(interval: u64) {
     }
 }
 
-/// Follows the control words in the live file's header.
-fn follow_control() {
-    let Some(file) = table::file() else { return };
-    let h = file.header();
-    let want = h.want_seq.load(Relaxed);
-    let done = h.done_seq.load(Relaxed);
-    if want == done || h.done_seq.compare_exchange(done, want, AcqRel, Relaxed).is_err() {
-        return;
-    }
-    let interval = match h.want_interval.load(Relaxed) {
-        0 => h.interval.load(Relaxed),
-        n => n,
-    };
-    match h.want_state.load(Relaxed) {
-        s if s == State::Running as u32 => set_interval(interval.max(1)),
-        s if s == State::Stopped as u32 => set_interval(0),
-        _ => {}
-    }
-}
-
 /// Draws the next distance.
 fn rearm(t: &Thread, interval: u64) {
     t.countdown.set(match interval {
-        0 => IDLE_BYTES,
+        // A start is noticed by the epoch.
+        0 => i64::MAX / 2,
         1 => -1,
         n => math::exponential(t, n),
     });
@@ -124,6 +135,8 @@ fn rearm(t: &Thread, interval: u64) {
 
 /// What a sample consists of besides its address.
 pub struct Taken {
+    /// The live file that its stack is in.
+    pub file: File,
     pub time_ns: u64,
     pub weight: f64,
     pub stack: u32,
@@ -139,7 +152,6 @@ fn due(t: &Thread, place: &Place, size: u64) -> Option<u64> {
         t.countdown.set(i64::MAX / 2);
         return None;
     }
-    follow_control();
     let epoch = EPOCH.load(Relaxed);
     let interval = INTERVAL.load(Relaxed);
     if t.epoch.get() != epoch {
@@ -166,13 +178,16 @@ fn due(t: &Thread, place: &Place, size: u64) -> Option<u64> {
 }
 
 /// Walks the stack and fills in the rest; `None` if this is a call inside another allocator call.
-#[inline]
-fn record(work: &Busy, size: u64, interval: u64, flags: u16) -> Option<Taken> {
+#[inline(always)]
+fn record(work: &Busy, file: File, size: u64, interval: u64, flags: u16) -> Option<Taken> {
     let t = work.thread();
-    let file = table::file()?;
     tid::current(t);
-    table::count(if flags & stack_flags::OBJECT == 0 { Counter::Samples } else { Counter::Objects });
     let time_ns = clock::now_ns();
+    if lease::has_run_out(time_ns) {
+        control::run_out(work);
+        return None;
+    }
+    file.count(if flags & stack_flags::OBJECT == 0 { Counter::Samples } else { Counter::Objects });
     let stack = match walk::current(file, work, flags, time_ns) {
         walk::Outcome::Stack(stack) => stack,
         walk::Outcome::Nested => {
@@ -184,7 +199,7 @@ fn record(work: &Busy, size: u64, interval: u64, flags: u16) -> Option<Taken> {
         if interval == 1 { 1.0 } else { 1.0 / math::one_minus_exp_neg(size.max(1) as f64 / interval as f64) };
     let seq = t.seq.get().wrapping_add(1);
     t.seq.set(seq);
-    Some(Taken { time_ns, weight, stack, tid: t.tid.get(), seq })
+    Some(Taken { file, time_ns, weight, stack, tid: t.tid.get(), seq })
 }
 
 /// The slow path of an allocation. Keeps errno: nothing in it touches errno.
@@ -200,7 +215,7 @@ pub fn allocated(addr: u64, size: u64) {
     let Some(file) = table::file() else { return };
     file.prefetch(addr);
     let work = busy::begin(t, &place);
-    if let Some(s) = record(&work, size, interval, 0) {
+    if let Some(s) = record(&work, file, size, interval, 0) {
         file.add_allocated(s.stack, size, s.weight);
         file.insert(&SampleRec {
             addr,
@@ -225,21 +240,19 @@ pub fn region(size: u64) -> Option<Taken> {
     }
     let place = Place::new();
     let interval = due(t, &place, size)?;
-    record(&busy::begin(t, &place), size, interval, stack_flags::REGION)
+    record(&busy::begin(t, &place), table::file()?, size, interval, stack_flags::REGION)
 }
 
 /// A Java object that the JVM has sampled, by a sampler of the same kind: what it consists of, handed to `keep` while the
 /// agent counts as at work on this thread.
 pub fn object(size: u64, interval: u64, keep: impl FnOnce(&Thread, &Taken)) {
     let t = arch::thread();
-    if is_forked_child() {
-        return;
-    }
+    let Some(file) = table::file() else { return };
     let place = Place::new();
     let work = busy::begin(t, &place);
     if !work.is_outermost() {
         table::count(Counter::DropObjects);
-    } else if let Some(taken) = record(&work, size, interval, stack_flags::OBJECT) {
+    } else if let Some(taken) = record(&work, file, size, interval, stack_flags::OBJECT) {
         keep(t, &taken);
     }
 }
@@ -255,36 +268,45 @@ pub fn unsampled<T>(t: &Thread, call: impl FnOnce() -> T) -> T {
     result
 }
 
+/// A sample that was taken out of the live table.
+pub struct Out {
+    file: File,
+    record: SampleRec,
+}
+
 /// Takes a block that is about to be freed out of the live table, if it is a sample.
 #[cold]
 #[inline(never)]
-pub fn take(addr: u64) -> Option<SampleRec> {
-    if addr < 4096 || is_forked_child() {
+pub fn take(addr: u64) -> Option<Out> {
+    if addr < 4096 {
         return None;
     }
-    table::file()?.remove(addr)
+    let file = table::file()?;
+    Some(Out { file, record: file.remove(addr)? })
 }
 
 /// The slow path of a free: the filter says that the address may be a sample.
 #[cold]
 #[inline(never)]
 pub fn freed(addr: u64) {
-    if let Some(record) = take(addr) {
-        account_free(&record);
-    }
-}
-
-/// Adds a freed sample to the totals.
-pub fn account_free(record: &SampleRec) {
-    if let Some(file) = table::file() {
-        table::count(Counter::Frees);
+    if addr >= 4096
+        && let Some(file) = table::file()
+        && let Some(record) = file.remove(addr)
+    {
+        file.count(Counter::Frees);
         file.add_freed(record.stack, record.size, record.weight);
     }
 }
 
-/// Puts a sample back whose realloc failed.
-pub fn put_back(record: &SampleRec) {
-    if let Some(file) = table::file() {
-        file.insert(record);
+/// Adds a freed sample to the totals.
+pub fn account_free(out: &Out) {
+    if out.file.is_current() {
+        out.file.count(Counter::Frees);
+        out.file.add_freed(out.record.stack, out.record.size, out.record.weight);
     }
+}
+
+/// Puts a sample back whose realloc failed.
+pub fn put_back(out: &Out) {
+    out.file.insert(&out.record);
 }

@@ -33,6 +33,23 @@ pub fn map(bytes: usize, protection: i32, flags: i32, fd: i32, offset: usize) ->
     (p > 0).then_some(p as *mut u8)
 }
 
+/// mmap at an address; whether it worked.
+///
+/// # Safety
+/// With MAP_FIXED what lies there is replaced: it is the agent's own.
+pub unsafe fn map_at(at: usize, bytes: usize, protection: i32, flags: i32, fd: i32) -> bool {
+    // SAFETY: by the caller.
+    let p =
+        unsafe { syscall(libc::SYS_mmap, [at, bytes, protection as usize, flags as usize, fd as usize, 0]) };
+    p == at as isize
+}
+
+/// madvise on memory of the agent's own.
+pub fn advise(at: usize, bytes: usize, advice: i32) {
+    // SAFETY: of the advice given here none takes away what anybody still needs; see each place.
+    unsafe { syscall(libc::SYS_madvise, [at, bytes, advice as usize, 0, 0, 0]) };
+}
+
 /// munmap.
 ///
 /// # Safety

@@ -5,6 +5,7 @@
 //! with the same 64-bit key would be taken for one; with 65,536 of them that happens once in 10^10 files.
 
 use core::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+use core::cell::UnsafeCell;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
 
@@ -14,16 +15,63 @@ use offheap_live::{
     frame_check, hash_bytes, mix, module_check, sample_check, stack_check,
 };
 
-/// The mapped live file; null until the agent is started. Never unmapped after that.
-static FILE: AtomicPtr<u8> = AtomicPtr::new(core::ptr::null_mut());
-/// Counters of the time before there is a file.
+use crate::sample;
+use crate::sys;
+
+/// A live file's size and where its tables lie: the agent's own, for what the file's header says can be written by others.
+struct Plan {
+    size: AtomicU64,
+    layout: UnsafeCell<Layout>,
+}
+// SAFETY: a layout is written before its size, by the one who starts the agent, and never again.
+unsafe impl Sync for Plan {}
+
+/// One for each size that a live file of this process has had.
+const PLANS: usize = 8;
+static PLAN: [Plan; PLANS] =
+    [const { Plan { size: AtomicU64::new(0), layout: UnsafeCell::new(Layout::NONE) } }; PLANS];
+
+/// Where the live file is mapped; the address stays the same once there was one.
+static BASE: AtomicPtr<u8> = AtomicPtr::new(core::ptr::null_mut());
+/// The session: its number, and below in a byte its plan's index plus one; 0: the agent is not at work.
+static SESSION: AtomicU64 = AtomicU64::new(0);
+/// The last session's number.
+static SESSIONS: AtomicU32 = AtomicU32::new(0);
+
+/// What of the file is used. Private, and only copied to the header for readers.
+struct Used {
+    modules: AtomicU64,
+    regions: AtomicU64,
+    frame_ids: AtomicU64,
+    bytes: AtomicU64,
+}
+static USED: Used = Used {
+    modules: AtomicU64::new(0),
+    regions: AtomicU64::new(0),
+    frame_ids: AtomicU64::new(0),
+    bytes: AtomicU64::new(0),
+};
+
+/// Counters while there is no file.
 static EARLY: [AtomicU64; COUNTERS] = [const { AtomicU64::new(0) }; COUNTERS];
+/// Counters of what stays as it is when the agent stops.
+const STANDING: [Counter; 6] = [
+    Counter::SlotsPatched,
+    Counter::SlotsForeign,
+    Counter::SlotsLeft,
+    Counter::PointersPatched,
+    Counter::PagesSkipped,
+    Counter::NoUnwindTables,
+];
 
 /// Entries of [`FILTER`].
 const FILTER_SLOTS: usize = 64 << 10;
 /// How many live samples have an address with this hash: 0 says "not sampled" for sure. Private memory, not the
 /// file's, so that a forked child has its own. 255 sticks.
-static FILTER: [AtomicU8; FILTER_SLOTS] = [const { AtomicU8::new(0) }; FILTER_SLOTS];
+static FILTER: Filter = Filter([const { AtomicU8::new(0) }; FILTER_SLOTS]);
+/// Of whole pages.
+#[repr(align(4096))]
+struct Filter([AtomicU8; FILTER_SLOTS]);
 
 #[inline(always)]
 fn filter_slot(addr: u64) -> &'static AtomicU8 {
@@ -31,7 +79,7 @@ fn filter_slot(addr: u64) -> &'static AtomicU8 {
     // stands for 4 KiB, all of the table for 4 MiB, and each 4 MiB begin at another place of it.
     let i = (addr >> 6) ^ ((addr >> 22).wrapping_mul(0x9e37_79b1) >> 12);
     // SAFETY: masked to the table's size.
-    unsafe { FILTER.get_unchecked(i as usize & (FILTER_SLOTS - 1)) }
+    unsafe { FILTER.0.get_unchecked(i as usize & (FILTER_SLOTS - 1)) }
 }
 
 /// Whether a block at `addr` may be a live sample. One load.
@@ -40,13 +88,18 @@ pub fn maybe_sampled(addr: u64) -> bool {
     filter_slot(addr).load(Relaxed) != 0
 }
 
-/// Forgets all samples in this process's own memory (in a forked child).
+/// Forgets all samples in this process's own memory.
 pub fn clear_filter() {
-    for slot in &FILTER {
+    for slot in &FILTER.0 {
         if slot.load(Relaxed) != 0 {
             slot.store(0, Relaxed);
         }
     }
+}
+
+/// Gives the filter's memory back; the agent is not at work.
+pub fn forget() {
+    sys::advise(FILTER.0.as_ptr() as usize, size_of::<Filter>(), libc::MADV_DONTNEED);
 }
 
 /// Counts an event.
@@ -63,31 +116,97 @@ pub fn add(counter: Counter, n: u64) {
     }
 }
 
-/// The live file, mapped.
+/// The live file, mapped: of the session that it was asked for in.
 #[derive(Clone, Copy)]
 pub struct File {
     base: *mut u8,
+    layout: &'static Layout,
+    session: u64,
 }
 
-/// The live file, once there is one.
+/// The live file, while the agent is at work in this process. Not in a child made by fork, which has none.
 #[inline]
 pub fn file() -> Option<File> {
-    let base = FILE.load(Acquire);
-    (!base.is_null()).then_some(File { base })
+    let session = SESSION.load(Acquire);
+    if session == 0 || sample::is_forked_child() {
+        return None;
+    }
+    let plan = PLAN.get((session as u8 as usize).checked_sub(1)?)?;
+    // SAFETY: complete before the session began, and never changed.
+    Some(File { base: BASE.load(Relaxed), layout: unsafe { &*plan.layout.get() }, session })
 }
 
-/// Makes `base` the live file: a zeroed mapping of `layout`'s file, which has no header yet.
+/// Whether the agent was ever started.
+pub fn was_started() -> bool {
+    SESSIONS.load(Relaxed) != 0
+}
+
+/// Finds or makes the plan for a size; `None` after too many different sizes.
+fn plan(size: u64) -> Option<u64> {
+    let layout = Layout::new(size)?;
+    for (i, plan) in (1u64..).zip(&PLAN) {
+        if plan.size.load(Relaxed) == 0 {
+            // SAFETY: not yet used by anybody; only one thread starts the agent.
+            unsafe { plan.layout.get().write(layout) };
+            plan.size.store(size, Release);
+        }
+        if plan.size.load(Relaxed) == size {
+            return Some(i);
+        }
+    }
+    None
+}
+
+/// Makes the fresh mapping at `base` the live file, of a new session; false if that can't be.
 ///
 /// # Safety
-/// The mapping is as long as `layout` was planned for and stays for ever.
-pub unsafe fn publish(base: *mut u8, write_header: impl FnOnce(&mut Header)) {
+/// The mapping is of `size` zeroes, and its address is the one of all live files of this process, mapped for ever.
+pub unsafe fn publish(base: *mut u8, size: u64, write_header: impl FnOnce(&mut Header)) -> bool {
+    let Some(plan) = plan(size) else { return false };
+    let number = SESSIONS.fetch_add(1, Relaxed).wrapping_add(1);
     // SAFETY: a fresh mapping that nobody else uses; a header of zeroes is valid.
     let header = unsafe { &mut *base.cast::<Header>() };
+    header.file_bytes = size;
+    header.session = number;
+    if let Some(layout) = Layout::new(size) {
+        header.layout = layout;
+    }
+    for used in [&USED.modules, &USED.regions, &USED.frame_ids, &USED.bytes] {
+        used.store(0, Relaxed);
+    }
+    clear_filter();
     write_header(header);
     for (counter, early) in header.counters.iter().zip(&EARLY) {
         counter.store(early.swap(0, Relaxed), Relaxed);
     }
-    FILE.store(base, Release);
+    BASE.store(base, Relaxed);
+    SESSION.store(u64::from(number) << 8 | plan, Release);
+    true
+}
+
+/// Ends the session: whoever asks for the live file from now on finds none. Who has it already writes on, to what is put in
+/// its place.
+pub fn withdraw() {
+    if let Some(file) = file() {
+        for counter in STANDING {
+            let there = file.header().counters.get(counter as usize).map_or(0, |c| c.load(Relaxed));
+            if let Some(early) = EARLY.get(counter as usize) {
+                early.store(there, Relaxed);
+            }
+        }
+    }
+    SESSION.store(0, Release);
+    clear_filter();
+}
+
+/// The number of live samples at an address's place in the filter, changed by one; a place that is full stays so.
+fn change_filter(addr: u64, by: i8) {
+    let slot = filter_slot(addr);
+    let there = slot.load(Relaxed);
+    // A stop may have cleared it in between.
+    if there != 255 && (by > 0 || there != 0) {
+        slot.fetch_add(by as u8, Relaxed);
+    }
 }
 
 /// Index of a frame for which there was no room: walks go on, but leave it out.
@@ -104,17 +223,37 @@ impl File {
     /// The header.
     #[inline]
     pub fn header(&self) -> &'static Header {
-        // SAFETY: mapped for ever, initialised before publication.
+        // SAFETY: mapped for ever; only its atomics are used.
         unsafe { &*self.base.cast::<Header>() }
     }
 
     #[inline]
     fn layout(&self) -> &'static Layout {
-        &self.header().layout
+        self.layout
     }
 
-    /// Address of a record. The header is a shared page, so `index` and the section are not believed blindly: the
-    /// callers' indices come from masks, hashes and bounds of the same layout, which the agent itself planned.
+    /// Counts an event.
+    #[inline]
+    pub fn count(&self, counter: Counter) {
+        if let Some(c) = self.header().counters.get(counter as usize) {
+            c.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Number of the session.
+    #[inline]
+    pub fn session(&self) -> u64 {
+        self.session
+    }
+
+    /// Whether the session goes on.
+    #[inline]
+    pub fn is_current(&self) -> bool {
+        SESSION.load(Acquire) == self.session
+    }
+
+    /// Address of a record. Sections are the agent's own; the callers' indices come from masks, hashes and bounds of them,
+    /// never unchecked from the file.
     #[inline]
     fn record<T>(&self, section: Section, index: u64) -> *mut T {
         // SAFETY: index < section.count by the callers; sections lie in the mapping.
@@ -153,12 +292,11 @@ impl File {
         match self.intern::<StrRec>(l.strings, hash_bytes(name)) {
             Slot::Known(i) => i + 1,
             Slot::Claimed(i) => {
-                let used = self.header().bytes_used.fetch_add(name.len() as u64, Relaxed);
-                if used.saturating_add(name.len() as u64) > l.bytes.count {
-                    self.header().bytes_used.store(l.bytes.count, Relaxed);
+                let len = name.len() as u64;
+                let Some(used) = take(&USED.bytes, len, l.bytes.count, &self.header().bytes_used) else {
                     count(Counter::NamesLost);
                     return 0;
-                }
+                };
                 let to: *mut u8 = self.record(l.bytes, used);
                 let record: *mut StrRec = self.record(l.strings, u64::from(i));
                 // SAFETY: the bytes were just set aside for this name, the record claimed by this thread.
@@ -225,17 +363,20 @@ impl File {
             }
         };
         let n = frames.len() as u64;
-        let used = self.header().frame_ids_used.fetch_add(n, Relaxed);
         let mut len = frames.len() as u16;
-        if used.saturating_add(n) > l.frame_ids.count {
-            self.header().frame_ids_used.store(l.frame_ids.count, Relaxed);
-            count(Counter::FramesFull);
-            len = 0;
-        } else {
-            let to: *mut u32 = self.record(l.frame_ids, used);
-            // SAFETY: just set aside for this stack.
-            unsafe { core::ptr::copy_nonoverlapping(frames.as_ptr(), to, frames.len()) };
-        }
+        let used = match take(&USED.frame_ids, n, l.frame_ids.count, &self.header().frame_ids_used) {
+            Some(used) => {
+                let to: *mut u32 = self.record(l.frame_ids, used);
+                // SAFETY: just set aside for this stack.
+                unsafe { core::ptr::copy_nonoverlapping(frames.as_ptr(), to, frames.len()) };
+                used
+            }
+            None => {
+                count(Counter::FramesFull);
+                len = 0;
+                0
+            }
+        };
         let r: *mut StackRec = self.record(l.stacks, u64::from(i));
         // SAFETY: claimed by this thread; readers wait for the checksum. The totals are atomics, and may already
         // have been added to by others.
@@ -316,10 +457,14 @@ impl File {
                     record.check = sample_check(&record);
                     // SAFETY: this thread holds the slot.
                     unsafe { self.record::<SampleRec>(self.layout().samples, at).write(record) };
-                    let filter = filter_slot(sample.addr);
+                    if !self.is_current() {
+                        // A stop, and perhaps another start, has overtaken it: what it refers to is gone.
+                        key.store(0, Relaxed);
+                        return false;
+                    }
                     // Nobody frees an object by its key.
-                    if sample.addr < OBJECT && filter.load(Relaxed) != 255 {
-                        filter.fetch_add(1, Relaxed);
+                    if sample.addr < OBJECT {
+                        change_filter(sample.addr, 1);
                     }
                     key.store(sample.addr, Release);
                     return true;
@@ -347,16 +492,16 @@ impl File {
                 }
                 let at = index * BUCKET as u64 + i as u64;
                 // SAFETY: written before the key was; only the owner of the block removes it.
-                let record = unsafe { self.record::<SampleRec>(self.layout().samples, at).read() };
+                let mut record = unsafe { self.record::<SampleRec>(self.layout().samples, at).read() };
+                record.addr = addr; // whatever stands there
                 if key.compare_exchange(addr, 0, AcqRel, Relaxed).is_err() {
                     return None; // a double free: somebody else has it
                 }
                 for earlier in 0..b {
                     self.bucket(place(earlier)).1.fetch_sub(1, Relaxed);
                 }
-                let filter = filter_slot(addr);
-                if addr < OBJECT && filter.load(Relaxed) != 255 {
-                    filter.fetch_sub(1, Relaxed);
+                if addr < OBJECT {
+                    change_filter(addr, -1);
                 }
                 return Some(record);
             }
@@ -365,6 +510,17 @@ impl File {
             }
         }
         None
+    }
+
+    /// Records of regions that have ever been used.
+    pub fn regions_used(&self) -> u64 {
+        USED.regions.load(Relaxed).min(self.layout.regions.count)
+    }
+
+    /// As many are used now.
+    pub fn set_regions_used(&self, used: u64) {
+        USED.regions.store(used, Relaxed);
+        self.header().regions_used.store(used, Release);
     }
 
     /// How many live blocks and objects there is room for.
@@ -384,7 +540,7 @@ impl File {
         let l = self.layout();
         let path = self.string(path);
         let check = module_check(start, end, bias, path, build_id);
-        let used = self.header().modules_used.load(Relaxed).min(l.modules.count);
+        let used = USED.modules.load(Relaxed).min(l.modules.count);
         for i in 0..used {
             // SAFETY: in bounds; records are written once, by the holder of the patch lock.
             let r = unsafe { &*self.record::<ModuleRec>(l.modules, i) };
@@ -409,6 +565,7 @@ impl File {
             core::ptr::copy_nonoverlapping(build_id.as_ptr(), (&raw mut (*r).build_id).cast(), len);
             (*r).check.store(check, Release);
         }
+        USED.modules.store(used + 1, Relaxed);
         self.header().modules_used.store(used + 1, Release);
         used as u32 + 1
     }
@@ -421,6 +578,19 @@ impl File {
             unsafe { (*self.record::<ModuleRec>(l.modules, i)).unloaded.store(1, Relaxed) };
         }
     }
+}
+
+/// Sets aside `n` of a table that has room for `count` in all, and tells readers; the first one's index.
+fn take(used: &AtomicU64, n: u64, count: u64, shown: &AtomicU64) -> Option<u64> {
+    let first = used.fetch_add(n, Relaxed);
+    let end = first.saturating_add(n);
+    if end > count {
+        used.store(count, Relaxed);
+        shown.store(count, Relaxed);
+        return None;
+    }
+    shown.store(end, Relaxed);
+    Some(first)
 }
 
 /// What a new frame consists of; fields as in [`FrameRec`].

@@ -5,7 +5,7 @@
 use core::arch::global_asm;
 use core::ffi::c_void;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize};
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize};
 
 use core::cell::UnsafeCell;
 
@@ -29,6 +29,8 @@ struct Birth {
     taken: AtomicU32,
     start: AtomicUsize,
     arg: AtomicUsize,
+    /// The live file's, that its stack is in.
+    session: AtomicU64,
     region: UnsafeCell<RegionRec>,
 }
 // SAFETY: the region is written by the creator before the new thread exists, and read by that thread alone.
@@ -42,6 +44,7 @@ static BIRTHS: [Birth; 256] = [const {
         taken: AtomicU32::new(0),
         start: AtomicUsize::new(0),
         arg: AtomicUsize::new(0),
+        session: AtomicU64::new(0),
         region: UnsafeCell::new(EMPTY),
     }
 }; 256];
@@ -124,6 +127,7 @@ pub unsafe fn create(thread: *mut libc::pthread_t, attr: *const Attr, start: Sta
     };
     birth.start.store(start as usize, Relaxed);
     birth.arg.store(arg as usize, Relaxed);
+    birth.session.store(s.file.session(), Relaxed);
     // SAFETY: this thread has taken the entry.
     unsafe { birth.region.get().write(region) };
     // SAFETY: the caller's arguments, but for the function, which calls the caller's.
@@ -150,13 +154,14 @@ unsafe extern "C" fn begin(birth: *const Birth) -> Work {
     let work = Work { start: birth.start.load(Relaxed), arg: birth.arg.load(Relaxed) };
     // SAFETY: written before this thread was made.
     let mut region = unsafe { birth.region.get().read() };
+    let session = birth.session.load(Relaxed);
     birth.taken.store(0, Release);
     // SAFETY: no arguments.
     region.start = thread_pointer();
     region.end = region.start.saturating_add(region.size);
     region.tid = tid::current(arch::thread());
     let set = helper(Helper::Setspecific);
-    if set != 0 && regions::add(region) {
+    if set != 0 && regions::add(region, session) {
         // SAFETY: the address of pthread_setspecific; any value but null will do.
         unsafe {
             let set = core::mem::transmute::<usize, unsafe extern "C" fn(u32, usize) -> i32>(set);

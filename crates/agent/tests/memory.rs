@@ -3,10 +3,12 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use offheap_live::{Counter, Reader, RegionKind};
+use offheap_live::{Counter, Reader, RegionKind, State};
 
 /// What came of a run.
 struct Held {
@@ -41,7 +43,12 @@ fn odd(dir: &Path, kind: &str, library: Option<&Path>, preload: Option<&Path>) -
     common::compile("gcc", "c/odd.c", &program, &flags);
     let file = dir.join("odd.live");
     let mut command = Command::new(&program);
-    command.arg(common::agent()).arg(format!("file={},interval=1", file.display())).arg(kind).args(library);
+    let lease = if kind == "filtered" { 2 } else { 0 };
+    let mut options = format!("file={},interval=1,lease={lease}", file.display());
+    if kind == "child" {
+        options = "interval=1".to_owned();
+    }
+    command.arg(common::agent()).arg(options).arg(kind).args(library);
     if let Some(preload) = preload {
         command.env("LD_PRELOAD", preload);
     }
@@ -51,7 +58,7 @@ fn odd(dir: &Path, kind: &str, library: Option<&Path>, preload: Option<&Path>) -
         return Held { out, live: Vec::new() };
     }
     assert!(out.ends_with("held\n") && err.is_empty() && code == Some(0), "{kind}: {out}{err}{code:?}");
-    Held { out, live: std::fs::read(&file).unwrap() }
+    Held { out, live: std::fs::read(&file).unwrap_or_default() }
 }
 
 fn shape(kind: &str, flags: &[&str], how: &str) -> Held {
@@ -112,6 +119,60 @@ fn a_program_may_allow_itself_no_more_than_malloc_needs() {
     let held = odd(dir.path(), "filtered", None, None);
     assert!(held.counter(Counter::Samples) > 100_000, "{}", held.counter(Counter::Samples));
     assert_eq!(held.counter(Counter::LostFrees), 0);
+    let state = Reader::new(&held.live).unwrap().info().state;
+    assert_eq!(state, Some(State::Stopped), "its lease has run out, in a hook");
+}
+
+/// Root's own: the worker becomes nobody.
+#[test]
+fn a_forked_worker_shares_nothing_with_its_master() {
+    let dir = tempfile::tempdir().unwrap();
+    let held = odd(dir.path(), "child", None, None);
+    assert!(held.out.contains("tried"), "{}", held.out);
+}
+
+#[test]
+fn a_child_may_be_made_in_the_middle_of_a_hook() {
+    let dir = tempfile::tempdir().unwrap();
+    odd(dir.path(), "parting", None, None);
+}
+
+/// Whatever is written to the live file: the agent believes none of it.
+#[test]
+fn nothing_in_the_live_file_is_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let library = library(dir.path(), "PLAIN", &[]);
+    let program = dir.path().join("odd");
+    common::compile("gcc", "c/odd.c", &program, &["-O1"]);
+    let file = dir.path().join("odd.live");
+    let mut child = Command::new(&program)
+        .arg(common::agent())
+        .arg(format!("file={},interval=1,size=4194304", file.display()))
+        .arg("go")
+        .arg(&library)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(out.next().unwrap().unwrap(), "ready");
+    let shared = std::fs::OpenOptions::new().write(true).open(&file).unwrap();
+    let mut n = 1u64;
+    let mut next = || {
+        n = n.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        n
+    };
+    while child.try_wait().unwrap().is_none() {
+        // Words that look like counts, offsets, addresses, and anything; most of them where the file begins.
+        let bytes: Vec<u8> = (0..512)
+            .flat_map(|i| {
+                [next() >> 60, next() >> 40, 0x7fff_0000_0000 | next() >> 36, next()][i % 4].to_ne_bytes()
+            })
+            .collect();
+        let at = if next() % 4 == 0 { 0 } else { next() % 1000 * 4096 };
+        shared.write_all_at(&bytes, at).unwrap();
+    }
+    let status = child.wait().unwrap();
+    assert_eq!(out.next().and_then(Result::ok).as_deref(), Some("held"), "{status:?}");
 }
 
 #[test]

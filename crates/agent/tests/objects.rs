@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::Jvm;
 use offheap_attach::LoadOutcome;
-use offheap_live::{Counter, FrameKind, Objects, Reader, stack_flags};
+use offheap_live::{Counter, FrameKind, Objects, Reader, State, stack_flags};
 
 const COLLECTORS: [&str; 5] =
     ["-XX:+UseSerialGC", "-XX:+UseParallelGC", "-XX:+UseG1GC", "-XX:+UseZGC", "-XX:+UseShenandoahGC"];
@@ -385,9 +385,9 @@ fn off_until_asked_for_and_again_after_a_stop() {
         p.load("cmd=stop");
         let (live, after, _) = fill(&mut p);
         assert_eq!((live, fill(&mut p).1), (0, after));
-        // A start that does not ask for it.
+        // A start that does not ask for it; its counts are its own.
         p.begin("interval=524288");
-        assert_eq!(fill(&mut p), (0, after, Objects::Off));
+        assert_eq!(fill(&mut p), (0, 0, Objects::Off));
         p.end();
     }
 }
@@ -420,6 +420,22 @@ fn another_agent_may_have_it() {
         assert!(matches!(other(), Ok(LoadOutcome::AgentFailed { code: 98 })), "JVMTI_ERROR_NOT_AVAILABLE");
         p.load("cmd=stop");
         assert!(matches!(other(), Ok(LoadOutcome::Loaded)));
+        p.end();
+        // Nor when its lease runs out: the next callback gives it back.
+        let mut p = Program::start(&jvm, dir.path(), &[]).unwrap();
+        p.begin("interval=1,objects=4096,lease=1");
+        p.tell("warm");
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            p.tell("warm");
+            let other = offheap_attach::load_agent(p.pid, taken.to_str().unwrap(), "");
+            if matches!(other, Ok(LoadOutcome::Loaded)) {
+                break;
+            }
+            assert!(Instant::now() < end, "{other:?}");
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        assert_eq!(Reader::new(&p.live()).unwrap().info().state, Some(State::Stopped));
         p.end();
     }
 }

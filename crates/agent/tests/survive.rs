@@ -16,7 +16,7 @@ fn survive(rounds: u32, threads: u32, allocator: Option<&str>, seconds: u32) {
     let mut command = Command::new(&program);
     command
         .arg(common::agent())
-        .arg(format!("file={},interval=1", file.display()))
+        .arg(format!("file={},size=8388608", file.display()))
         .arg(&plugin)
         .args([rounds.to_string(), threads.to_string()]);
     if let Some(allocator) = allocator {

@@ -1,48 +1,12 @@
-//! The ways in and out: control words in the live file, kill -9, other copies of the agent, children, refusals.
+//! The ways in and out: kill -9, other copies of the agent, children, refusals.
 
 mod common;
 
-use std::io::{BufRead, BufReader, Write};
-use std::mem::offset_of;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-use offheap_live::{Header, Objects, Reader, State};
-
-/// A program that allocates one block of as many bytes as each line of its input says, and answers "ok".
-fn program(dir: &Path) -> std::path::PathBuf {
-    let out = dir.join("lines");
-    common::compile("gcc", "c/lines.c", &out, &[]);
-    out
-}
-
-struct Lines {
-    child: Child,
-    out: BufReader<std::process::ChildStdout>,
-}
-
-impl Lines {
-    fn start(command: &mut Command) -> Lines {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        Lines { child, out }
-    }
-
-    fn tell(&mut self, line: &str) -> String {
-        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
-        let mut answer = String::new();
-        self.out.read_line(&mut answer).unwrap();
-        answer.trim().to_owned()
-    }
-}
-
-impl Drop for Lines {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use common::{Lines, program};
+use offheap_live::{Objects, Reader};
 
 fn sizes(file: &Path) -> Vec<u64> {
     let bytes = std::fs::read(file).unwrap();
@@ -56,36 +20,6 @@ fn preloaded(program: &Path, file: &Path) -> Command {
     let mut command = Command::new(program);
     command.env("LD_PRELOAD", common::agent()).env("OFFHEAP_FILE", file).env("OFFHEAP_INTERVAL", "1");
     command
-}
-
-/// Sets the control words as a reader does: the wanted values first, then the number of the request.
-fn control(file: &Path, seq: u32, state: State, interval: u64) {
-    let f = std::fs::OpenOptions::new().write(true).open(file).unwrap();
-    f.write_all_at(&(state as u32).to_ne_bytes(), offset_of!(Header, want_state) as u64).unwrap();
-    f.write_all_at(&interval.to_ne_bytes(), offset_of!(Header, want_interval) as u64).unwrap();
-    f.write_all_at(&seq.to_ne_bytes(), offset_of!(Header, want_seq) as u64).unwrap();
-}
-
-#[test]
-fn control_words_stop_and_start() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("c.live");
-    let mut p = Lines::start(&mut preloaded(&program(dir.path()), &file));
-    assert_eq!(p.tell("70001"), "ok");
-    control(&file, 1, State::Stopped, 0);
-    // The request is seen by the allocation that comes next, which is no sample any more.
-    assert_eq!(p.tell("70002"), "ok");
-    let bytes = std::fs::read(&file).unwrap();
-    let info = Reader::new(&bytes).unwrap().info();
-    assert_eq!((info.state, info.done_seq), (Some(State::Stopped), 1));
-    control(&file, 2, State::Running, 1);
-    // While stopped, threads look every 16 MiB.
-    for _ in 0..17 {
-        assert_eq!(p.tell("1048576"), "ok");
-    }
-    assert_eq!(p.tell("70003"), "ok");
-    let all = sizes(&file);
-    assert!(all.contains(&70001) && !all.contains(&70002) && all.contains(&70003), "{all:?}");
 }
 
 #[test]
@@ -133,35 +67,6 @@ fn another_copy_hands_its_commands_on() {
     assert_eq!(sizes(&file), [70001]);
 }
 
-/// Starting and stopping leaves nothing behind: no mapping, no descriptor, no memory.
-#[test]
-fn two_thousand_cycles_leak_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("cycles.live");
-    let mut p = Lines::start(&mut Command::new(program(dir.path())));
-    let pid = p.child.id();
-    let load = |options: &str| format!("load {} {options}", common::agent().display());
-    let held = || {
-        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap().lines().count();
-        let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let size = status.lines().find(|l| l.starts_with("VmSize")).unwrap().to_owned();
-        (maps, fds, size)
-    };
-    let start = load(&format!("file={},interval=4096", file.display()));
-    assert_eq!(p.tell(&start), "0");
-    for _ in 0..10 {
-        assert_eq!(p.tell(&load("cmd=stop")), "0");
-        assert_eq!(p.tell(&start), "0");
-    }
-    let before = held();
-    for _ in 0..2000 {
-        assert_eq!(p.tell(&load("cmd=stop")), "0");
-        assert_eq!(p.tell(&start), "0");
-    }
-    assert_eq!(held(), before);
-}
-
 /// A program that may not write large files would get SIGXFSZ for trying, whose default is to end it.
 #[test]
 fn a_limit_on_file_sizes_ends_nobody() {
@@ -175,6 +80,7 @@ fn a_limit_on_file_sizes_ends_nobody() {
     let mut p = Lines::start(Command::new("sh").args(["-c", &line]));
     let load = format!("load {} file={}", common::agent().display(), file.display());
     assert_eq!(p.tell(&load), "102");
+    assert_eq!(p.tell(&format!("load {} interval=1", common::agent().display())), "106");
     assert_eq!(p.tell("70001"), "ok");
 }
 
@@ -238,13 +144,17 @@ fn refuses_what_it_can_not_do() {
     let mut p = Lines::start(&mut Command::new(program(dir.path())));
     let mut load = |options: &str| p.tell(&format!("load {} {options}", common::agent().display()));
     assert_eq!(load("interval=0"), "100");
-    assert_eq!(load("cmd=start"), "101");
     assert_eq!(load("file=/no/such/directory/x"), "102");
     assert_eq!(load("file=/dev/null"), "102");
     let precious = dir.path().join("precious");
     std::fs::write(&precious, vec![7; 10_000]).unwrap();
     assert_eq!(load(&format!("file={}", precious.display())), "102");
     assert_eq!(std::fs::read(&precious).unwrap(), vec![7; 10_000]);
+    // An image of a disk, which begins with nothing.
+    let image = [vec![0; 1 << 20], vec![7; 1 << 20]].concat();
+    std::fs::write(&precious, &image).unwrap();
+    assert_eq!(load(&format!("file={}", precious.display())), "102");
+    assert_eq!(std::fs::read(&precious).unwrap(), image);
     assert_eq!(load(&format!("file={},size=1000", dir.path().join("x").display())), "100");
     assert_eq!(p.tell("70001"), "ok");
 }

@@ -4,8 +4,8 @@ use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
 
 /// First eight bytes of a live file.
 pub const MAGIC: u64 = u64::from_ne_bytes(*b"OFFHEAPL");
-/// Changes whenever a record or a section changes its meaning. 2: Java objects.
-pub const VERSION: u32 = 2;
+/// Changes whenever a record or a section changes its meaning. 2: Java objects. 3: sessions and leases, no control words.
+pub const VERSION: u32 = 3;
 /// The oldest version that can still be read as it is: without Java objects, whose words were 0 in it.
 pub const OLDEST_VERSION: u32 = 1;
 /// Bytes before the first section.
@@ -26,6 +26,8 @@ pub const MAX_BUCKETS: usize = 16;
 pub const MAX_PROBES: usize = 64;
 /// Most frames kept of one stack.
 pub const MAX_FRAMES: usize = 256;
+/// Most frames inlined into one that are kept.
+pub const MAX_INLINED: usize = 64;
 /// Unit of [`StackRec::alloc_count`] and [`StackRec::free_count`]: 1/256 of an allocation.
 pub const COUNT_UNIT: u64 = 256;
 /// Number of [`Header::counters`].
@@ -76,6 +78,23 @@ const fn power_of_two_below(bytes: u64, record: u64) -> u64 {
 }
 
 impl Layout {
+    /// Of no file at all.
+    pub const NONE: Layout = {
+        const NOTHING: Section = Section { offset: 0, count: 0 };
+        Layout {
+            modules: NOTHING,
+            regions: NOTHING,
+            keys: NOTHING,
+            passed: NOTHING,
+            samples: NOTHING,
+            stacks: NOTHING,
+            frame_ids: NOTHING,
+            frames: NOTHING,
+            strings: NOTHING,
+            bytes: NOTHING,
+        }
+    };
+
     /// Plans a file of `file_bytes`; `None` when that is outside [`MIN_FILE_BYTES`]..=[`MAX_FILE_BYTES`].
     pub const fn new(file_bytes: u64) -> Option<Layout> {
         if file_bytes < MIN_FILE_BYTES || file_bytes > MAX_FILE_BYTES {
@@ -123,7 +142,7 @@ pub enum State {
     Preparing = 0,
     /// Sampling.
     Running = 1,
-    /// Hooks pass through; frees of sampled blocks are still followed.
+    /// Hooks pass through, and the agent has let go of the file: it stays as it was.
     Stopped = 2,
 }
 
@@ -207,7 +226,8 @@ pub enum ObjectState {
     Failed = 5,
 }
 
-/// The first page of the file. Written once, except for the atomics.
+/// The first page of the file. Written once, except for the atomics. It is for readers: the agent itself believes nothing that
+/// stands in the file.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Header {
@@ -233,16 +253,15 @@ pub struct Header {
     pub started_ns: AtomicU64,
     /// Mean bytes between samples; 1 means every allocation.
     pub interval: AtomicU64,
-    /// Control: the reader raises this after setting `want_state` and `want_interval`.
-    pub want_seq: AtomicU32,
-    /// Control: the `want_seq` that the agent has followed.
-    pub done_seq: AtomicU32,
-    /// Control: wanted [`State`], `Running` or `Stopped`.
-    pub want_state: AtomicU32,
-    /// Padding.
-    pub reserved: u32,
-    /// Control: wanted interval, 0 to leave it.
-    pub want_interval: AtomicU64,
+    /// How often the agent has been started in this process: each time it makes a new file.
+    pub session: u32,
+    /// Seconds after which the agent stops by itself if nobody renews its lease; 0: it does not.
+    pub lease_seconds: AtomicU32,
+    /// Before version 3: control words.
+    pub reserved: u64,
+    /// The only word that a reader may write: any change of it renews the lease. Where there is a file of its own for that
+    /// ("offheap-lease"), it is the first word there instead.
+    pub lease: AtomicU64,
     /// Records used in `modules`.
     pub modules_used: AtomicU64,
     /// Records ever used in `regions`.
@@ -261,6 +280,13 @@ pub struct Header {
     pub objects: AtomicU32,
     /// What the JVM said: an error of JVMTI (jvmti.h, `jvmtiError`) or, below 0, of JNI.
     pub objects_error: AtomicI32,
+}
+
+impl Header {
+    /// Says how long the lease is.
+    pub fn set_lease(&self, seconds: u64) {
+        self.lease_seconds.store(seconds.min(u32::MAX.into()) as u32, core::sync::atomic::Ordering::Relaxed);
+    }
 }
 
 /// The live table's keys of Java objects have this bit; no address in a process does. An object moves, so its address is no

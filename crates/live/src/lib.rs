@@ -1,12 +1,12 @@
 //! The layout of the live file: what the agent keeps in the target, and how to read it.
 //!
-//! A live file is one shared mapping of fixed size. The agent is its only writer; anybody may read it at any
-//! time, without the target's help and also after the target was killed. It therefore holds no pointers, only
+//! A live file is one shared mapping of fixed size. The agent is its only writer (but for the word of the lease); anybody may
+//! read it at any time, without the target's help and also after the target was killed. It therefore holds no pointers, only
 //! indices and offsets, and everything that can be half written carries a checksum: a reader skips what does not
-//! match, it never believes it.
+//! match, it never believes it. Nor does the agent believe anything that stands there.
 //!
 //! ```text
-//! Header          one page: magic, version, sizes, pid, clocks, state, control words, counters
+//! Header          one page: magic, version, sizes, pid, clocks, state, lease, counters
 //! modules         ModuleRec   libraries: path, build id, address range
 //! regions         RegionRec   live sampled mappings (mmap) and thread stacks
 //! keys            u64         address of the live sample in this slot (of a Java object its number and class, see

@@ -16,7 +16,7 @@ pub enum LiveError {
     NotALiveFile,
     /// Made by another version of the agent.
     Version(u32),
-    /// The header describes tables that the file can't hold.
+    /// It describes tables that the file can't hold, or stacks that it has no room for.
     BadLayout,
 }
 
@@ -33,7 +33,7 @@ impl fmt::Display for LiveError {
                     "live file of version {v}, this reader knows {VERSION}; use the offheap that made it"
                 )
             }
-            LiveError::BadLayout => write!(f, "the live file's header is damaged"),
+            LiveError::BadLayout => write!(f, "the live file is damaged"),
         }
     }
 }
@@ -45,6 +45,7 @@ impl core::error::Error for LiveError {}
 pub struct Reader<'a> {
     bytes: &'a [u8],
     layout: Layout,
+    version: u32,
 }
 
 /// The header's plain values.
@@ -62,8 +63,10 @@ pub struct Info {
     pub start_monotonic_ns: u64,
     /// CLOCK_MONOTONIC of the latest start of sampling.
     pub started_ns: u64,
-    /// Last control request that the agent followed.
-    pub done_seq: u32,
+    /// How often the agent has been started in the process; 0: before version 3.
+    pub session: u32,
+    /// Seconds after which the agent stops by itself if nobody renews its lease; 0: it does not.
+    pub lease_seconds: u32,
     /// Whether Java objects are sampled too.
     pub objects: Objects,
     /// Mean bytes between samples of Java objects, the last that was asked for.
@@ -243,7 +246,7 @@ impl<'a> Reader<'a> {
         if bytes.len() < HEADER_BYTES {
             return Err(LiveError::TooShort);
         }
-        let mut r = Reader { bytes, layout: Layout::default() };
+        let mut r = Reader { bytes, layout: Layout::default(), version: 0 };
         if r.u64(offset_of!(Header, magic)) != MAGIC {
             return Err(LiveError::NotALiveFile);
         }
@@ -257,7 +260,13 @@ impl<'a> Reader<'a> {
         if (bytes.len() as u64) < file_bytes || r.u64(offset_of!(Header, layout)) != layout.modules.offset {
             return Err(LiveError::BadLayout);
         }
-        r.layout = layout;
+        (r.layout, r.version) = (layout, version);
+        // Each stack has frame ids of its own: a file in which they are more than there is room for would be read for longer,
+        // and into more memory, than its size is worth.
+        let ids: u64 = r.stacks().map(|stack| u64::from(stack.len)).sum();
+        if ids > layout.frame_ids.count {
+            return Err(LiveError::BadLayout);
+        }
         Ok(r)
     }
 
@@ -275,7 +284,8 @@ impl<'a> Reader<'a> {
             start_realtime_ns: self.u64(offset_of!(Header, start_realtime_ns)),
             start_monotonic_ns: self.u64(offset_of!(Header, start_monotonic_ns)),
             started_ns: self.u64(offset_of!(Header, started_ns)),
-            done_seq: self.u32(offset_of!(Header, done_seq)),
+            session: if self.version < 3 { 0 } else { self.u32(offset_of!(Header, session)) },
+            lease_seconds: if self.version < 3 { 0 } else { self.u32(offset_of!(Header, lease_seconds)) },
             objects: match self.u32(offset_of!(Header, objects)) {
                 n if n == ObjectState::Off as u32 => Objects::Off,
                 n if n == ObjectState::On as u32 => Objects::On,
@@ -558,18 +568,21 @@ impl<'a> Stack<'a> {
     pub fn frames(&self) -> impl Iterator<Item = Frame<'a>> + use<'a> {
         let r = self.reader;
         let (mut place, end) = (u64::from(self.first), u64::from(self.first) + u64::from(self.len));
-        let mut next = 0u32;
+        let (mut next, mut inlined) = (0u32, 0);
         let mut budget = 16 * MAX_FRAMES;
         core::iter::from_fn(move || {
             loop {
                 budget = budget.checked_sub(1)?;
                 let index = match next.checked_sub(1) {
-                    Some(index) => index,
-                    None if place < end.min(r.layout.frame_ids.count) => {
-                        place += 1;
+                    Some(index) if inlined < MAX_INLINED => {
+                        inlined += 1;
+                        index
+                    }
+                    _ if place < end.min(r.layout.frame_ids.count) => {
+                        (place, inlined) = (place + 1, 0);
                         r.u32(at(r.layout.frame_ids, place - 1, 4))
                     }
-                    None => return None,
+                    _ => return None,
                 };
                 next = 0;
                 if let Some((frame, inlined_into)) = r.frame(index) {

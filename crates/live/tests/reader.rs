@@ -224,3 +224,29 @@ fn never_panics_on_damaged_files() {
         }
     }
 }
+
+/// A file is never worth more work and memory than its size: its stacks share no frames, and no frame is inlined for ever.
+#[test]
+fn what_is_said_to_be_in_it_has_room_in_it() {
+    let mut f = file();
+    let l = Layout::new(MIN_FILE_BYTES).unwrap();
+    let stack = |f: &mut Vec<u8>, i: u64, len: u16| {
+        let o = (l.stacks.offset + i * size_of::<StackRec>() as u64) as usize;
+        put(f, o, &99u64.to_ne_bytes());
+        put(f, o + offset_of!(StackRec, len), &len.to_ne_bytes());
+        put(f, o + offset_of!(StackRec, check), &stack_check(99, 0, len, 0).to_ne_bytes());
+    };
+    // The outer frame says that it is inlined into itself.
+    let o = (l.frames.offset + 7 * size_of::<FrameRec>() as u64) as usize;
+    let words = [0, 4, 10, 0, 12, 8];
+    put(&mut f, o + offset_of!(FrameRec, next), &8u32.to_ne_bytes());
+    let check = frame_check(5, 42, words, FrameKind::C2 as u8);
+    put(&mut f, o + offset_of!(FrameRec, check), &check.to_ne_bytes());
+    assert_eq!(Reader::new(&f).unwrap().stack(2).unwrap().frames().count(), 1 + MAX_INLINED);
+    let all = l.frame_ids.count / 1000;
+    assert!(all < l.stacks.count);
+    (0..all).for_each(|i| stack(&mut f, i, 1000));
+    assert!(Reader::new(&f).is_ok(), "as many as there is room for");
+    stack(&mut f, all, 1000);
+    assert_eq!(Reader::new(&f).err(), Some(LiveError::BadLayout));
+}

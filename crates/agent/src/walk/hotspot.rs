@@ -7,7 +7,7 @@
 //!
 //! Code heap memory is never given back, and what belongs to a method on the stack is alive; the rest is peeked at.
 
-use offheap_live::{Counter, FrameKind, combine, mix, stack_flags};
+use offheap_live::{Counter, FrameKind, MAX_INLINED, combine, mix, stack_flags};
 
 use super::code::{blob, blob_of, in_code, load};
 use super::names;
@@ -17,8 +17,6 @@ use crate::arch::Regs;
 use crate::guard::peek;
 use crate::table::{File, LOST, NewFrame};
 
-/// Most inlining levels followed in one compiled frame.
-const MAX_INLINED: usize = 64;
 /// Largest frame of the interpreter or of compiled code that is believed.
 const MAX_FRAME: u64 = 1 << 20;
 
@@ -164,7 +162,7 @@ fn interpreted(w: &mut Walk, trusted: bool) -> Option<Regs> {
         _ => identity_on_stack(w, method, trusted)?,
     };
     w.method = (method, identity);
-    let key = combine(combine(identity, method), bcp);
+    let key = combine(combine(identity, method), bcp ^ w.salt);
     let frame = match cache_get(key) {
         Some(c) => c.frame,
         None => {
@@ -234,7 +232,7 @@ fn tag(b: u64, step: u64) -> Option<(u64, u32)> {
 /// What is known of a return address in generated code; worked out when first seen.
 #[inline]
 fn frame(w: &Walk, pc: u64) -> Option<Cached> {
-    let key = combine(pc, 0x6a76);
+    let key = combine(pc, 0x6a76 ^ w.salt);
     if let Some(c) = cache_get(key)
         && c.rule & DEOPTIMISED == 0
         && let Some((at, tag)) = tag(pc - (c.rule >> 24 & 0xff_ffff), c.rule >> 56)

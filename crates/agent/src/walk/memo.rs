@@ -16,6 +16,7 @@ use offheap_live::mix;
 
 use crate::busy::Busy;
 use crate::guard::Stack;
+use crate::sys;
 use crate::tid;
 
 /// Most words of one walk; longer ones are not remembered.
@@ -38,13 +39,15 @@ pub struct Start {
     pub sp: u64,
     /// The thread's `JavaThread`, or 0.
     pub java_thread: u64,
+    /// The live file's: the walk's result is an index there.
+    pub session: u64,
     /// [`crate::modules::generation`].
     pub generation: u32,
     /// [`offheap_live::stack_flags`] that are known beforehand.
     pub flags: u16,
 }
 
-const NOTHING: Start = Start { sp: 0, java_thread: 0, generation: 0, flags: 0 };
+const NOTHING: Start = Start { sp: 0, java_thread: 0, session: 0, generation: 0, flags: 0 };
 
 /// One remembered walk.
 pub struct Reads {
@@ -161,11 +164,9 @@ struct Ways {
     again: Cell<bool>,
 }
 
-/// Aligned, so that sets of different threads share no cache line.
-#[repr(align(64))]
+/// Of whole pages: sets of different threads share no cache line, and each can be given back.
+#[repr(align(4096))]
 struct Set {
-    /// The thread that has taken it; 0: none.
-    taken: AtomicU32,
     ways: UnsafeCell<Ways>,
 }
 // SAFETY: the ways are only touched by who has taken the set.
@@ -173,7 +174,6 @@ unsafe impl Sync for Set {}
 
 static MEMORY: [Set; SETS] = [const {
     Set {
-        taken: AtomicU32::new(0),
         ways: UnsafeCell::new(Ways {
             starts: [const { Cell::new(NOTHING) }; WAYS],
             walks: [const { Reads::EMPTY }; WAYS],
@@ -186,9 +186,24 @@ static MEMORY: [Set; SETS] = [const {
     }
 }; SETS];
 
+/// The thread that has taken a set; 0: none.
+static TAKEN: [AtomicU32; SETS] = [const { AtomicU32::new(0) }; SETS];
+
+/// Gives the memory of all sets back that nobody has taken at this moment: zeroes are nothing remembered.
+pub fn forget() {
+    for (set, taken) in MEMORY.iter().zip(&TAKEN) {
+        // Any mark will do: no thread has this id.
+        if taken.compare_exchange(0, u32::MAX, Acquire, Relaxed).is_ok() {
+            sys::advise(core::ptr::from_ref(set) as usize, size_of::<Set>(), libc::MADV_DONTNEED);
+            taken.store(0, Release);
+        }
+    }
+}
+
 /// The walks remembered for one place, taken by this thread until it is dropped.
 pub struct Memo {
     set: &'static Set,
+    taken: &'static AtomicU32,
     recording: Option<(usize, &'static Reads)>,
 }
 
@@ -197,9 +212,10 @@ impl Memo {
     pub fn take(start: &Start, work: &Busy) -> Option<Memo> {
         let tid = tid::current(work.thread());
         let own = mix(start.sp) as usize % SETS_OF_THREAD;
-        let set = MEMORY.get((tid as usize * SETS_OF_THREAD + own) % SETS)?;
-        let memo = Memo { set, recording: None };
-        match set.taken.compare_exchange(0, tid, Acquire, Relaxed) {
+        let index = (tid as usize * SETS_OF_THREAD + own) % SETS;
+        let (set, taken) = (MEMORY.get(index)?, TAKEN.get(index)?);
+        let memo = Memo { set, taken, recording: None };
+        match taken.compare_exchange(0, tid, Acquire, Relaxed) {
             Ok(_) => Some(memo),
             // Left behind by a longjmp (see `busy`): what was being written down is worth nothing.
             Err(owner) if owner == tid && work.is_outermost() => {
@@ -274,7 +290,7 @@ impl Memo {
 
 impl Drop for Memo {
     fn drop(&mut self) {
-        self.set.taken.store(0, Release);
+        self.taken.store(0, Release);
     }
 }
 
@@ -318,7 +334,7 @@ mod tests {
         stack.read(arch::thread_pointer() & !7);
         stack.remember();
         let stack = Stack::current(sp);
-        let start = Start { sp, java_thread: 0, generation: 1, flags: 0 };
+        let start = Start { sp, java_thread: 0, session: 1, generation: 1, flags: 0 };
         let place = busy::Place::new();
         let work = busy::begin(arch::thread(), &place);
         let memo = remembered(start, &words, false, 5, &work);
@@ -327,6 +343,7 @@ mod tests {
         for other in [
             Start { sp: sp + 16, ..start },
             Start { java_thread: 8, ..start },
+            Start { session: 2, ..start },
             Start { generation: 2, ..start },
             Start { flags: 64, ..start },
         ] {

@@ -19,6 +19,7 @@ use crate::busy::Busy;
 use crate::guard::Stack;
 use crate::hooks;
 use crate::modules::{self, Guard};
+use crate::sys;
 use crate::table::{self, File, LOST, NewFrame};
 use cfi::{Cfa, Fp, Rule};
 use memo::{Memo, Reads, Start};
@@ -37,6 +38,8 @@ pub struct Walk {
     regs: Regs,
     stack: Stack,
     file: File,
+    /// Part of every cache key: indices are of one live file.
+    salt: u64,
     flags: u16,
     len: usize,
     frames: [u32; MAX_FRAMES],
@@ -136,16 +139,26 @@ struct Cached {
 #[repr(align(32))]
 struct Entry([AtomicU64; 3]);
 const CACHE_SLOTS: usize = 8192;
-static CACHE: [Entry; CACHE_SLOTS] =
-    [const { Entry([AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0)]) }; CACHE_SLOTS];
+/// Of whole pages, which can be given back.
+#[repr(align(4096))]
+struct Cache([Entry; CACHE_SLOTS]);
+static CACHE: Cache =
+    Cache([const { Entry([AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0)]) }; CACHE_SLOTS]);
 
 fn seal(key: u64, rule: u64, frame: u64) -> u64 {
     key ^ rule.rotate_left(17) ^ frame.rotate_left(40)
 }
 
+/// Gives the cache's memory back: zeroes are empty entries.
+pub fn forget() {
+    let (at, len) = (CACHE.0.as_ptr() as usize, size_of_val(&CACHE.0));
+    sys::advise(at, len, libc::MADV_DONTNEED);
+    memo::forget();
+}
+
 #[inline]
 fn cache_get(key: u64) -> Option<Cached> {
-    let Entry([check, rule, frame]) = CACHE.get((key >> 40) as usize % CACHE_SLOTS)?;
+    let Entry([check, rule, frame]) = CACHE.0.get((key >> 40) as usize % CACHE_SLOTS)?;
     let (rule, frame) = (rule.load(Relaxed), frame.load(Relaxed));
     let sealed = check.load(Relaxed);
     // A frame index is stored plus one: an entry of zeroes is an empty one.
@@ -157,7 +170,7 @@ fn cache_get(key: u64) -> Option<Cached> {
 }
 
 fn cache_put(key: u64, c: Cached) {
-    if let Some(Entry([check, rule, frame])) = CACHE.get((key >> 40) as usize % CACHE_SLOTS) {
+    if let Some(Entry([check, rule, frame])) = CACHE.0.get((key >> 40) as usize % CACHE_SLOTS) {
         let index = u64::from(c.tag) << 32 | u64::from(c.frame.wrapping_add(1));
         rule.store(c.rule, Relaxed);
         frame.store(index, Relaxed);
@@ -229,7 +242,8 @@ pub fn current(file: File, work: &Busy, flags: u16, now: u64) -> Outcome {
     let regs = arch::registers();
     let stack = Stack::current(regs.sp);
     let java_thread = vm_thread::current(t);
-    let mut start = Start { sp: regs.sp, java_thread, generation: modules::generation(), flags };
+    let session = file.session();
+    let mut start = Start { sp: regs.sp, java_thread, session, generation: modules::generation(), flags };
     let mut memo = Memo::take(&start, work);
     if let Some(memo) = &memo
         && let Some(known) = memo.find(&start, regs.fp, &stack)
@@ -238,7 +252,9 @@ pub fn current(file: File, work: &Busy, flags: u16, now: u64) -> Outcome {
         return Outcome::Stack(known);
     }
     let reads = memo.as_mut().and_then(Memo::record);
-    let mut w = Walk { regs, stack, file, flags, len: 0, frames: [0; MAX_FRAMES], method: (0, 0), reads };
+    let salt = mix(session);
+    let mut w =
+        Walk { regs, stack, file, salt, flags, len: 0, frames: [0; MAX_FRAMES], method: (0, 0), reads };
     let outcome = match Guard::new(work) {
         Some(modules) => {
             start.generation = modules.generation();
@@ -363,7 +379,7 @@ fn walk(w: &mut Walk, java_thread: u64, modules: &Guard) -> Option<()> {
 /// What is known of a native code address.
 #[inline]
 fn native(w: &Walk, modules: &Guard, at: u64, pc: u64) -> Cached {
-    let key = combine(at, u64::from(modules.generation()));
+    let key = combine(at, w.salt ^ u64::from(modules.generation()));
     match cache_get(key) {
         Some(c) => c,
         None => resolve_native(w, modules, at, pc, key),
@@ -375,7 +391,7 @@ fn native(w: &Walk, modules: &Guard, at: u64, pc: u64) -> Cached {
 fn resolve_native(w: &Walk, modules: &Guard, at: u64, pc: u64, key: u64) -> Cached {
     let module = modules.find(at);
     let (kind, record) = match module {
-        Some(m) => (FrameKind::Native, m.record),
+        Some(m) => (FrameKind::Native, modules.record(m, w.file)),
         None => (FrameKind::Unknown, 0),
     };
     let rule = module.and_then(|m| m.rule_at(at)).map_or(0, Rule::pack);

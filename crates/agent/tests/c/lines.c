@@ -1,6 +1,7 @@
 /* Follows the lines of its input: "N" leaks N bytes; "fork N", "exec N" leak them in a child; "load AGENT OPTIONS"
- * loads the agent as a JVM does, and prints its code. */
+ * loads the agent as a JVM does, and prints its code; "many N" allocates and frees N blocks on many stacks. */
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,12 @@
 #include <unistd.h>
 
 static void *volatile sink;
+
+static __attribute__((noinline)) int deep(int n) {
+    if (n) return deep(n - 1) + 1;
+    free(malloc(1000));
+    return 0;
+}
 
 int main(int argc, char **argv) {
     static char line[5000], agent[4000], options[4000];
@@ -40,6 +47,14 @@ int main(int argc, char **argv) {
                 _exit(1);
             }
             waitpid(pid, NULL, 0);
+            puts("ok");
+        } else if (strcmp(line, "reopen\n") == 0) {
+            /* As a daemon does: all descriptors closed, and the numbers used for something else. */
+            for (int fd = 3; fd < 64; fd++) close(fd);
+            for (int fd = 3; fd < 64; fd++) open("/dev/null", O_RDONLY);
+            puts("ok");
+        } else if (sscanf(line, "many %d", &n) == 1) {
+            for (int i = 0; i < n; i++) deep(i % 97);
             puts("ok");
         } else {
             sink = malloc(atoi(line));

@@ -24,6 +24,8 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PAGE 4096UL
@@ -79,12 +81,21 @@ static void shape(int hidden) {
 /* Code that keeps frame pointers and has no unwind tables, begun on a stack whose first frame lies at its very end. */
 __attribute__((optimize("no-omit-frame-pointer"), noinline)) void on_stack(void) { sink = malloc(50001); }
 
-static void run_on(char *top) {
+/* The same from deep below. */
+__attribute__((optimize("no-omit-frame-pointer"), noinline)) void deep_on_stack(void) {
+    char volatile pad[10 * PAGE];
+    pad[0] = 1;
+    sink = malloc(50002);
+    pad[1] = 1;
+}
+
+static void run_on(char *top, void (*code)(void)) {
     /* rbp = top: what a chain of frame pointers ends with. */
     register char *to __asm__("r13") = top;
-    __asm__ volatile("sub $128, %%rsp\n push %%rbp\n mov %%rsp, %%r12\n mov %%r13, %%rsp\n mov %%r13, %%rbp\n call on_stack\n"
+    register void (*call)(void) __asm__("r14") = code;
+    __asm__ volatile("sub $128, %%rsp\n push %%rbp\n mov %%rsp, %%r12\n mov %%r13, %%rsp\n mov %%r13, %%rbp\n call *%%r14\n"
                      "mov %%r12, %%rsp\n pop %%rbp\n add $128, %%rsp\n"
-                     : "+r"(to)
+                     : "+r"(to), "+r"(call)
                      :
                      : "r12", "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "memory", "cc");
 }
@@ -98,12 +109,12 @@ static void recut(void) {
             CHECK(pool != MAP_FAILED);
             memset(pool, 1, 16 * PAGE);
             /* Room above: the chain of the large one ends within the pool. */
-            for (int k = 0; k < 4; k++) run_on(pool + 14 * PAGE);
+            for (int k = 0; k < 4; k++) run_on(pool + 14 * PAGE, k % 2 ? deep_on_stack : on_stack);
             CHECK((bare ? syscall(SYS_mprotect, pool + 8 * PAGE, PAGE, PROT_NONE)
                         : mprotect(pool + 8 * PAGE, PAGE, PROT_NONE)) == 0);
-            for (int k = 0; k < 4; k++) run_on(pool + 8 * PAGE);
+            for (int k = 0; k < 4; k++) run_on(pool + 8 * PAGE, on_stack);
             CHECK((bare ? syscall(SYS_munmap, pool + 4 * PAGE, PAGE) : munmap(pool + 4 * PAGE, PAGE)) == 0);
-            for (int k = 0; k < 4; k++) run_on(pool + 4 * PAGE);
+            for (int k = 0; k < 4; k++) run_on(pool + 4 * PAGE, on_stack);
             munmap(pool, 16 * PAGE);
         }
     }
@@ -111,6 +122,13 @@ static void recut(void) {
 }
 
 static atomic_int go;
+
+static void spin(double seconds) {
+    struct timespec a, b;
+    clock_gettime(CLOCK_MONOTONIC, &a);
+    do clock_gettime(CLOCK_MONOTONIC, &b);
+    while (b.tv_sec - a.tv_sec + (b.tv_nsec - a.tv_nsec) * 1e-9 < seconds);
+}
 
 static void work(void) {
     for (int i = 0; i < 20000; i++) {
@@ -159,6 +177,111 @@ static void strict(void) {
     go++;
     work();
     while (go != 5) __builtin_ia32_pause();
+    /* The lease runs out, and the agent stops, in a hook. */
+    spin(3);
+    work();
+    end();
+}
+
+static volatile uint64_t secret[4096];
+
+/* A worker that has given up its rights writes over everything that it shares with its master. */
+static void child(void) {
+    for (int i = 0; i < 4096; i++) secret[i] = 0x5ec4e7;
+    load();
+    for (int i = 0; i < 1000; i++) sink = malloc(100 + i);
+    pid_t master = getpid(), pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        if (getuid() == 0) CHECK(setgid(65534) == 0 && setuid(65534) == 0);
+        char line[1000], path[1000];
+        FILE *maps = fopen("/proc/self/maps", "r");
+        while (maps && fgets(line, sizeof line, maps)) {
+            unsigned long from, to;
+            char mode[8];
+            if (sscanf(line, "%lx-%lx %7s", &from, &to, mode) == 3 && strcmp(mode, "rw-s") == 0) {
+                CHECK(!strstr(line, "offheap"));
+                memset((void *)from, 0xa5, to - from);
+            }
+        }
+        for (int fd = 3; fd < 100; fd++) {
+            snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+            ssize_t n = readlink(path, line, sizeof line - 1);
+            if (n < 0) continue;
+            line[n] = 0;
+            if (!strstr(line, "offheap-live")) continue;
+            CHECK(pwrite(fd, path, 100, 0) < 0 && ftruncate(fd, 0) < 0);
+            CHECK(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED);
+            if (getuid()) CHECK(open(path, O_RDWR) < 0);
+            puts("tried");
+        }
+        for (int i = 0; i < 1000; i++) free(malloc(100000 + i));
+        exit(0);
+    }
+    int status;
+    CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+    for (int i = 0; i < 1000; i++) sink = malloc(4242);
+    for (int i = 0; i < 4096; i++) CHECK(secret[i] == 0x5ec4e7);
+    CHECK(getpid() == master);
+    end();
+}
+
+static volatile int forked;
+
+static void split(int sig) {
+    if (forked) return;
+    forked = 1;
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        alarm(20);
+        forked = 2; /* and goes on where it was interrupted */
+        return;
+    }
+    int status;
+    CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+    forked = 0;
+}
+
+/* A handler that forks, also in the middle of a hook: the child goes on there. */
+static void fork_in_handler(void) {
+    load();
+    struct sigaction action = {.sa_handler = split};
+    CHECK(sigaction(SIGPROF, &action, NULL) == 0);
+    struct itimerval timer = {{0, 500}, {0, 500}};
+    CHECK(setitimer(ITIMER_PROF, &timer, NULL) == 0);
+    for (int i = 0; i < 400000; i++) {
+        free(sink = malloc(60000 + i % 100));
+        if (forked == 2 && i % 100 == 0) _exit(0);
+    }
+    struct itimerval none = {0};
+    CHECK(setitimer(ITIMER_PROF, &none, NULL) == 0);
+    end();
+}
+
+static void *busy(void *unused) {
+    for (;;) work();
+    return NULL;
+}
+
+static void *idle(void *unused) { return NULL; }
+
+/* Allocates, maps and starts threads for two seconds, whatever is done to the live file meanwhile. */
+static void go_on(void) {
+    load();
+    write(1, "ready\n", 6);
+    pthread_t t;
+    for (int i = 0; i < 3; i++) CHECK(pthread_create(&t, NULL, busy, NULL) == 0);
+    struct timespec a, b;
+    clock_gettime(CLOCK_MONOTONIC, &a);
+    do {
+        CHECK(pthread_create(&t, NULL, idle, NULL) == 0 && pthread_join(t, NULL) == 0);
+        if (library) {
+            void *handle = dlopen(library, RTLD_NOW);
+            CHECK(handle && dlclose(handle) == 0);
+        }
+        clock_gettime(CLOCK_MONOTONIC, &b);
+    } while (b.tv_sec - a.tv_sec < 3);
     end();
 }
 
@@ -228,7 +351,7 @@ static void storm(void) {
     for (int i = 0; i < 300; i++) {
         char *pool = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         CHECK(pool != MAP_FAILED);
-        for (int k = 0; k < 20; k++) run_on(pool + 8 * PAGE);
+        for (int k = 0; k < 20; k++) run_on(pool + 8 * PAGE, on_stack);
         CHECK(munmap(pool, 8 * PAGE) == 0);
         void *handle = dlopen(library, RTLD_NOW);
         CHECK(handle && dlclose(handle) == 0);
@@ -287,6 +410,9 @@ int main(int argc, char **argv) {
     library = argc > 4 ? argv[4] : NULL;
     alarm(100);
     switch (argv[3][0]) {
+    case 'c': child();
+    case 'p': fork_in_handler();
+    case 'g': go_on();
     case 's': shape(0);
     case 'h': shape(1);
     case 'r': recut();

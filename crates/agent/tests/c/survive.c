@@ -197,16 +197,20 @@ int main(int argc, char **argv) {
     CHECK(agent);
     command = dlsym(agent, "offheap_agent_command");
     CHECK(tell("cmd=stop") == 103);
-    CHECK(tell(options) == 0);
+    CHECK(tell("interval=1,size=8388608") == 0);
     int first_worker = n;
     void *(*workers[])(void *) = {loading, loading, forking, odd_stacks, threads, mappings};
     for (int i = 0; i < 6; i++) pthread_create(&t[n++], NULL, workers[i], NULL);
-    for (int i = 0; i < rounds; i++) {
+    /* Each start makes a live file: the others are not to be done with it all by then. */
+    for (int i = 0; i < rounds / 8; i++) {
         CHECK(tell(i % 3 ? "cmd=start,interval=1" : i % 2 ? "cmd=start,interval=4096" : "interval=524288") == 0);
         usleep(100);
         CHECK(tell("cmd=stop") == 0);
     }
-    CHECK(tell("cmd=start,interval=1") == 0);
+    /* The last live file is one with a name. */
+    strcat(options, ",interval=1");
+    CHECK(tell(options) == 0);
+    usleep(300000);
     for (int i = first_worker; i < n; i++) pthread_join(t[i], NULL);
     stop = 1;
     for (int i = 0; i < first_worker; i++) pthread_join(t[i], NULL);

@@ -1,8 +1,9 @@
 //! What the tests share: the agent as it ships, C programs, JVMs.
 #![allow(dead_code, reason = "every test uses a part")]
 
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 /// The agent, built as the product builds it: optimised, panic=abort, without std.
@@ -158,4 +159,41 @@ fn prefixed(limited: Command, preload: &std::ffi::OsStr) -> Command {
         }
     }
     new
+}
+
+/// A program that allocates one block of as many bytes as each line of its input says, and answers "ok".
+pub fn program(dir: &Path) -> PathBuf {
+    let out = dir.join("lines");
+    compile("gcc", "c/lines.c", &out, &[]);
+    out
+}
+
+/// Such a program, told line by line.
+pub struct Lines {
+    pub child: Child,
+    out: BufReader<std::process::ChildStdout>,
+}
+
+impl Lines {
+    /// Starts it.
+    pub fn start(command: &mut Command) -> Lines {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        Lines { child, out }
+    }
+
+    /// Its answer to a line.
+    pub fn tell(&mut self, line: &str) -> String {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
+        let mut answer = String::new();
+        self.out.read_line(&mut answer).unwrap();
+        answer.trim().to_owned()
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
