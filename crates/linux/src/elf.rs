@@ -1,7 +1,9 @@
 //! Symbols of an ELF file (elf(5)), found through the `object` crate.
 
+use crate::{Bounded, ELF_BYTES};
 use object::read::{ReadCache, ReadRef};
 use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
@@ -76,7 +78,8 @@ impl Elf {
     }
 
     fn read<'data>(data: impl ReadRef<'data>, wanted: impl Fn(&str) -> bool) -> Result<Self, object::Error> {
-        let object = object::File::parse(data)?;
+        let left = Cell::new(ELF_BYTES);
+        let object = object::File::parse(Bounded::new(data, &left))?;
         let mut symbols = HashMap::new();
         for symbol in object.dynamic_symbols().chain(object.symbols()) {
             if symbol.is_undefined() || symbol.address() == 0 {

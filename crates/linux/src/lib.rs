@@ -3,6 +3,7 @@
 //! The law of this crate: looking changes nothing. No attach, no signal, no stop, and never a read of a page that is not
 //! present: such a read would map or even allocate it, and the target's RSS would grow under the measurement.
 
+mod bounded;
 mod cgroup;
 mod elf;
 mod error;
@@ -16,6 +17,7 @@ mod signals;
 mod tasks;
 mod users;
 
+pub use bounded::{Bounded, ELF_BYTES};
 pub use cgroup::{Cgroup, parse_cgroup_file, parse_mountinfo};
 pub use elf::{Elf, Symbol};
 pub use error::Error;

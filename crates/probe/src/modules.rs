@@ -5,7 +5,8 @@ use framehop::{ExplicitModuleSectionInfo, Unwinder as _};
 use object::read::ReadCache;
 use object::{Object, ObjectSection, ObjectSegment};
 use offheap_linux::foreign::Expect;
-use offheap_linux::{Process, Vma};
+use offheap_linux::{Bounded, ELF_BYTES, Process, Vma};
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::fs::File;
 
@@ -138,7 +139,8 @@ type Sections = ExplicitModuleSectionInfo<Vec<u8>>;
 /// Bias, build id and unwind tables of an ELF file that is mapped at `start`; `None` for what is none.
 fn read(file: &File, start: u64) -> Option<(u64, Vec<u8>, Sections)> {
     let cache = ReadCache::new(file);
-    let object = object::File::parse(&cache).ok()?;
+    let left = Cell::new(ELF_BYTES);
+    let object = object::File::parse(Bounded::new(&cache, &left)).ok()?;
     let base = object.segments().map(|segment| segment.address()).min()? & !(offheap_linux::PAGE - 1);
     let range = |name: &str| {
         let section = object.section_by_name(name).filter(|section| section.size() <= MAX_TABLE)?;

@@ -11,7 +11,8 @@ use object::read::ReadCache;
 use object::{Object, ObjectSegment, ObjectSymbol};
 use offheap_heaps::{CHUNK_HEADER, Heap, Label};
 use offheap_linux::foreign::Expect;
-use offheap_linux::{Memory, Process, Vma};
+use offheap_linux::{Bounded, ELF_BYTES, Memory, Process, Vma};
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::time::{Duration, Instant};
@@ -552,7 +553,8 @@ fn find(process: &Process, vmas: &[Vma]) -> Option<Vec<Vec<Exit>>> {
     let libc = code.find(|vma| name(vma).starts_with("libc.so.6") || name(vma).starts_with("libc-2."))?;
     let file = process.mapped_file(libc, &Expect::LIBRARY).ok()?;
     let cache = ReadCache::new(file);
-    let object = object::File::parse(&cache).ok().filter(|object| object.is_64())?;
+    let left = Cell::new(ELF_BYTES);
+    let object = object::File::parse(Bounded::new(&cache, &left)).ok().filter(|object| object.is_64())?;
     let exits = |name: &str| {
         let symbol = object.dynamic_symbols().find(|symbol| symbol.name() == Ok(name))?;
         let holds = |segment: &object::Segment<'_, '_, _>| {

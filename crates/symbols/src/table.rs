@@ -4,6 +4,8 @@ use crate::demangle;
 use crate::lines::{Lines, Place};
 use object::read::{ReadCache, ReadRef};
 use object::{Object, ObjectSymbol, SymbolKind};
+use offheap_linux::{Bounded, ELF_BYTES};
+use std::cell::Cell;
 use std::fs::File;
 
 /// Symbols of one file that are kept; libjvm with its debugging symbols has a quarter of a million.
@@ -45,7 +47,8 @@ impl Symbols {
     }
 
     fn parse<'data>(data: impl ReadRef<'data>, build_id: &[u8]) -> Result<Symbols, SymbolError> {
-        let object = object::File::parse(data)?;
+        let left = Cell::new(ELF_BYTES);
+        let object = object::File::parse(Bounded::new(data, &left))?;
         let found = object.build_id()?.unwrap_or_default();
         if !build_id.is_empty() && found != build_id {
             return Err(SymbolError::OtherBuild { wanted: hex(build_id), found: hex(found) });
@@ -100,6 +103,25 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A table of 2 GiB that is nothing but a hole, in a file that says so in its headers.
+    #[test]
+    fn a_table_without_an_end_is_refused() {
+        let mut bytes = std::fs::read("/proc/self/exe").unwrap();
+        let header = |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().unwrap()) as usize;
+        let (sections, size, count) =
+            (header(0x28), bytes[0x3a] as usize, usize::from(bytes[0x3c]) | usize::from(bytes[0x3d]) << 8);
+        // SHT_SYMTAB is 2; offset and size of a section stand at 0x18 and 0x20.
+        let table =
+            (0..count).map(|n| sections + n * size).find(|at| bytes[at + 4] == 2).expect("not stripped");
+        let end = (bytes.len() as u64).next_multiple_of(4096);
+        bytes[table + 0x18..table + 0x20].copy_from_slice(&end.to_le_bytes());
+        bytes[table + 0x20..table + 0x28].copy_from_slice(&(2_u64 << 30).to_le_bytes());
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, &bytes).unwrap();
+        file.set_len(end + (2 << 30)).unwrap();
+        assert!(Symbols::read(&file, &[]).is_err());
+    }
 
     #[test]
     fn an_address_gets_the_function_it_lies_in_and_no_other() {
