@@ -1,10 +1,13 @@
 //! A library put where the target can load it, and nobody can exchange it: the ways there are, in the order in which they are
 //! tried, and why one can't be gone.
 
+use std::ffi::CStr;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
 
 use offheap_linux::folder::{self, Unguarded};
 use rustix::fs::{
@@ -21,6 +24,9 @@ const FOLDERS: [&str; 3] = ["/tmp", "/dev/shm", "/var/tmp"];
 
 /// How a file in memory is named in the target's maps: this, then the name that it was given.
 const MEMORY_FILE: &str = "/memfd:";
+
+/// Bytes of such a name at the most, with its end (memfd_create(2)).
+const NAME_BYTES: usize = 250;
 
 /// Why a folder can't hold a library for the target.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +66,7 @@ pub enum Unfit {
 /// A way that a library could go, and whether it can.
 #[derive(Debug)]
 pub struct Way {
-    /// The folder as the target sees it; empty for memory of ours.
+    /// The folder as the target sees it; empty for memory.
     pub folder: String,
     /// Why not.
     pub unfit: Option<Unfit>,
@@ -97,7 +103,7 @@ fn remedy(pid: &u32, ways: &[Way]) -> String {
 impl Way {
     /// The folder, in words.
     pub fn place(&self) -> &str {
-        if self.folder.is_empty() { "memory of offheap's own" } else { &self.folder }
+        if self.folder.is_empty() { "memory" } else { &self.folder }
     }
 
     /// What would open it, where that is one command.
@@ -135,6 +141,8 @@ enum Place {
     Memory {
         _file: OwnedFd,
     },
+    /// Held open by that one.
+    Held(Child),
 }
 
 impl Placed {
@@ -146,8 +154,15 @@ impl Placed {
 
 impl Drop for Placed {
     fn drop(&mut self) {
-        if let Place::Folder { folder, name, identity } = &self.place {
-            let _ = identity.run(|| unlinkat(folder, name.as_str(), AtFlags::empty()));
+        match &mut self.place {
+            Place::Folder { folder, name, identity } => {
+                let _ = identity.run(|| unlinkat(&*folder, name.as_str(), AtFlags::empty()));
+            }
+            Place::Memory { .. } => {}
+            Place::Held(child) => {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
         }
     }
 }
@@ -198,7 +213,7 @@ pub(crate) fn ways(process: &Process, identity: Identity, bytes: u64) -> Vec<Way
             return ways;
         }
     }
-    ways.push(Way { folder: String::new(), unfit: target.memory_reaches().err() });
+    ways.push(Way { folder: String::new(), unfit: target.memory_reaches().map(drop).err() });
     ways
 }
 
@@ -263,43 +278,99 @@ impl<'a> Target<'a> {
         Ok(placed)
     }
 
-    /// Whether the target finds our descriptors below its `/proc`, and may open what is behind them (proc_pid_fd(5)): that takes
-    /// our pid to be the same there, and its rights to be no less than ours.
-    fn memory_reaches(&self) -> Result<(), Unfit> {
+    /// Who can hold a file in memory so that the target may open it through `/proc/PID/fd` (proc_pid_fd(5)): a process that it
+    /// sees under the same pid, of its user, and with no capability that it lacks.
+    fn memory_reaches(&self) -> Result<Holder, Unfit> {
         if !self.process.shares("pid") || !self.process.shares("user") {
             return Err(Unfit::Inapplicable(
                 "the target is in a container of its own, and does not see offheap",
             ));
         }
-        if !self.identity.is_ours() {
-            return Err(Unfit::Inapplicable(
-                "offheap does not run as the target's user, who can't open it then",
-            ));
+        if self.identity.is_ours() && self.process.has_our_capabilities() {
+            return Ok(Holder::Ourselves);
         }
-        if !self.process.has_our_capabilities() {
-            return Err(Unfit::Inapplicable(
-                "offheap has more rights than the target, which can't open it then",
-            ));
+        if self.identity.uid != 0 && rustix::process::geteuid().is_root() {
+            return Ok(Holder::Child);
         }
-        Ok(())
+        Err(Unfit::Inapplicable(if self.identity.is_ours() {
+            "offheap has more rights than the target, which can't open it then"
+        } else {
+            "offheap does not run as the target's user, who can't open it then"
+        }))
     }
 
-    /// A file in our own memory that nobody can change any more, for the target to open through our descriptor.
+    /// A file in memory that nobody can change any more, for the target to open through its holder's descriptor.
     fn place_in_memory(&self, name: &str, bytes: &[u8]) -> Result<Placed, Unfit> {
-        self.memory_reaches()?;
-        // Its number has to be known before it has its name.
-        let reserved = memory_file("reserved")?;
-        let (pid, number) = (std::process::id(), reserved.as_raw_fd());
-        let file = memory_file(&format!("{name}@{pid}-{number}"))?;
-        let mut reserved = reserved;
-        rustix::io::dup3(&file, &mut reserved, rustix::io::DupFlags::CLOEXEC).map_err(io::Error::from)?;
-        File::from(file).write_all(bytes)?;
-        let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
-        fcntl_add_seals(&reserved, seals).map_err(io::Error::from)?;
-        Ok(Placed { path: format!("/proc/{pid}/fd/{number}"), place: Place::Memory { _file: reserved } })
+        match self.memory_reaches()? {
+            Holder::Ourselves => {
+                // Its number has to be known before it has its name.
+                let mut held = memory_file("reserved")?;
+                let (pid, number) = (std::process::id(), held.as_raw_fd());
+                let file = sealed_file(&format!("{name}@{pid}-{number}"), bytes)?;
+                rustix::io::dup3(&file, &mut held, rustix::io::DupFlags::CLOEXEC).map_err(io::Error::from)?;
+                Ok(Placed { path: path_of(pid, number), place: Place::Memory { _file: held } })
+            }
+            Holder::Child => {
+                let child = self.hold(name, bytes)?;
+                Ok(Placed { path: path_of(child.id(), libc::STDOUT_FILENO), place: Place::Held(child) })
+            }
+        }
+    }
+
+    /// Has another program of the target's user hold the file, as its standard output: we ourselves are root, and whom we let look
+    /// at our descriptors could look into all of us. `cat` waits as long as its input is open, that is as long as we live.
+    fn hold(&self, name: &str, bytes: &[u8]) -> io::Result<Child> {
+        let mut command = Command::new("cat");
+        command
+            .uid(self.identity.uid)
+            .gid(self.identity.gid)
+            .current_dir("/")
+            .env_clear()
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let (name, bytes) = (name.to_owned(), bytes.to_owned());
+        let make = move || {
+            let mut text = [0; NAME_BYTES];
+            let mut rest = &mut text[..NAME_BYTES - 1];
+            write!(rest, "{name}@{}-{}", rustix::process::getpid().as_raw_nonzero(), libc::STDOUT_FILENO)?;
+            let text = CStr::from_bytes_until_nul(&text).map_err(|_| io::ErrorKind::InvalidInput)?;
+            let file = sealed_file(text, &bytes)?;
+            // SAFETY: two descriptors of this process, of which the second is its standard output and nobody else's.
+            if unsafe { libc::dup2(file.as_raw_fd(), libc::STDOUT_FILENO) } < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(())
+        };
+        // SAFETY: between fork and exec there is but one thread, and `make` allocates nothing, takes no lock and only makes
+        // system calls on memory that was there before: its text is written into an array.
+        unsafe { command.pre_exec(make) };
+        command.spawn()
     }
 }
 
-fn memory_file(name: &str) -> io::Result<OwnedFd> {
+enum Holder {
+    Ourselves,
+    Child,
+}
+
+fn path_of(pid: u32, number: i32) -> String {
+    format!("/proc/{pid}/fd/{number}")
+}
+
+fn sealed_file(name: impl rustix::path::Arg, bytes: &[u8]) -> io::Result<OwnedFd> {
+    let file = memory_file(name)?;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let written = rustix::io::write(&file, rest)?;
+        rest = rest.get(written..).filter(|_| written > 0).ok_or(io::ErrorKind::WriteZero)?;
+    }
+    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    fcntl_add_seals(&file, seals)?;
+    Ok(file)
+}
+
+fn memory_file(name: impl rustix::path::Arg) -> io::Result<OwnedFd> {
     Ok(memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?)
 }

@@ -448,9 +448,13 @@ fn a_library_goes_where_it_can_be_loaded_from_and_not_exchanged() {
         for (open, user, from) in [
             ("true", "", "/tmp/"),
             (shut, "", "/proc/"),
-            (shut, nobody, ""),
+            (shut, nobody, "/proc/"),
             (&format!("{shut} && mount -t tmpfs -o mode=1777 tmpfs /dev/shm"), nobody, "/dev/shm/"),
-            (&format!("{shut} && mkdir -m 755 /tmp/own && chown 65534 /tmp/own && cd /tmp/own"), nobody, ""),
+            (
+                &format!("{shut} && mkdir -m 755 /tmp/own && chown 65534 /tmp/own && cd /tmp/own"),
+                nobody,
+                "/proc/",
+            ),
             (
                 &format!("{shut} && mount -t tmpfs -o mode=700,uid=65534 tmpfs /mnt && cd /mnt"),
                 nobody,
@@ -459,22 +463,10 @@ fn a_library_goes_where_it_can_be_loaded_from_and_not_exchanged() {
         ] {
             let mut jvm = Jvm::start_unshared(&java, &["-m"], &format!("{open}\n{user}"), &[]);
             let session = attach(&jvm);
-            let placed = match session.place("offheap_test", &bytes) {
-                Ok(placed) => placed,
-                Err(no_way) => {
-                    assert!(from.is_empty(), "{}: {open}: {no_way}", java.display());
-                    let text = no_way.to_string();
-                    for word in
-                        ["/tmp: everybody may", "/dev/shm: it is mounted noexec", "run as the target's user"]
-                    {
-                        assert!(text.contains(word), "{word}: {text}");
-                    }
-                    assert!(text.ends_with(&format!("\nchmod +t /proc/{}/root/tmp", jvm.pid)), "{text}");
-                    continue;
-                }
-            };
+            let placed =
+                session.place("offheap_test", &bytes).unwrap_or_else(|no_way| panic!("{open}: {no_way}"));
             let path = placed.path().to_owned();
-            assert!(!from.is_empty() && path.starts_with(from), "{}: {open}: {path}", java.display());
+            assert!(path.starts_with(from), "{}: {open}: {path}", java.display());
             for (option, outcome) in
                 [("", LoadOutcome::Loaded), ("seven", LoadOutcome::AgentFailed { code: 7 })]
             {
@@ -495,6 +487,17 @@ fn a_library_goes_where_it_can_be_loaded_from_and_not_exchanged() {
             );
             jvm.assert_unharmed();
         }
+        // In a container of its own it does not see who holds the memory.
+        let unshare = ["-m", "-p", "-f", "--mount-proc"];
+        let mut jvm = Jvm::start_unshared(&java, &unshare, &format!("{shut}\n{nobody}"), &[]);
+        let text = attach(&jvm).place("offheap_test", &bytes).expect_err("all ways are shut").to_string();
+        for word in
+            ["/tmp: everybody may", "/dev/shm: it is mounted noexec", "memory: the target is in a container"]
+        {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+        assert!(text.ends_with(&format!("\nchmod +t /proc/{}/root/tmp", jvm.pid)), "{text}");
+        jvm.assert_unharmed();
     }
 }
 

@@ -173,13 +173,14 @@ fn the_agent_is_loaded_only_from_where_nobody_can_exchange_it() {
             &victim,
             Some("not from /tmp: /tmp belongs to user 4711"),
         ),
-        // Nothing is left to another user; root's own JVM can still be given memory of offheap's.
-        (&format!("{open} && {shut}"), &victim, None),
-        (&format!("{open} && {shut}"), &[], Some("memory of offheap's own only")),
+        // Nothing is left in a container of its own; who sees us can still be given memory.
+        (&format!("{open} && {shut} && mount -t proc proc /proc"), &victim, None),
+        (&format!("{open} && {shut}"), &victim, Some("memory only")),
+        (&format!("{open} && {shut}"), &[], Some("memory only")),
     ] {
         let script = format!("cd / && {setup} && exec \"$@\"");
-        let mut prefix = vec!["unshare", "-m", "sh", "-c", &script, "sh"];
-        prefix.extend(user);
+        let unshare: &[&str] = if from.is_some() { &["-m"] } else { &["-m", "-p", "-f", "--kill-child"] };
+        let prefix = [&["unshare"], unshare, &["sh", "-c", &script, "sh"], user].concat();
         let program = place.start(jdk(), &prefix, &["-XX:-UsePerfData"]);
         let pid = java_below(&program);
         let (document, _) = place.doctor(None, &pid);
