@@ -306,7 +306,7 @@ impl<'a> Target<'a> {
                 // Its number has to be known before it has its name.
                 let mut held = memory_file("reserved")?;
                 let (pid, number) = (std::process::id(), held.as_raw_fd());
-                let file = sealed_file(&format!("{name}@{pid}-{number}"), bytes)?;
+                let file = sealed_file(format!("{name}@{pid}-{number}"), bytes)?;
                 rustix::io::dup3(&file, &mut held, rustix::io::DupFlags::CLOEXEC).map_err(io::Error::from)?;
                 Ok(Placed { path: path_of(pid, number), place: Place::Memory { _file: held } })
             }
