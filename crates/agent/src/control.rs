@@ -127,12 +127,16 @@ fn parse(text: &[u8]) -> Option<Options<'_>> {
 /// The thread that follows a command; 0: none.
 static STARTING: AtomicU32 = AtomicU32::new(0);
 
+/// In [`STARTING`]: no command, but a lease that runs out.
+const IN_HOOK: u32 = 1 << 30;
+
 /// Runs `f`, unless somebody follows a command already.
 fn alone(f: impl FnOnce() -> Code) -> Code {
     let tid = sys::gettid();
     if let Err(there) = STARTING.compare_exchange(0, tid, AcqRel, Relaxed) {
         // A thread that ended in the middle of a command is at no work.
-        if !Memory::new().has_ended(there) || STARTING.compare_exchange(there, tid, AcqRel, Relaxed).is_err()
+        if !Memory::new().has_ended(there & !IN_HOOK)
+            || STARTING.compare_exchange(there, tid, AcqRel, Relaxed).is_err()
         {
             return Code::Busy;
         }
@@ -278,10 +282,10 @@ fn stop(work: &Busy) {
 /// are the next callback's.
 #[cold]
 pub fn run_out(work: &Busy) {
-    let tid = tid::current(work.thread());
+    let mark = tid::current(work.thread()) | IN_HOOK;
     // Who follows a command renews the lease or stops the agent; and of those who notice one is enough. What carries this
-    // thread's own id a longjmp has left behind.
-    if STARTING.compare_exchange(0, tid, AcqRel, Relaxed).is_ok() || STARTING.load(Relaxed) == tid {
+    // thread's own mark a longjmp has left behind.
+    if STARTING.compare_exchange(0, mark, AcqRel, Relaxed).is_ok() || STARTING.load(Relaxed) == mark {
         if let Some(file) = table::file().filter(|_| lease::has_run_out(clock::now_ns())) {
             objects::leave(file);
             stop(work);
