@@ -25,7 +25,7 @@ pub use maps::{Vma, image_of, parse_smaps};
 pub use memory::{Memory, ReadError};
 pub use pagemap::{PageKind, Pagemap, Run};
 pub use process::{Process, Stat, Status, proc_hides_others};
-pub use signals::{is_ignored, restore_sigpipe};
+pub use signals::{be_killed_first, is_ignored, restore_sigpipe};
 pub use tasks::Task;
 pub use users::user_name;
 

@@ -1,4 +1,4 @@
-//! Signals of this tool itself.
+//! What this tool asks of the kernel for itself: signals, and who is killed for memory.
 
 /// Lets a closed pipe end this tool silently, as it ends any other command.
 pub fn restore_sigpipe() {
@@ -13,4 +13,11 @@ pub fn is_ignored(signal: i32) -> bool {
         let mut old: libc::sigaction = std::mem::zeroed();
         libc::sigaction(signal, std::ptr::null(), &raw mut old) == 0 && old.sa_sigaction == libc::SIG_IGN
     }
+}
+
+/// Has the kernel kill this tool, and nobody else, where memory runs out in the control group that it shares with the process
+/// it looks at: in a container it is charged to the very limit that the process is near to (proc_pid_oom_score_adj(5)).
+/// Children started afterwards inherit it. To raise the figure takes no rights.
+pub fn be_killed_first() {
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
 }

@@ -25,6 +25,8 @@ const TRIAL: Duration = Duration::from_millis(1_500);
 /// Time between two readings of the live file at the beginning; later a thirtieth of what has passed.
 const READ: Duration = Duration::from_secs(1);
 const READ_PART: u32 = 30;
+/// At least as often, however long the window is.
+const SELDOM: Duration = Duration::from_secs(20);
 
 /// How the news begins that there will be no sites.
 pub const NO_CODE: &str = "no code can be named";
@@ -141,7 +143,7 @@ fn with_agent(
     // When the sampling of objects began, until its interval is chosen.
     let mut objects: Option<Instant> = None;
     loop {
-        let wait = if chosen { READ.max(begun.elapsed() / READ_PART) } else { TRIAL };
+        let wait = if chosen { (begun.elapsed() / READ_PART).clamp(READ, SELDOM) } else { TRIAL };
         match inbox.recv_timeout(wait) {
             Ok(Order::Profile(answer)) => {
                 let _ = answer.send(following.read_swept().and_then(|()| following.profile()));
@@ -199,7 +201,7 @@ fn look_on(mut following: Following, inbox: &Receiver<Order>, tell: &Sender<Stri
     let begun = Instant::now();
     let _ = tell.send("the agent came with the program: reading its live file".to_owned());
     loop {
-        match inbox.recv_timeout(READ.max(begun.elapsed() / READ_PART)) {
+        match inbox.recv_timeout((begun.elapsed() / READ_PART).clamp(READ, SELDOM)) {
             Ok(Order::Profile(answer)) => {
                 let _ = answer.send(following.read().and_then(|()| following.profile()));
             }

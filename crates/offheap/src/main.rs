@@ -63,6 +63,10 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { FAILED } else { 0 });
         }
     };
+    // Those that start programs of others do so once these are started.
+    if !matches!(cli.verb, Verb::Run(_) | Verb::Demo(_)) {
+        offheap_linux::be_killed_first();
+    }
     let result = match cli.verb {
         Verb::Ps(arguments) => verbs::ps::run(&arguments),
         Verb::Map(arguments) => verbs::map::run(&arguments),

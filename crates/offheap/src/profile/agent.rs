@@ -1,18 +1,19 @@
 //! The agent in a running JVM: loading it, reading its live file, stopping it.
 
+use super::lease::{self, Heart};
 use super::live::{self, LiveFile};
+use super::room;
 use anyhow::bail;
 use offheap_attach::{LoadOutcome, Placed, Session, loaded_as};
-use offheap_linux::{Cgroup, Process};
-use offheap_live::{DEFAULT_FILE_BYTES, MIN_FILE_BYTES};
+use offheap_linux::Process;
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::Instant;
 
 /// The library, as build.rs built it; empty where there is none for this processor.
 pub(super) const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/liboffheap_agent.so"));
 /// The agent only works under a file name with this in it.
 pub(super) const LIBRARY_NAME: &str = ".offheap_agent-";
-const LIVE_NAME: &str = ".offheap-live-";
 
 /// The agent at work in a target. Dropping it stops the sampling.
 #[derive(Debug)]
@@ -21,18 +22,30 @@ pub struct Agent<S: Borrow<Session>> {
     /// The library's path in the target, under which the loader knows it also once the file is gone.
     library: String,
     live: LiveFile,
+    lease: Lease,
     /// The agent was there before, with what it has sampled since.
     pub was_there: bool,
     running: bool,
 }
 
+/// How the agent is shown that its reader lives.
+#[derive(Debug)]
+enum Lease {
+    /// It needs no sign: its live file was named, so that it outlives both.
+    None,
+    /// A thread of ours renews it.
+    Renewed { _heart: Heart },
+    /// Only commands renew it: this one was given last.
+    ByCommands(Instant),
+}
+
 impl<S: Borrow<Session>> Agent<S> {
-    /// Loads the agent into `session`'s JVM and starts sampling, one sample each `interval` bytes. Both files are gone
-    /// from the target's `/tmp` when this returns, whatever the result: the target keeps what it has mapped, and we keep
-    /// the live file open.
+    /// Loads the agent into `session`'s JVM and starts sampling, one sample each `interval` bytes. Its library is gone from the
+    /// target's file system when this returns, whatever the result; its live file lies in memory, and we keep it open.
     ///
     /// # Errors
-    /// The JVM takes no agents, there is no way to put one before it, or the agent's own reason.
+    /// The JVM takes no agents, there is no way to put one before it, there is too little memory below the target's limit, or
+    /// the agent's own reason.
     pub fn start(session: S, process: &Process, interval: u64) -> anyhow::Result<Self> {
         Self::begin(session, process, interval, None)
     }
@@ -41,7 +54,7 @@ impl<S: Borrow<Session>> Agent<S> {
     /// after the target *and* this process were killed.
     ///
     /// # Errors
-    /// As [`Agent::start`]; also that an agent is there already, which has its live file elsewhere.
+    /// As [`Agent::start`]; also that an agent is at work there already, which has its live file elsewhere.
     pub fn start_at(session: S, process: &Process, interval: u64, path: &str) -> anyhow::Result<Self> {
         if !path.starts_with('/') || path.contains([',', '%']) {
             bail!(
@@ -53,56 +66,73 @@ impl<S: Borrow<Session>> Agent<S> {
 
     fn begin(session: S, process: &Process, interval: u64, keep: Option<&str>) -> anyhow::Result<Self> {
         let jvm = session.borrow();
-        // An agent from an earlier run is still in the target, asleep: it is woken, and goes on with its live file.
+        // An agent from an earlier run is still in the target: asleep, without a live file, or at work for somebody else.
         let earlier = Earlier::find(process)?;
-        if let Some(Earlier { live: Some(_), .. }) = &earlier
-            && keep.is_some()
-        {
+        let at_work = earlier.as_ref().is_some_and(|earlier| earlier.live.is_some());
+        if at_work && keep.is_some() {
             bail!(
-                "an agent is in the target already and goes on with the live file that it has; leave --live out, or \
-                 restart the target"
+                "an agent is at work in the target already and goes on with the live file that it has; leave --live out, or \
+                 wait until it has stopped"
             );
         }
-        if let Some(Earlier { library: Some(library), live: Some(_) }) = &earlier
-            && let Ok(LoadOutcome::Loaded) = jvm.load_agent(library, &format!("interval={interval}"))
+        let mut options = format!("interval={interval}");
+        if !at_work {
+            options.push_str(&format!(",size={}", room::file_bytes(process)?));
+            match keep {
+                Some(path) => options.push_str(&format!(",file={path}")),
+                None => options.push_str(&format!(",lease={}", lease::SECONDS)),
+            }
+        }
+        if let Some(Earlier { library: Some(library), .. }) = &earlier
+            && let Ok(LoadOutcome::Loaded) = jvm.load_agent(library, &options)
         {
             let library = library.clone();
-            return Self::join(session, library, earlier);
+            return if at_work {
+                Self::join(session, library, process)
+            } else {
+                Self::open(session, library, process, keep)
+            };
         }
-        let tag = tag();
-        let name = format!("{LIVE_NAME}{tag}");
-        let library = put_library(jvm, &tag)?;
+        let library = put_library(jvm, &tag())?;
         let path = library.path().to_owned();
-        let file = keep.map_or_else(|| format!("/tmp/{name}"), str::to_owned);
-        let size = file_bytes(Cgroup::of(process).as_ref());
-        let outcome = jvm.load_agent(&path, &format!("file={file},interval={interval},size={size}"));
-        let opened = match keep {
-            None => jvm.open_in_tmp(&name),
-            Some(path) => live::open(&process.path_in_root(path)),
-        };
+        let outcome = jvm.load_agent(&path, &options);
         drop(library);
-        if keep.is_none() {
-            let _ = jvm.remove_from_tmp(&name);
-        }
-        explain(outcome?, &file)?;
-        match opened {
-            Ok(live) => {
-                let live = LiveFile::Opened(live);
-                Ok(Agent { session, library: path, live, was_there: false, running: true })
-            }
-            // The new copy of the library has handed the command on to one that was there.
-            Err(_) => Self::join(session, path, Earlier::find(process)?),
-        }
+        explain(outcome?, keep)?;
+        Self::open(session, path, process, keep)
     }
 
-    fn join(session: S, library: String, earlier: Option<Earlier>) -> anyhow::Result<Self> {
-        let Some(live) = earlier.and_then(|earlier| earlier.live) else {
+    /// Takes over the live file that an agent has just made.
+    fn open(session: S, library: String, process: &Process, keep: Option<&str>) -> anyhow::Result<Self> {
+        let made = match keep {
+            Some(path) => {
+                live::open(&process.path_in_root(path)).ok().map(|file| (LiveFile::Opened(file), None))
+            }
+            None => LiveFile::handed_over(process),
+        };
+        // The new copy of the library may have handed the command on to one that was there.
+        let Some((live, word)) = made else { return Self::join(session, library, process) };
+        let lease = match word {
+            _ if keep.is_some() => Lease::None,
+            Some(word) => Lease::Renewed { _heart: Heart::of(word) },
+            None => Lease::ByCommands(Instant::now()),
+        };
+        // The target need not keep the descriptors open; that it does is no harm either.
+        let _ = session.borrow().load_agent(&library, "cmd=close");
+        Ok(Agent { session, library, live, lease, was_there: false, running: true })
+    }
+
+    fn join(session: S, library: String, process: &Process) -> anyhow::Result<Self> {
+        let Some(live) = Earlier::find(process)?.and_then(|earlier| earlier.live) else {
             let _ = session.borrow().load_agent(&library, "cmd=stop");
             bail!(
                 "an agent that another tool or -agentpath started is in the target; read its live file where it was put"
             );
         };
-        Ok(Agent { session, library, live, was_there: true, running: true })
+        let lease = LiveFile::lease(process).map_or_else(
+            || Lease::ByCommands(Instant::now()),
+            |word| Lease::Renewed { _heart: Heart::of(word) },
+        );
+        Ok(Agent { session, library, live, lease, was_there: true, running: true })
     }
 
     /// A copy of the live file as it is now. After the target has ended only where the file could be opened: that is of the
@@ -111,6 +141,13 @@ impl<S: Borrow<Session>> Agent<S> {
     /// # Errors
     /// What the kernel says.
     pub fn read(&mut self) -> std::io::Result<Vec<u8>> {
+        if let Lease::ByCommands(last) = &mut self.lease
+            && last.elapsed() >= lease::EVERY
+        {
+            *last = Instant::now();
+            // What is wrong shows in the reading.
+            let _ = self.session.borrow().load_agent(&self.library, "cmd=status");
+        }
         self.live.read()
     }
 
@@ -119,7 +156,7 @@ impl<S: Borrow<Session>> Agent<S> {
     /// # Errors
     /// The target has ended, or does not answer.
     pub fn set_interval(&mut self, interval: u64) -> anyhow::Result<()> {
-        explain(self.session.borrow().load_agent(&self.library, &format!("interval={interval}"))?, "")
+        explain(self.session.borrow().load_agent(&self.library, &format!("interval={interval}"))?, None)
     }
 
     /// Samples Java objects too from now on, each `interval` bytes; whether the JVM lets it stands in the live file.
@@ -127,7 +164,7 @@ impl<S: Borrow<Session>> Agent<S> {
     /// # Errors
     /// The target has ended, or does not answer.
     pub fn sample_objects(&mut self, interval: u64) -> anyhow::Result<()> {
-        explain(self.session.borrow().load_agent(&self.library, &format!("objects={interval}"))?, "")
+        explain(self.session.borrow().load_agent(&self.library, &format!("objects={interval}"))?, None)
     }
 
     /// Has the agent find out which of the sampled objects a collection has freed; it does so by and by without being told.
@@ -135,7 +172,7 @@ impl<S: Borrow<Session>> Agent<S> {
     /// # Errors
     /// The target has ended, or does not answer.
     pub fn sweep_objects(&mut self) -> anyhow::Result<()> {
-        explain(self.session.borrow().load_agent(&self.library, "cmd=sweep")?, "")
+        explain(self.session.borrow().load_agent(&self.library, "cmd=sweep")?, None)
     }
 
     /// Stops the sampling. The library stays loaded and passes every call through.
@@ -147,7 +184,7 @@ impl<S: Borrow<Session>> Agent<S> {
             return Ok(());
         }
         // The loader knows the library by this name and does not look for the file.
-        explain(self.session.borrow().load_agent(&self.library, "cmd=stop")?, "")
+        explain(self.session.borrow().load_agent(&self.library, "cmd=stop")?, None)
     }
 }
 
@@ -169,19 +206,7 @@ pub fn trim(session: &Session, process: &Process) -> anyhow::Result<()> {
         return Ok(());
     }
     let library = put_library(session, &tag())?;
-    explain(session.load_agent(library.path(), "cmd=trim")?, "")
-}
-
-/// Bytes of the live file: less than usual where little memory is left until the kernel kills, since a `/tmp` in memory
-/// counts against that.
-fn file_bytes(group: Option<&Cgroup>) -> u64 {
-    let left = group.and_then(Cgroup::until_kill);
-    let wanted = left.unwrap_or(u64::MAX) / 8;
-    let (mut size, least) = (DEFAULT_FILE_BYTES, MIN_FILE_BYTES);
-    while size > wanted && size > least {
-        size /= 2;
-    }
-    size
+    explain(session.load_agent(library.path(), "cmd=trim")?, None)
 }
 
 /// Puts the agent's library where the target can load it and nobody exchange it.
@@ -217,14 +242,20 @@ pub(super) fn tag() -> String {
     format!("{}-{:016x}", std::process::id(), RandomState::new().build_hasher().finish())
 }
 
-/// The outcome in words; the codes are the agent's own (crates/agent/src/lib.rs).
-fn explain(outcome: LoadOutcome, file: &str) -> anyhow::Result<()> {
+/// The outcome in words; the codes are the agent's own (crates/agent/src/lib.rs). `file`: the live file, where one was named.
+fn explain(outcome: LoadOutcome, file: Option<&str>) -> anyhow::Result<()> {
     match outcome {
         LoadOutcome::Loaded => Ok(()),
         LoadOutcome::AgentFailed { code: 102 } => bail!(
-            "the agent could not make its live file {file}: it takes 4 to 32 MiB there, and the target's user must be allowed \
+            "the agent could not make its live file {}: it takes 4 to 32 MiB there, and the target's user must be allowed \
              to write there, also files of that size (df /proc/PID/root/tmp; prlimit --fsize --pid PID); not over \
-             a network (NFS, SMB, Ceph)"
+             a network (NFS, SMB, Ceph)",
+            file.unwrap_or_default()
+        ),
+        LoadOutcome::AgentFailed { code: 106 } => bail!(
+            "the agent could make no live file in memory: the kernel gives the target neither a memfd nor a file in its \
+             /dev/shm, or the target may not make files of 4 MiB (prlimit --fsize --pid PID); offheap profile --live PATH \
+             makes it on a disk"
         ),
         LoadOutcome::AgentFailed { code: 104 } => {
             bail!("the agent found no allocator in the target that it knows")
@@ -242,26 +273,5 @@ fn explain(outcome: LoadOutcome, file: &str) -> anyhow::Result<()> {
         ),
         LoadOutcome::Refused { text } => bail!("the JVM did not load the agent: {text}"),
         outcome => bail!("the JVM did not load the agent: {outcome:?}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_live_file_is_smaller_where_memory_is_short() {
-        let left = |left: u64, cache: u64| {
-            let mut group = Cgroup::default();
-            group.headroom = Some(left);
-            group.inactive_file = cache;
-            file_bytes(Some(&group))
-        };
-        assert_eq!(file_bytes(None), 32 << 20);
-        assert_eq!(file_bytes(Some(&Cgroup::default())), 32 << 20, "no limit");
-        assert_eq!(left(512 << 20, 0), 32 << 20);
-        assert_eq!(left(100 << 20, 0), 8 << 20);
-        assert_eq!(left(0, 300 << 20), 32 << 20, "cache that the kernel takes back first");
-        assert_eq!(left(0, 0), 4 << 20);
     }
 }

@@ -1,10 +1,11 @@
 //! A command that is started with the agent preloaded.
 
 use super::agent::{LIBRARY, LIBRARY_NAME, tag};
+use super::lease::{self, Heart};
 use super::live;
 use anyhow::{Context, bail};
 use offheap_linux::folder::guarded_here;
-use rustix::fs::{StatVfsMountFlags, statvfs};
+use rustix::fs::{StatVfsMountFlags, statfs, statvfs};
 use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -35,6 +36,8 @@ pub struct Launched {
     all: PathBuf,
     own: PathBuf,
     keep: bool,
+    /// Renews the leases of the agents in the command and its children.
+    _heart: Heart,
 }
 
 /// Why a command did not start.
@@ -58,7 +61,7 @@ impl Launched {
         let live = match options.live {
             // The command may go elsewhere before it loads anything.
             Some(path) => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
-            None => std::env::temp_dir().join(format!("offheap-live-{tag}")),
+            None => in_memory(options.size).join(format!("offheap-live-{tag}")),
         };
         let mut pattern = live.clone().into_os_string();
         if options.children {
@@ -76,14 +79,17 @@ impl Launched {
             .env("LD_PRELOAD", preload)
             .env("OFFHEAP_FILE", &pattern)
             .env("OFFHEAP_SIZE", options.size.to_string())
-            .env("OFFHEAP_INTERVAL", options.interval.to_string());
+            .env("OFFHEAP_INTERVAL", options.interval.to_string())
+            .env("OFFHEAP_LEASE", lease::SECONDS.to_string());
         if options.children {
             child.env("OFFHEAP_CHILDREN", "1");
         }
         match child.spawn() {
             Ok(child) => {
                 let own = if options.children { with_pid(&live, child.id()) } else { live.clone() };
-                Ok(Launched { child, library, all: live, own, keep })
+                let (first, others) = (own.clone(), options.children.then(|| live.clone()));
+                let heart = Heart::start(move || renew(&first, others.as_deref()));
+                Ok(Launched { child, library, all: live, own, keep, _heart: heart })
             }
             Err(error) => {
                 let _ = std::fs::remove_file(&library);
@@ -104,17 +110,8 @@ impl Launched {
 
     /// The live files of the processes that the command started.
     pub fn of_children(&self) -> Vec<PathBuf> {
-        let (Some(folder), Some(name)) = (self.all.parent(), self.all.file_name()) else {
-            return Vec::new();
-        };
-        let begin = format!("{}.", name.to_string_lossy());
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        let mut found: Vec<PathBuf> = entries
-            .filter(|entry| entry.file_name().to_string_lossy().starts_with(&begin))
-            .map(|entry| entry.path())
-            .filter(|path| *path != self.own)
-            .collect();
-        found.sort();
+        let mut found = all_of(&self.all);
+        found.retain(|path| *path != self.own);
         found
     }
 }
@@ -126,6 +123,47 @@ impl Drop for Launched {
             let _ = std::fs::remove_file(&self.own);
         }
     }
+}
+
+/// The live files whose names are that of `pattern` with a pid behind it, sorted.
+fn all_of(pattern: &Path) -> Vec<PathBuf> {
+    let (Some(folder), Some(name)) = (pattern.parent(), pattern.file_name()) else {
+        return Vec::new();
+    };
+    let start = format!("{}.", name.to_string_lossy());
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = entries
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&start))
+        .map(|entry| entry.path())
+        .collect();
+    found.sort();
+    found
+}
+
+/// Renews the lease of the agent whose live file is `own`, and of those of its children, `others` and a pid.
+fn renew(own: &Path, others: Option<&Path>) {
+    let of_children = others.map(all_of).unwrap_or_default();
+    for path in std::iter::once(own).chain(of_children.iter().map(PathBuf::as_path)) {
+        // One that is not there yet has just begun its lease.
+        if let Ok(word) = live::lease_in(path) {
+            let _ = word.renew();
+        }
+    }
+}
+
+/// A folder for a live file of `size` bytes, in memory where there is one: hooks that write to a file on a disk wait for it.
+fn in_memory(size: u64) -> PathBuf {
+    /// tmpfs, as statfs names it (linux/magic.h).
+    const TMPFS: u64 = 0x0102_1994;
+    /// What is left to the programs that use `/dev/shm` themselves.
+    const SPARE: u64 = 8 << 20;
+    let shm = Path::new("/dev/shm");
+    let fits = statfs(shm).is_ok_and(|stat| {
+        let free = stat.f_bavail.saturating_mul(u64::try_from(stat.f_bsize).unwrap_or(0));
+        u64::try_from(stat.f_type) == Ok(TMPFS) && free >= size.saturating_add(SPARE)
+    });
+    let writable = rustix::fs::access(shm, rustix::fs::Access::WRITE_OK).is_ok();
+    if fits && writable { shm.to_owned() } else { std::env::temp_dir() }
 }
 
 fn with_pid(path: &Path, pid: u32) -> PathBuf {

@@ -1,17 +1,22 @@
 //! The live file of a process: where it can be read.
 
+use super::lease::Word;
 use offheap_linux::Process;
-use offheap_live::MAGIC;
+use offheap_live::{Header, MAGIC, MAX_FILE_BYTES, MIN_FILE_BYTES};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-/// No live file is larger.
-const LIMIT: u64 = 4 << 30;
-/// Nor smaller.
-const LEAST: u64 = 4 << 20;
+/// What the agent names its files in memory, as `/proc/PID/fd` and `/proc/PID/maps` show them.
+const LIVE_NAME: &str = "offheap-live";
+const LEASE_NAME: &str = "/memfd:offheap-lease";
+/// Descriptors of a target that are looked at: more than a program may have open by default.
+const MOST_DESCRIPTORS: usize = 1 << 20;
+/// Where the word of the lease lies in a live file that has no file of its own for it.
+const LEASE_AT: u64 = std::mem::offset_of!(Header, lease) as u64;
 
 /// A live file that can be read again and again.
 #[derive(Debug)]
@@ -30,20 +35,50 @@ pub enum LiveFile {
 }
 
 impl LiveFile {
+    /// The live file in memory that an agent has just made in `process`, by the descriptor that it holds open for us, and the
+    /// word of its lease.
+    pub fn handed_over(process: &Process) -> Option<(LiveFile, Option<Word>)> {
+        let folder = format!("/proc/{}/fd", process.pid());
+        let links = std::fs::read_dir(&folder).ok()?.flatten().take(MOST_DESCRIPTORS);
+        let (mut live, mut lease) = (None, None);
+        for link in links {
+            let Ok(name) = std::fs::read_link(link.path()) else { continue };
+            let name = name.to_string_lossy();
+            if name.contains(LIVE_NAME) {
+                live = reopen(&link.path(), OFlags::RDONLY).ok().or(live);
+            } else if name.starts_with(LEASE_NAME) {
+                lease = reopen(&link.path(), OFlags::RDWR).ok().or(lease);
+            }
+        }
+        // A pid that was taken by another process meanwhile has nothing of the target's.
+        let live = live.filter(|_| process.is_alive())?;
+        Some((LiveFile::Opened(live), lease.map(|file| Word::new(file, 0))))
+    }
+
+    /// The word of the lease of an agent that is at work in `process`, where this tool may write there.
+    pub fn lease(process: &Process) -> Option<Word> {
+        let vmas = process.maps().ok()?;
+        let vma = vmas.iter().find(|vma| vma.shared && vma.write && vma.path.starts_with(LEASE_NAME))?;
+        let memory =
+            std::fs::OpenOptions::new().write(true).open(format!("/proc/{}/mem", process.pid())).ok()?;
+        process.is_alive().then(|| Word::new(memory, vma.start))
+    }
+
     /// The one that `process` has mapped, if it has; an agent is at work there, or has been.
     ///
     /// # Errors
     /// The process has ended, or its memory may not be read.
     pub fn find(process: &Process) -> anyhow::Result<Option<LiveFile>> {
         let vmas = process.maps()?;
-        let mut candidates =
-            vmas.iter().filter(|vma| vma.shared && vma.write && vma.offset == 0 && vma.len() >= LEAST);
+        let mut candidates = vmas
+            .iter()
+            .filter(|vma| vma.shared && vma.write && vma.offset == 0 && vma.len() >= MIN_FILE_BYTES);
         let memory = process.file("mem")?;
         let begins = |start: u64| {
             let mut head = [0; 8];
             memory.read_exact_at(&mut head, start).is_ok() && u64::from_ne_bytes(head) == MAGIC
         };
-        let Some(vma) = candidates.find(|vma| vma.len() <= LIMIT && begins(vma.start)) else {
+        let Some(vma) = candidates.find(|vma| vma.len() <= MAX_FILE_BYTES && begins(vma.start)) else {
             return Ok(None);
         };
         if let Ok(file) = process.file(&format!("map_files/{:x}-{:x}", vma.start, vma.end)) {
@@ -66,13 +101,38 @@ impl LiveFile {
     pub fn read(&self) -> io::Result<Vec<u8>> {
         match self {
             LiveFile::Opened(file) => {
-                let length = file.metadata()?.len().min(LIMIT);
+                let length = file.metadata()?.len().min(MAX_FILE_BYTES);
                 read_at(file, 0, length)
             }
             // All its blocks were allocated when it was made: reading makes nothing resident that was not.
             LiveFile::Mapped { memory, start, length } => read_at(memory, *start, *length),
         }
     }
+}
+
+/// The word of the lease in the live file at `path`.
+///
+/// # Errors
+/// What the kernel says; it is no live file.
+pub fn lease_in(path: &Path) -> io::Result<Word> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let mut head = [0; 8];
+    file.read_exact_at(&mut head, 0)?;
+    let ours = file.metadata()?.is_file() && u64::from_ne_bytes(head) == MAGIC;
+    if ours { Ok(Word::new(file, LEASE_AT)) } else { Err(io::ErrorKind::InvalidInput.into()) }
+}
+
+/// Opens what a link in `/proc/PID/fd` leads to, once it is known to be a regular file of a live file's size.
+fn reopen(link: &Path, mode: OFlags) -> io::Result<File> {
+    let place = File::from(rustix::fs::open(link, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?);
+    let metadata = place.metadata()?;
+    if !metadata.is_file() || metadata.len() > MAX_FILE_BYTES {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let path = format!("/proc/self/fd/{}", place.as_raw_fd());
+    let flags = mode | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
 }
 
 /// Opens a regular file; anything else of that name could hold us up.
@@ -91,11 +151,11 @@ pub fn open(path: &Path) -> io::Result<File> {
 /// What the kernel says; it is too large for a live file.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = open(path)?;
-    if file.metadata()?.len() > LIMIT {
+    if file.metadata()?.len() > MAX_FILE_BYTES {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it is larger than any live file"));
     }
     let mut bytes = Vec::new();
-    file.take(LIMIT).read_to_end(&mut bytes)?;
+    file.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

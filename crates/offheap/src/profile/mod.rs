@@ -4,9 +4,11 @@ mod agent;
 mod following;
 mod frames;
 pub mod launch;
+pub mod lease;
 pub mod live;
 mod names;
 mod probed;
+mod room;
 mod series;
 pub mod tree;
 

@@ -48,7 +48,7 @@ pub struct Arguments {
     /// Bytes of the live file.
     #[arg(long, default_value = "32M", value_parser = parse_bytes)]
     size: u64,
-    /// Make the live file here and keep it, for offheap profile --from [default: in TMPDIR, removed at the end].
+    /// Make the live file here and keep it, for offheap profile --from [default: in /dev/shm, or TMPDIR where that is full or missing; removed at the end].
     #[arg(long, value_name = "FILE")]
     live: Option<PathBuf>,
     /// Also profile the processes that the command starts, each into FILE.PID.
@@ -85,6 +85,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(if missing { NOT_FOUND } else { NOT_EXECUTABLE }));
         }
     };
+    offheap_linux::be_killed_first();
     let pid = i32::try_from(launched.child.id()).context("a pid is positive")?;
     let target = json!({
         "pid": pid,
