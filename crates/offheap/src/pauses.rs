@@ -18,6 +18,9 @@ pub enum Step {
 /// The pause unless `--max-pause` says otherwise.
 pub const DEFAULT_MAX_PAUSE: &str = "500ms";
 
+/// What any step takes beside its work: the request, the safepoint.
+const BASE: Duration = Duration::from_millis(50);
+
 /// What a step may take longer than it was measured, until the next time: other work on the cores.
 const SLACK: f64 = 1.5;
 
