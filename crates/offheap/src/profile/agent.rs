@@ -1,7 +1,7 @@
 //! The agent in a running JVM: loading it, reading its live file, stopping it.
 
 use super::lease::{self, Heart};
-use super::live::{self, LiveFile};
+use super::live::LiveFile;
 use super::room;
 use anyhow::bail;
 use offheap_attach::{LoadOutcome, Placed, Session, loaded_as};
@@ -104,9 +104,7 @@ impl<S: Borrow<Session>> Agent<S> {
     /// Takes over the live file that an agent has just made.
     fn open(session: S, library: String, process: &Process, keep: Option<&str>) -> anyhow::Result<Self> {
         let made = match keep {
-            Some(path) => {
-                live::open(&process.path_in_root(path)).ok().map(|file| (LiveFile::Opened(file), None))
-            }
+            Some(path) => LiveFile::named(process, path).map(|live| (live, None)),
             None => LiveFile::handed_over(process),
         };
         // The new copy of the library may have handed the command on to one that was there.

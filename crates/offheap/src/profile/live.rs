@@ -2,17 +2,20 @@
 
 use super::lease::Word;
 use offheap_linux::Process;
+use offheap_linux::foreign::{Expect, Links, open_named};
 use offheap_live::{Header, MAGIC, MAX_FILE_BYTES, MIN_FILE_BYTES};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// What the agent names its files in memory, as `/proc/PID/fd` and `/proc/PID/maps` show them.
 const LIVE_NAME: &str = "offheap-live";
 const LEASE_NAME: &str = "/memfd:offheap-lease";
+/// What is read as a live file: anybody's, since what it says is believed by nobody; links stay inside the target's root.
+const EXPECTED: Expect = Expect { owner: None, links: Links::Followed, most_bytes: MAX_FILE_BYTES };
 /// Descriptors of a target that are looked at: more than a program may have open by default.
 const MOST_DESCRIPTORS: usize = 1 << 20;
 /// Where the word of the lease lies in a live file that has no file of its own for it.
@@ -81,17 +84,16 @@ impl LiveFile {
         let Some(vma) = candidates.find(|vma| vma.len() <= MAX_FILE_BYTES && begins(vma.start)) else {
             return Ok(None);
         };
-        if let Ok(file) = process.file(&format!("map_files/{:x}-{:x}", vma.start, vma.end)) {
-            return Ok(Some(LiveFile::Opened(file)));
-        }
-        // What is at its path may be another file by now.
-        if let Ok(file) = open(&process.path_in_root(&vma.path))
-            && file.metadata().is_ok_and(|metadata| metadata.ino() == vma.inode)
-        {
+        if let Ok(file) = process.mapped_file(vma, &EXPECTED) {
             return Ok(Some(LiveFile::Opened(file)));
         }
         let (start, length) = (vma.start, vma.len());
         Ok(Some(LiveFile::Mapped { memory, start, length }))
+    }
+
+    /// The one that an agent in `process` was told to make at `path` in its file system.
+    pub fn named(process: &Process, path: &str) -> Option<LiveFile> {
+        process.open_in_root(path, &EXPECTED).ok().map(LiveFile::Opened)
     }
 
     /// A copy of it as it is now.
@@ -135,22 +137,12 @@ fn reopen(link: &Path, mode: OFlags) -> io::Result<File> {
     Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
 }
 
-/// Opens a regular file; anything else of that name could hold us up.
+/// The file at `path`, which the user has named, read whole.
 ///
 /// # Errors
-/// What the kernel says; it is no regular file.
-pub fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
-}
-
-/// The file at `path`, read whole.
-///
-/// # Errors
-/// What the kernel says; it is too large for a live file.
+/// What the kernel says; it is no regular file, or too large for a live file.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let file = open(path)?;
+    let file = open_named(path).map_err(io::Error::other)?;
     if file.metadata()?.len() > MAX_FILE_BYTES {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it is larger than any live file"));
     }
