@@ -81,8 +81,8 @@ impl Pauses {
             let growth = used as f64 / measured.used.max(1) as f64;
             measured.took.mul_f64(SLACK * growth.max(1.0))
         };
-        let by_size =
-            |per_mib: f64| Duration::from_secs_f64(used as f64 / f64::from(1 << 20) * per_mib / 1000.0);
+        let mib = used as f64 / f64::from(1 << 20);
+        let by_size = |per_mib: f64| BASE + Duration::from_secs_f64(mib * per_mib / 1000.0);
         Some(match (step, self.counted, self.collected) {
             (Step::Count, Some(counted), _) => again(counted),
             (Step::Count, None, _) => by_size(cost.count),
