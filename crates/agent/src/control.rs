@@ -10,6 +10,7 @@ use crate::busy::{self, Busy};
 use crate::clock;
 use crate::elf;
 use crate::environment;
+use crate::filter;
 use crate::guard;
 use crate::lease;
 use crate::memory::Memory;
@@ -272,7 +273,7 @@ fn stop(work: &Busy) {
     table::withdraw();
     regions::end();
     store::give_back();
-    table::forget();
+    filter::forget();
     walk::forget();
     objects::forget();
     modules::give_back(work);

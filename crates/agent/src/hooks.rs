@@ -13,13 +13,13 @@ use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 use crate::arch;
 use crate::busy;
 use crate::exec;
+use crate::filter;
 use crate::guard;
 use crate::modules;
 use crate::patch;
 use crate::real::{FAMILIES, FUNCTIONS, Function, OPERATORS, REAL, family_of, index_of, real, real_of};
 use crate::regions;
 use crate::sample;
-use crate::table;
 use crate::threads;
 
 type Ptr = *mut c_void;
@@ -63,7 +63,7 @@ unsafe extern "C" fn calloc_hook<const F: usize>(n: usize, size: usize) -> Ptr {
 
 #[unsafe(link_section = "offheap_hooks")]
 unsafe extern "C" fn free_hook<const F: usize>(p: Ptr) {
-    if table::maybe_sampled(p as u64) {
+    if filter::maybe_sampled(p as u64) {
         sample::freed(p as u64);
     }
     call!(F, Free, fn(Ptr) -> (), p)
@@ -72,7 +72,7 @@ unsafe extern "C" fn free_hook<const F: usize>(p: Ptr) {
 #[unsafe(link_section = "offheap_hooks")]
 unsafe extern "C" fn realloc_hook<const F: usize>(p: Ptr, size: usize) -> Ptr {
     // The address may belong to another thread as soon as the real function has moved the block.
-    let taken = if table::maybe_sampled(p as u64) { sample::take(p as u64) } else { None };
+    let taken = if filter::maybe_sampled(p as u64) { sample::take(p as u64) } else { None };
     let q = call!(F, Realloc, fn(Ptr, usize) -> Ptr, p, size);
     if let Some(record) = taken {
         // NULL for a size of 0 means freed, otherwise failed: then the old block is as it was.
@@ -376,7 +376,7 @@ operators_new!(
 /// Operator delete; size and alignment, where a form has them, are handed on.
 #[unsafe(link_section = "offheap_hooks")]
 unsafe extern "C" fn delete_hook<const I: usize>(p: Ptr, a: usize, b: usize) {
-    if table::maybe_sampled(p as u64) {
+    if filter::maybe_sampled(p as u64) {
         sample::freed(p as u64);
     }
     let f = real_of(0, Function::OperatorNew as usize + OPERATORS + I);

@@ -11,6 +11,7 @@
 //! - [`sample`]: decides which allocations are recorded (Poisson by bytes) and records them.
 //! - [`objects`], [`jvmti`]: Java objects, which the JVM samples itself, and tells the agent of where JNI is allowed.
 //! - [`store`], [`lease`]: where the live file lies, and for how long.
+//! - [`filter`]: which addresses may be live samples.
 //! - [`table`], [`regions`], [`threads`]: the agent's side of the live file (layout: crate `offheap-live`).
 //! - [`walk`]: native, HotSpot frames; names.
 //! - [`environment`], [`exec`]: that a preloaded agent is not handed on to children, but to what the process becomes.
@@ -74,6 +75,7 @@ mod control;
 mod elf;
 mod environment;
 mod exec;
+mod filter;
 mod guard;
 #[cfg(not(panic = "abort"))]
 mod heap;

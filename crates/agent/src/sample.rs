@@ -14,6 +14,7 @@ use crate::arch::{self, Thread};
 use crate::busy::{self, Busy, Place};
 use crate::clock;
 use crate::control;
+use crate::filter;
 use crate::guard;
 use crate::lease;
 use crate::math;
@@ -88,7 +89,7 @@ fn is_file_gone() -> bool {
 fn wipe() {
     if WIPED.swap(1, Relaxed) == 0 {
         INTERVAL.store(0, Relaxed);
-        table::clear_filter();
+        filter::clear();
     }
 }
 

@@ -7,7 +7,7 @@
 use core::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
 use core::cell::UnsafeCell;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 
 use offheap_live::{
     BUCKET, COUNT_UNIT, COUNTERS, Counter, FrameKind, FrameRec, Header, Layout, MAX_BUCKETS, MAX_PROBES,
@@ -15,8 +15,8 @@ use offheap_live::{
     frame_check, hash_bytes, mix, module_check, sample_check, stack_check,
 };
 
+use crate::filter;
 use crate::sample;
-use crate::sys;
 
 /// A live file's size and where its tables lie: the agent's own, for what the file's header says can be written by others.
 struct Plan {
@@ -63,44 +63,6 @@ const STANDING: [Counter; 6] = [
     Counter::PagesSkipped,
     Counter::NoUnwindTables,
 ];
-
-/// Entries of [`FILTER`].
-const FILTER_SLOTS: usize = 64 << 10;
-/// How many live samples have an address with this hash: 0 says "not sampled" for sure. Private memory, not the
-/// file's, so that a forked child has its own. 255 sticks.
-static FILTER: Filter = Filter([const { AtomicU8::new(0) }; FILTER_SLOTS]);
-/// Of whole pages.
-#[repr(align(4096))]
-struct Filter([AtomicU8; FILTER_SLOTS]);
-
-#[inline(always)]
-fn filter_slot(addr: u64) -> &'static AtomicU8 {
-    // Neighbours in memory are neighbours here, so that what a program works on takes little of the first cache: a line
-    // stands for 4 KiB, all of the table for 4 MiB, and each 4 MiB begin at another place of it.
-    let i = (addr >> 6) ^ ((addr >> 22).wrapping_mul(0x9e37_79b1) >> 12);
-    // SAFETY: masked to the table's size.
-    unsafe { FILTER.0.get_unchecked(i as usize & (FILTER_SLOTS - 1)) }
-}
-
-/// Whether a block at `addr` may be a live sample. One load.
-#[inline(always)]
-pub fn maybe_sampled(addr: u64) -> bool {
-    filter_slot(addr).load(Relaxed) != 0
-}
-
-/// Forgets all samples in this process's own memory.
-pub fn clear_filter() {
-    for slot in &FILTER.0 {
-        if slot.load(Relaxed) != 0 {
-            slot.store(0, Relaxed);
-        }
-    }
-}
-
-/// Gives the filter's memory back; the agent is not at work.
-pub fn forget() {
-    sys::advise(FILTER.0.as_ptr() as usize, size_of::<Filter>(), libc::MADV_DONTNEED);
-}
 
 /// Counts an event.
 #[cold]
@@ -174,7 +136,7 @@ pub unsafe fn publish(base: *mut u8, size: u64, write_header: impl FnOnce(&mut H
     for used in [&USED.modules, &USED.regions, &USED.frame_ids, &USED.bytes] {
         used.store(0, Relaxed);
     }
-    clear_filter();
+    filter::clear();
     write_header(header);
     for (counter, early) in header.counters.iter().zip(&EARLY) {
         counter.store(early.swap(0, Relaxed), Relaxed);
@@ -196,17 +158,7 @@ pub fn withdraw() {
         }
     }
     SESSION.store(0, Release);
-    clear_filter();
-}
-
-/// The number of live samples at an address's place in the filter, changed by one; a place that is full stays so.
-fn change_filter(addr: u64, by: i8) {
-    let slot = filter_slot(addr);
-    let there = slot.load(Relaxed);
-    // A stop may have cleared it in between.
-    if there != 255 && (by > 0 || there != 0) {
-        slot.fetch_add(by as u8, Relaxed);
-    }
+    filter::clear();
 }
 
 /// Index of a frame for which there was no room: walks go on, but leave it out.
@@ -432,7 +384,7 @@ impl File {
             self.record::<[AtomicU64; BUCKET]>(l.keys, home).cast::<i8>(),
             sample.cast(),
             self.record::<AtomicU32>(l.passed, home).cast(),
-            core::ptr::from_ref(filter_slot(addr)).cast_mut().cast(),
+            core::ptr::from_ref(filter::slot_of(addr)).cast_mut().cast(),
         ] {
             // SAFETY: a hint, for which any address will do.
             unsafe { _mm_prefetch::<_MM_HINT_ET0>(p) };
@@ -443,7 +395,7 @@ impl File {
     pub fn insert(&self, sample: &SampleRec) -> bool {
         let slots = self.layout().keys.count;
         let place = |b| bucket_of(sample.addr, slots, b);
-        if maybe_sampled(sample.addr) && sample.addr < OBJECT && self.remove(sample.addr).is_some() {
+        if filter::maybe_sampled(sample.addr) && sample.addr < OBJECT && self.remove(sample.addr).is_some() {
             count(Counter::MissedFrees);
         }
         for b in 0..MAX_BUCKETS as u64 {
@@ -464,7 +416,7 @@ impl File {
                     }
                     // Nobody frees an object by its key.
                     if sample.addr < OBJECT {
-                        change_filter(sample.addr, 1);
+                        filter::change(sample.addr, 1);
                     }
                     key.store(sample.addr, Release);
                     return true;
@@ -501,7 +453,7 @@ impl File {
                     self.bucket(place(earlier)).1.fetch_sub(1, Relaxed);
                 }
                 if addr < OBJECT {
-                    change_filter(addr, -1);
+                    filter::change(addr, -1);
                 }
                 return Some(record);
             }
