@@ -130,10 +130,10 @@ fn another_users_process_needs_rights_and_ones_own_needs_none() {
 
 /// Each with what `/tmp` is like, which abilities are left, and what the fix says.
 #[test]
-fn a_tmp_that_nothing_can_be_loaded_from_is_found_out_before_the_attempt() {
+fn a_tmp_that_takes_nothing_is_found_out_before_the_attempt() {
     let place = Place::new();
     for (options, wanted, fix) in
-        [("ro", [true, false, false], "remount,rw"), ("size=1m", [true, true, false], "remove files")]
+        [("ro", [true, false, false], "remount,rw"), ("nr_inodes=1", [true, false, false], "remove files")]
     {
         let script = format!("mount -t tmpfs -o {options} tmpfs /tmp && exec \"$@\"");
         let program =

@@ -12,8 +12,6 @@ use offheap_model::units::bytes;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 
-/// What the agent and its live file take on the target's `/tmp`.
-const ROOM: u64 = 33 << 20;
 /// Bytes of libc that are searched for its version.
 const LIBC_LIMIT: u64 = 8 << 20;
 /// The oldest glibc that the agent can be loaded into.
@@ -51,7 +49,7 @@ pub fn target(pid: i32, verb_target: &str) -> Examined {
     account(&process, &mut examined);
     libc(&process, &vmas, &mut examined.checks);
     allocator(&vmas, &mut examined.checks);
-    cgroup(&process, &mut examined.checks);
+    cgroup(&process, &vmas, &mut examined.checks);
     match prospects(pid.unsigned_abs()) {
         Ok(found) => {
             examined.is_jvm = found.hotspot;
@@ -230,7 +228,15 @@ fn allocator(vmas: &[Vma], checks: &mut Vec<Check>) {
     });
 }
 
-fn cgroup(process: &Process, checks: &mut Vec<Check>) {
+/// Room below the limit at which the kernel kills: the agent takes some.
+fn cgroup(process: &Process, vmas: &[Vma], checks: &mut Vec<Check>) {
+    if vmas.iter().any(|vma| base(vma) == "libjvm.so")
+        && let Err(no_room) = profile::room_for_agent(process)
+    {
+        let check = Check::problem("room", no_room.to_string(), &[Ability::Profile]);
+        checks.push(check.fix(format!("offheap diagnose --no-agent {}", process.pid())));
+    }
+
     let Some(group) = Cgroup::of(process) else {
         checks.push(Check::note(
             "cgroup",
@@ -239,15 +245,6 @@ fn cgroup(process: &Process, checks: &mut Vec<Check>) {
         return;
     };
     checks.push(match (group.limit, group.headroom) {
-        (Some(limit), Some(left)) if left < 2 * ROOM => Check::note(
-            "cgroup",
-            format!(
-                "the memory limit of {} leaves {}: the agent takes up to 40 MiB of it",
-                bytes(limit),
-                bytes(left)
-            ),
-        )
-        .fix("profile with more room, or look from outside first: offheap diagnose"),
         (Some(limit), Some(left)) => {
             Check::ok("cgroup", format!("the memory limit is {}, {} are left", bytes(limit), bytes(left)))
         }
@@ -338,9 +335,8 @@ fn symbols(process: &Process, vmas: &[Vma], checks: &mut Vec<Check>) {
 
 fn tmp(found: &Prospects, pid: i32, checks: &mut Vec<Check>) {
     let attach = [Ability::Attach, Ability::Profile];
-    let profile = [Ability::Profile];
-    // A JVM that listens already has no use for /tmp but to load the agent.
-    let blocked = if found.listening { &profile[..] } else { &attach[..] };
+    // A JVM that listens already has no use for /tmp.
+    let blocked = if found.listening { &[][..] } else { &attach[..] };
     let tmp = match &found.tmp {
         Ok(tmp) => tmp,
         Err(error) => return checks.push(Check::problem("tmp", error.to_string(), blocked)),
@@ -348,22 +344,16 @@ fn tmp(found: &Prospects, pid: i32, checks: &mut Vec<Check>) {
     let mount = format!("nsenter -t {pid} -m mount -o remount");
     let run = "or: offheap run -- COMMAND";
     checks.push(if tmp.read_only {
-        Check::problem(
-            "tmp",
-            "the target's /tmp is read-only: neither the JVM's socket nor the agent can be put there",
-            blocked,
-        )
-        .fix(format!("{mount},rw /tmp   (in a container: mount an emptyDir or tmpfs at /tmp)"))
+        Check::problem("tmp", "the target's /tmp is read-only: the JVM's socket can't be put there", blocked)
+            .fix(format!("{mount},rw /tmp   (in a container: mount an emptyDir or tmpfs at /tmp)"))
     } else if tmp.writable == Some(false) {
         Check::problem("tmp", "the target's user may not write to its /tmp", blocked)
             .fix(format!("chmod 1777 /proc/{pid}/root/tmp"))
     } else if tmp.no_inodes {
         Check::problem("tmp", "the target's /tmp has no free inode", blocked).fix("remove files there")
-    } else if tmp.free_bytes < ROOM {
-        let text =
-            format!("the target's /tmp has {} left; the agent needs {}", bytes(tmp.free_bytes), bytes(ROOM));
-        let needs = if tmp.free_bytes == 0 { blocked } else { &profile };
-        Check::problem("tmp", text, needs).fix(format!("remove files below /proc/{pid}/root/tmp   ({run})"))
+    } else if tmp.free_bytes == 0 {
+        Check::problem("tmp", "the target's /tmp is full", blocked)
+            .fix(format!("remove files below /proc/{pid}/root/tmp   ({run})"))
     } else {
         Check::ok("tmp", "the target's /tmp is writable and has room")
     });

@@ -15,6 +15,7 @@ pub mod tree;
 pub use agent::{Agent, trim};
 pub use following::Following;
 pub use probed::Probed;
+pub use room::file_bytes as room_for_agent;
 pub use series::Window;
 
 /// Whether this binary carries the agent.
