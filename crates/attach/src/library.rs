@@ -12,8 +12,9 @@ use std::process::{Child, Command, Stdio};
 use offheap_linux::folder::{self, Unguarded};
 use rustix::fs::{
     Access, AtFlags, MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags, accessat, fcntl_add_seals,
-    fstatvfs, memfd_create, openat, unlinkat,
+    fstatfs, fstatvfs, memfd_create, openat, unlinkat,
 };
+use rustix::io::Errno;
 
 use crate::identity::Identity;
 use crate::process::Process;
@@ -21,6 +22,9 @@ use crate::session::Session;
 
 /// Folders of the target that are tried, in this order; its own run-time folder and its working directory come after them.
 const FOLDERS: [&str; 3] = ["/tmp", "/dev/shm", "/var/tmp"];
+
+/// File systems of other machines (include/uapi/linux/magic.h): NFS, SMB 1, SMB 2 and later, Ceph, AFS.
+const REMOTE: [u64; 5] = [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x00c3_6400, 0x5346_414f];
 
 /// How a file in memory is named in the target's maps: this, then the name that it was given.
 const MEMORY_FILE: &str = "/memfd:";
@@ -41,6 +45,9 @@ pub enum Unfit {
     /// Nothing can be loaded from there.
     #[error("it is mounted noexec, so no library can be loaded from there")]
     NoExec,
+    /// The server could be gone when the library's pages are read anew, and a file that is open stays there under another name.
+    #[error("it lies on another machine (NFS, SMB, Ceph, AFS)")]
+    Remote,
     /// The target's user may not write there.
     #[error("user {0} may not write there")]
     NotWritable(u32),
@@ -231,8 +238,8 @@ impl<'a> Target<'a> {
         let mut folders: Vec<String> = FOLDERS.map(str::to_owned).into();
         folders.push(format!("/run/user/{}", self.identity.uid));
         // A directory that was removed, or that lies outside of the target's root, has no such path there.
-        folders.extend(self.process.cwd().filter(|cwd| cwd != "/"));
-        folders.dedup();
+        let cwd = self.process.cwd().filter(|cwd| cwd != "/" && !folders.contains(cwd));
+        folders.extend(cwd);
         folders
     }
 
@@ -244,6 +251,9 @@ impl<'a> Target<'a> {
             Err(Unguarded::Refused(refused)) => return Err(Unfit::System(refused.into())),
             Err(unguarded) => return Err(Unfit::Unguarded(unguarded)),
         };
+        if fstatfs(&held).is_ok_and(|stat| REMOTE.contains(&(stat.f_type as u64 & u64::from(u32::MAX)))) {
+            return Err(Unfit::Remote);
+        }
         let stat = fstatvfs(&held).map_err(io::Error::from)?;
         if stat.f_flag.contains(StatVfsMountFlags::RDONLY) {
             return Err(Unfit::ReadOnly);
@@ -306,7 +316,7 @@ impl<'a> Target<'a> {
                 // Its number has to be known before it has its name.
                 let mut held = memory_file("reserved")?;
                 let (pid, number) = (std::process::id(), held.as_raw_fd());
-                let file = sealed_file(format!("{name}@{pid}-{number}"), bytes)?;
+                let file = sealed_file(format!("{name}@{pid}-{number}").as_str(), bytes)?;
                 rustix::io::dup3(&file, &mut held, rustix::io::DupFlags::CLOEXEC).map_err(io::Error::from)?;
                 Ok(Placed { path: path_of(pid, number), place: Place::Memory { _file: held } })
             }
@@ -359,7 +369,7 @@ fn path_of(pid: u32, number: i32) -> String {
     format!("/proc/{pid}/fd/{number}")
 }
 
-fn sealed_file(name: impl rustix::path::Arg, bytes: &[u8]) -> io::Result<OwnedFd> {
+fn sealed_file(name: impl rustix::path::Arg + Copy, bytes: &[u8]) -> io::Result<OwnedFd> {
     let file = memory_file(name)?;
     let mut rest = bytes;
     while !rest.is_empty() {
@@ -371,6 +381,11 @@ fn sealed_file(name: impl rustix::path::Arg, bytes: &[u8]) -> io::Result<OwnedFd
     Ok(file)
 }
 
-fn memory_file(name: impl rustix::path::Arg) -> io::Result<OwnedFd> {
-    Ok(memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?)
+fn memory_file(name: impl rustix::path::Arg + Copy) -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Since Linux 6.3 it is to be said that its code may be run.
+    match memfd_create(name, flags | MemfdFlags::EXEC) {
+        Err(Errno::INVAL) => Ok(memfd_create(name, flags)?),
+        made => Ok(made?),
+    }
 }

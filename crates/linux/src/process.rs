@@ -5,7 +5,6 @@ use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 
 /// Files of `/proc/PID` larger than this are cut off: none but `smaps` of a monstrous process comes near.
 const PROC_FILE_LIMIT: u64 = 1 << 30;
@@ -170,11 +169,6 @@ impl Process {
     /// As [`Process::file`].
     pub fn text(&self, name: &str) -> Result<String, Error> {
         Ok(String::from_utf8_lossy(&self.bytes(name)?).into_owned())
-    }
-
-    /// A path by which the process's own file `path` can be opened from here, through its root.
-    pub fn path_in_root(&self, path: &str) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/root/{}", self.pid, path.trim_start_matches('/')))
     }
 
     /// What the symbolic link `name` below `/proc/PID` points to.
