@@ -1,9 +1,10 @@
 //! Writes a recording.
 
 use crate::codec::{self, Packer};
-use crate::{APPLICATION_ID, End, Error, SCHEMA_VERSION, thin};
+use crate::guard::{self, Budget};
+use crate::{End, Error, files, image, thin, vfs};
 use offheap_model::{Profile, Snapshot};
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,13 +18,17 @@ const THIN_EVERY: u64 = 120;
 /// Profiles kept of one target; each tells all since its begin.
 const PROFILES: i64 = 32;
 
+/// Time that a step of writing may take.
+const TIME: Duration = Duration::from_secs(60);
+
 /// Seconds that keep every snapshot, to begin with; less when the file gets too large.
 const FULL_S: i64 = 3600;
 
 /// How to record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// The file's size at the most, bytes. Old snapshots are thinned out to stay below.
+    /// The file's size at the most, bytes. Old snapshots are thinned out to stay below. More than 512 MiB is taken for that:
+    /// reading takes as much memory.
     pub limit_bytes: u64,
     /// Name of this host.
     pub host: String,
@@ -46,6 +51,7 @@ pub struct Recorder {
     series: HashMap<(&'static str, String), i64>,
     full_s: i64,
     appended: u64,
+    budget: Budget,
 }
 
 /// What is kept for a target between two snapshots.
@@ -55,25 +61,32 @@ struct Kept {
 }
 
 impl Recorder {
-    /// Makes a recording at `path`, or goes on with the one that is there.
+    /// Makes a recording at `path`, for its owner alone, or goes on with the one that is there.
     ///
     /// # Errors
-    /// The file is something else, of a newer version, written by another process, or can't be made.
+    /// The file is something else, of a newer version, another user's, written by another process, or can't be made.
     pub fn create(path: &Path, options: Options) -> Result<Recorder, Error> {
         let fail = |source| Error::from_sqlite(path, source);
-        let mut connection = Connection::open(path).map_err(fail)?;
-        connection.busy_timeout(Duration::from_secs(2)).map_err(fail)?;
-        // A file that shrinks when snapshots are thinned needs this before anything else is in it; where something is, it
-        // changes nothing.
-        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(fail)?;
-        if is_empty(&connection).map_err(fail)? {
-            make(&mut connection).map_err(fail)?;
+        let real = files::make(path)?;
+        files::check_beside(&real)?;
+        let budget = Budget::new(u64::MAX, TIME);
+        let mut connection = connect(&real).map_err(fail)?;
+        guard::prepare(&mut connection, &budget).map_err(fail)?;
+        guard::check(&connection, path)?;
+        // There are no journals on the disk (see `vfs`): one page is all that changes without the log.
+        let mode = |name| connection.pragma_update(None, "journal_mode", name).map_err(fail);
+        if connection.pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0)).map_err(fail)?
+            != "wal"
+        {
+            mode("MEMORY")?;
+            mode("WAL")?;
         }
-        check(&connection, path)?;
-        connection.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
         // With WAL this loses nothing when the process is killed, and the last seconds when the machine is.
         connection.pragma_update(None, "synchronous", "NORMAL").map_err(fail)?;
         connection.pragma_update(None, "journal_size_limit", 4 << 20).map_err(fail)?;
+        // A first look has SQLite open the log.
+        connection.query_row("SELECT EXISTS (SELECT 1 FROM target)", [], |_| Ok(())).map_err(fail)?;
+        files::check_beside(&real)?;
         Ok(Recorder {
             connection,
             path: path.to_owned(),
@@ -82,6 +95,7 @@ impl Recorder {
             series: HashMap::new(),
             full_s: FULL_S,
             appended: 0,
+            budget,
         })
     }
 
@@ -114,6 +128,7 @@ impl Recorder {
     }
 
     fn write(&mut self, snapshot: &Snapshot) -> rusqlite::Result<()> {
+        self.budget.renew();
         let transaction = self.connection.transaction()?;
         let key = (snapshot.process.pid, snapshot.process.start_ticks);
         let kept = match self.targets.entry(key) {
@@ -165,6 +180,7 @@ impl Recorder {
 
     fn thin(&mut self, now_ms: i64) -> rusqlite::Result<()> {
         loop {
+            self.budget.renew();
             let transaction = self.connection.transaction()?;
             let ids: Vec<i64> = transaction
                 .prepare_cached("SELECT id FROM target")?
@@ -190,7 +206,7 @@ impl Recorder {
                 [],
                 |row| row.get(0),
             )?;
-            if size.unsigned_abs() <= self.options.limit_bytes || self.full_s <= 60 {
+            if size.unsigned_abs() <= self.options.limit_bytes.min(image::LARGEST / 2) || self.full_s <= 60 {
                 return Ok(());
             }
             self.full_s /= 2;
@@ -202,6 +218,7 @@ impl Recorder {
     /// # Errors
     /// As [`Recorder::append`].
     pub fn end(&mut self, pid: i32, start_ticks: u64, end: &End) -> Result<(), Error> {
+        self.budget.renew();
         self.connection
             .execute(
                 "UPDATE target SET ended_ms = ?1, ended_how = ?2
@@ -217,6 +234,7 @@ impl Recorder {
     /// # Errors
     /// As [`Recorder::append`].
     pub fn mark(&mut self, time_ms: i64, text: &str) -> Result<(), Error> {
+        self.budget.renew();
         self.connection
             .execute("INSERT INTO mark (time_ms, text) VALUES (?1, ?2)", params![time_ms, text])
             .map(drop)
@@ -228,6 +246,7 @@ impl Recorder {
     /// # Errors
     /// As [`Recorder::append`].
     pub fn profile(&mut self, snapshot: &Snapshot, time_ms: i64, profile: &Profile) -> Result<(), Error> {
+        self.budget.renew();
         let write = |recorder: &mut Recorder| -> rusqlite::Result<()> {
             let transaction = recorder.connection.transaction()?;
             let id = target(&transaction, snapshot, &recorder.options)?;
@@ -261,45 +280,28 @@ impl Recorder {
     /// # Errors
     /// As [`Recorder::append`].
     pub fn finish(self) -> Result<(), Error> {
+        self.budget.renew();
+        // It keeps no journal either way; to a file without a log this is the same as DELETE.
         self.connection
-            .pragma_update(None, "journal_mode", "DELETE")
+            .pragma_update(None, "journal_mode", "MEMORY")
             .map_err(|source| Error::from_sqlite(&self.path, source))
     }
 }
 
-fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.query_row("SELECT count(*) = 0 FROM sqlite_master", [], |row| row.get(0))
-}
-
-/// Everything or nothing: whoever is killed in between leaves an empty file.
-fn make(connection: &mut Connection) -> rusqlite::Result<()> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Another process may have been first.
-    if is_empty(&transaction)? {
-        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-        transaction.execute_batch(include_str!("schema.sql"))?;
+/// Opens the file at `path`, which is there.
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    if !vfs::register() {
+        return Err(rusqlite::Error::InvalidPath(path.to_owned()));
     }
-    transaction.commit()
+    let connection = Connection::open_with_flags_and_vfs(path, flags, vfs::NAME)?;
+    connection.busy_timeout(Duration::from_secs(2))?;
+    Ok(connection)
 }
 
 fn is_constraint(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation)
-}
-
-/// That the file is a recording this version can go on with.
-pub(crate) fn check(connection: &Connection, path: &Path) -> Result<(), Error> {
-    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    let fail = |source| Error::from_sqlite(path, source);
-    if pragma("application_id").map_err(fail)? != APPLICATION_ID {
-        return Err(Error::NotARecording(path.to_owned()));
-    }
-    match pragma("user_version").map_err(fail)? {
-        SCHEMA_VERSION => Ok(()),
-        // There never was a version 0: somebody else's file, or damage.
-        ..=0 => Err(Error::NotARecording(path.to_owned())),
-        found => Err(Error::Newer { path: path.to_owned(), found, known: SCHEMA_VERSION }),
-    }
 }
 
 fn target(transaction: &Transaction<'_>, snapshot: &Snapshot, options: &Options) -> rusqlite::Result<i64> {

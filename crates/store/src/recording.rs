@@ -1,9 +1,12 @@
 //! Reads a recording, also while it is being written.
 
 use crate::codec::{self, Unpacker};
-use crate::{APPLICATION_ID, Error, recorder};
+use crate::guard::{self, Budget};
+use crate::{APPLICATION_ID, Error, files, image};
 use offheap_model::{Profile, Snapshot};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
+use rusqlite::types::ValueRef;
+use std::cell::Cell;
 use std::io::Read;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -50,33 +53,49 @@ pub struct Figure {
     pub points: Vec<(i64, u64, Option<u64>)>,
 }
 
-/// A recording, read only.
+/// Steps of SQLite's machine that a statement may take for each byte of the file: a row has at least twenty, and takes fifty.
+const STEPS_PER_BYTE: u64 = 20;
+/// And this many beside.
+const STEPS: u64 = 2_000_000;
+/// Time that a statement may take.
+const TIME: Duration = Duration::from_secs(30);
+/// Bytes that all snapshots, or all profiles, that are read at once may unfold to.
+const UNFOLDED: usize = 256 << 20;
+/// And everything that is read of a recording while it is open.
+const UNFOLDED_EVER: usize = 2 << 30;
+/// Frames that are kept unfolded: several writers take turns.
+const FRAMES: usize = 4;
+
+/// A recording, read only, as it was when it was opened.
 #[derive(Debug)]
 pub struct Recording {
     connection: Connection,
     path: PathBuf,
+    bytes: u64,
+    budget: Budget,
+    /// What may still be unfolded.
+    left: Cell<usize>,
 }
 
 /// True where `path` is a file that starts like a recording, whatever its version.
 pub fn is_recording(path: &Path) -> bool {
     let mut head = [0; 100];
-    std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut head)).is_ok()
+    files::open(path).is_ok_and(|mut file| file.read_exact(&mut head).is_ok())
         && head.starts_with(b"SQLite format 3\0")
         && head[68..72] == APPLICATION_ID.to_be_bytes()
 }
 
 impl Recording {
-    /// Opens the recording at `path`.
+    /// Opens the recording at `path`: it is read into memory.
     ///
     /// # Errors
-    /// The file is no recording, of a newer version, or can't be read.
+    /// The file is no recording, of a newer version, has more in it than a recording has, or can't be read.
     pub fn open(path: &Path) -> Result<Recording, Error> {
-        let fail = |source| Error::from_sqlite(path, source);
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags).map_err(fail)?;
-        connection.busy_timeout(Duration::from_secs(2)).map_err(fail)?;
-        recorder::check(&connection, path)?;
-        Ok(Recording { connection, path: path.to_owned() })
+        let (mut connection, bytes) = image::open(path)?;
+        let budget = Budget::new(bytes.saturating_mul(STEPS_PER_BYTE).saturating_add(STEPS), TIME);
+        guard::prepare(&mut connection, &budget).map_err(|source| Error::from_sqlite(path, source))?;
+        guard::check(&connection, path)?;
+        Ok(Recording { connection, path: path.to_owned(), bytes, budget, left: Cell::new(UNFOLDED_EVER) })
     }
 
     /// The processes in it, in the order they were first seen.
@@ -117,11 +136,6 @@ impl Recording {
         times: RangeInclusive<i64>,
         limit: usize,
     ) -> Result<Vec<Snapshot>, Error> {
-        // One transaction sees one state, whatever a writer thins out meanwhile.
-        let _one = self
-            .connection
-            .unchecked_transaction()
-            .map_err(|source| Error::from_sqlite(&self.path, source))?;
         let rows: Vec<(i64, i64)> = self.read(
             "SELECT id, frame_id FROM snapshot WHERE target_id = ?1 AND time_ms BETWEEN ?2 AND ?3 ORDER BY time_ms",
             (id, *times.start(), *times.end()),
@@ -130,19 +144,27 @@ impl Recording {
         let step = rows.len().div_ceil(limit.max(1)).max(1);
         let last = rows.len().saturating_sub(1);
         let mut snapshots = Vec::with_capacity(rows.len() / step + 1);
-        let mut frame: Option<(i64, Unpacker)> = None;
+        let mut frames: Vec<(i64, Unpacker)> = Vec::new();
+        let mut left = UNFOLDED;
         // Counted from the last one backwards, so that the last one is always there.
         for (_, (row, frame_id)) in
             rows.iter().enumerate().filter(|(index, _)| (last - index).is_multiple_of(step))
         {
-            if frame.as_ref().is_none_or(|(known, _)| known != frame_id) {
-                let body = self.blob("SELECT body FROM frame WHERE id = ?1", *frame_id)?;
-                let json = codec::unpack(&body).map_err(|error| self.damaged(error))?;
-                frame = Some((*frame_id, Unpacker::new(&json).map_err(|error| self.damaged(error))?));
-            }
+            let place = match frames.iter().position(|(known, _)| known == frame_id) {
+                Some(place) => place,
+                None => {
+                    let body = self.blob("SELECT body FROM frame WHERE id = ?1", *frame_id)?;
+                    let json = self.unfolded(&body, codec::unpack(&body, codec::SNAPSHOT), &mut left)?;
+                    if frames.len() >= FRAMES {
+                        frames.remove(0);
+                    }
+                    frames.push((*frame_id, Unpacker::new(&json).map_err(|error| self.damaged(error))?));
+                    frames.len() - 1
+                }
+            };
             let body = self.blob("SELECT body FROM snapshot WHERE id = ?1", *row)?;
-            if let Some((_, unpacker)) = &mut frame {
-                let json = unpacker.unpack(&body).map_err(|error| self.damaged(error))?;
+            if let Some((_, unpacker)) = frames.get_mut(place) {
+                let json = self.unfolded(&body, unpacker.unpack(&body), &mut left)?;
                 snapshots.push(serde_json::from_slice(&json).map_err(|error| self.damaged(error))?);
             }
         }
@@ -155,20 +177,26 @@ impl Recording {
     /// # Errors
     /// What SQLite says.
     pub fn figures(&self, id: i64, kind: &str) -> Result<Vec<Figure>, Error> {
+        let series: Vec<(i64, String)> =
+            self.read("SELECT id, name FROM series WHERE kind = ?1 ORDER BY name, id", [kind], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
         let rows = self.read(
-            "SELECT series.id, name, time_ms, bytes, count
+            "SELECT series_id, time_ms, bytes, count
              FROM snapshot JOIN figure ON snapshot_id = snapshot.id JOIN series ON series.id = series_id
-             WHERE target_id = ?1 AND kind = ?2 ORDER BY name, series.id, time_ms",
+             WHERE target_id = ?1 AND kind = ?2 ORDER BY series_id, time_ms",
             (id, kind),
             |row| {
-                let count = row.get::<_, Option<i64>>(4)?.map(i64::unsigned_abs);
-                let point = (row.get(2)?, row.get::<_, i64>(3)?.unsigned_abs(), count);
-                Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, point))
+                let count = row.get::<_, Option<i64>>(3)?.map(i64::unsigned_abs);
+                let point = (row.get(1)?, row.get::<_, i64>(2)?.unsigned_abs(), count);
+                Ok((row.get::<_, i64>(0)?, point))
             },
         )?;
-        let figures = rows.chunk_by(|a, b| a.0 == b.0).filter_map(|rows| {
-            let name = rows.first()?.1.clone();
-            Some(Figure { name, points: rows.iter().map(|row| row.2).collect() })
+        let figures = series.into_iter().filter_map(|(id, name)| {
+            let begin = rows.partition_point(|row| row.0 < id);
+            let end = rows.partition_point(|row| row.0 <= id);
+            let points: Vec<_> = rows.get(begin..end)?.iter().map(|row| row.1).collect();
+            (!points.is_empty()).then_some(Figure { name, points })
         });
         Ok(figures.collect())
     }
@@ -183,41 +211,82 @@ impl Recording {
         })
     }
 
-    /// The profiles of the target `id`, oldest first, with their times.
+    /// The profiles of the target `id`, oldest first, with their times; of more than can be held at once the last ones.
     ///
     /// # Errors
     /// What SQLite says, or a profile that can't be read.
     pub fn profiles(&self, id: i64) -> Result<Vec<(i64, Profile)>, Error> {
         let rows: Vec<(i64, Vec<u8>)> = self.read(
-            "SELECT time_ms, body FROM profile WHERE target_id = ?1 ORDER BY time_ms",
+            "SELECT time_ms, body FROM profile WHERE target_id = ?1 ORDER BY time_ms DESC, id DESC",
             [id],
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
-        rows.into_iter()
-            .map(|(time_ms, body)| {
-                let json = codec::unpack(&body).map_err(|error| self.damaged(error))?;
-                Ok((time_ms, serde_json::from_slice(&json).map_err(|error| self.damaged(error))?))
-            })
-            .collect()
+        let mut left = UNFOLDED;
+        let mut profiles = Vec::new();
+        for (time_ms, body) in rows {
+            let json = codec::unpack(&body, codec::PROFILE).map_err(|error| self.damaged(error))?;
+            let Some(rest) = left.checked_sub(json.len()) else { break };
+            left = rest;
+            self.count(json.len())?;
+            profiles.push((time_ms, serde_json::from_slice(&json).map_err(|error| self.damaged(error))?));
+        }
+        profiles.reverse();
+        Ok(profiles)
     }
 
+    /// The rows that a statement gives. All together have no more bytes than the file: what claims more is damaged.
     fn read<T, P: rusqlite::Params>(
         &self,
         sql: &str,
         parameters: P,
-        row: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+        mut row: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, Error> {
-        let rows = || -> rusqlite::Result<Vec<T>> {
-            self.connection.prepare_cached(sql)?.query_map(parameters, row)?.collect()
-        };
-        rows().map_err(|source| Error::from_sqlite(&self.path, source))
+        let fail = |source| Error::from_sqlite(&self.path, source);
+        self.budget.renew();
+        let mut statement = self.connection.prepare_cached(sql).map_err(fail)?;
+        let columns = statement.column_count();
+        let mut found = statement.query(parameters).map_err(fail)?;
+        let (mut rows, mut left) = (Vec::new(), self.bytes);
+        while let Some(next) = found.next().map_err(fail)? {
+            // A row's own header, at the least.
+            let mut bytes = 2;
+            for column in 0..columns {
+                if let ValueRef::Text(value) | ValueRef::Blob(value) = next.get_ref(column).map_err(fail)? {
+                    bytes += value.len() as u64;
+                }
+            }
+            left = left
+                .checked_sub(bytes)
+                .ok_or_else(|| self.damaged("it gives more rows than it has room for"))?;
+            rows.push(row(next).map_err(fail)?);
+        }
+        Ok(rows)
     }
 
     fn blob(&self, sql: &str, id: i64) -> Result<Vec<u8>, Error> {
-        self.connection
-            .prepare_cached(sql)
-            .and_then(|mut statement| statement.query_row([id], |row| row.get(0)))
-            .map_err(|source| Error::from_sqlite(&self.path, source))
+        let found = self.read(sql, [id], |row| row.get(0))?.pop();
+        found.ok_or_else(|| self.damaged("a frame or a snapshot is missing"))
+    }
+
+    /// What `body` unfolded to, where there is room for both.
+    fn unfolded(
+        &self,
+        body: &[u8],
+        json: std::io::Result<Vec<u8>>,
+        left: &mut usize,
+    ) -> Result<Vec<u8>, Error> {
+        let json = json.map_err(|error| self.damaged(error))?;
+        let bytes = json.len() + body.len();
+        *left = left.checked_sub(bytes).ok_or_else(|| self.damaged("its snapshots are too large"))?;
+        self.count(bytes)?;
+        Ok(json)
+    }
+
+    /// Counts what was unfolded: thousands of processes can each have a little that unfolds to a lot.
+    fn count(&self, bytes: usize) -> Result<(), Error> {
+        let left = self.left.get().checked_sub(bytes);
+        self.left.set(left.ok_or_else(|| self.damaged("it unfolds to more than any recording"))?);
+        Ok(())
     }
 
     fn damaged(&self, reason: impl std::fmt::Display) -> Error {

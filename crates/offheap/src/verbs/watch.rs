@@ -11,7 +11,7 @@ use offheap_store::{Recording, is_recording};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use std::collections::VecDeque;
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -62,7 +62,7 @@ enum Source {
 
 /// A recording of which those snapshots are wanted that were not shown yet.
 struct Growing {
-    recording: Recording,
+    path: PathBuf,
     target: i64,
     waiting: VecDeque<Snapshot>,
     shown_ms: i64,
@@ -76,10 +76,9 @@ impl Source {
         if !is_recording(path) {
             return Ok(Source::Process(Box::new(Sampler::open(target::resolve(target)?, every)?)));
         }
-        let recording = Recording::open(path)?;
-        let target = instants::target(&recording, None)?.id;
+        let target = instants::target(&Recording::open(path)?, None)?.id;
         Ok(Source::Recording(Box::new(Growing {
-            recording,
+            path: path.to_owned(),
             target,
             waiting: VecDeque::new(),
             shown_ms: i64::MIN,
@@ -121,7 +120,7 @@ impl Growing {
         self.due = Instant::now() + self.every;
         if self.waiting.is_empty() {
             let new = self.shown_ms.saturating_add(1)..=i64::MAX;
-            self.waiting.extend(self.recording.snapshots(self.target, new, BACKLOG)?);
+            self.waiting.extend(Recording::open(&self.path)?.snapshots(self.target, new, BACKLOG)?);
         }
         let next = self.waiting.pop_front();
         if let Some(snapshot) = &next {
