@@ -7,7 +7,7 @@ use offheap_report::Report;
 use offheap_report::serve::{Board, Server, Token};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const TOKEN: &str = "a-token-for-the-tests";
 
@@ -139,6 +139,89 @@ fn rubbish_is_answered_or_closed_and_does_no_harm() {
             && answer.starts_with("HTTP/1.1 200")
     });
     assert!(answered);
+}
+
+/// Sends a byte of a request now and then, for as long as the test lasts, on many connections.
+fn drip(server: &Server, count: usize) -> Vec<TcpStream> {
+    let mut slow: Vec<TcpStream> =
+        (0..count).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
+    for stream in &mut slow {
+        stream.write_all(b"GET / HTTP/1.1\r\nX: ").unwrap();
+    }
+    slow
+}
+
+#[test]
+fn slow_clients_shut_nobody_out() {
+    let server = server();
+    // More than there are places, so that some have to go; each sends a byte before each request.
+    for count in [64, 600] {
+        let mut slow = drip(&server, count);
+        for _ in 0..20 {
+            for stream in &mut slow {
+                // Those that were dropped can't be written to.
+                let _ = stream.write(b"x");
+            }
+            let begun = Instant::now();
+            assert_eq!(get(&server, &format!("/{TOKEN}/views.json"), "").0, 200);
+            // It takes a millisecond; a busy machine takes its time.
+            assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+        }
+    }
+    // Who asks and does not read its answer holds up nobody either.
+    let request = format!("GET /{TOKEN}/ HTTP/1.1\r\nHost: {}\r\n\r\n", server.address());
+    let deaf: Vec<TcpStream> = (0..300)
+        .map(|_| {
+            let mut stream = TcpStream::connect(server.address()).unwrap();
+            stream.write_all(request.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    assert_eq!(get(&server, &format!("/{TOKEN}/views/0.json"), "").0, 200);
+    drop(deaf);
+}
+
+#[test]
+fn a_request_that_drips_is_over_after_a_while() {
+    let server = server();
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let begun = Instant::now();
+    let mut answer = Vec::new();
+    // Each byte is well within any time between two of them.
+    while begun.elapsed() < Duration::from_secs(60) {
+        if stream.write(b"G").is_err() {
+            break;
+        }
+        let mut chunk = [0; 1000];
+        match stream.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(count) => answer.extend_from_slice(&chunk[..count]),
+            Err(_) => {}
+        }
+    }
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408") || answer.starts_with("HTTP/1.1 400"), "{answer:?}");
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn an_answer_goes_whole_to_who_reads_it_slowly() {
+    let server = server();
+    let whole = get(&server, &format!("/{TOKEN}/"), "").1;
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    let request = format!("GET /{TOKEN}/ HTTP/1.1\r\nHost: {}\r\n\r\n", server.address());
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    let mut chunk = [0; 20_000];
+    loop {
+        std::thread::sleep(Duration::from_millis(5));
+        match stream.read(&mut chunk).unwrap() {
+            0 => break,
+            count => answer.extend_from_slice(&chunk[..count]),
+        }
+    }
+    assert_eq!(String::from_utf8(answer).unwrap(), whole);
 }
 
 #[test]

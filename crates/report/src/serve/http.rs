@@ -1,16 +1,11 @@
 //! As much of HTTP/1.1 as is needed: one request a connection, no bodies.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// A request's head is no longer.
-const HEAD: usize = 8 << 10;
+pub(super) const HEAD: usize = 8 << 10;
 /// Nor has it more headers.
 const HEADERS: usize = 64;
-/// What else a client sent is read, up to here, so that closing does not take the answer away from it.
-const REST: u64 = 64 << 10;
 
 /// What matters of a request.
 #[derive(Debug)]
@@ -22,26 +17,13 @@ pub(super) struct Head {
     pub if_none_match: Option<String>,
 }
 
-/// Reads a request's head; the inner error is the status to answer with.
-pub(super) fn read(stream: &mut TcpStream, end: Instant) -> std::io::Result<Result<Head, u16>> {
-    let mut bytes = Vec::with_capacity(1024);
-    let mut chunk = [0; 1024];
-    loop {
-        let Some(left) = left(end) else { return Ok(Err(408)) };
-        stream.set_read_timeout(Some(left))?;
-        let count = match stream.read(&mut chunk) {
-            Ok(0) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
-            Ok(count) => count,
-            Err(error) if is_timeout(&error) => return Ok(Err(408)),
-            Err(error) => return Err(error),
-        };
-        bytes.extend_from_slice(chunk.get(..count).unwrap_or_default());
-        match parse(&bytes) {
-            Ok(Some(head)) => return Ok(Ok(head)),
-            Ok(None) if bytes.len() >= HEAD => return Ok(Err(431)),
-            Ok(None) => {}
-            Err(status) => return Ok(Err(status)),
-        }
+/// The head of the request that begins with `bytes`, or the status to answer with; `None` where more is to come.
+pub(super) fn head(bytes: &[u8]) -> Option<Result<Head, u16>> {
+    match parse(bytes) {
+        Ok(Some(head)) => Some(Ok(head)),
+        Ok(None) if bytes.len() >= HEAD => Some(Err(431)),
+        Ok(None) => None,
+        Err(status) => Some(Err(status)),
     }
 }
 
@@ -97,7 +79,8 @@ impl Reply {
         self
     }
 
-    pub(super) fn write(&self, stream: &mut TcpStream, end: Instant) -> std::io::Result<()> {
+    /// Its bytes: the head, and the body where it has one.
+    pub(super) fn parts(&self) -> (Vec<u8>, Arc<[u8]>) {
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
@@ -110,39 +93,9 @@ impl Reply {
             "Cache-Control: no-store\r\nReferrer-Policy: no-referrer\r\nX-Content-Type-Options: nosniff\r\n\
              Cross-Origin-Resource-Policy: same-origin\r\nConnection: close\r\n\r\n",
         );
-        send(stream, head.as_bytes(), end)?;
-        if !self.is_head {
-            send(stream, &self.body, end)?;
-        }
-        stream.shutdown(std::net::Shutdown::Write)?;
-        if let Some(left) = left(end) {
-            stream.set_read_timeout(Some(left.min(Duration::from_secs(1))))?;
-            let _ = std::io::copy(&mut stream.take(REST), &mut std::io::sink());
-        }
-        Ok(())
+        let body = if self.is_head { Arc::from([]) } else { Arc::clone(&self.body) };
+        (head.into_bytes(), body)
     }
-}
-
-/// As `write_all`, but not for longer than to `end`, however slowly the other side reads.
-fn send(stream: &mut TcpStream, mut bytes: &[u8], end: Instant) -> std::io::Result<()> {
-    while !bytes.is_empty() {
-        let left = left(end).ok_or(std::io::ErrorKind::TimedOut)?;
-        stream.set_write_timeout(Some(left))?;
-        let count = stream.write(bytes)?;
-        if count == 0 {
-            return Err(std::io::ErrorKind::WriteZero.into());
-        }
-        bytes = bytes.get(count..).unwrap_or_default();
-    }
-    Ok(())
-}
-
-fn left(end: Instant) -> Option<Duration> {
-    Some(end.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
-}
-
-fn is_timeout(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
 }
 
 fn reason(status: u16) -> &'static str {

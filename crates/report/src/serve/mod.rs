@@ -5,6 +5,7 @@
 //! have asked for this server by a loopback name: a page of another site whose name was made to point here (DNS rebinding)
 //! sends its own name as the `Host`. Only GET and HEAD; requests, their size, their time and their number are bounded.
 
+mod connections;
 mod http;
 mod metrics;
 
@@ -13,15 +14,9 @@ use http::{Head, Reply};
 use serde_json::json;
 use std::fmt::Write;
 use std::io::Read;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
-/// Requests that are answered at one time; more are turned away.
-const CONNECTIONS: usize = 32;
-/// A request must be here, and its answer gone, in this time.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Processes shown.
 const VIEWS: usize = 64;
 
@@ -120,7 +115,7 @@ impl Token {
     }
 }
 
-/// A server that answers in threads of its own for as long as the process lives.
+/// A server that answers in a thread of its own for as long as the process lives.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
@@ -136,28 +131,10 @@ impl Server {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
         let address = listener.local_addr()?;
         let url = format!("http://{address}/{}/", token.0);
-        let site =
-            Arc::new(Site { token, board, port: address.port(), page: live_page().into_bytes().into() });
-        let busy = Arc::new(AtomicUsize::new(0));
-        std::thread::Builder::new().name("accept".to_owned()).spawn(move || {
-            for stream in listener.incoming() {
-                let Ok(stream) = stream else {
-                    // Out of file descriptors: some will be closed.
-                    std::thread::sleep(Duration::from_millis(50));
-                    continue;
-                };
-                if busy.fetch_add(1, Ordering::AcqRel) >= CONNECTIONS {
-                    busy.fetch_sub(1, Ordering::AcqRel);
-                    continue;
-                }
-                let (site, place) = (Arc::clone(&site), Busy(Arc::clone(&busy)));
-                // Where there is no thread to be had, the connection closes.
-                let _ = std::thread::Builder::new().name("answer".to_owned()).spawn(move || {
-                    let _place = place;
-                    let _ = answer(&site, stream);
-                });
-            }
-        })?;
+        let site = Site { token, board, port: address.port(), page: live_page().into_bytes().into() };
+        std::thread::Builder::new()
+            .name("serve".to_owned())
+            .spawn(move || connections::run(&listener, |head| site.reply(head)))?;
         Ok(Server { address, url })
     }
 
@@ -172,29 +149,11 @@ impl Server {
     }
 }
 
-/// Gives the place back, also when an answer panics.
-struct Busy(Arc<AtomicUsize>);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 struct Site {
     token: Token,
     board: Board,
     port: u16,
     page: Arc<[u8]>,
-}
-
-fn answer(site: &Site, mut stream: TcpStream) -> std::io::Result<()> {
-    let end = Instant::now() + PATIENCE;
-    let reply = match http::read(&mut stream, end)? {
-        Ok(head) => site.reply(&head),
-        Err(status) => Reply::error(status),
-    };
-    reply.write(&mut stream, end)
 }
 
 impl Site {
