@@ -15,7 +15,7 @@ pub fn jvm(view: &View) -> Jvm {
         version: view.version.clone(),
         feature: view.feature,
         gc: view.gc.clone(),
-        main: view.main.clone(),
+        main: offheap_model::secrets::masked([view.main.as_str()]),
         heap: HeapFigure {
             reserved_bytes: view.heap.reserved,
             max_bytes: view.heap.max,

@@ -151,6 +151,7 @@ fn listed(pid: i32) -> Option<Listed> {
     if listed.main.is_empty() {
         listed.main = arguments.join(" ");
     }
+    listed.main = offheap_model::secrets::masked([listed.main.as_str()]);
     Some(listed)
 }
 

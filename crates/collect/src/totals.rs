@@ -14,7 +14,7 @@ pub fn process(process: &Process) -> Result<model::Process, Error> {
         uid: status.euid,
         user: user_name(status.euid),
         name: status.name,
-        command: arguments.join(" "),
+        command: model::secrets::masked(arguments.iter().map(String::as_str)),
         exe: process.exe().unwrap_or_default(),
         uptime_s: process.uptime_s().unwrap_or(0.0),
         threads: status.threads,

@@ -10,6 +10,7 @@ pub mod diff;
 mod domain;
 mod finding;
 mod profile;
+pub mod secrets;
 mod snapshot;
 pub mod units;
 

@@ -56,7 +56,7 @@ pub struct Process {
     pub user: String,
     /// The short name the kernel keeps (`comm`).
     pub name: String,
-    /// The command line, arguments separated by spaces.
+    /// The command line, arguments separated by spaces, with its secrets masked as `***`.
     pub command: String,
     /// Path of the executable.
     pub exe: String,

@@ -236,7 +236,7 @@ fn notes(profile: &mut Profile, launched: &Launched, arguments: &Arguments, stat
 
 fn words(command: &[OsString]) -> String {
     let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
-    words.join(" ")
+    offheap_model::secrets::masked(words.iter().map(|word| &**word))
 }
 
 /// As a shell reports it.
