@@ -13,6 +13,20 @@ pub(crate) const MAX_DEPTH: usize = 4096;
 /// ten thousand honest stacks have a fiftieth of this.
 const MAX_FRAMES: usize = 1 << 25;
 
+/// Frames that are met in all stacks together; stacks beyond that are shortened too. What a few bytes claim over and over
+/// takes time, though it takes no memory.
+const MAX_MET: u64 = 1 << 29;
+
+/// Bytes of a name, a file or a module that are kept: C++ has names of ten thousand.
+pub(crate) const MAX_NAME: usize = 32 << 10;
+
+/// Text of all frames together that is kept, bytes. A file can name one long string in each of a million frames; an honest
+/// profile has a million frames of two hundred bytes.
+const MAX_TEXT: usize = 256 << 20;
+
+/// The frame that stands for those whose names are beyond that.
+const NAMELESS: &str = "(too many names)";
+
 /// What a reader gives.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Parsed {
@@ -75,7 +89,7 @@ pub struct Mapping {
 }
 
 /// Makes a profile: every frame once, every stack once, the figures of equal stacks added.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Builder {
     profile: Profile,
     frames: HashMap<(Frame, Option<u64>), u32, RandomState>,
@@ -83,7 +97,28 @@ pub struct Builder {
     addresses: Vec<Option<u64>>,
     has_addresses: bool,
     kept: usize,
+    met: u64,
+    /// Bytes of text that may still be kept.
+    room: usize,
     shortened: u64,
+    nameless: u64,
+}
+
+impl Default for Builder {
+    fn default() -> Builder {
+        Builder {
+            profile: Profile::default(),
+            frames: HashMap::default(),
+            sites: HashMap::default(),
+            addresses: Vec::new(),
+            has_addresses: false,
+            kept: 0,
+            met: 0,
+            room: MAX_TEXT,
+            shortened: 0,
+            nameless: 0,
+        }
+    }
 }
 
 impl Builder {
@@ -109,13 +144,23 @@ impl Builder {
         self.intern(frame, Some(address))
     }
 
-    fn intern(&mut self, frame: Frame, address: Option<u64>) -> u32 {
+    fn intern(&mut self, mut frame: Frame, address: Option<u64>) -> u32 {
         self.has_addresses |= address.is_some();
+        let texts = [Some(&mut frame.name), frame.file.as_mut(), frame.module.as_mut()];
+        texts.into_iter().flatten().for_each(shorten);
+        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let bytes = frame.name.len() + length(&frame.file) + length(&frame.module);
         match self.frames.entry((frame, address)) {
             Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(new) if bytes > self.room && new.key().0.name != NAMELESS => {
+                let kind = new.key().0.kind;
+                self.nameless += 1;
+                self.intern(named(NAMELESS, kind), None)
+            }
             Entry::Vacant(new) => {
                 // As many as there are bytes in the file at the most: no file has 2^32 of them.
                 let number = u32::try_from(self.profile.frames.len()).unwrap_or(u32::MAX);
+                self.room = self.room.saturating_sub(bytes);
                 self.profile.frames.push(new.key().0.clone());
                 self.addresses.push(address);
                 *new.insert(number)
@@ -126,7 +171,9 @@ impl Builder {
     /// Adds `figures` (its `stack` is ignored) to the site with `stack`, innermost frame first.
     pub fn add(&mut self, stack: &[u32], figures: &ProfileSite) {
         let mut stack = stack.get(..MAX_DEPTH).unwrap_or(stack);
-        if self.kept + stack.len() > MAX_FRAMES && !self.sites.contains_key(stack) {
+        self.met = self.met.saturating_add(stack.len() as u64);
+        let is_too_much = || self.kept + stack.len() > MAX_FRAMES && !self.sites.contains_key(stack);
+        if self.met > MAX_MET || is_too_much() {
             stack = stack.get(..1).unwrap_or(stack);
             self.shortened += 1;
         }
@@ -170,8 +217,30 @@ impl Builder {
                 "stacks are shortened to their innermost frame: all together are too many frames to keep";
             profile.notes.push(format!("{} {what}", self.shortened));
         }
+        if self.nameless > 0 {
+            profile.notes.push(format!(
+                "{} frames have lost their names: all together are too long to keep",
+                self.nameless
+            ));
+        }
         let addresses = if self.has_addresses { self.addresses } else { Vec::new() };
         Parsed { profile, addresses, mappings, cut }
+    }
+}
+
+impl Builder {
+    /// Whether stacks are shortened by now whatever they are: a reader need not make long ones any more.
+    pub(crate) fn is_tired(&self) -> bool {
+        self.met > MAX_MET
+    }
+}
+
+/// Cuts a text that is longer than any name.
+fn shorten(text: &mut String) {
+    if text.len() > MAX_NAME {
+        let end = (0..=MAX_NAME).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
     }
 }
 
@@ -235,6 +304,41 @@ mod tests {
         assert!(profile.sites.iter().map(|site| site.stack.len()).sum::<usize>() <= MAX_FRAMES + 100);
         assert_eq!(profile.sites.iter().map(|site| site.live_bytes).sum::<u64>(), u64::from(rounds));
         assert!(profile.notes[0].starts_with("100 stacks are shortened"), "{:?}", profile.notes);
+    }
+
+    #[test]
+    fn what_is_met_over_and_over_is_shortened_in_the_end() {
+        let mut builder = Builder::new();
+        let frame = builder.frame(named("f", FrameKind::Native));
+        let stack = vec![frame; MAX_DEPTH];
+        let rounds = MAX_MET / MAX_DEPTH as u64 + 100;
+        for _ in 0..rounds {
+            builder.add(&stack, &ProfileSite { live_bytes: 1, ..ProfileSite::default() });
+        }
+        assert!(builder.is_tired());
+        let profile = builder.finish(Vec::new(), None).profile;
+        let sites: Vec<_> = profile.sites.iter().map(|site| (site.stack.len(), site.live_bytes)).collect();
+        assert_eq!(sites, [(MAX_DEPTH, rounds - 100), (1, 100)]);
+        assert!(profile.notes[0].starts_with("100 stacks are shortened"), "{:?}", profile.notes);
+    }
+
+    #[test]
+    fn text_is_bounded_however_often_it_is_named() {
+        let mut builder = Builder { room: 100_000, ..Builder::new() };
+        let long = "x".repeat(40 << 10);
+        for line in 0..100 {
+            let mut frame = named(&long, FrameKind::Native);
+            frame.line = Some(line);
+            let frame = builder.frame(frame);
+            builder.add(&[frame], &ProfileSite { live_bytes: 1, ..ProfileSite::default() });
+        }
+        let profile = builder.finish(Vec::new(), None).profile;
+        let lengths: Vec<usize> = profile.frames.iter().map(|frame| frame.name.len()).collect();
+        // Each is cut, and when there is no more room the others are one.
+        let cut = MAX_NAME + '…'.len_utf8();
+        assert_eq!(lengths, [cut, cut, cut, NAMELESS.len()]);
+        assert_eq!(profile.sites.iter().map(|site| site.live_bytes).sum::<u64>(), 100);
+        assert!(profile.notes[0].starts_with("97 frames have lost their names"), "{:?}", profile.notes);
     }
 
     #[test]

@@ -6,12 +6,19 @@
 //! (address or instruction, parent), `a` a kind of allocation (size, stack), `+` and `-`. Interpreted, `i` is an instruction
 //! with module, function, file and line, and those inlined there; raw, `m` a module, and a free names a pointer.
 
+use crate::builder::MAX_NAME;
 use crate::{Builder, Cut, Error, Mapping, Parsed};
 use foldhash::fast::RandomState;
 use offheap_model::{Frame, FrameKind, ProfileSite};
 use std::collections::HashMap;
 
 const FORMAT: &str = "heaptrack file";
+
+/// No frame's number: there are not so many.
+const UNKNOWN: u32 = u32::MAX;
+
+/// Bytes of all mappings' paths that are kept.
+const MAX_TEXT: usize = 64 << 20;
 
 /// True where `head` begins like one.
 pub(crate) fn is(head: &[u8]) -> bool {
@@ -41,6 +48,10 @@ struct State {
     executable: String,
     mappings: Vec<Mapping>,
     unknown_frees: u64,
+    /// Bytes of the mappings' paths.
+    text: usize,
+    /// Raw files: by node, its frame; [`UNKNOWN`] until it is asked for.
+    frames: Vec<u32>,
 }
 
 #[derive(Default, Clone, Copy)]
@@ -156,7 +167,11 @@ impl State {
         match kind {
             // Their numbers make no sense, or they would have been read as such.
             "+" | "-" | "a" | "t" => return None,
-            "s" => self.strings.push(self.string(rest)?.to_owned()),
+            "s" => {
+                let text = self.string(rest)?;
+                let end = (0..=text.len().min(2 * MAX_NAME)).rev().find(|end| text.is_char_boundary(*end));
+                self.strings.push(text.get(..end?)?.to_owned());
+            }
             "i" => self.instruction(rest, builder)?,
             "m" => self.module(rest)?,
             "x" => self.executable = self.string(rest)?.to_owned(),
@@ -279,6 +294,8 @@ impl State {
         let base = numbers.next()??;
         while let (Some(Some(offset)), Some(Some(size))) = (numbers.next(), numbers.next()) {
             let start = base.checked_add(offset)?;
+            // A path stands once in the file for any number of segments.
+            self.text = self.text.checked_add(path.len()).filter(|text| *text <= MAX_TEXT)?;
             let path = path.to_owned();
             self.mappings.push(Mapping {
                 start,
@@ -293,7 +310,11 @@ impl State {
 
     fn finish(mut self, mut builder: Builder, cut: Option<Cut>) -> Parsed {
         self.mappings.sort_by_key(|mapping| mapping.start);
-        for ((size, node), tally) in self.kinds.iter().zip(&self.live) {
+        if self.instructions.is_empty() {
+            self.frames = vec![UNKNOWN; self.nodes.len()];
+        }
+        let (kinds, live) = (std::mem::take(&mut self.kinds), std::mem::take(&mut self.live));
+        for ((size, node), tally) in kinds.iter().zip(&live) {
             let live = tally.allocated.saturating_sub(tally.freed);
             if tally.allocated == 0 {
                 continue;
@@ -319,22 +340,27 @@ impl State {
         builder.finish(self.mappings, cut)
     }
 
-    fn stack(&self, mut node: u64, builder: &mut Builder) -> Vec<u32> {
+    fn stack(&mut self, mut node: u64, builder: &mut Builder) -> Vec<u32> {
         let mut stack = Vec::new();
+        let deepest = if builder.is_tired() { 1 } else { crate::builder::MAX_DEPTH };
         while let Some((what, parent)) =
             node.checked_sub(1).and_then(|index| self.nodes.get(usize::try_from(index).ok()?))
         {
             if self.instructions.is_empty() {
                 // Return addresses: one back is inside the call.
                 let address = what.saturating_sub(1);
-                stack.push(builder.address(address, crate::maps::module(&self.mappings, address)));
+                let Some(frame) = self.frames.get_mut(node as usize - 1) else { break };
+                if *frame == UNKNOWN {
+                    *frame = builder.address(address, crate::maps::module(&self.mappings, address));
+                }
+                stack.push(*frame);
             } else if let Some(frames) =
                 what.checked_sub(1).and_then(|index| self.instructions.get(usize::try_from(index).ok()?))
             {
                 stack.extend_from_slice(frames);
             }
             // Parents come first in an honest file; anything else could go round for ever.
-            if *parent >= node || stack.len() >= crate::builder::MAX_DEPTH {
+            if *parent >= node || stack.len() >= deepest {
                 break;
             }
             node = *parent;

@@ -2,6 +2,9 @@
 
 use crate::{Cut, Error};
 
+/// Columns that are looked for in each row: pmap has thirty.
+const MAX_COLUMNS: usize = 64;
+
 /// A mapping with its sizes, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Region {
@@ -146,7 +149,7 @@ pub fn read_pmap(bytes: &[u8]) -> Result<Regions, Error> {
         at += line.len() as u64;
         let line = line.trim();
         if is_columns(line) {
-            columns = line.split_ascii_whitespace().collect();
+            columns = line.split_ascii_whitespace().take(MAX_COLUMNS).collect();
         } else if columns.is_empty() {
             continue;
         } else if line.starts_with(['=', '-']) {

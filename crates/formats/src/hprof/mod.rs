@@ -138,6 +138,14 @@ struct Class {
 const MAX_TEXT: usize = 128 << 20;
 /// Classes that are kept.
 const MAX_CLASSES: usize = 1 << 21;
+/// Fields that all classes together declare, as far as they are kept.
+const MAX_FIELDS: usize = 4 << 20;
+/// Fields of an instance that are looked at, its class's own first: no program has more.
+const MAX_INSTANCE: usize = 4096;
+/// Dimensions of an array (JVMS 4.9.1).
+const MAX_DIMENSIONS: usize = 255;
+/// Characters of a class's name that are shown: a million objects can be of one class with a name of 64 KiB.
+const MAX_NAME: usize = 1000;
 /// Sizes of direct buffers that are told apart.
 const MAX_SIZES: usize = 1 << 16;
 
@@ -147,6 +155,8 @@ type Map<K, V> = HashMap<K, V, RandomState>;
 struct Tables {
     id_size: usize,
     text_bytes: usize,
+    /// Fields that are kept.
+    fields: usize,
     strings: Map<u64, Box<[u8]>>,
     classes: Map<u64, Class>,
     /// Objects by the tag of their first root.
@@ -155,11 +165,22 @@ struct Tables {
     jni_beyond: u64,
     threads: u64,
     loaders: HashSet<u64, RandomState>,
-    /// Classes of the objects asked for: JNI globals and class loaders.
-    class_of: Map<u64, String>,
+    /// What the objects asked for are: JNI globals and class loaders.
+    class_of: Map<u64, Of>,
     primitive_arrays: [(u64, u64); 12],
     /// Direct buffers by capacity: how many, and one of them.
     direct: Map<u64, (u64, u64)>,
+}
+
+/// What an object is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Of {
+    /// An instance or an array of this class.
+    Class(u64),
+    /// An array of primitives of this type.
+    Primitives(u8),
+    /// A class itself.
+    Itself,
 }
 
 /// Reads a dump.
@@ -251,8 +272,11 @@ impl Tables {
                 self.classes.entry(class).or_default().name = name;
             }
             Item::Class(class) if self.classes.len() < MAX_CLASSES => {
+                let room = MAX_FIELDS.saturating_sub(self.fields);
+                let fields: Vec<(u64, u8)> = class.fields.into_iter().take(room.min(MAX_INSTANCE)).collect();
+                self.fields += fields.len();
                 let known = self.classes.entry(class.id).or_default();
-                (known.parent, known.loader, known.fields) = (class.parent, class.loader, class.fields);
+                (known.parent, known.loader, known.fields) = (class.parent, class.loader, fields);
             }
             Item::Root { tag, id } => {
                 self.threads += u64::from(tag == 0x08);
@@ -294,11 +318,11 @@ impl Tables {
                     *sum = sum.saturating_add(bytes);
                 }
                 if self.jni_globals.contains(&id) {
-                    self.class_of.insert(id, format!("{}[]", primitive(kind).0));
+                    self.class_of.insert(id, Of::Primitives(kind));
                 }
             }
             Item::Class(class) if self.jni_globals.contains(&class.id) => {
-                self.class_of.insert(class.id, "java.lang.Class".to_owned());
+                self.class_of.insert(class.id, Of::Itself);
             }
             _ => {}
         }
@@ -315,8 +339,7 @@ impl Tables {
     /// Remembers the class of an object that is asked for.
     fn is_of(&mut self, id: u64, class: u64) {
         if self.jni_globals.contains(&id) || self.loaders.contains(&id) {
-            let name = self.class_name(class);
-            self.class_of.insert(id, name);
+            self.class_of.insert(id, Of::Class(class));
         }
     }
 
@@ -370,7 +393,8 @@ impl Tables {
         // A class is its own ancestor only in a damaged dump.
         let mut seen = HashSet::new();
         while let Some(class) = self.classes.get(&at).filter(|_| seen.len() < 64 && seen.insert(at)) {
-            for (name, kind) in &class.fields {
+            let room = MAX_INSTANCE.saturating_sub(all.len());
+            for (name, kind) in class.fields.iter().take(room) {
                 let size = size_of(*kind, self.id_size).unwrap_or(0);
                 all.push((*name, *kind, (offset, size)));
                 offset += size;
@@ -385,7 +409,21 @@ impl Tables {
     }
 
     fn class_name(&self, id: u64) -> String {
-        spelled(&String::from_utf8_lossy(self.classes.get(&id).map_or(b"", |class| self.text(class.name))))
+        let name = self.classes.get(&id).map_or(&b""[..], |class| self.text(class.name));
+        let mut name = spelled(&String::from_utf8_lossy(name.get(..4 * MAX_NAME).unwrap_or(name)));
+        if let Some((end, _)) = name.char_indices().nth(MAX_NAME) {
+            name.truncate(end);
+            name.push('…');
+        }
+        name
+    }
+
+    fn name_of(&self, of: Of) -> String {
+        match of {
+            Of::Class(id) => self.class_name(id),
+            Of::Primitives(kind) => format!("{}[]", primitive(kind).0),
+            Of::Itself => "java.lang.Class".to_owned(),
+        }
     }
 
     fn finish(self, roles: &Roles) -> Hprof {
@@ -422,15 +460,19 @@ impl Tables {
             .into_iter()
             .map(|(id, classes)| LoaderFigure {
                 id,
-                class: self.class_of.get(&id).cloned().unwrap_or_default(),
+                class: self.class_of.get(&id).map_or_else(String::new, |of| self.name_of(*of)),
                 classes,
             })
             .collect();
         loaders.sort_by(|a, b| b.classes.cmp(&a.classes).then_with(|| a.id.cmp(&b.id)));
-        let mut globals: HashMap<String, u64> = HashMap::new();
+        let mut by_class: HashMap<Option<Of>, u64> = HashMap::new();
         for id in &self.jni_globals {
-            let class = self.class_of.get(id).map_or("(unknown)", String::as_str);
-            *globals.entry(class.to_owned()).or_default() += 1;
+            *by_class.entry(self.class_of.get(id).copied()).or_default() += 1;
+        }
+        let mut globals: HashMap<String, u64> = HashMap::new();
+        for (of, count) in by_class {
+            let class = of.map_or_else(|| "(unknown)".to_owned(), |of| self.name_of(of));
+            *globals.entry(class).or_default() += count;
         }
         if self.jni_beyond > 0 {
             globals.insert("(not looked up)".to_owned(), self.jni_beyond);
@@ -476,7 +518,7 @@ pub(crate) fn spelled(name: &str) -> String {
             .find_map(|(letter, kind)| (letter == element).then_some(primitive(kind).0))
             .unwrap_or(element),
     };
-    format!("{element}{}", "[]".repeat(dimensions))
+    format!("{element}{}", "[]".repeat(dimensions.min(MAX_DIMENSIONS)))
 }
 
 /// Name and size of a primitive type.

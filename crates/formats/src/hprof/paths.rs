@@ -4,7 +4,7 @@
 //! last? Only what was found is remembered, so memory does not grow with the heap as a table of all objects would.
 
 use super::stream::{Class, Item, number, size_of};
-use super::{Path, Step, Tables, root_name};
+use super::{MAX_INSTANCE, Path, Step, Tables, root_name};
 use foldhash::fast::RandomState;
 use std::collections::{HashMap, HashSet};
 
@@ -14,6 +14,9 @@ pub(super) const MAX_TARGETS: usize = 8;
 const MAX_STEPS: usize = 16;
 /// Objects found for one target; beyond it, everything refers to it.
 const MAX_FOUND: usize = 1 << 17;
+
+/// References of all classes' instances together that are followed.
+const MAX_PLACES: usize = 4 << 20;
 
 /// How an object was found.
 struct Found {
@@ -159,14 +162,17 @@ pub(super) fn search(
 
 /// Where each class's instances hold references; `java.lang.ref.Reference.referent` keeps nothing alive.
 fn layouts(tables: &Tables) -> Layouts {
-    let mut layouts = Layouts::default();
+    let (mut layouts, mut places) = (Layouts::default(), 0);
     for id in tables.classes.keys() {
+        if places >= MAX_PLACES {
+            break;
+        }
         let (mut layout, mut at, mut offset) = (Vec::new(), *id, 0);
         // A class is its own ancestor only in a damaged dump.
         let mut seen = HashSet::new();
         while let Some(class) = tables.classes.get(&at).filter(|_| seen.len() < 64 && seen.insert(at)) {
             let is_reference = tables.text(class.name) == b"java/lang/ref/Reference";
-            for (name, kind) in &class.fields {
+            for (name, kind) in class.fields.iter().take(MAX_INSTANCE.saturating_sub(layout.len())) {
                 let weak = is_reference && tables.text(*name) == b"referent";
                 if *kind == 2 && !weak {
                     layout.push((offset, *name));
@@ -175,6 +181,7 @@ fn layouts(tables: &Tables) -> Layouts {
             }
             at = class.parent;
         }
+        places += layout.len();
         if !layout.is_empty() {
             layouts.insert(*id, layout);
         }

@@ -27,7 +27,8 @@ pub(super) fn memory(text: &str) -> Vec<Named> {
                 _ => {}
             }
         } else if words().any(|word| word == "total") && words().last() == Some("method") {
-            columns = words().collect();
+            // The JDK has a dozen; each is looked for in each row.
+            columns = words().take(64).collect();
         } else if let Some(method) = columns.len().checked_sub(1) {
             let at = |name: &str| columns.iter().position(|column| *column == name);
             let value = |name: &str| words().nth(at(name)?);

@@ -225,9 +225,8 @@ impl Chunk {
         let _mask = bytes.u8()?;
         for _ in 0..value::number(bytes)? {
             let id = value::number(bytes)?;
-            let class = self.classes.get(&id)?.clone();
-            let mut pool = std::mem::take(self.pools.entry(id).or_default());
-            let read = self.constants(id, &class, bytes, &mut pool);
+            let mut pool = self.pools.remove(&id).unwrap_or_default();
+            let read = self.classes.get(&id).and_then(|class| self.constants(id, class, bytes, &mut pool));
             self.pools.insert(id, pool);
             read?;
         }
@@ -395,6 +394,14 @@ fn rows(class: &Class, count: usize, bytes: &mut Bytes<'_>) -> Option<Vec<i64>> 
     Some(numbers)
 }
 
+/// As much of a text as is worth a copy.
+fn beginning(text: &str) -> String {
+    /// Bytes; no name in a class file is longer.
+    const MOST: usize = 64 << 10;
+    let end = (0..=text.len().min(MOST)).rev().find(|end| text.is_char_boundary(*end));
+    text.get(..end.unwrap_or(0)).unwrap_or_default().to_owned()
+}
+
 /// The fields of an event.
 pub(super) struct Fields<'c> {
     chunk: &'c Chunk,
@@ -476,19 +483,24 @@ impl<'c> View<'c> {
     }
 
     pub(super) fn text(self) -> Option<String> {
+        self.text_within(DEEPEST)
+    }
+
+    /// The same, looking into so many structures at the most: constants can refer to each other in a circle.
+    fn text_within(self, depth: usize) -> Option<String> {
         let Part::Value(value) = self.part else { return None };
         match value {
-            Value::Text(text) => Some(text.clone()),
+            Value::Text(text) => Some(beginning(text)),
             Value::TextConstant(key) => {
                 let (id, _) =
                     self.chunk.classes.iter().find(|(_, class)| class.name == "java.lang.String")?;
                 match self.chunk.pools.get(id)?.get(key)? {
-                    Value::Text(text) => Some(text.clone()),
+                    Value::Text(text) => Some(beginning(text)),
                     _ => None,
                 }
             }
             // A symbol: a structure around a string.
-            Value::Struct(..) => self.field("string")?.text(),
+            Value::Struct(..) => self.field("string")?.text_within(depth.checked_sub(1)?),
             _ => None,
         }
     }

@@ -51,6 +51,13 @@ pub(super) enum Kind {
 /// How deep elements may nest; the JDK's are five deep.
 const DEEPEST: usize = 12;
 
+/// Classes there are, and fields of a class, at the most: the JDK has some 300 of up to 30.
+const MAX_CLASSES: usize = 16 << 10;
+const MAX_FIELDS: usize = 1 << 10;
+
+/// Bytes of a name: many elements can have the one same long one.
+const MAX_NAME: usize = 1 << 10;
+
 /// Reads the metadata event whose fields begin at `bytes` (after size and type).
 pub(super) fn read(bytes: &mut Bytes<'_>) -> Option<HashMap<u64, Class>> {
     // Start, duration, id of the metadata.
@@ -106,11 +113,15 @@ fn element(
         let key = string(bytes)?;
         attributes.insert(key, string(bytes)?);
     }
-    let attribute = |name: &str| attributes.get(name).copied().unwrap_or_default();
+    let attribute =
+        |name: &str| attributes.get(name).filter(|text| text.len() <= MAX_NAME).copied().unwrap_or_default();
     let mut inside = class;
     match name.as_str() {
         "class" => {
             let id = attribute("id").parse().ok()?;
+            if classes.len() >= MAX_CLASSES {
+                return None;
+            }
             classes.insert(id, Class { name: attribute("name").to_owned(), fields: Vec::new() });
             inside = Some(id);
         }
@@ -122,7 +133,11 @@ fn element(
                 is_array: attribute("dimension") == "1",
                 kind: Kind::Struct,
             };
-            classes.get_mut(&class?)?.fields.push(field);
+            let fields = &mut classes.get_mut(&class?)?.fields;
+            if fields.len() >= MAX_FIELDS {
+                return None;
+            }
+            fields.push(field);
         }
         _ => {}
     }

@@ -241,6 +241,11 @@ impl State {
 /// Points by event, what of, and field.
 type Points = BTreeMap<(String, String, String), Vec<(i64, i64)>>;
 
+/// Series that are kept: NMT has 30 categories of two figures each.
+const MAX_SERIES: usize = 4096;
+/// Bytes of the name of what a series is of.
+const MAX_NAME: usize = 256;
+
 /// The events that become series.
 const SERIES: [&str; 4] = [
     "jdk.NativeMemoryUsage",
@@ -254,10 +259,15 @@ fn point(chunk: &Chunk, event: &metadata::Class, body: &[u8], series: &mut Point
     let time = chunk.time_ms(fields.number("startTime")?);
     // The NMT category of jdk.NativeMemoryUsage is a constant with a name.
     let of = fields.constant("type").and_then(|kind| kind.field_text("name")).unwrap_or_default();
+    if of.len() > MAX_NAME {
+        return None;
+    }
     for (field, value) in fields.numbers() {
         if !matches!(field, "startTime" | "duration" | "eventThread" | "stackTrace" | "type") {
             let key = (event.name.clone(), of.clone(), field.to_owned());
-            series.entry(key).or_default().push((time, value));
+            if series.len() < MAX_SERIES || series.contains_key(&key) {
+                series.entry(key).or_default().push((time, value));
+            }
         }
     }
     Some(())

@@ -1,7 +1,7 @@
 //! Reads profile.proto.
 
 use super::{JAVA, PYTHON};
-use crate::builder::kind_by_name;
+use crate::builder::{MAX_NAME, kind_by_name};
 use crate::bytes::Bytes;
 use crate::protobuf::{Value, field, fields};
 use crate::{Builder, Cut, Error, Figure, Mapping, Parsed};
@@ -9,6 +9,9 @@ use offheap_model::{Frame, FrameKind, ProfileSite};
 use std::collections::HashMap;
 
 const FORMAT: &str = "pprof profile";
+
+/// Bytes of all mappings' paths and build ids that are kept.
+const MAX_TEXT: usize = 64 << 20;
 
 /// Adds a repeated number, packed or not.
 fn numbers(into: &mut Vec<u64>, value: &Value<'_>) {
@@ -46,9 +49,16 @@ struct Tables<'a> {
 }
 
 impl Tables<'_> {
+    /// Bytes of a string.
+    fn length(&self, number: u64) -> usize {
+        usize::try_from(number).ok().and_then(|number| self.strings.get(number)).map_or(0, |text| text.len())
+    }
+
     fn text(&self, number: u64) -> String {
         let bytes = usize::try_from(number).ok().and_then(|number| self.strings.get(number));
-        String::from_utf8_lossy(bytes.copied().unwrap_or_default()).into_owned()
+        let bytes = bytes.copied().unwrap_or_default();
+        // Of one that no frame keeps whole no more is copied, however often it is named.
+        String::from_utf8_lossy(bytes.get(..2 * MAX_NAME).unwrap_or(bytes)).into_owned()
     }
 }
 
@@ -125,7 +135,7 @@ pub fn read(bytes: &[u8]) -> Result<Parsed, Error> {
         let mut stack = Vec::new();
         for id in &ids {
             // Each stack is bounded by what is kept of it, however often a location is named.
-            if stack.len() >= crate::builder::MAX_DEPTH {
+            if stack.len() >= crate::builder::MAX_DEPTH || builder.is_tired() && !stack.is_empty() {
                 break;
             }
             let of_location =
@@ -152,10 +162,16 @@ pub fn read(bytes: &[u8]) -> Result<Parsed, Error> {
     profile.seconds = tables.duration_ns as f64 / 1e9;
     profile.sampling.interval_bytes = tables.period;
     profile.notes = tables.comments.iter().map(|comment| tables.text(*comment)).collect();
+    // One long path may be that of any number of mappings.
+    let mut text = 0;
     let mut mappings: Vec<Mapping> = tables
         .mappings
         .values()
         .filter(|[start, end, ..]| start < end)
+        .take_while(|[_, _, _, path, build_id]| {
+            text += tables.length(*path) + tables.length(*build_id);
+            text <= MAX_TEXT
+        })
         .map(|[start, end, offset, path, build_id]| Mapping {
             start: *start,
             end: *end,
