@@ -1,11 +1,16 @@
 //! Saved snapshots as people name them: `account.json`, `run.offheap`, `run.offheap@10m`.
 
+use crate::files;
 use anyhow::{Context, anyhow, bail};
 use offheap_model::Snapshot;
 use offheap_model::units::parse_duration;
 use offheap_present::json;
 use offheap_store::{Mark, Recording, Target, is_recording};
+use std::io::Read;
 use std::path::Path;
+
+/// A saved account is no larger: one of 2,000 threads has 0.2 MB.
+const ACCOUNT: u64 = 64 << 20;
 
 /// A file with an optional instant behind `@`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +56,14 @@ pub fn snapshot(text: &str, default: &str) -> anyhow::Result<Snapshot> {
     let name = Name::parse(text);
     let path = Path::new(name.path);
     if !is_recording(path) {
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", name.path))?;
+        let mut bytes = Vec::new();
+        let file = files::open(path)?;
+        file.take(ACCOUNT + 1)
+            .read_to_end(&mut bytes)
+            .with_context(|| format!("cannot read {}", name.path))?;
+        if bytes.len() as u64 > ACCOUNT {
+            bail!("{} is too large for a saved account (offheap map PID --json > FILE)", name.path);
+        }
         if name.when.is_some() {
             bail!("{} is one saved account and has no instants", name.path);
         }
@@ -81,10 +93,10 @@ fn instant(when: &str, target: &Target, marks: &[Mark]) -> anyhow::Result<i64> {
     if let Some(before_end) = when.strip_prefix('-')
         && let Ok(before_end) = ms(before_end)
     {
-        return Ok(target.last_ms - before_end);
+        return Ok(target.last_ms.saturating_sub(before_end));
     }
     if let Ok(after_start) = ms(when.trim_start_matches('+')) {
-        return Ok(target.first_ms + after_start);
+        return Ok(target.first_ms.saturating_add(after_start));
     }
     let marks: Vec<&str> = marks.iter().map(|mark| mark.text.as_str()).collect();
     bail!(

@@ -3,6 +3,7 @@
 mod clock;
 mod code;
 mod doctor;
+mod files;
 mod foreign;
 mod histogram;
 mod instants;

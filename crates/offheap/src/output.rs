@@ -1,6 +1,7 @@
-//! What goes to the terminal: width, colour, errors.
+//! What goes to the terminal, or to who reads in its place: width, colour, errors. Whatever came from a target or a file of
+//! somebody else is cleaned here of what a terminal would act on.
 
-use offheap_present::terminal::{Style, Tone, clean};
+use offheap_present::terminal::{Style, Tone, clean, page, plain_json};
 use std::io::{IsTerminal, Write};
 
 /// Narrower than this nothing can be shown; wider than this nothing gets clearer.
@@ -13,14 +14,27 @@ pub fn style(all: bool) -> Style {
     Style { width: width.clamp(*WIDTHS.start(), *WIDTHS.end()), colour, all }
 }
 
-/// Writes `text` to standard output. A reader that has gone away is no error.
+/// Writes `text` to standard output, cleaned. A reader that has gone away is no error.
 pub fn print(text: &str) {
+    let stdout = std::io::stdout();
+    print_raw(&page(text, anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never));
+}
+
+/// The same of text that has no colours of ours: nobody else's are kept.
+pub fn print_plain(text: &str) {
+    print_raw(&page(text, false));
+}
+
+/// Writes `text` to standard output as it is: only what the user asked for in so many words.
+pub fn print_raw(text: &str) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
-/// Writes `text` to standard error, where it doesn't mix with another program's output.
+/// Writes `text` to standard error, cleaned, where it doesn't mix with another program's output.
 pub fn print_beside(text: &str) {
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    let stderr = std::io::stderr();
+    let text = page(text, anstream::AutoStream::choice(&stderr) != anstream::ColorChoice::Never);
+    let _ = stderr.lock().write_all(text.as_bytes());
 }
 
 /// True where a terminal's Ctrl-C reaches this process and those it has started.
@@ -36,7 +50,7 @@ pub fn is_foreground() -> bool {
 /// Writes `value` to standard output, indented for a person, in one line for a pipe.
 pub fn print_json(value: &serde_json::Value) {
     let text = if std::io::stdout().is_terminal() { format!("{value:#}\n") } else { format!("{value}\n") };
-    print(&text);
+    print_raw(&plain_json(&text));
 }
 
 /// Writes an error to standard error: what failed, why, the next command.

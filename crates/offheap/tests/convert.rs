@@ -216,9 +216,40 @@ fn what_unfolds_without_end_is_refused() {
         let bomb = [gzip(head), body.repeat(20)].concat();
         let path = folder.path().join("bomb.gz");
         std::fs::write(&path, bomb).unwrap();
-        let output = offheap(&["convert", path.to_str().unwrap()]);
+        // A gigabyte of it would not fit: what is too much is seen before it is all there.
+        let output = std::process::Command::new("sh")
+            .args(["-c", "ulimit -v 700000 && exec \"$0\" convert \"$1\""])
+            .arg(offheap_testkit::offheap())
+            .arg(&path)
+            .output()
+            .unwrap();
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{error}");
         assert!(error.contains("unfolds to more than is allowed"), "{error}");
     }
+    // A pipe without a writer, and a file of nothing but holes.
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let hollow = folder.path().join("hollow");
+    std::fs::write(&hollow, "main;leak 5\n").unwrap();
+    std::fs::OpenOptions::new().write(true).open(&hollow).unwrap().set_len(1 << 30).unwrap();
+    for (path, said) in [(&pipe, "is a pipe"), (&hollow, "nearly all of them are holes")] {
+        let output = offheap(&["convert", path.to_str().unwrap()]);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+#[test]
+fn what_is_written_is_for_its_owner_alone_and_follows_no_link() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let (out, precious) = (folder.path().join("out.json"), folder.path().join("precious"));
+    std::fs::write(&precious, "precious").unwrap();
+    std::os::unix::fs::symlink(&precious, &out).unwrap();
+    let output = offheap(&["convert", &sample("heaptrack.zst"), "-o", out.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata = out.symlink_metadata().unwrap();
+    assert!(metadata.is_file() && metadata.permissions().mode() & 0o777 == 0o600);
+    assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
 }

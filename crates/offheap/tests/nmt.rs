@@ -79,3 +79,21 @@ fn jcmd_lists_and_runs_commands() {
     let wrong = offheap(&["jcmd", &pid, "No.such_command"]);
     assert_eq!(wrong.status.code(), Some(1));
 }
+
+#[test]
+fn what_a_target_says_is_cleaned_unless_it_is_asked_for_raw() {
+    let program = start(&jdks()[0], &["-Dname=\u{1b}]0;pwned\u{7}\u{202e}x", "-Ddb.password=hunter2"]);
+    let pid = program.pid().to_string();
+    let text = |arguments: &[&str]| String::from_utf8(offheap(arguments).stdout).unwrap();
+    let clean = text(&["jcmd", &pid, "VM.command_line"]);
+    assert!(clean.contains("-Dname=·]0;pwned··x") && clean.lines().count() > 2, "{clean:?}");
+    let raw = text(&["jcmd", "--raw", &pid, "VM.command_line"]);
+    assert!(raw.contains("-Dname=\u{1b}]0;pwned\u{7}\u{202e}x"), "{raw:?}");
+    let whole = text(&["map", &pid, "--json"]);
+    assert!(whole.contains("-Ddb.password=***") && !whole.contains("hunter2"), "{whole}");
+    assert!(whole.contains("\\u001b]0;pwned\\u0007\\u202ex"), "{whole}");
+    for verb in [&["map", &pid][..], &["ps"]] {
+        let shown = text(verb);
+        assert!(!shown.contains(['\u{1b}', '\u{7}', '\u{202e}']) && !shown.contains("hunter2"), "{shown:?}");
+    }
+}

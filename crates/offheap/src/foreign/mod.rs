@@ -16,6 +16,7 @@ pub use series::{Order, Series, common_figure, series};
 pub use show::{comparison, csv, dump, figures, log, table};
 pub use verdict::diagnose;
 
+use crate::files;
 use anyhow::{Context, anyhow, bail};
 use offheap_formats::hs_err::HsErr;
 use offheap_formats::jfr::{self, Jfr};
@@ -23,8 +24,8 @@ use offheap_formats::{
     Cut, Figures, Format, Hprof, Named, Parsed, Row, detect, hprof, hs_err, jcmd, unwrapped,
 };
 use offheap_model::Frame;
-use std::fs::File;
 use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -32,10 +33,13 @@ use std::time::UNIX_EPOCH;
 const WHOLE_LIMIT: u64 = 2 << 30;
 /// One that is read piece by piece, beyond this.
 const PIECES_LIMIT: u64 = 256 << 30;
-/// What unfolds to more than this many times its size is a bomb: a heap dump of nothing but zeros comes near it.
-const MOST_FOLDED: u64 = 500;
-/// Unpacked, this much is always allowed.
-const ALWAYS_ALLOWED: u64 = 1 << 30;
+/// How much a wrapped file may unfold to: this many times its size, or this much whatever its size. What is read piece by
+/// piece takes no memory for it (a heap dump of nothing but zeros folds nearly so well); what is held in memory while it is read
+/// takes as much, so that a small file must not unfold to much.
+const PIECES: (u64, u64) = (500, 1 << 30);
+const HELD: (u64, u64) = (40, 32 << 20);
+/// A file with fewer bytes on the disk than one in so many is nothing but holes.
+const SPARSENESS: u64 = 64;
 /// Files of a directory that are looked at.
 const MAX_FILES: usize = 10_000;
 /// What is needed to tell the format.
@@ -109,21 +113,24 @@ pub fn is_foreign(path: &Path) -> bool {
     path.is_dir() || head(path).is_ok_and(|head| detect(&head).is_some())
 }
 
-fn open(path: &Path, limit: u64) -> anyhow::Result<Box<dyn Read>> {
+fn open(path: &Path, limit: u64, folded: (u64, u64)) -> anyhow::Result<Box<dyn Read>> {
     let cannot = || format!("cannot read {}", path.display());
-    let file = File::open(path).with_context(cannot)?;
+    let file = files::open(path)?;
     let metadata = file.metadata().with_context(cannot)?;
-    if !metadata.is_file() {
-        bail!("{} is no file", path.display());
+    // Some file systems don't know what they have on the disk, and say 0.
+    let disk = metadata.blocks().saturating_mul(512 * SPARSENESS);
+    if metadata.len() > HELD.1 && disk > 0 && disk < metadata.len() {
+        bail!("{} has {} bytes, and nearly all of them are holes", path.display(), metadata.len());
     }
-    let limit = limit.min(metadata.len().saturating_mul(MOST_FOLDED).max(ALWAYS_ALLOWED));
+    let (times, always) = folded;
+    let limit = limit.min(metadata.len().saturating_mul(times).max(always));
     unwrapped(std::io::BufReader::with_capacity(256 << 10, file), limit).with_context(cannot)
 }
 
 fn head(path: &Path) -> anyhow::Result<Vec<u8>> {
     let mut head = Vec::new();
     // What a damaged wrapping still gives is enough to tell.
-    let result = open(path, PIECES_LIMIT)?.take(HEAD).read_to_end(&mut head);
+    let result = open(path, PIECES_LIMIT, PIECES)?.take(HEAD).read_to_end(&mut head);
     if head.is_empty() {
         result.with_context(|| format!("cannot read {}", path.display()))?;
     }
@@ -163,7 +170,7 @@ pub fn read(path: &Path, perf_maps: &PerfMaps) -> anyhow::Result<Reading> {
         Format::Jfr => {
             let recording = match source::Plain::open(path) {
                 Some(plain) => jfr::read_at(&plain),
-                None => jfr::read_from(&mut *open(path, PIECES_LIMIT)?),
+                None => jfr::read_from(&mut *open(path, PIECES_LIMIT, HELD)?),
             };
             let recording = recording.with_context(context)?;
             cut = recording.profile.cut.clone();
@@ -180,7 +187,7 @@ pub fn read(path: &Path, perf_maps: &PerfMaps) -> anyhow::Result<Reading> {
             }
         }
         Format::Hprof => {
-            let again = &mut || open(path, PIECES_LIMIT).map_err(std::io::Error::other);
+            let again = &mut || open(path, PIECES_LIMIT, PIECES).map_err(std::io::Error::other);
             let dump = hprof::read_from(again).with_context(context)?;
             (cut, reading.time_ms) = (dump.cut.clone(), Some(dump.time_ms));
             Content::Dump(Box::new(dump))
@@ -231,7 +238,7 @@ pub fn read(path: &Path, perf_maps: &PerfMaps) -> anyhow::Result<Reading> {
 /// A whole file, and where its wrapping is damaged.
 fn whole(path: &Path) -> anyhow::Result<(Vec<u8>, Option<Cut>)> {
     let mut bytes = Vec::new();
-    let result = open(path, WHOLE_LIMIT)?.take(WHOLE_LIMIT + 1).read_to_end(&mut bytes);
+    let result = open(path, WHOLE_LIMIT, HELD)?.take(WHOLE_LIMIT + 1).read_to_end(&mut bytes);
     if bytes.len() as u64 > WHOLE_LIMIT {
         bail!(
             "{} has more than {WHOLE_LIMIT} bytes, unpacked: no honest file of its format does",
@@ -286,7 +293,7 @@ fn categories(report: &offheap_nmt::Report) -> Vec<Named> {
 ///
 /// # Errors
 /// A directory can't be read, or there is none such.
-pub fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+pub fn expand(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
         if !path.is_dir() {

@@ -1,6 +1,7 @@
 //! Names for frames that a file gives only by address: from the symbols of the files that were mapped, and from perf maps for
 //! what a JIT made.
 
+use crate::files;
 use anyhow::{Context, bail};
 use offheap_formats::perf_map::{self, PerfMap};
 use offheap_formats::{Mapping, Parsed};
@@ -8,7 +9,7 @@ use offheap_linux::Elf;
 use offheap_model::{Frame, FrameKind};
 use offheap_symbols::{Symbols, demangle};
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// A perf map larger than this is none.
@@ -38,10 +39,12 @@ impl PerfMaps {
 
 fn read(path: &Path) -> anyhow::Result<PerfMap> {
     let cannot = || format!("cannot read {}", path.display());
-    if std::fs::metadata(path).with_context(cannot)?.len() > PERF_MAP_LIMIT {
+    let mut bytes = Vec::new();
+    files::open(path)?.take(PERF_MAP_LIMIT + 1).read_to_end(&mut bytes).with_context(cannot)?;
+    if bytes.len() as u64 > PERF_MAP_LIMIT {
         bail!("{} is too large for a perf map", path.display());
     }
-    Ok(perf_map::read(&std::fs::read(path).with_context(cannot)?))
+    Ok(perf_map::read(&bytes))
 }
 
 /// The map that a process of a pid in the profile's name left behind.
@@ -130,9 +133,12 @@ pub fn name(parsed: Parsed, path: &Path, maps: &PerfMaps, notes: &mut Vec<String
 
 /// The file of `mapping` with its symbols, if it is still the one that was mapped, as far as one can tell.
 fn object(mapping: &Mapping, all: &[Mapping]) -> Option<Object> {
+    // The profile says what to open: it may be a stranger's.
     let open = |path: &str| {
-        let file = File::open(path).ok()?;
-        file.metadata().is_ok_and(|metadata| metadata.is_file()).then_some(file)
+        // Reading some of the kernel's files does something.
+        let real = Path::new(path).canonicalize().ok()?;
+        let is_kernels = ["/proc", "/sys", "/dev"].iter().any(|folder| real.starts_with(folder));
+        if is_kernels { None } else { files::open(&real).ok() }
     };
     let elf = Elf::parse_wanted(open(&mapping.path)?, |_| false).ok()?;
     let build_id = elf.build_id().to_vec();

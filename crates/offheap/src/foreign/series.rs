@@ -1,6 +1,6 @@
 //! Files as a series: in the order of time, a row a site or category, its slope over time.
 
-use super::{Content, PerfMaps, Reading, files, read};
+use super::{Content, PerfMaps, Reading, expand, read};
 use anyhow::bail;
 use offheap_diagnose::stats::{Point, Slope, theil_sen, thin};
 use offheap_formats::{Figure, Figures, Row, Table};
@@ -71,7 +71,7 @@ impl Series {
 pub fn series(paths: &[PathBuf], perf_map: Option<&Path>, keep_order: bool) -> anyhow::Result<Series> {
     let maps = PerfMaps::new(perf_map)?;
     let mut readings = Vec::new();
-    for path in files(paths)? {
+    for path in expand(paths)? {
         readings.push(read(&path, &maps)?);
     }
     of(readings, keep_order)

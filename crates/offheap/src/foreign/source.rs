@@ -1,5 +1,6 @@
 //! A recording's file, read anywhere.
 
+use crate::files;
 use offheap_formats::jfr::Source;
 use offheap_formats::wrapping;
 use std::fs::File;
@@ -12,7 +13,7 @@ pub(super) struct Plain(File);
 impl Plain {
     /// The file at `path`; `None` where it is wrapped, or can't be read.
     pub(super) fn open(path: &Path) -> Option<Plain> {
-        let plain = Plain(File::open(path).ok()?);
+        let plain = Plain(files::open(path).ok()?);
         let mut head = [0; 4];
         let count = plain.read_at(0, &mut head).ok()?;
         wrapping(head.get(..count)?).is_none().then_some(plain)

@@ -1,6 +1,6 @@
 //! A verdict on files of other tools: one instant can only be described, several show what grows.
 
-use super::{Content, Order, PerfMaps, Reading, Series, code, files, label, read, series};
+use super::{Content, Order, PerfMaps, Reading, Series, code, expand, label, read, series};
 use offheap_diagnose::stats::{Point, Shape, Trend};
 use offheap_diagnose::{Diagnosis, RssTrend, SCHEMA, Target, Window, certainty};
 use offheap_formats::{Figure, Format, Row};
@@ -24,7 +24,7 @@ const MOST: usize = 20;
 /// # Errors
 /// One can't be read, or they are not all of one kind.
 pub fn diagnose(paths: &[PathBuf]) -> anyhow::Result<Diagnosis> {
-    let files = files(paths)?;
+    let files = expand(paths)?;
     if let [only] = files.as_slice() {
         let reading = read(only, &PerfMaps::new(None)?)?;
         if !matches!(reading.content, Content::Recording(_)) {

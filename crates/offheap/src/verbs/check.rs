@@ -1,7 +1,7 @@
 //! `offheap check`
 
 use crate::procedure::Allowed;
-use crate::{observe, output};
+use crate::{files, observe, output};
 use anyhow::Context;
 use offheap_diagnose::{Evidence, check, render_check_junit, render_check_markdown};
 use offheap_model::Domain;
@@ -65,16 +65,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         output::print(&terminal::diagnosis::render_check(&result, output::style(false)));
     }
     if let Some(path) = &arguments.junit {
-        std::fs::write(path, render_check_junit(&result))
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        files::write(path, render_check_junit(&result).as_bytes())?;
     }
     if let Some(path) = &arguments.markdown {
         use std::io::Write;
-        std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .and_then(|mut file| file.write_all(render_check_markdown(&result).as_bytes()))
+        files::append(path)?
+            .write_all(render_check_markdown(&result).as_bytes())
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     if let Some(why) = observed.ended {

@@ -1,8 +1,8 @@
 //! `offheap convert`
 
 use crate::foreign::{self, Content, PerfMaps, Reading};
-use crate::output;
-use anyhow::{Context, bail};
+use crate::{files, output};
+use anyhow::bail;
 use offheap_formats::{Figure, Table};
 use offheap_model::Profile;
 use std::io::Write;
@@ -60,7 +60,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Some(parsed) => render(&parsed.profile, path, &title, serde_json::Value::Null)?,
         None => render_figures(&reading, path)?,
     };
-    std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+    files::write(path, &bytes)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,8 +4,8 @@ use super::report;
 use crate::observe::Observed;
 use crate::pauses::DEFAULT_MAX_PAUSE;
 use crate::procedure::{Allowed, Gc};
-use crate::{foreign, observe, output};
-use anyhow::{Context, bail};
+use crate::{files, foreign, observe, output};
+use anyhow::bail;
 use offheap_diagnose::{Comparison, Diagnosis, Evidence, compare, diagnose, render_markdown};
 use offheap_model::units::parse_duration;
 use offheap_model::{Evidence as Observation, Status};
@@ -154,7 +154,7 @@ fn write(path: &Path, form: Form, diagnosis: &Diagnosis, observed: &Observed) ->
         Form::Markdown => render_markdown(diagnosis),
         Form::Json => format!("{:#}\n", serde_json::to_value(diagnosis)?),
     };
-    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    files::write(path, text.as_bytes())
 }
 
 /// On standard output.

@@ -1,7 +1,7 @@
 //! `offheap diff`
 
 use crate::foreign::{self, PerfMaps, Series};
-use crate::{instants, output};
+use crate::{files, instants, output};
 use anyhow::{Context, bail};
 use offheap_formats::flamegraph;
 use offheap_model::diff;
@@ -90,7 +90,7 @@ fn files(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             }
             _ => bail!("the ending of {} names no format: use .html or .json", out.display()),
         };
-        std::fs::write(out, text).with_context(|| format!("cannot write {}", out.display()))?;
+        files::write(out, text.as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
     let series = foreign::series(&paths, perf_map, is_pair)?;

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 /// Send a diagnostic command to a running JVM, as jcmd does, without a JDK.
 ///
-/// Without a command the JVM lists the ones it has (help). Works into containers and on other users' JVMs.
+/// Without a command the JVM lists the ones it has (help). Works into containers and on other users' JVMs. Control characters
+/// in the answer, as in names that a program chose for its threads, are shown as · unless --raw is given before the command.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// A pid, or a part of exactly one command line.
@@ -23,6 +24,9 @@ pub struct Arguments {
     /// Write JSON.
     #[arg(long)]
     json: bool,
+    /// Write the answer as it came, with whatever a terminal may act on.
+    #[arg(long, conflicts_with = "json")]
+    raw: bool,
 }
 
 /// Runs the verb.
@@ -39,10 +43,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             "text": reply.text,
         }));
     } else {
-        output::print(&reply.text);
-        if !reply.text.ends_with('\n') {
-            output::print("\n");
-        }
+        let end = if reply.text.ends_with('\n') { "" } else { "\n" };
+        let text = format!("{}{end}", reply.text);
+        if arguments.raw { output::print_raw(&text) } else { output::print_plain(&text) }
     }
     // A refusal by the JVM is not a failure of the tool, but a script must see it.
     Ok(if reply.status == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

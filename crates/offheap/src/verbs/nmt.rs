@@ -1,10 +1,11 @@
 //! `offheap nmt`
 
 use super::jcmd;
-use crate::output;
+use crate::{files, output};
 use anyhow::{Context, bail};
 use offheap_collect::targets;
 use offheap_nmt::{RenderOptions, ReplyKind, Report};
+use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -54,18 +55,20 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         } else {
             RenderOptions::default()
         };
-        output::print(&offheap_nmt::render(&report, &options));
+        output::print_plain(&offheap_nmt::render(&report, &options));
     }
     let refused = report.reply.as_ref().is_some_and(|reply| reply.kind != ReplyKind::BaselineTaken);
     Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn read(path: &str) -> anyhow::Result<Report> {
-    let length = std::fs::metadata(path).with_context(|| format!("cannot read {path}"))?.len();
-    if length > FILE_LIMIT {
-        bail!("{path} has {length} bytes; no output of VM.native_memory is that large");
+    let mut bytes = Vec::new();
+    let file = files::open(Path::new(path))?;
+    file.take(FILE_LIMIT + 1).read_to_end(&mut bytes).with_context(|| format!("cannot read {path}"))?;
+    if bytes.len() as u64 > FILE_LIMIT {
+        bail!("{path} has more than {FILE_LIMIT} bytes; no output of VM.native_memory is that large");
     }
-    Ok(offheap_nmt::parse(&std::fs::read(path).with_context(|| format!("cannot read {path}"))?))
+    Ok(offheap_nmt::parse(&bytes))
 }
 
 fn ask(arguments: &Arguments, mode: &str) -> anyhow::Result<Report> {

@@ -1,11 +1,11 @@
 //! `offheap profile`
 
 use super::convert::render;
-use crate::foreign;
 use crate::output::{self, Progress};
 use crate::profile::{Following, Probed, Window, live, tree};
 use crate::sampler::Stop;
 use crate::target;
+use crate::{files, foreign};
 use anyhow::{Context, bail};
 use offheap_collect::{Collector, Effort};
 use offheap_linux::Process;
@@ -91,10 +91,10 @@ impl Shown {
         }
         if let Some(path) = &self.output {
             let file = render(profile, path, title, target.clone())?;
-            std::fs::write(path, file).with_context(|| format!("cannot write {}", path.display()))?;
+            files::write(path, &file)?;
         }
         Ok(if self.json {
-            offheap_formats::json::write(profile, target) + "\n"
+            terminal::plain_json(&offheap_formats::json::write(profile, target)) + "\n"
         } else {
             let style = output::style(self.all);
             let mut text = terminal::profile::render(profile, style);

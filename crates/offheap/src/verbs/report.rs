@@ -1,8 +1,8 @@
 //! The report of `offheap diagnose -o report.html`.
 
 use crate::clock::now_ms;
+use crate::files;
 use crate::observe::Observed;
-use anyhow::Context;
 use offheap_diagnose::Diagnosis;
 use offheap_report::{Report, render};
 use std::path::Path;
@@ -28,5 +28,5 @@ pub fn write(path: &Path, diagnosis: &Diagnosis, observed: &Observed) -> anyhow:
         environment: &environment,
         made_ms: now_ms(),
     });
-    std::fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))
+    files::write(path, page.as_bytes())
 }

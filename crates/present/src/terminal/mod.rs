@@ -9,7 +9,7 @@ mod table;
 mod text;
 
 pub use table::{Align, Table};
-pub use text::{clean, fit, wrap};
+pub use text::{clean, fit, page, plain_json, wrap};
 
 /// How to draw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
