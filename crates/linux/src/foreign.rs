@@ -258,7 +258,7 @@ fn called(kind: FileType) -> &'static str {
         FileType::RegularFile => "a file",
         FileType::Directory => "a directory",
         FileType::Symlink => "a symbolic link",
-        FileType::Fifo => "a named pipe",
+        FileType::Fifo => "a pipe",
         FileType::Socket => "a socket",
         FileType::CharacterDevice | FileType::BlockDevice => "a device",
         FileType::Unknown => "of an unknown kind",

@@ -4,6 +4,7 @@
 //! everybody's (`/tmp`): what somebody else has put there under the name, a link above all, is replaced and never followed.
 
 use anyhow::{Context, bail};
+use offheap_linux::foreign::{Refused, open_named};
 use rustix::fs::{Mode, OFlags};
 use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, Write};
@@ -12,6 +13,9 @@ use std::path::{Path, PathBuf};
 
 /// A pipe must not wait for its other end, a terminal not become ours.
 const SAFE: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+
+/// What to do with something that is no file.
+const INSTEAD: &str = "save what it gives to a file, and name that";
 
 /// What a new file's owner may do with it, and nobody else anything.
 const PRIVATE: u32 = 0o600;
@@ -22,15 +26,11 @@ const PRIVATE: u32 = 0o600;
 /// It is not there, may not be read, or is no file.
 pub fn open(path: &Path) -> anyhow::Result<File> {
     let cannot = || format!("cannot read {}", path.display());
-    // Looked at before as well: opening a device may do something.
-    is_file(path, &std::fs::metadata(path).with_context(cannot)?)?;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(SAFE.bits().cast_signed())
-        .open(path)
-        .with_context(cannot)?;
-    is_file(path, &file.metadata().with_context(cannot)?)?;
-    Ok(file)
+    match open_named(path) {
+        Ok(file) => Ok(file),
+        Err(Refused::Kind(what)) => bail!("{} is {what}, no file; {INSTEAD}", path.display()),
+        Err(refused) => Err(std::io::Error::from(refused)).with_context(cannot),
+    }
 }
 
 fn is_file(path: &Path, metadata: &Metadata) -> anyhow::Result<()> {
@@ -42,7 +42,7 @@ fn is_file(path: &Path, metadata: &Metadata) -> anyhow::Result<()> {
         _ if kind.is_socket() => "a socket",
         _ => "a device",
     };
-    bail!("{} is {what}, no file; save what it gives to a file, and name that", path.display())
+    bail!("{} is {what}, no file; {INSTEAD}", path.display())
 }
 
 /// Writes `bytes` to `path`: into a new file beside it, which then takes the name. It is for its owner alone; a file that was

@@ -103,7 +103,7 @@ fn a_pipe_a_socket_a_device_and_a_directory_are_refused_without_being_opened() {
     make("pipe", FileType::Fifo, 0).unwrap();
     let _socket = UnixListener::bind(root.at("socket")).unwrap();
     fs::create_dir(root.at("directory")).unwrap();
-    let mut kinds = vec![("pipe", "a named pipe"), ("socket", "a socket"), ("directory", "a directory")];
+    let mut kinds = vec![("pipe", "a pipe"), ("socket", "a socket"), ("directory", "a directory")];
     // That of /dev/full, which nobody is hurt by.
     match make("device", FileType::CharacterDevice, rustix::fs::makedev(1, 7)) {
         Ok(()) => kinds.push(("device", "a device")),
@@ -266,7 +266,7 @@ fn what_a_process_has_mapped_is_opened_and_only_that() {
     fs::remove_file(&path).unwrap();
     rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o666), 0).unwrap();
     let watched = Watched::new(&path);
-    assert!(matches!(process.mapped_file(&stale, &Expect::LIBRARY), Err(Refused::Kind("a named pipe"))));
+    assert!(matches!(process.mapped_file(&stale, &Expect::LIBRARY), Err(Refused::Kind("a pipe"))));
     assert!(!watched.was_opened());
     let anonymous = vmas.iter().find(|vma| vma.is_anonymous()).unwrap();
     assert!(process.mapped_file(anonymous, &Expect::LIBRARY).is_err());
