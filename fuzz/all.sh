@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")"
 seconds=${1:-600}
 export RUSTC_BOOTSTRAP=1
-for group in formats nmt outside; do
+for group in formats nmt outside agent; do
     (
         cd "$group"
         if [ -x corpus.sh ]; then ./corpus.sh; fi

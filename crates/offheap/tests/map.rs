@@ -236,11 +236,13 @@ fn child_of(pid: i32) -> i32 {
 fn a_jvm_in_its_own_pid_and_mount_namespace_is_seen_whole() {
     let jdk = jdks().iter().rfind(|jdk| jdk.feature == 17).expect("JDK 17 is here");
     let classes = build_java("Ordinary", common::ORDINARY);
-    // The classes lie in /tmp, which the namespace hides behind its own.
+    // The classes lie in /tmp, which the namespace hides behind its own; the JRE does so where this workspace lies there.
+    let home = jdk.java.ancestors().nth(2).unwrap();
     let shell = format!(
-        "mount -t tmpfs none /mnt && cp -r {0} /mnt/classes && mount -t tmpfs none /tmp && exec {1} -Xmx64m -cp /mnt/classes Ordinary",
+        "mount -t tmpfs none /mnt && cp -r {0} /mnt/classes && mkdir /mnt/jre && mount --bind {1} /mnt/jre && \
+         mount -t tmpfs none /tmp && exec /mnt/jre/bin/java -Xmx64m -cp /mnt/classes Ordinary",
         classes.display(),
-        jdk.java.display()
+        home.display()
     );
     let program = Program::start(Command::new("unshare").args([
         "--pid",

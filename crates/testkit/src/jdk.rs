@@ -83,3 +83,10 @@ fn jdk(name: String, java: PathBuf) -> Option<Jdk> {
     };
     Some(Jdk { name, feature, java })
 }
+
+/// A JDK with a compiler and JNI's headers, the oldest there is below `/usr/lib/jvm`.
+pub fn home() -> Option<PathBuf> {
+    let mut all = folders(Path::new("/usr/lib/jvm"));
+    all.sort();
+    all.into_iter().find(|home| home.join("bin/javac").exists() && home.join("include/jni.h").exists())
+}

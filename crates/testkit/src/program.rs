@@ -2,11 +2,12 @@
 
 use std::fs::Permissions;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 /// The workspace's root.
 pub fn workspace() -> PathBuf {
@@ -88,6 +89,52 @@ pub fn build_c(name: &str, source: &str, flags: &[&str]) -> PathBuf {
     folder.join(file)
 }
 
+/// A file or folder of `harm/`, where the programs are that do, or provoke, harm.
+pub fn harm(name: &str) -> PathBuf {
+    workspace().join("harm").join(name)
+}
+
+/// Compiles C files of `harm/` into the program (or, with `-shared` among `flags`, library) `name`; returns its path.
+///
+/// Beside them the headers of their folder and, where there is a JDK, `jni.h` are found.
+///
+/// # Panics
+/// As [`build_c`].
+pub fn build_harm(name: &str, files: &[&str], flags: &[&str]) -> PathBuf {
+    let is_library = flags.contains(&"-shared");
+    let file = if is_library { format!("lib{name}.so") } else { name.to_owned() };
+    let mut texts: Vec<String> = Vec::new();
+    for path in files.iter().map(|file| harm(file)).chain([harm("storm/storm.h"), harm("targets/host.h")]) {
+        let text = std::fs::read_to_string(&path);
+        texts.push(text.unwrap_or_else(|error| panic!("{}: {error}", path.display())));
+    }
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let folder = built_once(&[&[name][..], &texts, flags].concat(), |folder| {
+        let mut compiler = Command::new("gcc");
+        // Frame pointers: the hand-made coroutines have nothing else.
+        compiler
+            .args(["-O1", "-g", "-pthread", "-fno-omit-frame-pointer", "-Wall", "-o"])
+            .arg(folder.join(&file));
+        compiler.args(files.iter().map(|file| harm(file)));
+        let include = crate::jdk::home().map(|home| home.join("include"));
+        for include in include.iter().flat_map(|include| [include.clone(), include.join("linux")]) {
+            compiler.arg("-I").arg(include);
+        }
+        run(compiler.args(if is_library { &["-fPIC"][..] } else { &[] }).args(flags));
+    });
+    folder.join(file)
+}
+
+/// Compiles the Java class `name` of `harm/java`; returns the class path.
+///
+/// # Panics
+/// As [`build_java`].
+pub fn build_harm_java(name: &str) -> PathBuf {
+    let path = harm("java").join(format!("{name}.java"));
+    let source = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    build_java(name, &source)
+}
+
 fn run(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?} can't be started: {error}"));
     assert!(output.status.success(), "{command:?} failed: {}", String::from_utf8_lossy(&output.stderr));
@@ -150,6 +197,51 @@ impl Program {
         let input = self.input.as_mut().expect("its input is piped");
         writeln!(input, "{line}").expect("it reads its input");
         self.line()
+    }
+
+    /// As [`Program::ask`]; `None` when it has ended. What the JVM itself says there (`[warning]…`) is left out.
+    pub fn try_ask(&mut self, line: &str) -> Option<String> {
+        writeln!(self.input.as_mut()?, "{line}").ok()?;
+        loop {
+            let mut answer = String::new();
+            match self.output.read_line(&mut answer) {
+                Ok(count) if count > 0 && answer.starts_with(['[', '#']) => {}
+                Ok(count) if count > 0 => return Some(answer.trim_end().to_owned()),
+                _ => return None,
+            }
+        }
+    }
+
+    /// Tells it something that it does not answer.
+    pub fn tell(&mut self, line: &str) {
+        if let Some(input) = &mut self.input {
+            let _ = writeln!(input, "{line}");
+        }
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// How it ended, if it does within `limit`.
+    pub fn ends_within(&mut self, limit: Duration) -> Option<ExitStatus> {
+        let end = Instant::now() + limit;
+        while Instant::now() < end {
+            if let Some(status) = self.ended() {
+                return Some(status);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        None
+    }
+
+    /// What it has printed since and prints until it ends.
+    pub fn rest(&mut self) -> String {
+        self.input = None;
+        let mut text = String::new();
+        let _ = self.output.read_to_string(&mut text);
+        text
     }
 
     /// Kills it now.

@@ -46,8 +46,8 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     // Only for tests.
-    ("offheap-testkit", &[]),
-    ("offheap-xtask", &["offheap-diagnose"]),
+    ("offheap-testkit", &["offheap-live"]),
+    ("offheap-xtask", &["offheap-diagnose", "offheap-testkit"]),
     ("offheap-scenarios", &[]),
 ];
 

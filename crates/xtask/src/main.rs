@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod run;
 mod setup;
+mod soak;
 mod test;
 mod web;
 
@@ -14,6 +15,8 @@ cargo xtask COMMAND
 
   demo     sets everything up and shows the main job on a real leaking JVM
   test     sets everything up and runs every test, JVMs included
+  soak     harms real JVMs in every way known, for as long as asked, and counts what falls: --only NAME, --jdk N,
+           --cycles N, --minutes N, --seed N; `soak --list` names the parts
   setup    only installs what demo and test need (Debian packages, JREs)
   web      bundles the report's page anew: crates/report/web/src into crates/report/web/dist
   picture  makes docs/img/report.png, the report of a real leaking JVM
@@ -27,6 +30,7 @@ fn main() -> Result<()> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["demo"] => demo::demo(),
         ["test", rest @ ..] => test::test(rest),
+        ["soak", rest @ ..] => soak::soak(rest),
         ["setup"] => setup::setup(),
         ["web"] => web::build(),
         ["picture"] => web::picture(),
