@@ -1,9 +1,9 @@
 //! The account: the resident bytes of every mapping, shared out over the claims on it.
 //!
-//! smaps says how many bytes of a mapping are resident, pagemap says which. Where one claim (or none) covers the whole
-//! mapping, smaps alone decides; otherwise each present page goes to the claim it lies in. The two are read one after the
-//! other, so in a busy mapping they may differ by a few pages; smaps is the figure people compare with, so the difference is
-//! settled in the mapping where it arose and the sum stays the RSS.
+//! How many bytes of a mapping are resident is known before. Where one claim (or none) covers the whole mapping, that alone
+//! decides; otherwise the page map is read again and each present page goes to the claim it lies in. In a busy mapping the two
+//! readings may differ by a few pages; the first is of one time for all mappings, so the difference is settled in the mapping
+//! where it arose and the sum stays the RSS.
 
 use crate::claims::{Claims, Label};
 use offheap_linux::{PageKind, Pagemap, Vma};
@@ -104,7 +104,7 @@ impl Parts {
         }
     }
 
-    /// Makes the parts' sum what smaps said of the mapping.
+    /// Makes the parts' sum what is known of the mapping.
     fn settle(&mut self, vma: &Vma) {
         settle(&mut self.0, vma.rss, |amount| &mut amount.rss);
         settle(&mut self.0, vma.swap, |amount| &mut amount.swap);
@@ -171,7 +171,7 @@ mod tests {
         parts.count(0x8000, 0x9000, PageKind::Present);
         parts.settle(&vma);
         let rss = |start: u64| parts.0.iter().find(|part| part.start == start).unwrap().amount.rss;
-        // One page was seen by smaps only: it goes to the largest part that nobody claims.
+        // One page was seen only before: it goes to the largest part that nobody claims.
         assert_eq!([rss(0x1000), rss(0x3000), rss(0x5000), rss(0x8000)], [0x1000, 0x1000, 0x1000, 0x1000]);
         assert_eq!(parts.0.iter().map(|part| part.amount.virtual_bytes).sum::<u64>(), vma.len());
     }
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn the_account_of_this_process_sums_to_its_rss() {
         let process = Process::open(std::process::id() as i32).unwrap();
-        let vmas = process.smaps().unwrap();
+        let vmas = process.residency().unwrap().vmas;
         let half = vmas
             .iter()
             .map(|vma| Claim {

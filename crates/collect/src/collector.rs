@@ -1,7 +1,7 @@
 //! Takes snapshots of one process.
 //!
-//! The order of reading is part of the truth: smaps first (its sum is the RSS), then threads, JVM and C heap, and last the
-//! pages. All that is found once (libjvm's tables, the allocator's layout) is kept between snapshots.
+//! The order of reading is part of the truth: how much of each mapping is resident first (its sum is the RSS), then threads, JVM
+//! and C heap, and last the pages. All that is found once (libjvm's tables, the allocator's layout) is kept between snapshots.
 
 use crate::account::{Account, Amount, account};
 use crate::claims::{Claim, Claims, Label};
@@ -12,7 +12,7 @@ use crate::{files, jvm, malloc, native, notes, totals};
 use offheap_cpython::{Interpreter, Pymalloc};
 use offheap_heaps::{Heap, LabelKind, Walker};
 use offheap_hotspot::{HotSpot, View, ViewOptions};
-use offheap_linux::{Cgroup, Error, Memory, Process, Task, Vma};
+use offheap_linux::{Cgroup, Error, Held, Memory, Process, Residency, Source, Task, Vma};
 use offheap_model::{Detail, Domain, DomainFigure, Holder, Jvm, Note, Python, Reach, Snapshot, ThreadKind};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
@@ -24,6 +24,9 @@ const HEAP_SCAN_BUDGET: u64 = 2 << 30;
 /// Bytes of the Java heap that are read for references at the most: to count them takes about half a second then, to follow
 /// them a few.
 const HEAP_READ_BUDGET: u64 = 512 << 20;
+
+/// A hold of the mmap lock that must be said.
+const LONG_HOLD: Duration = Duration::from_millis(5);
 
 /// How long most collections stop the program.
 const A_PAUSE: Duration = Duration::from_millis(200);
@@ -63,6 +66,8 @@ pub struct Collector {
     identity: offheap_model::Process,
     snapshots: u64,
     references: Pace,
+    shares: Pace,
+    held: Held,
 }
 
 impl Collector {
@@ -91,6 +96,8 @@ impl Collector {
             was_complete: false,
             snapshots: 0,
             references: Pace::default(),
+            shares: Pace::default(),
+            held: Held::default(),
         };
         collector.look_around(&memory);
         Ok(collector)
@@ -99,6 +106,11 @@ impl Collector {
     /// The process.
     pub fn process(&self) -> &Process {
         &self.process
+    }
+
+    /// How long the last snapshot held the lock of the process's address space: what takes long should be done seldom.
+    pub fn held(&self) -> Held {
+        self.held
     }
 
     /// Follows the references on the Java heap to see which objects that own native memory are in use; takes up to some
@@ -168,23 +180,30 @@ impl Collector {
         let begun = Instant::now();
         let time_ms =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-        let vmas = self.process.smaps()?;
-        if vmas.is_empty() {
+        self.process.held();
+        let residency = self.process.residency()?;
+        if residency.vmas.is_empty() {
             // A zombie or a kernel thread: its files are there, and empty.
             return Err(Error::Died { pid: self.process.pid(), doing: "its mappings were read".to_owned() });
         }
-        let mut snapshot = match self.look(&vmas, effort) {
-            Err(error) if error.is_gone() => self.last_words(&vmas, &error),
+        let mut snapshot = match self.look(&residency, effort) {
+            Err(error) if error.is_gone() => self.last_words(&residency, &error),
             other => other?,
         };
         self.snapshots += 1;
+        self.held = self.process.held();
+        snapshot.longest_hold_us = Some(self.held.longest.as_micros() as u64);
+        if residency.source == Source::Smaps && self.held.longest >= LONG_HOLD {
+            snapshot.notes.push(notes::held_up(self.held.longest));
+        }
         snapshot.time_ms = time_ms;
         snapshot.took_us = begun.elapsed().as_micros() as u64;
         Ok(snapshot)
     }
 
     /// What the mappings alone tell of a process that is gone.
-    fn last_words(&self, vmas: &[Vma], why: &Error) -> Snapshot {
+    fn last_words(&self, residency: &Residency, why: &Error) -> Snapshot {
+        let vmas = &residency.vmas;
         let defaults = native::Defaults::new(vmas, native::Rest::Unattributed);
         let mut account = Account::new();
         for vma in vmas {
@@ -198,7 +217,7 @@ impl Collector {
         }
         Snapshot {
             process: self.identity.clone(),
-            memory: totals::memory(&self.process, vmas),
+            memory: totals::memory(&self.process, residency, None),
             cgroup: self.cgroup.clone().map(totals::cgroup),
             domains: figures(account),
             files: files::files(vmas),
@@ -211,7 +230,8 @@ impl Collector {
         }
     }
 
-    fn look(&mut self, vmas: &[Vma], effort: Effort) -> Result<Snapshot, Error> {
+    fn look(&mut self, residency: &Residency, effort: Effort) -> Result<Snapshot, Error> {
+        let vmas = &residency.vmas;
         let memory = self.process.memory(vmas)?;
         if self.snapshots > 0 {
             self.look_around(&memory);
@@ -269,6 +289,11 @@ impl Collector {
             split(&mut account, heap, labels, owner, uncounted.unwrap_or(0));
         }
 
+        let shares = if effort.deep {
+            totals::shares(&self.process, residency)
+        } else {
+            self.shares.when_due(|| totals::shares(&self.process, residency)).flatten()
+        };
         let group = Cgroup::of(&self.process);
         self.oom_kills_before = self.cgroup.as_ref().or(group.as_ref()).map_or(0, |group| group.oom_kills);
         self.cgroup = group;
@@ -276,8 +301,9 @@ impl Collector {
         let mut snapshot = Snapshot {
             time_ms: 0,
             took_us: 0,
+            longest_hold_us: None,
             process: self.identity.clone(),
-            memory: totals::memory(&self.process, vmas),
+            memory: totals::memory(&self.process, residency, shares),
             cgroup: self.cgroup.clone().map(totals::cgroup),
             domains: figures(account),
             jvm,
@@ -299,7 +325,13 @@ impl Collector {
                 direct.hidden_bytes = uncounted;
             }
         }
-        snapshot.notes = notes::notes(&snapshot, view.as_ref(), self.blind.as_deref(), pymalloc.as_ref());
+        snapshot.notes = notes::notes(
+            &snapshot,
+            view.as_ref(),
+            self.blind.as_deref(),
+            pymalloc.as_ref(),
+            residency.source,
+        );
         Ok(snapshot)
     }
 

@@ -104,7 +104,7 @@ pub struct Defaults {
 impl Defaults {
     /// The labels for `vmas`.
     pub fn new(vmas: &[Vma], rest: Rest) -> Self {
-        let maps = "smaps";
+        let maps = "maps and page map";
         Defaults {
             with_text: files::with_text(vmas),
             library_text: Label::new(Domain::Libraries, "text of libraries", maps),
@@ -123,7 +123,7 @@ impl Defaults {
                 Rest::NativeMmap => Label::new(
                     Domain::NativeMmap,
                     "anonymous maps",
-                    "smaps, by elimination of all that is known",
+                    "page map, by elimination of all that is known",
                 ),
                 Rest::Unattributed => Label::new(Domain::Unattributed, "anonymous maps", maps),
             },

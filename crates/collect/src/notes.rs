@@ -2,8 +2,23 @@
 
 use offheap_cpython::Pymalloc;
 use offheap_hotspot::View;
+use offheap_linux::Source;
 use offheap_model::units::bytes;
 use offheap_model::{Allocator, Domain, Note, Snapshot};
+use std::time::Duration;
+
+/// That smaps had to be read, and how long that took.
+pub fn held_up(longest: Duration) -> Note {
+    Note {
+        id: "smaps-was-read".to_owned(),
+        text: format!(
+            "The process's mmap, munmap and starts of threads may have waited for {} ms: this kernel tells what is resident only by \
+             smaps.",
+            longest.as_millis()
+        ),
+        remedy: "Linux 6.7 and later tell it in pieces".to_owned(),
+    }
+}
 
 /// The notes to `snapshot`.
 pub fn notes(
@@ -11,6 +26,7 @@ pub fn notes(
     view: Option<&View>,
     blind: Option<&str>,
     pymalloc: Option<&Pymalloc>,
+    source: Source,
 ) -> Vec<Note> {
     let mut notes = Vec::new();
     let mut note = |id: &str, text: String, remedy: &str| {
@@ -57,10 +73,10 @@ pub fn notes(
             "heap-mapped-often",
             format!(
                 "This collector maps every page of the heap {} times, and the RSS counts each: {} of the RSS do not \
-                 exist. The PSS ({}) and the cgroup's figure are true.",
+                 exist. The PSS{} and the cgroup's figure are true.",
                 jvm.heap.mapped_times,
                 bytes(snapshot.rss_of(Domain::JavaHeap).saturating_sub(jvm.heap.resident_bytes)),
-                bytes(snapshot.memory.pss_bytes)
+                snapshot.memory.pss_bytes.map_or_else(String::new, |pss| format!(" ({})", bytes(pss)))
             ),
             "",
         );
@@ -76,6 +92,14 @@ pub fn notes(
                 bytes(hidden)
             ),
             "",
+        );
+    }
+    if source == Source::Entries {
+        note(
+            "huge-pages-not-known",
+            "Huge pages are not known: this kernel tells them only while it holds up the process, which is too large for that."
+                .to_owned(),
+            "Linux 6.7 and later tell them in pieces",
         );
     }
     if snapshot.memory.swap_bytes > 0 {

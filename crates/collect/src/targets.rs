@@ -119,7 +119,7 @@ fn listed(pid: i32) -> Option<Listed> {
         runtime,
         version: String::new(),
         main: String::new(),
-        rss: process.rollup().map_or(status.rss_bytes, |(rss, _)| rss),
+        rss: status.rss_bytes,
         heap_used: None,
         heap_committed: None,
         heap_resident: None,

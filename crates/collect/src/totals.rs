@@ -1,6 +1,6 @@
 //! The kernel's own figures in the model's words.
 
-use offheap_linux::{Error, Process, Vma, user_name};
+use offheap_linux::{Error, Process, Residency, Shares, Source, Vma, user_name};
 use offheap_model as model;
 
 /// Whose memory it is.
@@ -21,8 +21,18 @@ pub fn process(process: &Process) -> Result<model::Process, Error> {
     })
 }
 
-/// The totals of `vmas`.
-pub fn memory(process: &Process, vmas: &[Vma]) -> model::MemoryTotals {
+/// What of the resident bytes is shared: already known where smaps was read.
+pub fn shares(process: &Process, residency: &Residency) -> Option<Shares> {
+    let sum = |figure: fn(&Vma) -> u64| residency.vmas.iter().map(figure).sum();
+    match residency.source {
+        Source::Smaps => Some(Shares { private: sum(|vma| vma.private), pss: Some(sum(|vma| vma.pss)) }),
+        _ => process.shares(&residency.vmas).ok(),
+    }
+}
+
+/// The totals of its mappings.
+pub fn memory(process: &Process, residency: &Residency, shares: Option<Shares>) -> model::MemoryTotals {
+    let vmas = &residency.vmas;
     let sum = |figure: fn(&Vma) -> u64| vmas.iter().map(figure).sum::<u64>();
     let is_shm = |vma: &&Vma| {
         vma.is_file()
@@ -36,13 +46,13 @@ pub fn memory(process: &Process, vmas: &[Vma]) -> model::MemoryTotals {
     let shmem_bytes = vmas.iter().filter(is_shm).map(|vma| vma.rss.saturating_sub(vma.anonymous)).sum();
     model::MemoryTotals {
         rss_bytes,
-        pss_bytes: sum(|vma| vma.pss),
-        uss_bytes: sum(|vma| vma.private),
+        pss_bytes: shares.and_then(|shares| shares.pss),
+        uss_bytes: shares.map(|shares| shares.private),
         swap_bytes: sum(|vma| vma.swap),
         anon_bytes,
         file_bytes: rss_bytes.saturating_sub(anon_bytes).saturating_sub(shmem_bytes),
         shmem_bytes,
-        anon_huge_bytes: sum(|vma| vma.anon_huge),
+        anon_huge_bytes: (residency.source != Source::Entries).then(|| sum(|vma| vma.anon_huge)),
         virtual_bytes: sum(Vma::len),
         vma_count: vmas.len() as u64,
         vma_limit: std::fs::read_to_string("/proc/sys/vm/max_map_count")

@@ -227,7 +227,7 @@ fn a_heap_full_of_garbage_is_survived() {
             };
             let heap = walker.walk(&target.memory(), &options);
             let labelled: u64 = heap.labels.iter().map(|label| label.resident).sum();
-            assert!(labelled <= target.process().rollup().unwrap().0 + (1 << 20));
+            assert!(labelled <= target.process().status().unwrap().rss_bytes + (1 << 20));
         }
     }
 }

@@ -32,8 +32,6 @@ pub struct Vma {
     pub pss: u64,
     /// Resident bytes nobody else maps.
     pub private: u64,
-    /// Resident and dirty bytes nobody else maps.
-    pub private_dirty: u64,
     /// Resident anonymous bytes.
     pub anonymous: u64,
     /// Bytes in anonymous huge pages.
@@ -158,13 +156,8 @@ fn parse_figure(line: &[u8], vma: &mut Vma) {
     let figure = match name {
         b"Rss" => &mut vma.rss,
         b"Pss" => &mut vma.pss,
-        b"Private_Clean" | b"Private_Hugetlb" => {
+        b"Private_Clean" | b"Private_Dirty" => {
             vma.private = vma.private.saturating_add(kib(&value[1..]));
-            return;
-        }
-        b"Private_Dirty" => {
-            vma.private_dirty = kib(&value[1..]);
-            vma.private = vma.private.saturating_add(vma.private_dirty);
             return;
         }
         b"Anonymous" => &mut vma.anonymous,

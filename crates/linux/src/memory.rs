@@ -14,6 +14,9 @@ use std::os::unix::fs::FileExt;
 /// Pages kept at the most: 16 MiB. Walking structures touches the same few pages again and again.
 const CACHED_PAGES: usize = 4096;
 
+/// Bytes that one call reads at the most: 32 pages, for each of which the kernel takes the target's mmap lock; 0.07 ms.
+const BULK: usize = 128 << 10;
+
 /// Why an address could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -99,7 +102,9 @@ impl Memory {
     pub fn read_bulk(&self, address: u64, buffer: &mut [u8]) -> usize {
         let mut done = 0;
         while done < buffer.len() {
-            match self.mem.read_at(&mut buffer[done..], address + done as u64) {
+            let piece = (buffer.len() - done).min(BULK);
+            let call = || self.mem.read_at(&mut buffer[done..done + piece], address + done as u64);
+            match self.process.holds().during(call).0 {
                 Ok(count) if count > 0 => done += count,
                 _ => break,
             }
@@ -225,7 +230,7 @@ impl Memory {
     fn load(&self, page: u64) -> Result<Box<[u8; PAGE as usize]>, ReadError> {
         let mut bytes = Box::new([0; PAGE as usize]);
         if self.pagemap.is_present(page) {
-            return match self.mem.read_exact_at(&mut bytes[..], page) {
+            return match self.process.holds().during(|| self.mem.read_exact_at(&mut bytes[..], page)).0 {
                 Ok(()) => Ok(bytes),
                 Err(_) => Err(ReadError::Failed(page)),
             };
@@ -276,6 +281,17 @@ mod tests {
         assert_eq!(memory.u64(&raw const WORD as u64), Ok(WORD));
         assert_eq!(memory.c_string(text.as_ptr() as u64, 20_000).unwrap().len(), 10_000);
         assert_eq!(memory.c_string(text.as_ptr() as u64, 7).unwrap(), "hellohe");
+    }
+
+    #[test]
+    fn much_is_read_by_many_calls() {
+        let bytes = vec![7u8; 10 * BULK];
+        let process = Process::open(std::process::id() as i32).unwrap();
+        let memory = process.memory(&process.maps().unwrap()).unwrap();
+        process.held();
+        let mut read = vec![0; bytes.len()];
+        assert_eq!(memory.read_bulk(bytes.as_ptr() as u64, &mut read), bytes.len());
+        assert!(read == bytes && process.held().calls >= 10);
     }
 
     #[test]

@@ -11,6 +11,10 @@ pub struct Snapshot {
     pub time_ms: i64,
     /// How long it took, microseconds.
     pub took_us: u64,
+    /// How long looking held the lock of the process's address space (mmap, munmap, mprotect, brk and new threads wait for it) in
+    /// one go, at the most; microseconds. `None` where it was not measured.
+    #[serde(default)]
+    pub longest_hold_us: Option<u64>,
     /// Whose it is.
     pub process: Process,
     /// The kernel's totals.
@@ -70,13 +74,14 @@ pub struct Process {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct MemoryTotals {
-    /// Resident bytes: the sum over its mappings in smaps.
+    /// Resident bytes: the sum over its mappings, counted as smaps counts them.
     pub rss_bytes: u64,
-    /// Resident bytes, each page divided by the number of processes that map it.
-    pub pss_bytes: u64,
-    /// Bytes that would be freed if the process ended: private clean and dirty.
-    pub uss_bytes: u64,
-    /// Swapped-out bytes.
+    /// Resident bytes, each page divided by the number of times it is mapped; `None` in most snapshots of a series, and where
+    /// only root may know it.
+    pub pss_bytes: Option<u64>,
+    /// Bytes that would be freed if the process ended: private clean and dirty; `None` in most snapshots of a series.
+    pub uss_bytes: Option<u64>,
+    /// Swapped-out bytes; of shared memory only where smaps was read.
     pub swap_bytes: u64,
     /// Resident anonymous bytes.
     pub anon_bytes: u64,
@@ -84,8 +89,8 @@ pub struct MemoryTotals {
     pub file_bytes: u64,
     /// Resident bytes of shared memory (shmem, memfd).
     pub shmem_bytes: u64,
-    /// Bytes in anonymous huge pages.
-    pub anon_huge_bytes: u64,
+    /// Bytes in anonymous huge pages; `None` where the kernel doesn't tell them in pieces (before 6.7).
+    pub anon_huge_bytes: Option<u64>,
     /// The address space.
     pub virtual_bytes: u64,
     /// How many mappings there are.

@@ -27,6 +27,7 @@ pub fn map(snapshot: &Snapshot) -> Value {
         "schema": "offheap/map/v1",
         "time_ms": snapshot.time_ms,
         "took_us": snapshot.took_us,
+        "longest_hold_us": snapshot.longest_hold_us,
         "pid": snapshot.process.pid,
         "process": snapshot.process,
         "rss_bytes": snapshot.memory.rss_bytes,

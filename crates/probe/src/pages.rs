@@ -89,7 +89,7 @@ impl Pages {
         let own = Arc::clone(&watch);
         let looks = |pagemap: Pagemap| Builder::new().spawn(move || own.run(&pagemap)).ok();
         let thread = process.pagemap().ok().and_then(looks);
-        let begin = process.smaps().unwrap_or_default();
+        let begin = process.residency().map_or_else(|_| Vec::new(), |residency| residency.vmas);
         Pages { watch, thread, begin, met: HashMap::new(), thinned: 0 }
     }
 

@@ -388,8 +388,8 @@ impl Sampler {
             self.pages.forget(&self.process, &heap.labels);
             self.latest = sizes(&heap);
             self.first.get_or_insert_with(|| self.latest.clone());
-            if let Ok(smaps) = self.process.smaps() {
-                self.smaps = smaps;
+            if let Ok(residency) = self.process.residency() {
+                self.smaps = residency.vmas;
             }
             self.labels = heap.labels;
         }
@@ -432,8 +432,8 @@ impl Sampler {
             None => blocks,
         };
         let labels = heap.as_ref().map_or(&self.labels, |heap| &heap.labels);
-        let pages = match self.process.smaps() {
-            Ok(smaps) if !smaps.is_empty() => self.pages.list(&smaps, labels),
+        let pages = match self.process.residency() {
+            Ok(now) if !now.vmas.is_empty() => self.pages.list(&now.vmas, labels),
             _ => self.pages.list(&self.smaps, labels),
         };
         Live { blocks, pages }

@@ -37,21 +37,23 @@ impl Rule for ZgcTripleCount {
         if heap.mapped_times < 2 {
             return None;
         }
+        // It is not measured in each snapshot.
+        let pss = evidence.snapshots().iter().rev().find_map(|snapshot| snapshot.memory.pss_bytes);
         let figures = format!(
-            "{} of heap, each page mapped {} times; RSS {}, PSS {}",
+            "{} of heap, each page mapped {} times; RSS {}{}",
             units::bytes(heap.resident_bytes),
             heap.mapped_times,
             units::bytes(last.memory.rss_bytes),
-            units::bytes(last.memory.pss_bytes)
+            pss.map_or_else(String::new, |pss| format!(", PSS {}", units::bytes(pss)))
         );
         let draft = Draft::new(self.id(), Status::Healthy, Domain::JavaHeap, 0.9)
             .summary(format!(
                 "The RSS of {} counts ZGC's heap {} times: {figures}. The memory exists once, and the control group \
-                 counts it once. Source: /proc/PID/smaps.",
+                 counts it once. Source: the page map.",
                 evidence.who(),
                 heap.mapped_times
             ))
-            .saw(figures, "/proc/PID/smaps")
+            .saw(figures, "page map")
             .fix(["watch PSS or the control group's memory.current instead of RSS, or use generational ZGC (JDK 21+)"])
             .confirm([format!("offheap map {}: PSS against RSS", evidence.pid())]);
         Some(draft.finish())

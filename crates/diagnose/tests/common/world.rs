@@ -203,7 +203,7 @@ impl World {
             },
             memory: MemoryTotals {
                 rss_bytes: rss,
-                pss_bytes: rss,
+                pss_bytes: Some(rss),
                 vma_count: 300,
                 ..MemoryTotals::default()
             },

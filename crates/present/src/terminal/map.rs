@@ -64,16 +64,18 @@ pub(crate) fn headline(snapshot: &Snapshot, style: Style) -> String {
 fn top_lines(snapshot: &Snapshot, style: Style) -> String {
     let memory = &snapshot.memory;
     let heap = snapshot.rss_of(Domain::JavaHeap);
-    let mut about_rss = format!("PSS {} · private {}", bytes(memory.pss_bytes), bytes(memory.uss_bytes));
+    let mut about_rss = Vec::new();
+    about_rss.extend(memory.pss_bytes.map(|pss| format!("PSS {}", bytes(pss))));
+    about_rss.extend(memory.uss_bytes.map(|uss| format!("private {}", bytes(uss))));
     if memory.swap_bytes > 0 {
-        about_rss.push_str(&format!(" · swapped {}", bytes(memory.swap_bytes)));
+        about_rss.push(format!("swapped {}", bytes(memory.swap_bytes)));
     }
     if let Some(cgroup) = &snapshot.cgroup
         && let (Some(limit), Some(headroom)) = (cgroup.limit_bytes, cgroup.headroom_bytes)
     {
-        about_rss.push_str(&format!(" · cgroup limit {}, headroom {}", bytes(limit), bytes(headroom)));
+        about_rss.push(format!("cgroup limit {}, headroom {}", bytes(limit), bytes(headroom)));
     }
-    let mut lines = vec![("RSS", memory.rss_bytes, about_rss)];
+    let mut lines = vec![("RSS", memory.rss_bytes, about_rss.join(" · "))];
     if let Some(jvm) = &snapshot.jvm {
         let mut about = Vec::new();
         about.extend(jvm.heap.used_bytes.map(|used| format!("used {}", bytes(used))));
