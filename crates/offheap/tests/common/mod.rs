@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 /// A Java program of ordinary habits: direct buffers, a pool of threads, some heap, classes of its own. It answers on its
 /// standard output what is asked on its standard input.
@@ -42,6 +43,15 @@ public class Ordinary {
     }
 }
 "#;
+
+/// Waits until the agent is at work in the process `pid`: until it has its live file mapped.
+pub fn wait_for_the_agent(pid: i32) {
+    let end = Instant::now() + Duration::from_secs(120);
+    while !mappings(pid).contains("offheap-live") {
+        assert!(Instant::now() < end, "no agent came into process {pid}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
 
 /// Runs `offheap` with `arguments`.
 pub fn offheap(arguments: &[&str]) -> Output {
