@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 /// A snapshot may use one part in so many of the time: three percent of a core.
 const SHARE: u32 = 33;
+/// And it may hold the lock of the target's address space for one part in so many: one percent.
+const HELD_SHARE: u32 = 100;
 
 /// Set when the user wants to end it (Ctrl-C, SIGTERM), or is gone (the terminal, the reader of what is printed).
 #[derive(Debug, Clone)]
@@ -80,14 +82,17 @@ impl Sampler {
 
     /// Takes a snapshot. A large process makes them costly; then the pace is slackened, so that looking takes no more than
     /// three percent of a core, as far as it may be. What counts is the time on a core: on a busy machine a snapshot that only
-    /// waits for one costs nothing, and fewer of them would tell less.
+    /// waits for one costs nothing, and fewer of them would tell less. The target's mmap and munmap wait while its address space
+    /// is read, so that counts too.
     ///
     /// # Errors
     /// As [`Collector::snapshot`].
     pub fn snapshot(&mut self) -> Result<Snapshot, Error> {
         let (begun, spent) = (Instant::now(), cpu_time());
         let snapshot = self.collector.snapshot(Effort::SERIES)?;
-        let sparing = (cpu_time().saturating_sub(spent) * SHARE).min(self.slowest);
+        let sparing = (cpu_time().saturating_sub(spent) * SHARE)
+            .max(self.collector.held().total * HELD_SHARE)
+            .min(self.slowest);
         let pace = self.every.max(sparing);
         // Kept to a grid where possible; a missed beat is not made up for.
         self.due = (self.due + pace).max(begun + pace / 2);
