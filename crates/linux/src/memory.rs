@@ -104,7 +104,7 @@ impl Memory {
         while done < buffer.len() {
             let piece = (buffer.len() - done).min(BULK);
             let call = || self.mem.read_at(&mut buffer[done..done + piece], address + done as u64);
-            match self.process.holds().during(call).0 {
+            match self.process.holds().page_by_page(call) {
                 Ok(count) if count > 0 => done += count,
                 _ => break,
             }
@@ -230,7 +230,7 @@ impl Memory {
     fn load(&self, page: u64) -> Result<Box<[u8; PAGE as usize]>, ReadError> {
         let mut bytes = Box::new([0; PAGE as usize]);
         if self.pagemap.is_present(page) {
-            return match self.process.holds().during(|| self.mem.read_exact_at(&mut bytes[..], page)).0 {
+            return match self.process.holds().page_by_page(|| self.mem.read_exact_at(&mut bytes[..], page)) {
                 Ok(()) => Ok(bytes),
                 Err(_) => Err(ReadError::Failed(page)),
             };

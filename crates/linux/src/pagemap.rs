@@ -95,10 +95,10 @@ const ENTRY_EXCLUSIVE: u64 = 1 << 56;
 /// Of a present page, for those who may know it: the number of its frame.
 const ENTRY_FRAME: u64 = (1 << 55) - 1;
 
-/// One call looks at so many pages that are there; about 0.08 ms at 18 ns each (Linux 6.18).
-const PAGES_A_CALL: u64 = 4096;
+/// One call looks at so many pages that are there; about 0.04 ms at 18 ns each (Linux 6.18).
+const PAGES_A_CALL: u64 = 2048;
 /// And at so much address space to begin with: twice as much where it took no time, since little of it was in use, …
-const FIRST_STEP: u64 = 64 << 20;
+const FIRST_STEP: u64 = 32 << 20;
 /// … and at most this. Page tables that are there but empty cost about 1 ns a page: 2 ms for all of it.
 const LONGEST_STEP: u64 = 8 << 30;
 /// No time.
@@ -157,7 +157,7 @@ impl Pagemap {
 
     fn entry(&self, address: u64) -> u64 {
         let mut bytes = [0; 8];
-        match self.holds.during(|| self.file.read_exact_at(&mut bytes, address / PAGE * 8)).0 {
+        match self.holds.page_by_page(|| self.file.read_exact_at(&mut bytes, address / PAGE * 8)) {
             Ok(()) => u64::from_le_bytes(bytes),
             Err(_) => 0,
         }

@@ -32,8 +32,8 @@ pub struct Residency {
 
 /// Mappings smaller than this are looked at together, …
 const SMALL: u64 = 4 << 20;
-/// … at most so many by one call: the kernel takes about 0.1 µs to step from one to the next.
-const TOGETHER: usize = 256;
+/// … at most so many by one call: the kernel takes about 0.3 µs to step from one to the next.
+const TOGETHER: usize = 64;
 /// … that lie within this much address space.
 const NEAR: u64 = 1 << 30;
 /// The kernel's own addresses, where its `[vsyscall]` is shown.
