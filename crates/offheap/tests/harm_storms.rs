@@ -5,20 +5,26 @@ use offheap_testkit::{exits, jdk, run_within, storm};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+/// Storms of 15 s until the agent has come and gone in one.
+const ROUNDS: u32 = 6;
+
 #[test]
 fn jvms_survive_all_weather_at_once() {
     for (feature, collector) in [(17, "-XX:+UseSerialGC"), (25, "-XX:+UseG1GC")] {
-        let until = Instant::now() + Duration::from_secs(15);
-        let report = storm::run(&storm::Storm {
-            jdk: jdk(feature),
-            flags: &[collector],
-            kinds: storm::KINDS,
-            variables: &[],
-            cycles: 12,
-            until,
+        // The weather has limits on files in it, under which the agent rightly refuses to start: then once more.
+        let mut rounds = (0..ROUNDS).map(|_| {
+            let report = storm::run(&storm::Storm {
+                jdk: jdk(feature),
+                flags: &[collector],
+                kinds: storm::KINDS,
+                variables: &[],
+                cycles: 12,
+                until: Instant::now() + Duration::from_secs(15),
+            });
+            assert!(report.harm.is_empty(), "JDK {feature}: {report:#?}");
+            report.cycles
         });
-        assert!(report.harm.is_empty(), "JDK {feature}: {report:#?}");
-        assert!(report.cycles > 0, "JDK {feature}: {report:#?}");
+        assert!(rounds.any(|cycles| cycles > 0), "JDK {feature}: the agent never came in");
     }
 }
 
