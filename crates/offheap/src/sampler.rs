@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 /// A snapshot may use one part in so many of the time: three percent of a core.
 const SHARE: u32 = 33;
-/// And it may hold the lock of the target's address space for one part in so many: one percent.
+/// And it may hold the lock of the target's address space in one go for one part in so many: one percent.
 const HELD_SHARE: u32 = 100;
+/// Snapshots by which the usual longest hold is judged.
+const HOLDS: usize = 4;
 
 /// Set when the user wants to end it (Ctrl-C, SIGTERM), or is gone (the terminal, the reader of what is printed).
 #[derive(Debug, Clone)]
@@ -59,6 +61,8 @@ pub struct Sampler {
     every: Duration,
     slowest: Duration,
     due: Instant,
+    /// The longest holds of the latest snapshots.
+    holds: [Duration; HOLDS],
 }
 
 impl Sampler {
@@ -67,7 +71,13 @@ impl Sampler {
     /// # Errors
     /// As [`Collector::open`].
     pub fn open(pid: i32, every: Duration) -> Result<Sampler, Error> {
-        Ok(Sampler { collector: Collector::open(pid)?, every, slowest: Duration::MAX, due: Instant::now() })
+        Ok(Sampler {
+            collector: Collector::open(pid)?,
+            every,
+            slowest: Duration::MAX,
+            due: Instant::now(),
+            holds: [Duration::ZERO; HOLDS],
+        })
     }
 
     /// At least one each `slowest`, whatever they cost: a window that is to be judged needs some.
@@ -90,13 +100,22 @@ impl Sampler {
     pub fn snapshot(&mut self) -> Result<Snapshot, Error> {
         let (begun, spent) = (Instant::now(), cpu_time());
         let snapshot = self.collector.snapshot(Effort::SERIES)?;
-        let sparing = (cpu_time().saturating_sub(spent) * SHARE)
-            .max(self.collector.held().total * HELD_SHARE)
-            .min(self.slowest);
+        let sparing =
+            (cpu_time().saturating_sub(spent) * SHARE).max(self.usual_hold() * HELD_SHARE).min(self.slowest);
         let pace = self.every.max(sparing);
         // Kept to a grid where possible; a missed beat is not made up for.
         self.due = (self.due + pace).max(begun + pace / 2);
         Ok(snapshot)
+    }
+
+    /// The longest hold that each of the latest snapshots had at least: a call that only waited for a core on a busy machine is
+    /// none.
+    fn usual_hold(&mut self) -> Duration {
+        self.holds.rotate_left(1);
+        if let Some(last) = self.holds.last_mut() {
+            *last = self.collector.held().longest;
+        }
+        self.holds.iter().min().copied().unwrap_or_default()
     }
 
     /// The collector.
