@@ -10,7 +10,9 @@
 //! call that names a file there, as it does the target's own.
 
 use crate::{Process, Vma};
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, readlinkat};
+use rustix::fs::{
+    FileType, MemfdFlags, Mode, OFlags, ResolveFlags, Stat, fstat, memfd_create, openat, openat2, readlinkat,
+};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Read};
@@ -150,6 +152,33 @@ impl Process {
         self.hold_mapped(vma).is_ok()
     }
 
+    /// Opens what the process's descriptor `number` leads to, if it is what is expected.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn descriptor(&self, number: &str, expect: &Expect) -> Result<File, Refused> {
+        reopen(self.hold_descriptor(number)?.as_fd(), expect)
+    }
+
+    /// As [`Process::descriptor`], to be written to as well: a file in memory (memfd_create(2)), which the kernel keeps on a file
+    /// system of its own. Any other file may have such a file's name where the process mounts what it likes, and need not be one
+    /// that the process itself may write to.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn memory_file(&self, number: &str, expect: &Expect) -> Result<File, Refused> {
+        let held = self.hold_descriptor(number)?;
+        let known = memfd_create("offheap", MemfdFlags::CLOEXEC)?;
+        if fstat(&held)?.st_dev != fstat(&known)?.st_dev {
+            return Err(Refused::Kind("no file in memory"));
+        }
+        reopen_as(held.as_fd(), expect, OFlags::RDWR)
+    }
+
+    fn hold_descriptor(&self, number: &str) -> Result<OwnedFd, Errno> {
+        openat(self.directory(), format!("fd/{number}"), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+    }
+
     fn hold_mapped(&self, vma: &Vma) -> Result<OwnedFd, Errno> {
         let link = format!("map_files/{:x}-{:x}", vma.start, vma.end);
         openat(self.directory(), link, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
@@ -225,8 +254,13 @@ pub(crate) fn own_root() -> io::Result<OwnedFd> {
 /// Opens what is held, if it is what is expected. The file behind a descriptor stays the same one and of its kind for ever, so
 /// nothing can come between the look and the opening. NONBLOCK is for a file that somebody holds a lease on (fcntl(2)).
 fn reopen(held: BorrowedFd<'_>, expect: &Expect) -> Result<File, Refused> {
+    reopen_as(held, expect, OFlags::RDONLY)
+}
+
+/// As [`reopen`], to read, write, or both.
+fn reopen_as(held: BorrowedFd<'_>, expect: &Expect, access: OFlags) -> Result<File, Refused> {
     check(&fstat(held)?, expect)?;
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let flags = access | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let path = format!("/proc/self/fd/{}", held.as_raw_fd());
     Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
 }

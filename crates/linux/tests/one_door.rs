@@ -41,10 +41,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("offheap/src/foreign/mod.rs", NAMED),
     ("offheap/src/foreign/schemas.rs", "only for a test"),
     ("offheap/src/profile/launch.rs", "makes our library"),
-    (
-        "offheap/src/profile/live.rs",
-        "the target's memory, its descriptors (held first), and our own live file",
-    ),
+    ("offheap/src/profile/live.rs", "the target's memory, and our own live file"),
     ("offheap/src/profile/room.rs", KERNEL),
     ("offheap/src/verbs/record.rs", KERNEL),
     ("offheap/src/verbs/report.rs", KERNEL),

@@ -271,3 +271,28 @@ fn what_a_process_has_mapped_is_opened_and_only_that() {
     let anonymous = vmas.iter().find(|vma| vma.is_anonymous()).unwrap();
     assert!(process.mapped_file(anonymous, &Expect::LIBRARY).is_err());
 }
+
+#[test]
+fn only_a_file_in_memory_is_opened_to_be_written_to() {
+    let ourselves = crate::Process::open(std::process::id() as i32).unwrap();
+    let any = Expect { owner: None, links: Links::Refused, most_bytes: 1 << 20 };
+    let number = |fd: &dyn AsRawFd| fd.as_raw_fd().to_string();
+    let memory = File::from(memfd_create("offheap-lease", MemfdFlags::CLOEXEC).unwrap());
+    let opened = ourselves.memory_file(&number(&memory), &any).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&opened, b"x", 0).unwrap();
+    assert_eq!(memory.metadata().unwrap().len(), 1);
+
+    // One that has its name, and is on a file system in memory too.
+    for folder in ["/dev/shm", "/tmp"] {
+        let folder = tempfile::tempdir_in(folder).unwrap();
+        let path = folder.path().join("memfd:offheap-lease");
+        std::fs::write(&path, "precious").unwrap();
+        let file = File::open(&path).unwrap();
+        assert!(matches!(ourselves.memory_file(&number(&file), &any), Err(Refused::Kind(_))));
+        assert!(ourselves.descriptor(&number(&file), &any).is_ok());
+    }
+    let (pipe, _other) = rustix::pipe::pipe().unwrap();
+    assert!(matches!(ourselves.descriptor(&number(&pipe), &any), Err(Refused::Kind(_))));
+    let others = Expect { owner: Some(u32::MAX - 1), ..any };
+    assert!(matches!(ourselves.memory_file(&number(&memory), &others), Err(Refused::Owner { .. })));
+}

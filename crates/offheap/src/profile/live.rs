@@ -7,7 +7,6 @@ use offheap_live::{Header, MAGIC, MAX_FILE_BYTES, MIN_FILE_BYTES};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -43,14 +42,17 @@ impl LiveFile {
     pub fn handed_over(process: &Process) -> Option<(LiveFile, Option<Word>)> {
         let folder = format!("/proc/{}/fd", process.pid());
         let links = std::fs::read_dir(&folder).ok()?.flatten().take(MOST_DESCRIPTORS);
+        // The names may be of any file that the process has open: then of one that belongs to its user.
+        let expect = Expect { owner: Some(process.status().ok()?.euid), ..EXPECTED };
         let (mut live, mut lease) = (None, None);
         for link in links {
             let Ok(name) = std::fs::read_link(link.path()) else { continue };
-            let name = name.to_string_lossy();
+            let (name, number) = (name.to_string_lossy(), link.file_name());
+            let number = number.to_string_lossy();
             if name.contains(LIVE_NAME) {
-                live = reopen(&link.path(), OFlags::RDONLY).ok().or(live);
+                live = process.descriptor(&number, &expect).ok().or(live);
             } else if name.starts_with(LEASE_NAME) {
-                lease = reopen(&link.path(), OFlags::RDWR).ok().or(lease);
+                lease = process.memory_file(&number, &expect).ok().or(lease);
             }
         }
         // A pid that was taken by another process meanwhile has nothing of the target's.
@@ -123,18 +125,6 @@ pub fn lease_in(path: &Path) -> io::Result<Word> {
     file.read_exact_at(&mut head, 0)?;
     let ours = file.metadata()?.is_file() && u64::from_ne_bytes(head) == MAGIC;
     if ours { Ok(Word::new(file, LEASE_AT)) } else { Err(io::ErrorKind::InvalidInput.into()) }
-}
-
-/// Opens what a link in `/proc/PID/fd` leads to, once it is known to be a regular file of a live file's size.
-fn reopen(link: &Path, mode: OFlags) -> io::Result<File> {
-    let place = File::from(rustix::fs::open(link, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?);
-    let metadata = place.metadata()?;
-    if !metadata.is_file() || metadata.len() > MAX_FILE_BYTES {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    let path = format!("/proc/self/fd/{}", place.as_raw_fd());
-    let flags = mode | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
 }
 
 /// The file at `path`, which the user has named, read whole.
