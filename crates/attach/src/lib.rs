@@ -18,7 +18,6 @@
 //! target's own, or wait without an end.
 
 mod error;
-mod files;
 mod hsperf;
 mod identity;
 mod library;

@@ -29,7 +29,7 @@ const REMOTE: [u64; 5] = [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x00c3_6400, 0x5346_
 /// How a file in memory is named in the target's maps: this, then the name that it was given.
 const MEMORY_FILE: &str = "/memfd:";
 
-/// Bytes of such a name at the most, with its end (memfd_create(2)).
+/// Bytes of such a name at most, with its end (memfd_create(2)).
 const NAME_BYTES: usize = 250;
 
 /// Why a folder can't hold a library for the target.

@@ -20,9 +20,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Symbolic links followed in one path at the most, as in the kernel (MAXSYMLINKS, include/linux/namei.h).
+/// Symbolic links followed in one path at most, as in the kernel (MAXSYMLINKS, include/linux/namei.h).
 const MAX_LINKS: u32 = 40;
-/// Parts of a path at the most, those of the links in it included: a path has 4,096 bytes (PATH_MAX).
+/// Parts of a path at most, those of the links in it included: a path has 4,096 bytes (PATH_MAX).
 const MAX_PARTS: usize = 4096;
 /// How often a path is tried anew that a rename has disturbed.
 const RACES: u32 = 8;
@@ -52,7 +52,7 @@ impl Expect {
     /// installed. The largest known, of browsers with DWARF, have 5 GB.
     pub const LIBRARY: Expect = Expect { owner: None, links: Links::Followed, most_bytes: 16 << 30 };
 
-    /// A file that the user `uid` writes for others to read, of `most_bytes` at the most.
+    /// A file that the user `uid` writes for others to read, of `most_bytes` at most.
     pub const fn written_by(uid: u32, most_bytes: u64) -> Expect {
         Expect { owner: Some(uid), links: Links::Refused, most_bytes }
     }
@@ -215,6 +215,14 @@ pub fn open_here(path: impl AsRef<Path>, expect: &Expect) -> Result<File, Refuse
 pub fn open_named(path: impl AsRef<Path>) -> Result<File, Refused> {
     let held = rustix::fs::open(path.as_ref(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     reopen(held.as_fd(), &Expect { owner: None, links: Links::Followed, most_bytes: u64::MAX })
+}
+
+/// That `file`, which is open, is a regular one.
+///
+/// # Errors
+/// See [`Refused`].
+pub fn regular(file: impl AsFd) -> Result<(), Refused> {
+    check(&fstat(file)?, &Expect { owner: None, links: Links::Followed, most_bytes: u64::MAX })
 }
 
 /// The directory at `path` below the directory `root`, held without having been opened. The path never leads out of `root`.

@@ -3,8 +3,8 @@
 //! What offheap writes holds command lines, and in those there are passwords: files are made with mode 0600. A folder may be
 //! everybody's (`/tmp`): what somebody else has put there under the name, a link above all, is replaced and never followed.
 
-use anyhow::{Context, bail};
-use offheap_linux::foreign::{Refused, open_named};
+use anyhow::{Context, anyhow, bail};
+use offheap_linux::foreign::{Refused, open_named, regular};
 use rustix::fs::{Mode, OFlags};
 use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, Write};
@@ -25,24 +25,15 @@ const PRIVATE: u32 = 0o600;
 /// # Errors
 /// It is not there, may not be read, or is no file.
 pub fn open(path: &Path) -> anyhow::Result<File> {
-    let cannot = || format!("cannot read {}", path.display());
-    match open_named(path) {
-        Ok(file) => Ok(file),
-        Err(Refused::Kind(what)) => bail!("{} is {what}, no file; {INSTEAD}", path.display()),
-        Err(refused) => Err(std::io::Error::from(refused)).with_context(cannot),
-    }
+    open_named(path).map_err(|refused| in_words(path, "read", refused))
 }
 
-fn is_file(path: &Path, metadata: &Metadata) -> anyhow::Result<()> {
-    let kind = metadata.file_type();
-    let what = match kind {
-        _ if kind.is_file() => return Ok(()),
-        _ if kind.is_dir() => "a directory",
-        _ if kind.is_fifo() => "a pipe",
-        _ if kind.is_socket() => "a socket",
-        _ => "a device",
-    };
-    bail!("{} is {what}, no file; {INSTEAD}", path.display())
+fn in_words(path: &Path, what: &str, refused: Refused) -> anyhow::Error {
+    match refused {
+        Refused::Kind(kind) => anyhow!("{} is {kind}, no file; {INSTEAD}", path.display()),
+        refused => anyhow::Error::new(std::io::Error::from(refused))
+            .context(format!("cannot {what} {}", path.display())),
+    }
 }
 
 /// Writes `bytes` to `path`: into a new file beside it, which then takes the name. It is for its owner alone; a file that was
@@ -114,8 +105,7 @@ pub fn append(path: &Path) -> anyhow::Result<File> {
         .custom_flags((SAFE | OFlags::NOFOLLOW).bits().cast_signed())
         .open(path)
         .with_context(cannot)?;
-    let metadata = file.metadata().with_context(cannot)?;
-    is_file(path, &metadata)?;
+    regular(&file).map_err(|refused| in_words(path, "write", refused))?;
     Ok(file)
 }
 
