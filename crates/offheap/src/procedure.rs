@@ -125,8 +125,6 @@ pub struct Procedure {
     collection: Option<JoinHandle<Collection>>,
     /// What the steps that stop the JVM took.
     pauses: Pauses,
-    /// The heap in use when the first histogram was asked for.
-    counting: u64,
     /// A collection at the end would leave of the sampled objects only those that stay, and may be run.
     objects_wait: bool,
     /// How many collections were run; `u32::MAX` where none may be.
@@ -139,13 +137,23 @@ pub struct Procedure {
     instants: Vec<(i64, Profile)>,
     instant_at: Instant,
     no_code: Option<String>,
-    /// The first class histogram: being taken, or taken; that there is none.
-    counter: Option<JoinHandle<anyhow::Result<Histogram>>>,
-    histogram: Option<Histogram>,
-    no_histogram: bool,
+    count: Count,
     leaning: Option<(Status, i32)>,
     /// The latest snapshot, by which pauses behind the window are predicted.
     latest: Option<Snapshot>,
+}
+
+/// How far the first class histogram is.
+#[derive(Debug)]
+enum Count {
+    /// Not asked for yet.
+    Wanted,
+    /// Being taken, with so many bytes of heap in use.
+    UnderWay(JoinHandle<anyhow::Result<Histogram>>, u64),
+    /// There.
+    Taken(Histogram),
+    /// There will be none.
+    Off,
 }
 
 /// A collection that was run: what to say of it, and the pause.
@@ -170,7 +178,6 @@ impl Procedure {
             closely: false,
             collection: None,
             pauses: Pauses::default(),
-            counting: 0,
             objects_wait: false,
             collected: 0,
             collected_after: Duration::ZERO,
@@ -180,9 +187,7 @@ impl Procedure {
             instants: Vec::new(),
             instant_at: begun,
             no_code: None,
-            counter: None,
-            histogram: None,
-            no_histogram: false,
+            count: Count::Wanted,
             leaning: None,
             latest: None,
         }
@@ -200,7 +205,7 @@ impl Procedure {
         if self.collection.as_ref().is_some_and(JoinHandle::is_finished) {
             news.extend(self.take_collection());
         }
-        if self.counter.as_ref().is_some_and(JoinHandle::is_finished) {
+        if matches!(&self.count, Count::UnderWay(thread, _) if thread.is_finished()) {
             news.extend(self.take_histogram());
         }
         let now = Instant::now();
@@ -250,7 +255,7 @@ impl Procedure {
         news: &mut Vec<String>,
     ) -> Option<(Vec<ClassGrowth>, f64)> {
         let (status, pid) = self.leaning?;
-        let first = self.histogram.take()?;
+        let Count::Taken(first) = std::mem::replace(&mut self.count, Count::Off) else { return None };
         if !matches!(status, Status::Leak | Status::Inconclusive) {
             return None;
         }
@@ -266,38 +271,38 @@ impl Procedure {
         self.leaning = Some((status, evidence.pid()));
         let suspicious = self.searched || matches!(status, Status::Leak | Status::Inconclusive);
         let early = self.begun.elapsed() >= self.length / 6;
-        let taken = self.histogram.is_some() || self.counter.is_some() || self.no_histogram;
-        if taken || !self.allowed.agent || self.allowed.agent_at_once || !suspicious || !early {
+        let wanted = matches!(self.count, Count::Wanted);
+        if !wanted || !self.allowed.agent || self.allowed.agent_at_once || !suspicious || !early {
             return;
         }
         match self.may_stop_the_jvm(Step::Count, evidence.last()) {
             Ok(pause) => {
                 news.push(format!("counting the objects by class{}", expected(pause)));
                 let pid = evidence.pid();
-                self.counting = used(evidence.last());
-                self.counter = Some(std::thread::spawn(move || histogram::take(pid)));
+                let thread = std::thread::spawn(move || histogram::take(pid));
+                self.count = Count::UnderWay(thread, used(evidence.last()));
             }
             Err(refusal) => {
-                self.no_histogram = true;
+                self.count = Count::Off;
                 news.extend(refusal.map(|why| format!("the objects are not counted by class: {why}")));
             }
         }
     }
 
-    /// The first histogram, once it is there, or that there will be none.
+    /// Waits for a histogram that is being taken; what to say of it.
     fn take_histogram(&mut self) -> Option<String> {
-        match self.counter.take()?.join().ok()? {
-            Ok(histogram) => {
-                self.pauses.measured(Step::Count, histogram.took(), self.counting);
-                let text = counted(&histogram);
-                self.histogram = Some(histogram);
-                Some(text)
+        let (thread, used) = match std::mem::replace(&mut self.count, Count::Off) {
+            Count::UnderWay(thread, used) => (thread, used),
+            other => {
+                self.count = other;
+                return None;
             }
-            Err(_) => {
-                self.no_histogram = true;
-                None
-            }
-        }
+        };
+        let histogram = thread.join().ok()?.ok()?;
+        self.pauses.measured(Step::Count, histogram.took(), used);
+        let text = counted(&histogram);
+        self.count = Count::Taken(histogram);
+        Some(text)
     }
 
     fn take_collection(&mut self) -> Option<String> {
@@ -469,7 +474,7 @@ impl Procedure {
             return;
         }
         // The count comes first: it tells how long the collection will take.
-        if self.counter.is_some() {
+        if matches!(self.count, Count::UnderWay(..)) {
             return;
         }
         let pause = match self.may_stop_the_jvm(Step::Collect, evidence.last()) {
