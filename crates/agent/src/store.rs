@@ -12,7 +12,9 @@ use core::ffi::CStr;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize};
 
-use offheap_live::{HEADER_BYTES, Header, Layout, MAGIC, MAX_FILE_BYTES, MIN_FILE_BYTES, VERSION};
+use offheap_live::{
+    HEADER_BYTES, Header, LEASE_NAME, LIVE_NAME, Layout, MAGIC, MAX_FILE_BYTES, MIN_FILE_BYTES, VERSION,
+};
 
 use crate::sys;
 
@@ -210,7 +212,7 @@ fn in_memory(size: u64, limited: bool) -> Option<Made> {
     if limited {
         return None;
     }
-    let (fd, sealed) = match memfd(c"offheap-live", size) {
+    let (fd, sealed) = match memfd(LIVE_NAME, size) {
         Some(fd) => (fd, true),
         None => (in_shm(size)?, false),
     };
@@ -244,7 +246,7 @@ fn in_shm(size: u64) -> Option<i32> {
 
 /// A page that a reader can write and nobody can make shorter.
 fn lease_page() -> Option<*mut AtomicU64> {
-    let fd = memfd(c"offheap-lease", LEASE_BYTES as u64)?;
+    let fd = memfd(LEASE_NAME, LEASE_BYTES as u64)?;
     seal(fd, NO_RESIZING | libc::F_SEAL_SEAL);
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let at = match LEASE.load(Relaxed) {

@@ -1,5 +1,6 @@
 //! Records, sections and checksums, shared by the agent (writer) and the [`crate::Reader`].
 
+use core::ffi::CStr;
 use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
 
 /// First eight bytes of a live file.
@@ -8,6 +9,10 @@ pub const MAGIC: u64 = u64::from_ne_bytes(*b"OFFHEAPL");
 pub const VERSION: u32 = 3;
 /// The oldest version that can still be read as it is: without Java objects, whose words were 0 in it.
 pub const OLDEST_VERSION: u32 = 1;
+/// What a live file in memory is called, as memfd_create(2) takes it; `/proc` shows `/memfd:` before it.
+pub const LIVE_NAME: &CStr = c"offheap-live";
+/// And the page that its reader renews the lease in.
+pub const LEASE_NAME: &CStr = c"offheap-lease";
 /// Bytes before the first section.
 pub const HEADER_BYTES: usize = 4096;
 /// What the agent takes unless told otherwise.

@@ -3,16 +3,14 @@
 use super::lease::Word;
 use offheap_linux::Process;
 use offheap_linux::foreign::{Expect, Links, open_named};
-use offheap_live::{Header, MAGIC, MAX_FILE_BYTES, MIN_FILE_BYTES};
+use offheap_live::{Header, LEASE_NAME, LIVE_NAME, MAGIC, MAX_FILE_BYTES, MIN_FILE_BYTES};
 use rustix::fs::{Mode, OFlags};
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// What the agent names its files in memory, as `/proc/PID/fd` and `/proc/PID/maps` show them.
-const LIVE_NAME: &str = "offheap-live";
-const LEASE_NAME: &str = "/memfd:offheap-lease";
 /// What is read as a live file: anybody's, since what it says is believed by nobody; links stay inside the target's root.
 const EXPECTED: Expect = Expect { owner: None, links: Links::Followed, most_bytes: MAX_FILE_BYTES };
 /// Descriptors of a target that are looked at: more than a program may have open by default.
@@ -49,9 +47,10 @@ impl LiveFile {
             let Ok(name) = std::fs::read_link(link.path()) else { continue };
             let (name, number) = (name.to_string_lossy(), link.file_name());
             let number = number.to_string_lossy();
-            if name.contains(LIVE_NAME) {
+            // The agent's own, or where it got no memfd a file in /dev/shm with that in its name.
+            if name.contains(text(LIVE_NAME)) {
                 live = process.descriptor(&number, &expect).ok().or(live);
-            } else if name.starts_with(LEASE_NAME) {
+            } else if is_lease(&name) {
                 lease = process.memory_file(&number, &expect).ok().or(lease);
             }
         }
@@ -63,7 +62,7 @@ impl LiveFile {
     /// The word of the lease of an agent that is at work in `process`, where this tool may write there.
     pub fn lease(process: &Process) -> Option<Word> {
         let vmas = process.maps().ok()?;
-        let vma = vmas.iter().find(|vma| vma.shared && vma.write && vma.path.starts_with(LEASE_NAME))?;
+        let vma = vmas.iter().find(|vma| vma.shared && vma.write && is_lease(&vma.path))?;
         let memory =
             std::fs::OpenOptions::new().write(true).open(format!("/proc/{}/mem", process.pid())).ok()?;
         process.is_alive().then(|| Word::new(memory, vma.start))
@@ -112,6 +111,15 @@ impl LiveFile {
             LiveFile::Mapped { memory, start, length } => read_at(memory, *start, *length),
         }
     }
+}
+
+fn text(name: &'static CStr) -> &'static str {
+    name.to_str().unwrap_or_default()
+}
+
+/// Whether `/proc` calls the page of a lease so.
+fn is_lease(name: &str) -> bool {
+    name.strip_prefix("/memfd:").is_some_and(|name| name.starts_with(text(LEASE_NAME)))
 }
 
 /// The word of the lease in the live file at `path`.
