@@ -248,6 +248,13 @@ impl Window {
                 bytes(spaces as u64)
             ));
         }
+        let left = reader.counter(Counter::SlotsLeft);
+        if left > 0 {
+            notes.push(format!(
+                "{left} places that lead to malloc were left alone, since the program protects them: what is allocated by way of \
+                 them is not seen."
+            ));
+        }
         let mut sites: Vec<ProfileSite> = groups.into_iter().map(|group| group.site(&times)).collect();
         // What an earlier run saw come and go is nothing of this window.
         sites.retain(|site| site.live_bytes > 0 || site.allocated_bytes > 0);
