@@ -131,7 +131,7 @@ pub fn limit(resource: i32) -> Option<u64> {
     (r == 0).then_some(limits[0])
 }
 
-/// Waits while the word is `value`, for so many microseconds at the most. By the system call that libc's own malloc waits by.
+/// Waits while the word is `value`, for so many microseconds at most. By the system call that libc's own malloc waits by.
 pub fn wait_while(word: &AtomicU32, value: u32, us: u32) {
     let time = libc::timespec { tv_sec: 0, tv_nsec: i64::from(us) * 1000 };
     let operation = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;

@@ -22,7 +22,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 /// going are not under it.
 const PART: u32 = 4;
 
-/// How long the target's mmap lock was held at the most. A call's own time is taken for it, so it is an upper bound; of reads of
+/// How long the target's mmap lock was held at most. A call's own time is taken for it, so it is an upper bound; of reads of
 /// memory, for whose pages it is taken one by one, a quarter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Held {

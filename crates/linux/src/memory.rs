@@ -14,7 +14,7 @@ use std::os::unix::fs::FileExt;
 /// Pages kept at the most: 16 MiB. Walking structures touches the same few pages again and again.
 const CACHED_PAGES: usize = 4096;
 
-/// Bytes that one call reads at the most: 32 pages, for each of which the kernel takes the target's mmap lock; 0.07 ms.
+/// Bytes that one call reads at most: 32 pages, for each of which the kernel takes the target's mmap lock; 0.07 ms.
 const BULK: usize = 128 << 10;
 
 /// Why an address could not be read.

@@ -41,7 +41,7 @@ const KERNEL: u64 = 1 << 63;
 
 /// Where no scan is possible, a process of at most this many resident bytes is read by smaps: 5 ms at the worst.
 const LIGHT: u64 = 256 << 20;
-/// Address space that is read entry by entry at the most: 64 million entries, a fifth of a second where nothing is there.
+/// Address space that is read entry by entry at most: 64 million entries, a fifth of a second where nothing is there.
 const MOST_ENTRIES: u64 = 256 << 30;
 /// An inaccessible mapping of this size is a reservation, without a page. That is not certain, so the sum is compared.
 const RESERVATION: u64 = 32 << 20;

@@ -25,7 +25,7 @@ const ROLLUP_A_MAPPING: Duration = Duration::from_micros(1);
 /// Pages that are no farther from each other are read by one call: an entry costs 3 ns where nothing is, a call 1 µs.
 const NEAR: u64 = 256 * PAGE;
 
-/// Shared pages whose numbers of mappers are asked for at the most: 4 GiB.
+/// Shared pages whose numbers of mappers are asked for at most: 4 GiB.
 const MOST_FRAMES: usize = 1 << 20;
 /// Frames read at once, so near to each other that one call is cheaper than two.
 const FRAMES_A_CALL: u64 = 512;

@@ -12,7 +12,7 @@ pub struct Snapshot {
     /// How long it took, microseconds.
     pub took_us: u64,
     /// How long looking held the lock of the process's address space (mmap, munmap, mprotect, brk and new threads wait for it) in
-    /// one go, at the most; microseconds. `None` where it was not measured.
+    /// one go, at most; microseconds. `None` where it was not measured.
     #[serde(default)]
     pub longest_hold_us: Option<u64>,
     /// Whose it is.

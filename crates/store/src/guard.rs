@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 /// No value is larger, bytes: profiles and frames come nowhere near it.
 const LARGEST_VALUE: i32 = 64 << 20;
 
-/// What SQLite may do at the most, whatever a file says. Our own statements and schema need less than half of each.
+/// What SQLite may do at most, whatever a file says. Our own statements and schema need less than half of each.
 const LIMITS: [(Limit, i32); 14] = [
     (Limit::SQLITE_LIMIT_LENGTH, LARGEST_VALUE),
     (Limit::SQLITE_LIMIT_SQL_LENGTH, 16 << 10),

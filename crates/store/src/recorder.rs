@@ -27,7 +27,7 @@ const FULL_S: i64 = 3600;
 /// How to record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// The file's size at the most, bytes. Old snapshots are thinned out to stay below. More than 512 MiB is taken for that:
+    /// The file's size at most, bytes. Old snapshots are thinned out to stay below. More than 512 MiB is taken for that:
     /// reading takes as much memory.
     pub limit_bytes: u64,
     /// Name of this host.

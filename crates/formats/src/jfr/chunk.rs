@@ -486,7 +486,7 @@ impl<'c> View<'c> {
         self.text_within(DEEPEST)
     }
 
-    /// The same, looking into so many structures at the most: constants can refer to each other in a circle.
+    /// The same, looking into so many structures at most: constants can refer to each other in a circle.
     fn text_within(self, depth: usize) -> Option<String> {
         let Part::Value(value) = self.part else { return None };
         match value {

@@ -51,7 +51,7 @@ pub(super) enum Kind {
 /// How deep elements may nest; the JDK's are five deep.
 const DEEPEST: usize = 12;
 
-/// Classes there are, and fields of a class, at the most: the JDK has some 300 of up to 30.
+/// Classes there are, and fields of a class, at most: the JDK has some 300 of up to 30.
 const MAX_CLASSES: usize = 16 << 10;
 const MAX_FIELDS: usize = 1 << 10;
 

@@ -22,7 +22,7 @@ struct MapDocument {
     time_ms: i64,
     /// How long it took, microseconds.
     took_us: u64,
-    /// How long looking held the lock of the process's address space in one go, at the most; microseconds.
+    /// How long looking held the lock of the process's address space in one go, at most; microseconds.
     longest_hold_us: Option<u64>,
     /// The process.
     pid: i32,

@@ -39,7 +39,7 @@ pub struct Arguments {
     /// How long.
     #[arg(long = "for", value_parser = parse_duration)]
     length: Option<Duration>,
-    /// The file's size at the most (up to 512M); older snapshots are thinned out to stay below.
+    /// The file's size at most (up to 512M); older snapshots are thinned out to stay below.
     #[arg(long, default_value = "64M", value_parser = parse_bytes)]
     limit: u64,
     /// Also record which code allocates: loads the agent into each JVM (see offheap profile), and keeps its last state when

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Connections at one time, each with at the most [`http::HEAD`] bytes of its own.
+/// Connections at one time, each with at most [`http::HEAD`] bytes of its own.
 const CONNECTIONS: usize = 256;
 /// Of one address.
 const PER_PEER: usize = 128;
