@@ -45,7 +45,9 @@ public class Storm {
         if (!names.contains("," + name + ",")) return;
         Thread t = new Thread(() -> {
             while (!done) {
-                try { task.run(); } catch (Throwable e) { if (!expected(e)) { failure = e; return; } }
+                try {
+                    try { task.run(); } catch (Throwable e) { if (!expected(e)) { failure = e; return; } }
+                } catch (VirtualMachineError e) { } // while it was looked at what had happened
             }
         }, name);
         t.setDaemon(true);
@@ -64,6 +66,7 @@ public class Storm {
     }
 
     public static void main(String[] a) throws Throwable {
+        Thread.setDefaultUncaughtExceptionHandler((t, e) -> { if (!expected(e)) failure = e; });
         System.load(a[0] + "/libstorm.so");
         byte[] code = code();
         String names = a[1];
