@@ -17,6 +17,7 @@ JNIEXPORT jstring JNICALL Java_Storm_end(JNIEnv *env, jclass c) {
     return (*env)->NewStringUTF(env, text);
 }
 
+JNIEXPORT jlong JNICALL Java_Storm_waited(JNIEnv *env, jclass c) { return waited_ns(); }
 JNIEXPORT jlong JNICALL Java_Storm_gap(JNIEnv *env, jclass c) { return longest_gap(); }
 
 /* Blocks that are taken and given by a Java thread. */

@@ -30,6 +30,7 @@ void storms_start(const char *names, const char *folder);
 void storms_end(char *text, size_t size);
 /* The longest time between two looks at the clock since the last question, in nanoseconds. */
 long longest_gap(void);
+long waited_ns(void);
 
 /* A folder with the plug-ins p0.so to p11.so. */
 extern char plugins[256];

@@ -318,7 +318,7 @@ fn named(path: &[u8], size: u64, limited: bool) -> Result<Made, Refusal> {
     let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
     let open = || sys::open(path.as_ptr().cast(), flags, 0o600);
     let fd = open().or_else(|| {
-        is_dead_live_file(path, size).then(|| {
+        is_dead_live_file(path).then(|| {
             unlink(path);
             open()
         })?
@@ -395,22 +395,13 @@ fn in_use(path: &CStr) -> bool {
     })
 }
 
-/// Only what is recognisably a dead live file is replaced: one with a whole header, or one whose agent was ended while it made
-/// it, which is of the size that is wanted now and holds nothing.
-fn is_dead_live_file(path: &CStr, size: u64) -> bool {
+/// Only what is recognisably a dead live file is replaced: one with a whole header. A file that holds nothing but zeroes may be
+/// somebody's disk image; one whose agent was ended while it made it is left to the user.
+fn is_dead_live_file(path: &CStr) -> bool {
     let Some(fd) = look(path) else { return false };
-    let dead = head_of(fd)
-        .is_some_and(|(head, there)| is_header(&head, there) || (there == size && is_empty(fd, there)));
+    let dead = head_of(fd).is_some_and(|(head, there)| is_header(&head, there));
     sys::close(fd);
     dead
-}
-
-fn is_empty(fd: i32, size: u64) -> bool {
-    let mut page = [0u8; 4096];
-    (0..size).step_by(page.len()).all(|at| {
-        let n = sys::read_at(fd, &mut page, at);
-        n as u64 == (size - at).min(4096) && page.get(..n) == ZEROES.get(..n)
-    })
 }
 
 /// Address and length of the live file's mapping; 0: none was ever made.
@@ -437,11 +428,11 @@ mod tests {
             let path = dir.path().join(name);
             std::fs::write(&path, bytes).unwrap();
             let path = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
-            is_dead_live_file(&path, MIN_FILE_BYTES)
+            is_dead_live_file(&path)
         };
         let size = MIN_FILE_BYTES as usize;
         let mut live = vec![0; size];
-        assert!(is_dead("just made", &live));
+        assert!(!is_dead("zeroes", &live));
         assert!(!is_dead("an image", &[live.as_slice(), &[0]].concat()));
         live[size - 1] = 1;
         assert!(!is_dead("an image that ends", &live));

@@ -33,16 +33,17 @@ struct Cost {
     collect: f64,
 }
 
-/// Measured by bench/pauses on JDK 17 and 25, the slower of the two, rounded up.
+/// Measured by bench/pauses (its README.md has the table) on JDK 17 and 25, the slower of the two, rounded up. `collect` is at least
+/// as many times `count` as it was for large objects, whose count tells less of the collection.
 const COSTS: [Cost; 5] = [
-    Cost { gc: "Serial", count: 0.5, collect: 4.5 },
-    Cost { gc: "Parallel", count: 0.5, collect: 4.5 },
-    Cost { gc: "G1", count: 0.5, collect: 4.5 },
-    Cost { gc: "Z", count: 0.5, collect: 0.1 },
-    Cost { gc: "Shenandoah", count: 0.5, collect: 0.1 },
+    Cost { gc: "Serial", count: 0.9, collect: 4.5 },
+    Cost { gc: "Parallel", count: 0.9, collect: 1.6 },
+    Cost { gc: "G1", count: 1.0, collect: 1.7 },
+    Cost { gc: "Z", count: 2.5, collect: 0.1 },
+    Cost { gc: "Shenandoah", count: 2.7, collect: 0.1 },
 ];
-/// A collector that nobody here has measured: the slowest of those above.
-const UNKNOWN: Cost = Cost { gc: "", count: 0.5, collect: 4.5 };
+/// A collector that nobody here has measured: the slowest count of those above, and the greatest ratio.
+const UNKNOWN: Cost = Cost { gc: "", count: 2.7, collect: 13.5 };
 
 /// The pauses of one JVM: what each step took, for how much heap in use.
 #[derive(Debug, Default)]
@@ -150,7 +151,7 @@ mod tests {
         assert!(ms(&pauses, Step::Collect, &snapshot) < blind / 5);
         // Many small ones on a slow machine.
         pauses.measured(Step::Count, Duration::from_millis(240), 900 << 20);
-        assert!(ms(&pauses, Step::Collect, &snapshot) > 2_000);
+        assert!(ms(&pauses, Step::Collect, &snapshot) > 1_500);
         pauses.measured(Step::Collect, Duration::from_millis(100), 450 << 20);
         assert_eq!(ms(&pauses, Step::Collect, &snapshot), 300, "twice the heap, and the slack");
     }

@@ -13,6 +13,7 @@ pub mod killed;
 pub mod near;
 mod program;
 pub mod storm;
+pub mod tables;
 #[cfg(not(test))]
 pub mod unwind;
 

@@ -2,7 +2,7 @@
 
 use crate::{run, setup};
 use anyhow::{Context, Result, bail};
-use offheap_testkit::{Jdk, beside, clock, damaged, exits, frozen, jdk, killed, near, storm, unwind};
+use offheap_testkit::{Jdk, beside, clock, damaged, exits, frozen, jdk, killed, near, storm, tables, unwind};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ killed  an offheap that is killed: its agent stops when the lease ends, a minute
 unwind  the agent's reading of unwind tables against gimli's, over every library of this machine
 beside  other profilers, allocators and an older agent in the same JVM, loaded before ours and after it; paths of what is
         not Debian's: ASYNC_PROFILER=…/libasyncProfiler.so, OLD_AGENT=…/liboffheap_agent.so
+tables  libraries whose headers, symbols and relocations are damaged at random before the agent reads them
 damaged processes whose heaps, arenas and JVM structures are damaged at random: every look ends
 ";
 
@@ -85,6 +86,9 @@ pub fn soak(arguments: &[&str]) -> Result<()> {
     if options.wants("beside") {
         beside_others(&options, &mut harm);
     }
+    if options.wants("tables") {
+        damaged_tables(&options, &mut harm);
+    }
     if options.wants("damaged") {
         damaged_memory(&options, &mut harm);
     }
@@ -116,7 +120,8 @@ fn parse(arguments: &[&str]) -> Result<Options> {
             _ => bail!("soak knows no {name}; see cargo xtask soak --list"),
         }
     }
-    let parts = ["storms", "exits", "pause", "near", "frozen", "killed", "unwind", "beside", "damaged"];
+    let parts =
+        ["storms", "exits", "pause", "near", "frozen", "killed", "unwind", "beside", "tables", "damaged"];
     if let Some(unknown) =
         options.only.iter().find(|name| !parts.contains(&&name[..]) && !storm::KINDS.contains(&&name[..]))
     {
@@ -193,12 +198,12 @@ fn exits_while_loading(options: &Options, harm: &mut Vec<String>) {
 
 fn pause(options: &Options) {
     for jdk in &options.jdks {
-        let (attached, control) = clock::attaches(jdk, (options.cycles / 10).max(5));
-        for (name, gaps) in [("with an attach", attached), ("without", control)] {
-            for (thread, gaps) in [("native", &gaps.native), ("Java", &gaps.java)] {
-                let [p50, p99, max] = [0.5, 0.99, 1.0].map(|part| clock::quantile(gaps, part));
+        for thread in [clock::Thread::Native, clock::Thread::Java] {
+            let gaps = clock::attaches(jdk, thread, (options.cycles / 10).max(5));
+            for (name, gaps) in [("with an attach", gaps.attached), ("alone", gaps.alone)] {
+                let [p50, p99, max] = [0.5, 0.99, 1.0].map(|part| clock::quantile(&gaps, part));
                 println!(
-                    "JDK {}: longest gap of a {thread} thread {name}: median {p50:.1?}, p99 {p99:.1?}, max {max:.1?} of {}",
+                    "JDK {}: longest gap of a {thread:?} thread {name}: median {p50:.1?}, p99 {p99:.1?}, max {max:.1?} of {}",
                     jdk.feature,
                     gaps.len()
                 );
@@ -306,6 +311,17 @@ fn beside_others(options: &Options, harm: &mut Vec<String>) {
             harm.extend(tried.harm);
         }
     }
+}
+
+fn damaged_tables(options: &Options, harm: &mut Vec<String>) {
+    let mut done = 0;
+    let first = options.seed as u32;
+    for seed in (first..first + options.cycles).take_while(|_| Instant::now() < options.until) {
+        harm.extend(tables::preloaded(seed).err());
+        harm.extend(options.jdks.iter().filter_map(|jdk| tables::attached(jdk, seed).err()));
+        done += 1;
+    }
+    println!("damaged tables: {done} C programs, and {done} JVMs of each JDK");
 }
 
 fn damaged_memory(options: &Options, harm: &mut Vec<String>) {
