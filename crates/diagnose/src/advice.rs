@@ -1,9 +1,10 @@
 //! Advice that a single frame gives: functions of the JVM and the JDK whose memory somebody else must give back.
 
+use crate::sites::function;
 use offheap_model::{Frame, FrameKind};
 
 /// A part of a frame's name, and what to do where it is in the stack of what stays.
-const BY_FRAME: [(&str, &str); 9] = [
+const BY_FRAME: [(&str, &str); 16] = [
     (
         "jni_GetStringUTFChars",
         "ReleaseStringUTFChars for every GetStringUTFChars, also when an exception is pending",
@@ -21,14 +22,57 @@ const BY_FRAME: [(&str, &str); 9] = [
         "-Djdk.nio.maxCachedBufferSize=262144: NIO keeps a direct buffer as large as the largest heap buffer for each thread \
          that read or wrote one; or use direct buffers, or fewer threads",
     ),
+    (
+        "AttachCurrentThread",
+        "DetachCurrentThread before a native thread that was attached ends: the JVM keeps its Thread object otherwise",
+    ),
+    (
+        "attach_current_thread",
+        "DetachCurrentThread before a native thread that was attached ends: the JVM keeps its Thread object otherwise",
+    ),
+    (
+        "JNIHandles::make_local",
+        "DeleteLocalRef, or PushLocalFrame and PopLocalFrame, in native code that loops without returning to Java",
+    ),
+    (
+        "JNIHandleBlock::allocate_block",
+        "DeleteLocalRef, or PushLocalFrame and PopLocalFrame, in native code that loops without returning to Java",
+    ),
+    (
+        "sun.nio.ch.EPoll",
+        "close() every Selector (try-with-resources): each has an epoll descriptor and native memory",
+    ),
+    (
+        "sun.nio.ch.SelectorImpl",
+        "close() every Selector (try-with-resources): each has a descriptor and native memory",
+    ),
+    (
+        "UpcallLinker",
+        "make upcall stubs in an Arena that is closed, or once: a stub lives as long as its arena does",
+    ),
     ("ObjectMonitor::", "fewer objects that are locked at the same time, or java.util.concurrent's locks"),
     ("JvmtiEnv::", "another agent (-agentlib, -javaagent) allocates it: see what it is for"),
 ];
 
 /// What to do about memory that this stack allocated and nobody freed, if a frame of it says so.
 pub(crate) fn of(frames: &[Frame]) -> Option<&'static str> {
+    if returned_through_jna(frames) {
+        return Some(
+            "what a native function returns through JNA is the caller's to free: Native.free(Pointer.nativeValue(result)), or the \
+             library's own function for it",
+        );
+    }
     // The innermost frame that has something to say knows best; a library's own functions may be called anything.
     frames.iter().filter(|frame| frame.kind != FrameKind::Native).find_map(|frame| {
         BY_FRAME.iter().find(|(part, _)| frame.name.contains(part)).map(|(_, advice)| *advice)
     })
+}
+
+/// Whether a function that JNA called has allocated it, and not JNA itself.
+fn returned_through_jna(frames: &[Frame]) -> bool {
+    let by = function(frames.iter());
+    let of_jna = |frame: &Frame| frame.module.as_deref().is_some_and(|module| module.contains("jnidispatch"));
+    let allocated = by.is_some_and(|frame| frame.kind == FrameKind::Native && !of_jna(frame));
+    allocated
+        && frames.iter().any(|frame| frame.kind == FrameKind::Java && frame.name.starts_with("com.sun.jna."))
 }

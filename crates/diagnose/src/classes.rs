@@ -15,6 +15,8 @@ pub struct ClassGrowth {
     pub after: u64,
     /// Their bytes on the heap, after less before.
     pub bytes: i64,
+    /// Their bytes on the heap after.
+    pub after_bytes: u64,
 }
 
 impl ClassGrowth {
@@ -45,14 +47,36 @@ impl Diagnosis {
     /// Adds what two class histograms, `seconds` apart, say of its verdict and findings.
     pub fn name_classes(&mut self, classes: &[ClassGrowth], seconds: f64) {
         for finding in std::iter::once(&mut self.verdict).chain(&mut self.findings) {
-            let speaks = matches!(finding.status, Status::Leak | Status::Inconclusive);
+            let speaks = matches!(finding.status, Status::Leak | Status::DoesNotFit | Status::Inconclusive);
             match finding.domain {
                 _ if !speaks => {}
+                Some(Domain::JavaHeap) if finding.status == Status::DoesNotFit => full_heap(finding, classes),
                 Some(Domain::JavaHeap) => heap(finding, classes, seconds),
                 _ => peers(finding, classes),
             }
         }
     }
+}
+
+/// What a heap is full of.
+fn full_heap(finding: &mut Finding, classes: &[ClassGrowth]) {
+    let all: u64 = classes.iter().map(|class| class.after_bytes).fold(0, u64::saturating_add);
+    let mut large: Vec<&ClassGrowth> =
+        classes.iter().filter(|class| class.after_bytes as f64 >= SHARE * all as f64).collect();
+    large.sort_by_key(|class| std::cmp::Reverse(class.after_bytes));
+    let (own, plain): (Vec<&ClassGrowth>, Vec<&ClassGrowth>) =
+        large.into_iter().partition(|class| !is_plain(&class.name));
+    let named: Vec<String> = own
+        .iter()
+        .take(NAMED)
+        .chain(plain.iter().take(NAMED))
+        .map(|class| format!("{} {} ({} objects)", units::bytes(class.after_bytes), class.name, class.after))
+        .collect();
+    if named.is_empty() {
+        return;
+    }
+    finding.summary.push_str(&format!(" It is full of: {}.", named.join("; ")));
+    finding.evidence.push(Evidence { text: named.join("; "), source: SOURCE.to_owned() });
 }
 
 /// What fills the heap.
@@ -94,7 +118,7 @@ fn peers(finding: &mut Finding, classes: &[ClassGrowth]) {
         return;
     }
     let text = format!("the Java objects in the stack become more: {}", held.join("; "));
-    finding.summary.push_str(&format!(" {}: something still refers to them.", sentence(&text)));
+    finding.summary.push_str(&format!(" {} (garbage counts as well).", sentence(&text)));
     finding.evidence.push(Evidence { text, source: SOURCE.to_owned() });
 }
 

@@ -28,6 +28,8 @@ impl Draft {
             summary: String::new(),
             evidence: Vec::new(),
             slope_bytes_per_s: 0.0,
+            slope_ci95: None,
+            explains: Vec::new(),
             site: None,
             fix: Vec::new(),
             confirm: Vec::new(),
@@ -52,6 +54,7 @@ impl Draft {
             units::rate(growth.ci95[1]),
         );
         let mut draft = Draft::new(id, status, domain, growth.certainty).slope(growth.per_s);
+        draft.0.slope_ci95 = Some(growth.ci95).filter(|ci| ci.iter().all(|v| v.is_finite()));
         draft = draft.summary(match growth.kind {
             Kind::Lasting => format!(
                 "In {}, {} grew steadily over {}: {figures}. {}{} {}. Source: {}.",
@@ -134,6 +137,12 @@ impl Draft {
     /// Multiplies the confidence.
     pub fn weigh(mut self, factor: f64) -> Draft {
         self.0.confidence = (self.0.confidence * factor).clamp(0.0, 1.0);
+        self
+    }
+
+    /// Bounds the confidence.
+    pub fn at_most(mut self, confidence: f64) -> Draft {
+        self.0.confidence = self.0.confidence.min(confidence);
         self
     }
 

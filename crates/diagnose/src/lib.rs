@@ -15,6 +15,8 @@
 //! ```
 
 mod advice;
+mod bounded;
+mod causes;
 mod check;
 mod classes;
 mod code;
@@ -24,8 +26,13 @@ pub mod docs;
 mod draft;
 mod evidence;
 mod growth;
+mod headline;
 mod holder;
+mod level;
 pub mod libraries;
+pub mod names;
+mod outlook;
+mod power;
 mod references;
 mod render;
 pub mod rules;
@@ -41,6 +48,9 @@ pub use collections::{Collections, Outlived};
 pub use compare::{COMPARE_SCHEMA, Comparison, Fixed, compare};
 pub use evidence::{Evidence, Phase};
 pub use growth::{Freed, Growth, Kind, certainty};
+pub use level::{Level, Reclaimable};
+pub use outlook::{Outlook, Part};
+pub use power::{Power, not_looked_at, power};
 pub use references::references_grow;
 pub use render::{render_check_junit, render_check_markdown, render_markdown};
 pub use series::{Key, Series};

@@ -36,6 +36,7 @@ pub fn render_markdown(diagnosis: &Diagnosis) -> String {
             ),
         );
     }
+    level_and_outlook(&mut out, diagnosis);
     let others: Vec<&Finding> =
         diagnosis.findings.iter().filter(|finding| finding.cause != verdict.cause).collect();
     if !others.is_empty() {
@@ -48,6 +49,28 @@ pub fn render_markdown(diagnosis: &Diagnosis) -> String {
         }
     }
     out
+}
+
+/// What could be given back, and whether it will fit.
+fn level_and_outlook(out: &mut String, diagnosis: &Diagnosis) {
+    let (level, outlook) = (&diagnosis.level, &diagnosis.outlook);
+    if !level.reclaimable.is_empty() {
+        line(out, format_args!("\n**Could be given back: {}**\n", units::bytes(level.reclaimable_bytes)));
+        for part in &level.reclaimable {
+            let text = format!(
+                "{} {}: {}. {}. But: {}.",
+                units::bytes(part.bytes),
+                part.domain,
+                part.what,
+                part.remedy,
+                part.side_effect
+            );
+            line(out, format_args!("- {}", escape(&text)));
+        }
+    }
+    if !outlook.parts.is_empty() {
+        line(out, format_args!("\n**Will it fit?** {}", escape(&outlook.arithmetic())));
+    }
 }
 
 fn finding(out: &mut String, finding: &Finding) {

@@ -75,6 +75,12 @@ pub enum Key {
     PythonBlocks,
     /// Page cache charged to the control group.
     CgroupFile,
+    /// Tmpfs and shared memory charged to the control group beside what the process has mapped.
+    CgroupTmpfs,
+    /// Resident bytes of the code heap for what is no method: stubs and adapters.
+    Stubs,
+    /// Objects that own native memory and are garbage; known of few instants.
+    OwnersGarbage,
 }
 
 /// A figure over time.
@@ -199,6 +205,7 @@ fn process(snapshot: &Snapshot, put: &mut impl FnMut(Key, f64)) {
     }
     if let Some(cgroup) = &snapshot.cgroup {
         put(Key::CgroupFile, cgroup.file_bytes as f64);
+        put(Key::CgroupTmpfs, cgroup.shmem_bytes.saturating_sub(snapshot.memory.shmem_bytes) as f64);
     }
 }
 
@@ -219,6 +226,14 @@ fn jvm(snapshot: &Snapshot, put: &mut impl FnMut(Key, f64)) {
     known(Key::HeapInUse, jvm.reach.as_ref().map(|reach| reach.heap_in_use_bytes));
     known(Key::DirectInUse, jvm.reach.as_ref().map(|reach| reach.direct_in_use_bytes));
     known(Key::JniReferences, jvm.reach.as_ref().and_then(|reach| reach.jni_references));
+    known(
+        Key::OwnersGarbage,
+        jvm.reach
+            .as_ref()
+            .filter(|reach| reach.complete)
+            .map(|reach| reach.owners.saturating_sub(reach.owners_in_use)),
+    );
+    known(Key::Stubs, stubs(snapshot));
     known(Key::OwnersInUse, jvm.reach.as_ref().map(|reach| reach.owners_in_use));
     known(Key::CodeCache, jvm.code_cache.used_bytes.or(jvm.code_cache.committed_bytes));
     // Some JDKs fill the "used" counters only at a collection, or never: what is 0 there is not known.
@@ -237,6 +252,13 @@ fn jvm(snapshot: &Snapshot, put: &mut impl FnMut(Key, f64)) {
         known(Key::NmtMalloc(category.name.clone()), Some(malloc));
         known(Key::Nmt(category.name.clone()), Some(malloc.saturating_add(category.committed_bytes)));
     }
+}
+
+/// Stubs and adapters have a code heap of their own where the code cache is divided (240 MiB and more).
+fn stubs(snapshot: &Snapshot) -> Option<u64> {
+    let code = snapshot.domains.iter().find(|figure| figure.domain == Domain::CodeCache)?;
+    let heaps = code.detail.iter().filter(|part| part.name.contains("non-nmethods"));
+    heaps.map(|part| part.rss_bytes).reduce(u64::saturating_add)
 }
 
 fn malloc(snapshot: &Snapshot, followed: &Followed, put: &mut impl FnMut(Key, f64)) {

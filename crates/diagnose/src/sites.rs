@@ -3,6 +3,7 @@
 use crate::advice;
 use crate::evidence::Evidence;
 use crate::libraries::{Library, is_library_method, library_of};
+use crate::names;
 use crate::references;
 use offheap_model::{
     Domain, Evidence as Observation, Finding, Frame, FrameKind, Profile, ProfileSite, Site, Status, units,
@@ -89,7 +90,7 @@ impl Origin<'_> {
 
     /// In words: `frame_new in libjni_codec.so, called by app.NativeCodec.handleFrame`.
     pub fn words(&self) -> String {
-        let mut text = self.function().map_or_else(|| "unknown code".to_owned(), |f| f.name.clone());
+        let mut text = self.function().map_or_else(|| "unknown code".to_owned(), |f| names::folded(&f.name));
         if let Some(module) = self.function().and_then(|f| f.module.as_deref()) {
             text.push_str(&format!(" in {}", module.rsplit('/').next().unwrap_or(module)));
         }
@@ -158,7 +159,7 @@ pub(crate) fn best<'a>(evidence: &Evidence<'a>, domain: Domain) -> Option<Origin
                 )
     };
     let mut owners = owners(profile);
-    owners.retain(|origin| fits(origin.domain));
+    owners.retain(|origin| fits(origin.domain) || domain == Domain::CodeCache && makes_stubs(&origin.frames));
     let kept = |origin: &Origin<'_>| origin.sum.kept_bytes;
     let all: f64 = owners.iter().map(kept).sum();
     owners.into_iter().filter(|origin| kept(origin) >= NAMED_SHARE * all).max_by(|a, b| {
@@ -166,6 +167,13 @@ pub(crate) fn best<'a>(evidence: &Evidence<'a>, domain: Domain) -> Option<Origin
         let by_leak = a.sum.leak_bytes.cmp(&b.sum.leak_bytes);
         // Objects seem to stay until a collection comes, so what grew tells less than what was old after the last one.
         if domain == Domain::JavaHeap { by_leak.then(by_slope) } else { by_slope.then(by_leak) }
+    })
+}
+
+/// Whether a stack makes entry points for native callers, whose code is in the code cache and its handles in the C heap.
+fn makes_stubs(frames: &[Frame]) -> bool {
+    frames.iter().any(|frame| {
+        ["UpcallLinker", "UpcallStub", "upcallStub"].iter().any(|part| frame.name.contains(part))
     })
 }
 
@@ -199,7 +207,7 @@ fn kept(site: &ProfileSite, seconds: f64) -> f64 {
 
 /// Adds the site to a finding of growth, with the advice for its library.
 pub(crate) fn attach(finding: &mut Finding, evidence: &Evidence<'_>) {
-    let growing = matches!(finding.status, Status::Leak | Status::Inconclusive);
+    let growing = matches!(finding.status, Status::Leak | Status::DoesNotFit | Status::Inconclusive);
     let of_heap = finding.domain == Some(Domain::JavaHeap);
     if growing && of_heap && finding.site.is_none() && references::attach(finding, evidence) {
         return;

@@ -1,9 +1,15 @@
 //! The verdict: the finding that explains the growth best.
 
+use crate::bounded;
+use crate::causes;
 use crate::draft::Draft;
 use crate::evidence::Evidence;
 use crate::growth::COLLECT;
+use crate::headline;
 use crate::holder;
+use crate::level::Level;
+use crate::outlook::Outlook;
+use crate::power::{Power, not_looked_at, power};
 use crate::rules::RULES;
 use crate::series::Key;
 use crate::sites;
@@ -35,6 +41,18 @@ pub struct Diagnosis {
     /// What would make an inconclusive verdict certain.
     #[serde(default)]
     pub next: Option<Next>,
+    /// Why the process is as large as it is: what could be given back.
+    #[serde(default)]
+    pub level: Level,
+    /// Whether it will fit: what may still grow, against the limit.
+    #[serde(default)]
+    pub outlook: Outlook,
+    /// The smallest leak of each domain that would have been seen.
+    #[serde(default)]
+    pub power: Vec<Power>,
+    /// What the window did not show.
+    #[serde(default)]
+    pub not_looked_at: Vec<String>,
 }
 
 /// What would make an inconclusive verdict certain.
@@ -118,16 +136,21 @@ pub struct DomainTrend {
 }
 
 impl Diagnosis {
-    /// The exit code of `offheap diagnose`: 0 no leak, 1 leak, 3 inconclusive.
+    /// The exit code of `offheap diagnose`: 0 no leak, 1 leak, 3 inconclusive, 4 does not fit.
     pub fn exit_code(&self) -> u8 {
         match self.verdict.status {
             Status::Leak => 1,
             Status::Inconclusive => 3,
+            Status::DoesNotFit => 4,
             Status::Retention | Status::Healthy => 0,
         }
     }
 }
 
+/// The rule that speaks of a heap without room: it harms now, whatever else is open.
+const HEAP_FULL: &str = "heap-full";
+/// The rule that speaks of a group that is full of page cache.
+const PAGE_CACHE: &str = "cgroup-page-cache";
 /// A leak below this confidence is only suspected.
 const SURE_ENOUGH: f64 = 0.6;
 
@@ -137,6 +160,7 @@ pub fn diagnose(evidence: &Evidence<'_>) -> Diagnosis {
     for finding in &mut findings {
         sites::attach(finding, evidence);
         holder::attach(finding, evidence);
+        bounded::take_back(finding);
         if finding.status == Status::Leak && finding.confidence < SURE_ENOUGH {
             finding.status = Status::Inconclusive;
         }
@@ -144,8 +168,17 @@ pub fn diagnose(evidence: &Evidence<'_>) -> Diagnosis {
     let heap_weight = heap_weight(&findings);
     let explained = |finding: &Finding| explained(finding, heap_weight);
     // A stable sort: among equals the order of the rules decides.
-    findings.sort_by(|a, b| rank(a.status).cmp(&rank(b.status)).then(explained(b).total_cmp(&explained(a))));
+    findings.sort_by(|a, b| rank(a).cmp(&rank(b)).then(explained(b).total_cmp(&explained(a))));
+    causes::link(&mut findings);
+    if findings.first().is_some_and(|finding| finding.status == Status::Leak) {
+        // The root first, then what follows from it, as it was sorted.
+        let root = causes::root(&findings, 0);
+        if let Some(upto) = findings.get_mut(..=root) {
+            upto.rotate_right(1);
+        }
+    }
     let mut verdict = verdict(evidence, &findings);
+    headline::put(&mut verdict, evidence);
     phases(evidence, &mut verdict);
     let last = evidence.last();
     let runtime =
@@ -172,6 +205,10 @@ pub fn diagnose(evidence: &Evidence<'_>) -> Diagnosis {
         },
         domains: domains(evidence),
         next: next(evidence, &verdict),
+        level: Level::of(evidence),
+        outlook: Outlook::of(evidence, None).with_kill(evidence, &verdict),
+        power: power(evidence),
+        not_looked_at: not_looked_at(evidence),
         verdict,
         findings,
     }
@@ -190,12 +227,15 @@ fn next(evidence: &Evidence<'_>, verdict: &Finding) -> Option<Next> {
     })
 }
 
-fn rank(status: Status) -> u8 {
-    match status {
+/// The order of findings: what harms now, what is open, what may come to harm, what could be given back.
+fn rank(finding: &Finding) -> u8 {
+    match finding.status {
         Status::Leak => 0,
-        Status::Inconclusive => 1,
-        Status::Retention => 2,
-        Status::Healthy => 3,
+        Status::DoesNotFit if finding.cause == HEAP_FULL => 1,
+        Status::Inconclusive => 2,
+        Status::DoesNotFit => 3,
+        Status::Retention => 4,
+        Status::Healthy => 5,
     }
 }
 
@@ -249,6 +289,9 @@ fn verdict(evidence: &Evidence<'_>, findings: &[Finding]) -> Finding {
     let Some(rss) = evidence.trend(&Key::Rss).filter(|trend| trend.shape != Shape::TooShort) else {
         return too_short(evidence);
     };
+    if let Some(full) = findings.iter().find(|finding| finding.cause == HEAP_FULL) {
+        return full.clone();
+    }
     if let Some(open) = best(Status::Inconclusive) {
         return open.clone();
     }
@@ -257,6 +300,9 @@ fn verdict(evidence: &Evidence<'_>, findings: &[Finding]) -> Finding {
         sites::attach(&mut verdict, evidence);
         return verdict;
     }
+    if let Some(misfit) = best(Status::DoesNotFit) {
+        return misfit.clone();
+    }
     if let Some(retention) = best(Status::Retention) {
         return retention.clone();
     }
@@ -264,7 +310,11 @@ fn verdict(evidence: &Evidence<'_>, findings: &[Finding]) -> Finding {
     let explains = |finding: &&Finding| finding.slope_bytes_per_s * 2.0 >= rss.slope.per_s;
     match best(Status::Healthy).filter(|_| grew).filter(explains) {
         Some(healthy) => healthy.clone(),
-        None => no_growth(evidence, rss),
+        // Whoever asks because the group is full wants to hear of that.
+        None => match findings.iter().find(|finding| finding.cause == PAGE_CACHE) {
+            Some(cache) => cache.clone(),
+            None => no_growth(evidence, rss),
+        },
     }
 }
 

@@ -76,9 +76,21 @@ pub(crate) fn feature_of_release(text: &str) -> Option<u32> {
     Some(if number == 25 && text.contains("-b") && !text.contains('+') { 8 } else { number })
 }
 
-/// Young and old collections. With Z and Shenandoah the JVM counts pauses, a few for each collection.
-pub(crate) fn collections(hsperf: &Hsperf) -> (Option<u64>, Option<u64>) {
-    let (mut young, mut old) = (None::<u64>, None::<u64>);
+/// Collections since the start. With Z and Shenandoah the JVM counts pauses, a few for each collection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Collections {
+    /// Young ones.
+    pub young: Option<u64>,
+    /// Old and full ones.
+    pub old: Option<u64>,
+    /// Microseconds that the program stood still for those.
+    pub old_us: Option<u64>,
+}
+
+/// Reads how many there were, and how long the old ones took.
+pub(crate) fn collections(hsperf: &Hsperf) -> Collections {
+    let mut all = Collections::default();
+    let ticks_per_s = hsperf.number("sun.os.hrt.frequency").filter(|ticks| *ticks > 0);
     for index in 0..4 {
         let Some(name) = hsperf.text(&format!("sun.gc.collector.{index}.name")) else { continue };
         let count = hsperf.number(&format!("sun.gc.collector.{index}.invocations"));
@@ -91,10 +103,25 @@ pub(crate) fn collections(hsperf: &Hsperf) -> (Option<u64>, Option<u64>) {
         if name.contains("stop-the-world phases") || name.contains("concurrent cycle") {
             continue;
         }
-        let sum = if is_old { &mut old } else { &mut young };
-        *sum = count.map(|count| sum.unwrap_or(0).saturating_add(count)).or(*sum);
+        let add = |sum: &mut Option<u64>, more: Option<u64>| {
+            *sum = more.map(|more| sum.unwrap_or(0).saturating_add(more)).or(*sum);
+        };
+        add(if is_old { &mut all.old } else { &mut all.young }, count);
+        if is_old {
+            let ticks = hsperf.number(&format!("sun.gc.collector.{index}.time"));
+            let us = ticks.zip(ticks_per_s).map(|(ticks, per_s)| {
+                u64::try_from(u128::from(ticks) * 1_000_000 / u128::from(per_s)).unwrap_or(u64::MAX)
+            });
+            add(&mut all.old_us, us);
+        }
     }
-    (young, old)
+    all
+}
+
+/// The most that the old generation may become; a heap without generations is one as a whole.
+pub(crate) fn old_max(hsperf: &Hsperf) -> Option<u64> {
+    let max = |index: u32| hsperf.number(&format!("sun.gc.generation.{index}.maxCapacity"));
+    max(1).filter(|bytes| *bytes > 0).or_else(|| max(0))
 }
 
 /// The collector, by the names of its counters; empty where they tell nothing.

@@ -201,7 +201,7 @@ impl HotSpot {
             main = c_string("Arguments", "_java_command");
         }
         let specification = text("java.property.java.vm.specification.version");
-        let (gc_young_count, gc_old_count) = hsperf.map_or((None, None), counters::collections);
+        let collections = hsperf.map(counters::collections).unwrap_or_default();
         let level = nmt::level(vm).map(str::to_owned);
         View {
             vendor: text("java.property.java.vm.vendor"),
@@ -215,8 +215,9 @@ impl HotSpot {
             nmt_level: level
                 .or_else(|| self.flags.text(vm.target, "NativeMemoryTracking"))
                 .unwrap_or_default(),
-            gc_young_count,
-            gc_old_count,
+            gc_young_count: collections.young,
+            gc_old_count: collections.old,
+            gc_old_us: collections.old_us,
             java_threads: number("java.threads.live"),
             java_threads_started: number("java.threads.started"),
             classes_unloaded: number("java.cls.unloadedClasses")

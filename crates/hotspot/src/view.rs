@@ -57,6 +57,8 @@ pub struct View {
     pub gc_young_count: Option<u64>,
     /// Old or full collections since the start; with Z and Shenandoah pauses as well.
     pub gc_old_count: Option<u64>,
+    /// Microseconds that the program has stood still for them since the start.
+    pub gc_old_us: Option<u64>,
     /// Live Java threads.
     pub java_threads: Option<u64>,
     /// Java threads started since the start.
@@ -110,6 +112,8 @@ pub struct Heap {
     pub old_used: Option<u64>,
     /// In the old generation right after the last old collection, where the VM tells.
     pub old_after_gc: Option<u64>,
+    /// The most that the old generation may become.
+    pub old_max: Option<u64>,
     /// How often each page is mapped: 3 with the non-generational ZGC, else 1.
     pub mapped_times: u32,
     /// Where `used` and `committed` come from: `"vmStructs"`, `"hsperfdata"`.

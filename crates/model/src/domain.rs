@@ -41,10 +41,22 @@ pub enum Domain {
     Kernel,
     /// What could not be told.
     Unattributed,
+    /// Beside the process, charged to its container: files in tmpfs and shared memory that it has not mapped.
+    Tmpfs,
+    /// Beside the process: page cache that can't be dropped.
+    PageCache,
+    /// Beside the process: slab, sockets, page tables.
+    KernelMemory,
+    /// Beside the process: the container's other processes.
+    OtherProcesses,
 }
 
 impl Domain {
-    /// Every domain, in the order of the contract.
+    /// What is charged to a container beside the process itself.
+    pub const BESIDE: [Domain; 4] =
+        [Domain::Tmpfs, Domain::PageCache, Domain::KernelMemory, Domain::OtherProcesses];
+
+    /// Every domain of a process, in the order of the contract.
     pub const ALL: [Domain; 17] = [
         Domain::JavaHeap,
         Domain::Metaspace,
@@ -85,6 +97,10 @@ impl Domain {
             Domain::Libraries => "libraries",
             Domain::Kernel => "kernel",
             Domain::Unattributed => "unattributed",
+            Domain::Tmpfs => "tmpfs",
+            Domain::PageCache => "page-cache",
+            Domain::KernelMemory => "kernel-memory",
+            Domain::OtherProcesses => "other-processes",
         }
     }
 }
@@ -114,6 +130,7 @@ impl std::str::FromStr for Domain {
     fn from_str(word: &str) -> Result<Self, Self::Err> {
         Domain::ALL
             .into_iter()
+            .chain(Domain::BESIDE)
             .find(|domain| domain.as_str() == word)
             .ok_or_else(|| UnknownDomain(word.to_owned()))
     }
@@ -125,7 +142,7 @@ mod tests {
 
     #[test]
     fn the_word_and_the_json_are_the_same_for_every_domain() {
-        for domain in Domain::ALL {
+        for domain in Domain::ALL.into_iter().chain(Domain::BESIDE) {
             assert_eq!(serde_json::to_string(&domain).unwrap(), format!("\"{domain}\""));
             assert_eq!(domain.as_str().parse(), Ok(domain));
         }

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 pub enum Status {
     /// Memory grows without bound and is not given back.
     Leak,
+    /// What is needed, or may come to be needed, is more than there is room for.
+    #[serde(rename = "does-not-fit")]
+    DoesNotFit,
     /// Memory is free but held by the allocator or the heap.
     Retention,
     /// Nothing is wrong.
@@ -23,6 +26,7 @@ impl Status {
     pub fn as_str(self) -> &'static str {
         match self {
             Status::Leak => "leak",
+            Status::DoesNotFit => "does-not-fit",
             Status::Retention => "retention",
             Status::Healthy => "healthy",
             Status::Inconclusive => "inconclusive",
@@ -80,6 +84,12 @@ pub struct Finding {
     /// Growth it explains, bytes per second.
     #[serde(default)]
     pub slope_bytes_per_s: f64,
+    /// The 95 % interval of that growth, where it is growth in bytes.
+    #[serde(default)]
+    pub slope_ci95: Option<[f64; 2]>,
+    /// The causes of findings that are consequences of this one.
+    #[serde(default)]
+    pub explains: Vec<String>,
     /// The code, where it is known.
     pub site: Option<Site>,
     /// What to do, best first.

@@ -178,6 +178,9 @@ pub struct Jvm {
     pub gc_young_count: Option<u64>,
     /// Old or full collections since the start.
     pub gc_old_count: Option<u64>,
+    /// Microseconds that the program has stood still for old or full collections since the start, where the JVM counts them.
+    #[serde(default)]
+    pub gc_old_us: Option<u64>,
     /// Live Java threads.
     pub java_threads: Option<u64>,
     /// Java threads started since the start.
@@ -249,6 +252,9 @@ pub struct HeapFigure {
     pub old_used_bytes: Option<u64>,
     /// In the old generation right after the last old collection, where the JVM tells.
     pub old_after_gc_bytes: Option<u64>,
+    /// The most that the old generation may become, where the JVM tells; without generations that is `-Xmx`.
+    #[serde(default)]
+    pub old_max_bytes: Option<u64>,
     /// Resident; each physical page once.
     pub resident_bytes: u64,
     /// How often each page is mapped (3 with ZGC before 21's generational mode).

@@ -48,6 +48,20 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// An instant as people say it: `"16:40 UTC"` on the day of `now`, else with the days between; milliseconds since the Unix epoch.
+pub fn hour(at_ms: i64, now_ms: i64) -> String {
+    const DAY: i64 = 86_400_000;
+    let minutes = at_ms.rem_euclid(DAY) / 60_000;
+    let days = at_ms.div_euclid(DAY) - now_ms.div_euclid(DAY);
+    let day = match days {
+        0 => String::new(),
+        1 => " tomorrow".to_owned(),
+        days if days < 0 => format!(" {} days before", days.unsigned_abs()),
+        days => format!(" in {days} days"),
+    };
+    format!("{:02}:{:02} UTC{day}", minutes / 60, minutes % 60)
+}
+
 fn join(large: u64, large_unit: &str, small: u64, small_unit: &str) -> String {
     if small == 0 {
         format!("{large} {large_unit}")
@@ -104,6 +118,14 @@ pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hours_are_said_with_their_day() {
+        let now = 1_700_000_000_000; // 22:13:20
+        assert_eq!(hour(now + 60_000, now), "22:14 UTC");
+        assert_eq!(hour(now + 2 * 3_600_000, now), "00:13 UTC tomorrow");
+        assert_eq!(hour(now + 48 * 3_600_000, now), "22:13 UTC in 2 days");
+    }
 
     #[test]
     fn sizes_keep_three_digits() {

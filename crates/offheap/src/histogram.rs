@@ -53,6 +53,7 @@ impl Histogram {
                 name: source_name(&class.name),
                 before: count,
                 after: class.count.unwrap_or(0),
+                after_bytes: class.bytes,
                 bytes: i64::try_from(class.bytes).unwrap_or(i64::MAX)
                     - i64::try_from(bytes).unwrap_or(i64::MAX),
             }

@@ -192,5 +192,12 @@ const A_DAY: Duration = Duration::from_secs(86_400);
 
 /// Whether it matters what is in use: nothing is decided yet, or a heap that fills is all there is.
 fn is_open(diagnosis: &Diagnosis) -> bool {
-    diagnosis.verdict.status == Status::Inconclusive || diagnosis.verdict.cause == "heap-filling"
+    let verdict = &diagnosis.verdict;
+    // Whether the objects behind native memory are in use, or garbage that nobody finalizes, tells what to do about a leak.
+    let of_peers = verdict.status == Status::Leak && PEERS.contains(&verdict.cause.as_str());
+    verdict.status == Status::Inconclusive || verdict.cause == "heap-filling" || of_peers
 }
+
+/// Causes that Java objects may be behind.
+const PEERS: [&str; 4] =
+    ["native-malloc-growth", "unclosed-native-peer", "jni-library-leak", "finalizers-stuck"];

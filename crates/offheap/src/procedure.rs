@@ -256,7 +256,7 @@ impl Procedure {
     ) -> Option<(Vec<ClassGrowth>, f64)> {
         let (status, pid) = self.leaning?;
         let Count::Taken(first) = std::mem::replace(&mut self.count, Count::Off) else { return None };
-        if !matches!(status, Status::Leak | Status::Inconclusive) {
+        if !needs_code(status) {
             return None;
         }
         let pause = self.may_stop_the_jvm(Step::Count, latest).ok()?;
@@ -269,7 +269,7 @@ impl Procedure {
     /// Takes the first histogram once something seems to grow: the JVM stands still while it counts.
     fn count_classes(&mut self, evidence: &Evidence<'_>, status: Status, news: &mut Vec<String>) {
         self.leaning = Some((status, evidence.pid()));
-        let suspicious = self.searched || matches!(status, Status::Leak | Status::Inconclusive);
+        let suspicious = self.searched || needs_code(status);
         let early = self.begun.elapsed() >= self.length / 6;
         let wanted = matches!(self.count, Count::Wanted);
         if !wanted || !self.allowed.agent || self.allowed.agent_at_once || !suspicious || !early {
@@ -518,7 +518,12 @@ fn expected(pause: Option<Duration>) -> String {
 /// Whether the answer needs code, or more to go by.
 fn is_open(verdict: &Finding) -> bool {
     let of_heap = verdict.domain == Some(Domain::JavaHeap);
-    verdict.status == Status::Leak || verdict.status == Status::Inconclusive && of_heap
+    verdict.status == Status::Leak || needs_code(verdict.status) && of_heap
+}
+
+/// Whether the code and the classes behind a verdict matter.
+fn needs_code(status: Status) -> bool {
+    matches!(status, Status::Leak | Status::DoesNotFit | Status::Inconclusive)
 }
 
 /// Whether one of the findings leaves the Java heap open.

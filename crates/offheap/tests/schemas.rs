@@ -93,6 +93,7 @@ fn a_running_jvm() {
     // Some seconds each: too short for a verdict, but the document is whole.
     let recording = file("run.offheap");
     assert!(offheap(&["record", &pid, "-o", &recording, "--for", "3s"]).status.success());
+    is_of("fit", &said(&["fit", &recording, "--limit", "1G", "--json"]));
     is_of("check", &said(&["check", &recording, "--json"]));
     is_of("diagnose", &said(&["diagnose", &recording, "--json"]));
     let compared = said(&["diagnose", &recording, "--compare", &recording, "--json"]);

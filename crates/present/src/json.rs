@@ -1,5 +1,6 @@
 //! The JSON contracts of DESIGN.md, one function a verb.
 
+use offheap_diagnose::Outlook;
 use offheap_model::diff::SnapshotDiff;
 use offheap_model::{Domain, Snapshot};
 use serde_json::{Value, json};
@@ -18,6 +19,20 @@ pub fn diff(diff: &SnapshotDiff) -> Value {
         "files": diff.files,
         "size_classes": diff.size_classes,
         "nmt": diff.nmt,
+    })
+}
+
+/// `offheap fit --json`: what the process `pid` may come to, part by part, against its limit.
+pub fn fit(pid: i32, outlook: &Outlook) -> Value {
+    json!({
+        "schema": "offheap/fit/v1",
+        "pid": pid,
+        "limit_bytes": outlook.limit_bytes,
+        "headroom_bytes": outlook.headroom_bytes,
+        "ceiling_bytes": outlook.ceiling_bytes,
+        "fits": outlook.fits,
+        "parts": outlook.parts,
+        "settings": outlook.settings,
     })
 }
 

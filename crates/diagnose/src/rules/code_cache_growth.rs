@@ -2,7 +2,8 @@
 //!
 //! ## Signature
 //! Compiled code grows. It is bounded by `-XX:ReservedCodeCacheSize` (240 MiB by default with tiered compilation), so it is
-//! healthy until it comes near that.
+//! healthy until it comes near that. Stubs and adapters are no methods and have a heap of their own in it: where that grows
+//! steadily to the end of the window, code makes them without giving them back, and it is a leak.
 //!
 //! ## Why
 //! The JIT compiles what becomes hot; in the first minutes that is much. Growth for hours comes from ever new classes
@@ -13,6 +14,7 @@
 //! - `jcmd PID Compiler.codelist`: what the newest methods are called.
 //!
 //! ## Fix
+//! - Upcall stubs (`Linker.upcallStub`): make each once, or in an `Arena` that is closed; those of `Arena.global()` stay for good.
 //! - `-XX:ReservedCodeCacheSize=128m` where the limit matters more than speed; watch for "CodeCache is full".
 //! - Ever new classes: see [class-loader-leak](class-loader-leak.md).
 //!
@@ -20,14 +22,37 @@
 //! *The code cache of process 4711 grew from 21.0 MiB to 38.4 MiB over 1 min (61 snapshots), of at most 240 MiB…*
 
 use super::Rule;
-use crate::draft::Draft;
+use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
-use crate::growth::Freed;
+use crate::growth::{Freed, Kind};
 use crate::series::Key;
 use offheap_model::{Domain, Finding, Status, units};
 
 /// See the page.
 pub struct CodeCacheGrowth;
+
+/// Growth of stubs that is worth a word: they are small, and a JVM has its own within seconds.
+const STUBS: f64 = 512.0 * 1024.0;
+
+/// The finding where stubs and adapters grow steadily.
+fn stubs(evidence: &Evidence<'_>) -> Option<Finding> {
+    let growth = evidence
+        .growth(&Key::Stubs, Freed::ByProgram, STUBS)
+        .filter(|growth| growth.kind == Kind::Lasting)?;
+    let subject = Subject {
+        what: "stubs and adapters in the code cache",
+        meaning: "They are no methods of the JIT's: code makes entry points for native callers and does not give them back.",
+        source: "the VM's code heap 'non-nmethods'",
+    };
+    let draft = Draft::of_growth("code-cache-growth", evidence, Domain::CodeCache, &growth, &subject)?
+        .weigh(0.92)
+        .fix([
+            "upcall stubs (Linker.upcallStub): make each once, or in an Arena that is closed (try-with-resources)",
+            "until then -XX:ReservedCodeCacheSize bounds it: the JIT stops when it is full",
+        ])
+        .confirm([format!("jcmd {} Compiler.codecache: 'non-nmethods', twice", evidence.pid())]);
+    Some(draft.finish())
+}
 
 impl Rule for CodeCacheGrowth {
     fn id(&self) -> &'static str {
@@ -36,6 +61,9 @@ impl Rule for CodeCacheGrowth {
 
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding> {
         let space = &evidence.last()?.jvm.as_ref()?.code_cache;
+        if let Some(leak) = stubs(evidence) {
+            return Some(leak);
+        }
         let growth = evidence.growth(&Key::CodeCache, Freed::ByProgram, evidence.material())?;
         if !growth.grew() {
             return None;

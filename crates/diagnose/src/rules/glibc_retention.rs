@@ -30,6 +30,7 @@ use super::Rule;
 use crate::draft::Draft;
 use crate::evidence::Evidence;
 use crate::growth::Freed;
+use crate::level;
 use crate::series::{Key, total};
 use offheap_model::{Domain, Finding, Malloc, Snapshot, Status, units};
 
@@ -47,16 +48,12 @@ impl Rule for GlibcRetention {
         let last = evidence.last()?;
         let malloc = last.malloc.as_ref().filter(|malloc| malloc.walked)?;
         let rss = last.memory.rss_bytes;
-        let free = malloc.free_resident_bytes.max(last.rss_of(Domain::AllocatorRetention));
-        let trimmable = malloc.trimmable_bytes >= 64 * MIB && malloc.trimmable_bytes >= rss / 20 * 3;
+        // A snapshot in the middle of a burst shows much free: what counts is free all through the window's end.
+        let free = level::floor(evidence, &Key::MallocFree)?;
+        let trimmable = level::floor(evidence, &Key::Trimmable)?.min(free);
+        let worth_a_trim = trimmable >= 64 * MIB && trimmable >= rss / 20 * 3;
         let fragmented = free >= 96 * MIB && free >= rss / 4;
-        if !trimmable && !fragmented {
-            return None;
-        }
-        // A snapshot in the middle of a burst shows much free: it must be there all through the window's end.
-        let held = evidence.series(&Key::MallocFree)?.points();
-        let recent = held.get(held.len() - held.len() / 3..).unwrap_or_default();
-        if recent.iter().any(|p| p.v < free as f64 / 2.0) {
+        if !worth_a_trim && !fragmented {
             return None;
         }
         let growth =
@@ -66,7 +63,7 @@ impl Rule for GlibcRetention {
             "{} free but resident in {} arenas, of which malloc_trim would give back {}; in use {}",
             units::bytes(free),
             malloc.arenas.len(),
-            units::bytes(malloc.trimmable_bytes),
+            units::bytes(trimmable),
             units::bytes(malloc.in_use_bytes.saturating_add(malloc.mmapped_bytes))
         );
         let mut draft = Draft::new(self.id(), Status::Retention, Domain::AllocatorRetention, 0.88)
@@ -93,7 +90,7 @@ impl Rule for GlibcRetention {
                 "walk of the glibc heap",
             );
         }
-        let draft = draft.fix(remedies(last, malloc, free)).confirm([
+        let draft = draft.fix(remedies(last, malloc, free, trimmable)).confirm([
             format!("jcmd {0} System.trim_native_heap, or offheap trim {0}: RSS falls", evidence.pid()),
             format!("offheap map {}: arenas", evidence.pid()),
         ]);
@@ -102,8 +99,8 @@ impl Rule for GlibcRetention {
 }
 
 /// The remedies with what each would gain, by this snapshot.
-fn remedies(last: &Snapshot, malloc: &Malloc, free: u64) -> Vec<String> {
-    let trim = units::bytes(malloc.trimmable_bytes);
+fn remedies(last: &Snapshot, malloc: &Malloc, free: u64, trimmable: u64) -> Vec<String> {
+    let trim = units::bytes(trimmable);
     let mut steps = Vec::new();
     if let Some(jvm) = &last.jvm {
         let unlock = if jvm.version.starts_with("17.0.9") { "-XX:+UnlockExperimentalVMOptions " } else { "" };

@@ -3,9 +3,10 @@
 //! The collector holds resident memory for a heap that the program no longer needs.
 //!
 //! ## Signature
-//! Resident heap is far above the most that was in use at any moment of the window (by at least 128 MiB and half of the
-//! RSS), and at the present rate of allocation it would take more than ten minutes to fill. A heap that the next
-//! collection cycle will use again is not empty, it is working.
+//! Resident heap is far above what a collector that is told to shrink would keep for what is in use (by at least 64 MiB and a
+//! quarter of the RSS), and at the present rate of allocation it would take more than ten minutes to fill. A heap that the next
+//! collection cycle will use again is not empty, it is working. What is in use is what was reached from roots where references
+//! were followed, else the least that was in use at any moment of the window, garbage included.
 //!
 //! ## Why
 //! A batch, a start-up or a burst of load expanded the heap. Collectors give memory back reluctantly, and some never:
@@ -28,23 +29,17 @@
 //! Nothing goes below `-Xms`.
 //!
 //! ## Example
-//! *Process 4711 keeps 410 MiB of Java heap that it does not use: 512 MiB resident, at most 102 MiB in use within 1 min
+//! *Process 4711 keeps 172 MiB of Java heap that it does not need: 512 MiB resident, 102 MiB in use within 1 min
 //! (61 snapshots); at the present rate it would take 5 h 42 min to fill.*
 
 use super::Rule;
 use crate::draft::Draft;
 use crate::evidence::Evidence;
-use crate::series::Key;
+use crate::level;
 use offheap_model::{Domain, Finding, Jvm, Status, units};
 
 /// See the page.
 pub struct HeapCommittedEmpty;
-
-/// Less than this is not worth a restart.
-const LEAST_BYTES: f64 = 128.0 * 1024.0 * 1024.0;
-const LEAST_SHARE: f64 = 0.5;
-/// A heap that fills within this time is in use.
-const WORKING_S: f64 = 600.0;
 
 impl Rule for HeapCommittedEmpty {
     fn id(&self) -> &'static str {
@@ -54,27 +49,25 @@ impl Rule for HeapCommittedEmpty {
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding> {
         let last = evidence.last()?;
         let jvm = last.jvm.as_ref()?;
-        let used = evidence.series(&Key::HeapUsed)?.max();
-        // Mapped three times, ZGC's pages are still there once.
-        let resident = jvm.heap.resident_bytes as f64;
-        let empty = resident - used;
-        let rate = evidence.allocation_rate()?;
-        let fills_in = empty / rate.max(1.0);
-        if empty < LEAST_BYTES || empty < LEAST_SHARE * last.memory.rss_bytes as f64 || fills_in < WORKING_S {
+        let empty = level::empty_heap(evidence)?;
+        let fills_in = empty.fills_in?;
+        let held = empty.bytes + empty.below_xms;
+        if !level::is_material(held as u64, last.memory.rss_bytes) || fills_in < level::WORKING_S {
             return None;
         }
+        let rate = evidence.allocation_rate()?;
         let figures = format!(
-            "{} resident, at most {} in use",
-            units::bytes(resident as u64),
-            units::bytes(used as u64)
+            "{} resident, {} in use",
+            units::bytes(empty.resident as u64),
+            units::bytes(empty.live as u64)
         );
         let draft = Draft::new(self.id(), Status::Retention, Domain::JavaHeap, 0.85)
             .summary(format!(
-                "{} keeps {} of Java heap that it does not use: {figures} within {}; at the present rate of \
+                "{} keeps {} of Java heap that it does not need: {figures} within {}; at the present rate of \
                  allocation it would take {} to fill. The {} collector gives it back only when told to. {}. \
                  Source: {}.",
                 capitalised(&evidence.who()),
-                units::bytes(empty as u64),
+                units::bytes(held as u64),
                 evidence.window(),
                 units::duration(fills_in),
                 if jvm.gc.is_empty() { "present" } else { &jvm.gc },

@@ -21,9 +21,9 @@
 //!
 //! ## Example
 //! *The Java heap of process 4711 is still filling: resident 310 MiB → 402 MiB of at most 1.00 GiB, +1.53 MiB/s over
-//! 1 min (61 snapshots). It can grow by 622 MiB more and then stops by itself.*
+//! 1 min (61 snapshots). It can grow by 622 MiB more, to -Xmx…*
 
-use super::Rule;
+use super::{Rule, heap_full};
 use crate::draft::Draft;
 use crate::evidence::Evidence;
 use crate::growth::Kind;
@@ -42,7 +42,11 @@ impl Rule for HeapFilling {
     }
 
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding> {
-        let heap = &evidence.last()?.jvm.as_ref()?.heap;
+        let jvm = evidence.last()?.jvm.as_ref()?;
+        if heap_full::pressure(evidence, jvm).is_some() {
+            return None;
+        }
+        let heap = &jvm.heap;
         let trend = evidence.trend(&Key::Domain(Domain::JavaHeap))?;
         let grown = trend.growth();
         if grown < evidence.material() || heap.max_bytes == 0 {
@@ -55,11 +59,10 @@ impl Rule for HeapFilling {
         let late = points.get(points.len() * 2 / 3).map_or(trend.to, |p| p.v);
         let stopped = growth.kind == Kind::Ended && trend.to - late <= STILL * grown;
         let ends = if stopped || left == 0 {
-            "It has stopped by itself.".to_owned()
+            "It has stopped within the window.".to_owned()
         } else {
             format!(
-                "It can grow by {} more and then stops by itself; whether live data grows inside it shows only \
-                 after an old collection.",
+                "It can grow by {} more, to -Xmx; whether live data grows inside it shows only after an old collection.",
                 units::bytes(left)
             )
         };
@@ -75,8 +78,9 @@ impl Rule for HeapFilling {
         let draft = Draft::new(self.id(), Status::Healthy, Domain::JavaHeap, 0.85)
             .slope(per_s)
             .summary(format!(
-                "The Java heap of {} is still filling: {figures} over {}. {ends} {}. Source: {}.",
+                "The Java heap of {} {}: {figures} over {}. {ends} {}. Source: {}.",
                 evidence.who(),
+                if stopped { "filled further" } else { "is still filling" },
                 evidence.window(),
                 evidence.rss_words(),
                 evidence.source(Domain::JavaHeap)

@@ -74,6 +74,10 @@ impl Rule for HeapLeak {
         "heap-leak"
     }
 
+    fn explains(&self) -> &'static [(&'static str, f64)] {
+        &[("heap-full", f64::INFINITY), ("gc-structures", f64::INFINITY)]
+    }
+
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding> {
         let jvm = evidence.last()?.jvm.as_ref()?;
         let collections = evidence.collections();

@@ -10,10 +10,13 @@ mod code_cache_growth;
 mod compiler_arenas;
 mod direct_buffers_referenced;
 mod direct_memory_uncounted;
+mod does_not_fit;
+mod finalizers_stuck;
 mod gc_structures;
 mod glibc_retention;
 mod heap_committed_empty;
 mod heap_filling;
+mod heap_full;
 mod heap_leak;
 mod jni_library_leak;
 mod jvm_internal_growth;
@@ -23,9 +26,11 @@ mod native_mmap_growth;
 mod netty_pool_arenas;
 mod nio_thread_cache;
 mod python_growth;
+mod slow_leak;
 mod string_symbol_tables;
 mod thread_leak;
 mod thread_stacks_thp;
+mod tmpfs_growth;
 mod unclosed_native_peer;
 mod unexplained_growth;
 mod zgc_triple_count;
@@ -40,6 +45,12 @@ pub trait Rule: Sync {
     /// What it finds; `None` where its signature is not there. A rule speaks for its own domain only, from figures and
     /// never from a program's name.
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding>;
+
+    /// What else its cause makes grow: the ids of the rules that see it, each with the most bytes of it that a byte of this
+    /// one's growth brings along (`f64::INFINITY`: any number).
+    fn explains(&self) -> &'static [(&'static str, f64)] {
+        &[]
+    }
 }
 
 /// Every rule. The order decides between findings that explain the same: the more specific ones come first.
@@ -51,18 +62,23 @@ pub const RULES: &[&dyn Rule] = &[
     &direct_memory_uncounted::DirectMemoryUncounted,
     &nio_thread_cache::NioThreadCache,
     &mapped_files::MappedFiles,
+    &tmpfs_growth::TmpfsGrowth,
     &heap_leak::HeapLeak,
+    &heap_full::HeapFull,
     &python_growth::PythonGrowth,
     &string_symbol_tables::StringSymbolTables,
     &jvm_internal_growth::JvmInternalGrowth,
     &gc_structures::GcStructures,
     &compiler_arenas::CompilerArenas,
     &code_cache_growth::CodeCacheGrowth,
+    &finalizers_stuck::FinalizersStuck,
     &unclosed_native_peer::UnclosedNativePeer,
     &jni_library_leak::JniLibraryLeak,
     &native_malloc_growth::NativeMallocGrowth,
+    &slow_leak::SlowLeak,
     &native_mmap_growth::NativeMmapGrowth,
     &unexplained_growth::UnexplainedGrowth,
+    &does_not_fit::DoesNotFit,
     &glibc_retention::GlibcRetention,
     &heap_committed_empty::HeapCommittedEmpty,
     &thread_stacks_thp::ThreadStacksThp,

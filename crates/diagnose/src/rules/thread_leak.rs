@@ -53,6 +53,18 @@ impl Rule for ThreadLeak {
         "thread-leak"
     }
 
+    fn explains(&self) -> &'static [(&'static str, f64)] {
+        // A thread's arenas, handles and thread-local objects beside its stack.
+        &[
+            ("native-malloc-growth", 4.0),
+            ("native-mmap-growth", 4.0),
+            ("jvm-internal-growth", 4.0),
+            ("nio-thread-cache", f64::INFINITY),
+            ("heap-leak", f64::INFINITY),
+            ("heap-full", f64::INFINITY),
+        ]
+    }
+
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding> {
         let all = thread_growth(evidence)?;
         let status = all.status()?;

@@ -35,11 +35,24 @@ use super::Rule;
 use super::native_malloc_growth::{domain, rest_growth};
 use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
+use crate::series::Key;
 use crate::sites;
 use offheap_model::{Domain, Finding};
 
 /// See the page.
 pub struct UnclosedNativePeer;
+
+/// How sure it can be at most of growth whose owners were not seen to become more…
+const UNSEEN: f64 = 0.80;
+/// …and of the same in a window in which most caches have filled.
+const UNSEEN_LONG: f64 = 0.88;
+const LONG_S: f64 = 590.0;
+
+/// How many more objects own native memory than at the first look, if that rises from look to look.
+fn more_owners(evidence: &Evidence<'_>) -> Option<f64> {
+    let looks = evidence.series(&Key::OwnersInUse)?;
+    evidence.rises(looks).then(|| looks.last() - looks.first())
+}
 
 impl Rule for UnclosedNativePeer {
     fn id(&self) -> &'static str {
@@ -53,10 +66,25 @@ impl Rule for UnclosedNativePeer {
         let library = origin.library?;
         let growth = rest_growth(evidence)?;
         let what = format!("native memory of {}", library.name);
-        let meaning = "Its Java objects are not closed.";
+        let in_use = more_owners(evidence);
+        let meaning = match in_use {
+            Some(_) => "Ever more of the Java objects that own it are in use: they are not closed.",
+            None => {
+                "Its Java objects are not closed, or were dropped without it; or it is a cache that fills."
+            }
+        };
         let subject =
             Subject { what: &what, meaning, source: "walk of the C heap and the agent's live table" };
-        let draft = Draft::of_growth(self.id(), evidence, origin.domain, &growth, &subject)?
+        let mut draft = Draft::of_growth(self.id(), evidence, origin.domain, &growth, &subject)?;
+        draft = match in_use {
+            Some(more) => draft.saw(
+                format!("objects in use that own native memory: {more:.0} more than at the first look"),
+                "references on the Java heap, followed from outside",
+            ),
+            // A cache that fills looks the same for as long as it does.
+            None => draft.at_most(if evidence.seconds() < LONG_S { UNSEEN } else { UNSEEN_LONG }),
+        };
+        let draft = draft
             .also(&format!("Most of what stays is allocated by {}.", origin.words()))
             .saw(sites::age_words(&origin, false), "the agent's live table")
             .fix([format!("{}: {}", library.name, library.advice)])

@@ -13,8 +13,11 @@ pub struct State {
     pub heap_used: f64,
     pub old_used: f64,
     pub old_after_gc: Option<f64>,
+    pub old_max: Option<f64>,
     pub young: u64,
     pub old: u64,
+    /// Seconds of old collections since the start.
+    pub old_s: Option<f64>,
     /// Live C heap beside direct buffers.
     pub malloc: f64,
     /// Of a block in a map of its own, what was not written to yet: allocated and not resident.
@@ -77,8 +80,10 @@ pub fn jvm(n: usize, gc_period: f64, r: &mut Random) -> World {
                 heap_used: old_used + 80.0 * MB * phase / gc_period,
                 old_used,
                 old_after_gc: None,
+                old_max: None,
                 young,
                 old: 0,
+                old_s: None,
                 malloc: 30.0 * MB + wobble[i] + slow[i] + jitter[i],
                 untouched: 0.0,
                 malloc_free: 6.0 * MB - wobble[i],
@@ -221,6 +226,7 @@ impl World {
                     used_bytes: Some(b(s.heap_used)),
                     old_used_bytes: Some(b(s.old_used)),
                     old_after_gc_bytes: s.old_after_gc.map(b),
+                    old_max_bytes: s.old_max.map(b),
                     resident_bytes: b(s.heap_resident),
                     mapped_times: self.mapped_times,
                     source: "hsperfdata".into(),
@@ -258,6 +264,7 @@ impl World {
                 }),
                 gc_young_count: Some(s.young),
                 gc_old_count: Some(s.old),
+                gc_old_us: s.old_s.map(|seconds| b(seconds * 1e6)),
                 ..Jvm::default()
             }),
             malloc: Some(Malloc {

@@ -8,6 +8,7 @@ mod shape;
 mod shenandoah;
 pub(crate) mod z;
 
+use crate::counters;
 use crate::flags::Flags;
 use crate::hsperf::Hsperf;
 use crate::labels::Labels;
@@ -95,6 +96,7 @@ pub(crate) fn read(
         used: found.used,
         old_used: found.old_used,
         old_after_gc: pools::old_after_gc(vm, max),
+        old_max: hsperf.and_then(counters::old_max).filter(|bytes| (1..=max).contains(bytes)),
         mapped_times,
         source,
     };

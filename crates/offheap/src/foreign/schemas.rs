@@ -189,6 +189,29 @@ enum DoctorStatus {
     Problem,
 }
 
+/// What `offheap fit --json` writes, as `offheap_present::json::fit` puts it together.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only its schema is of use")]
+struct FitDocument {
+    /// `offheap/fit/v1`
+    schema: String,
+    /// The process.
+    pid: i32,
+    /// The limit it is held against; `None` where there is none.
+    limit_bytes: Option<u64>,
+    /// What is left until it.
+    headroom_bytes: Option<u64>,
+    /// What all parts may come to.
+    ceiling_bytes: u64,
+    /// Whether that is within the limit.
+    fits: Option<bool>,
+    /// Part by part.
+    parts: Vec<offheap_diagnose::Part>,
+    /// What to set where it does not fit, best first.
+    settings: Vec<String>,
+}
+
 /// What `offheap serve` has at `views.json`; each view is a `report` at `views/ID.json`.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -236,6 +259,7 @@ fn docs_schemas_are_those_of_the_types() {
         named("offheap/compare/v1", schema_for!(Comparison)),
         named("offheap/diff/v1", schema_for!(DiffDocument)),
         named("offheap/doctor/v1", schema_for!(DoctorDocument)),
+        named("offheap/fit/v1", schema_for!(FitDocument)),
         named("offheap/jcmd/v1", schema_for!(JcmdDocument)),
         named("offheap/nmt/v1", schema_for!(offheap_nmt::Report)),
         named("offheap/ps/v1", schema_for!(PsDocument)),

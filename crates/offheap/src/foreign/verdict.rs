@@ -2,7 +2,7 @@
 
 use super::{Content, Order, PerfMaps, Reading, Series, code, expand, label, read, series};
 use offheap_diagnose::stats::{Point, Shape, Trend};
-use offheap_diagnose::{Diagnosis, RssTrend, SCHEMA, Target, Window, certainty};
+use offheap_diagnose::{Diagnosis, Level, Outlook, RssTrend, SCHEMA, Target, Window, certainty};
 use offheap_formats::{Figure, Format, Row};
 use offheap_model::units::{bytes, duration, rate};
 use offheap_model::{Domain, Evidence, Finding, Frame, Profile, ProfileSite, Site, Status};
@@ -69,6 +69,10 @@ fn document(files: &[PathBuf], window: Window, findings: Vec<Finding>) -> Diagno
         verdict,
         findings,
         next: None,
+        level: Level::default(),
+        outlook: Outlook::default(),
+        power: Vec::new(),
+        not_looked_at: Vec::new(),
     }
 }
 
@@ -81,6 +85,8 @@ fn finding(status: Status, domain: Option<Domain>, cause: &str, confidence: f64,
         summary,
         evidence: Vec::new(),
         slope_bytes_per_s: 0.0,
+        slope_ci95: None,
+        explains: Vec::new(),
         site: None,
         fix: Vec::new(),
         confirm: Vec::new(),

@@ -18,7 +18,7 @@ use std::time::Duration;
 ///
 /// Watches a process (or reads a recording) and gives a verdict with its evidence. Looks from outside; only where the answer
 /// needs code it loads an agent into the JVM, to see which code allocates what stays. Exit codes: 0 no leak, 1 leak,
-/// 3 inconclusive, 2 the tool could not do its work.
+/// 3 inconclusive, 4 does not fit, 2 the tool could not do its work.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -86,7 +86,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         evidence = evidence.with_profile(profile);
     }
     let mut diagnosis = diagnose(&evidence);
-    let grows = matches!(diagnosis.verdict.status, Status::Leak | Status::Inconclusive);
+    let grows = matches!(diagnosis.verdict.status, Status::Leak | Status::DoesNotFit | Status::Inconclusive);
     if let Some(why) = observed.found.no_code.clone().filter(|_| grows) {
         diagnosis
             .verdict

@@ -6,6 +6,7 @@ pub mod demo;
 pub mod diagnose;
 pub mod diff;
 pub mod doctor;
+pub mod fit;
 pub mod jcmd;
 pub mod map;
 pub mod mark;

@@ -1,10 +1,12 @@
 //! The verdict on a terminal: first what it is, then why, what to do, how to make sure, and what it rests on.
 
 use super::{Align, Style, Table, Tone, clean, map, wrap};
-use offheap_diagnose::{CheckResult, Comparison, Diagnosis, Fixed, Outcome};
-use offheap_model::units::{bytes, duration, rate};
-use offheap_model::{Finding, FrameKind, Site, Status};
+use offheap_diagnose::{CheckResult, Comparison, Diagnosis, Fixed, Outcome, names};
+use offheap_model::units::{bytes, duration, hour, rate};
+use offheap_model::{Finding, Frame, FrameKind, Site, Status};
 
+/// Lines of a list that are shown without `--all`.
+const LINES: usize = 4;
 /// Frames of a site that are shown.
 const FRAMES: usize = 24;
 
@@ -34,8 +36,96 @@ pub fn render(diagnosis: &Diagnosis, style: Style) -> String {
     }
     out.push_str(&steps("Fix", &verdict.fix, style));
     out.push_str(&steps("Confirm", &verdict.confirm, style));
+    out.push_str(&level(diagnosis, style));
+    out.push_str(&outlook(diagnosis, style));
+    out.push_str(&power(diagnosis, style));
     out.push_str(&others(diagnosis, style));
     out
+}
+
+/// Why it is as large as it is: what could be given back.
+fn level(diagnosis: &Diagnosis, style: Style) -> String {
+    let level = &diagnosis.level;
+    if level.rss_bytes == 0 {
+        return String::new();
+    }
+    let mut out = style.paint(Tone::Strong, "\nCould be given back");
+    if level.reclaimable.is_empty() {
+        out.push_str("  nothing to speak of\n");
+        return out;
+    }
+    out.push_str(&format!("  {} of {}\n", bytes(level.reclaimable_bytes), bytes(level.rss_bytes)));
+    let shown = if style.all { level.reclaimable.len() } else { level.reclaimable.len().min(LINES) };
+    for part in level.reclaimable.iter().take(shown) {
+        let text = format!(
+            "{} {}: {}. {} But: {}.",
+            bytes(part.bytes),
+            part.domain,
+            part.what,
+            sentence(&part.remedy),
+            part.side_effect
+        );
+        out.push_str(&format!("• {}\n", wrap(&text, style.width.saturating_sub(2), 2)));
+    }
+    out
+}
+
+/// Whether it will fit.
+fn outlook(diagnosis: &Diagnosis, style: Style) -> String {
+    let outlook = &diagnosis.outlook;
+    if outlook.parts.is_empty() {
+        return String::new();
+    }
+    let mut text = match (outlook.limit_bytes, outlook.fits) {
+        (Some(limit), fits) => format!(
+            "Limit {}, {} left; {}: {}.",
+            bytes(limit),
+            bytes(outlook.headroom_bytes.unwrap_or(0)),
+            if fits == Some(true) { "it fits" } else { "it does not fit" },
+            outlook.arithmetic()
+        ),
+        (None, _) => format!(
+            "No limit is set. It may come to {}: {}.",
+            bytes(outlook.ceiling_bytes),
+            outlook.arithmetic()
+        ),
+    };
+    if let Some(at) = outlook.kill_at {
+        let until = |at: i64| hour(at, diagnosis.window.start);
+        text.push_str(&format!(" The limit is reached at about {}", until(at)));
+        if let Some([Some(sooner), later]) = outlook.kill_at_ci95 {
+            let later = later.map_or_else(|| "never".to_owned(), until);
+            text.push_str(&format!(" (95 % between {} and {later})", until(sooner)));
+        }
+        text.push('.');
+    }
+    format!("{}{}\n", style.paint(Tone::Strong, "\nWill it fit?\n"), wrap(&text, style.width, 0))
+}
+
+/// What the verdict is worth.
+fn power(diagnosis: &Diagnosis, style: Style) -> String {
+    if diagnosis.verdict.status == Status::Leak || diagnosis.power.is_empty() {
+        return String::new();
+    }
+    let shown = if style.all { diagnosis.power.len() } else { diagnosis.power.len().min(LINES) };
+    let least: Vec<String> = diagnosis
+        .power
+        .iter()
+        .take(shown)
+        .map(|power| format!("{} {}", power.domain, rate(power.smallest_leak_bytes_per_s)))
+        .collect();
+    let mut text = format!("A leak of at least this would have been seen (95 %): {}.", least.join(", "));
+    if !diagnosis.not_looked_at.is_empty() {
+        text.push_str(&format!(" Not looked at: {}.", diagnosis.not_looked_at.join("; ")));
+    }
+    format!("\n{}\n", style.paint(Tone::Dim, &wrap(&text, style.width, 0)))
+}
+
+/// A sentence of a remedy.
+fn sentence(text: &str) -> String {
+    let mut text = text.trim_end_matches('.').to_owned();
+    text.push('.');
+    text
 }
 
 /// Whether a leak of before is gone, as text.
@@ -53,6 +143,7 @@ pub fn render_comparison(comparison: &Comparison, style: Style) -> String {
 fn word(status: Status) -> &'static str {
     match status {
         Status::Leak => "LEAK",
+        Status::DoesNotFit => "DOES NOT FIT",
         Status::Retention => "RETENTION (free, but held)",
         Status::Healthy => "HEALTHY",
         Status::Inconclusive => "INCONCLUSIVE",
@@ -61,7 +152,7 @@ fn word(status: Status) -> &'static str {
 
 fn tone(status: Status) -> Tone {
     match status {
-        Status::Leak => Tone::Bad,
+        Status::Leak | Status::DoesNotFit => Tone::Bad,
         Status::Retention | Status::Inconclusive => Tone::Warn,
         Status::Healthy => Tone::Good,
     }
@@ -125,7 +216,7 @@ fn site(site: &Site, style: Style) -> String {
         } else if let Some(module) = &frame.module {
             place = format!("  {}", map::shorten_path(module, 40));
         }
-        let text = format!("{kind:>6}  {}{place}", frame.name);
+        let text = format!("{kind:>6}  {}{place}", folded(frame));
         out.push_str(&format!("{}\n", super::fit(&text, style.width)));
     }
     if site.frames.len() > FRAMES {
@@ -134,6 +225,14 @@ fn site(site: &Site, style: Style) -> String {
         );
     }
     out
+}
+
+/// A frame's name; those of C++ without parameters and template arguments.
+fn folded(frame: &Frame) -> String {
+    match frame.kind {
+        FrameKind::Native | FrameKind::Jvm => names::folded(&frame.name),
+        FrameKind::Java | FrameKind::Python => frame.name.clone(),
+    }
 }
 
 fn steps(title: &str, steps: &[String], style: Style) -> String {

@@ -3,6 +3,7 @@
 pub mod diagnosis;
 pub mod diff;
 pub mod map;
+pub mod outlook;
 pub mod profile;
 pub mod ps;
 mod table;

@@ -78,7 +78,9 @@ impl Figures {
         {
             line(&LIMIT, String::new(), limit as f64);
         }
-        for status in [Status::Leak, Status::Retention, Status::Healthy, Status::Inconclusive] {
+        for status in
+            [Status::Leak, Status::DoesNotFit, Status::Retention, Status::Healthy, Status::Inconclusive]
+        {
             let now = f64::from(u8::from(diagnosis.verdict.status == status));
             line(&VERDICT, format!(",status=\"{status}\""), now);
         }

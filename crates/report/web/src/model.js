@@ -173,6 +173,7 @@ export class Model {
     const where = domain === 'none' ? '' : ` in ${domain}`;
     switch (status) {
       case 'leak': return `Leak${where}: ${rate(slope)}`;
+      case 'does-not-fit': return `Does not fit${where}`;
       case 'retention': return `Free, but not given back${where}`;
       case 'healthy': return `No leak: ${bytes(this.diagnosis.rss.end_bytes)} resident`;
       default: return `Not certain yet${where}`;

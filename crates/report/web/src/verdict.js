@@ -6,7 +6,7 @@ import { frameOf, hue } from './model.js';
 import { stack } from './stack.js';
 import { bytes, delta, duration, instant, percent, rate } from './units.js';
 
-const WORDS = { leak: 'Leak', retention: 'Retention', healthy: 'Healthy', inconclusive: 'Inconclusive' };
+const WORDS = { leak: 'Leak', 'does-not-fit': 'Does not fit', retention: 'Retention', healthy: 'Healthy', inconclusive: 'Inconclusive' };
 
 export function verdict() {
   const badge = h('span.badge');
@@ -77,11 +77,16 @@ export function verdict() {
     const steps = list => h('ol.steps', list.map(step => h('li', prose(step))));
     const { site } = verdict;
     const others = diagnosis.findings.filter(finding => finding.cause !== verdict.cause);
+    const { level, outlook, power } = diagnosis;
+    const free = level?.reclaimable ?? [], parts = (outlook?.parts ?? []).filter(part => part.may_grow_to_bytes > part.now_bytes);
     fill(below,
       site ? h('div.block.site', h('h3', 'Allocated here'), h('p.muted', `${bytes(site.bytes)} live, ${rate(site.slope_bytes_per_s)}; innermost frame first`), stack(site.frames.map(frameOf))) : null,
       verdict.fix.length ? block('Fix', steps(verdict.fix)) : null,
       verdict.confirm.length ? block('Confirm', steps(verdict.confirm)) : null,
       verdict.evidence?.length ? block('Evidence', h('ul.evidence', verdict.evidence.map(seen => h('li', prose(seen.text), h('span.source', seen.source))))) : null,
+      level?.rss_bytes ? block(`Could be given back: ${bytes(level.reclaimable_bytes)} of ${bytes(level.rss_bytes)}`, free.length ? h('ul.evidence', free.map(part => h('li', h('b', bytes(part.bytes)), ` ${part.domain}: ${part.what}. `, prose(part.remedy), h('span.source', part.side_effect)))) : h('p.muted', 'Nothing to speak of.')) : null,
+      outlook?.parts?.length ? block(outlook.limit_bytes ? `Will it fit ${bytes(outlook.limit_bytes)}? ${outlook.fits ? 'Yes' : 'No'}: it may come to ${bytes(outlook.ceiling_bytes)}` : `It may come to ${bytes(outlook.ceiling_bytes)}; no limit is set`, h('ul.evidence', parts.map(part => h('li', h('b', part.domain), ` ${bytes(part.now_bytes)} → ${bytes(part.may_grow_to_bytes)}`, h('span.source', part.because))))) : null,
+      power?.length && verdict.status !== 'leak' ? block('What would have been seen', h('p', `A leak of at least: ${power.map(one => `${one.domain} ${rate(one.smallest_leak_bytes_per_s)}`).join(', ')}.`), h('p.muted', `Not looked at: ${diagnosis.not_looked_at.join('; ')}.`)) : null,
       others.length ? block('Also found', h('ul.evidence', others.map(other => h('li', h('details', h('summary', h('b', WORDS[other.status]), ` ${other.cause}, ${percent(other.confidence)} sure`), h('p', prose(other.summary))))))) : null,
     );
   }

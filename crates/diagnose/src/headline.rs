@@ -1,0 +1,71 @@
+//! The first sentence of a verdict: alone it says what, where, how fast and until when.
+
+use crate::evidence::Evidence;
+use crate::names;
+use crate::outlook::Outlook;
+use crate::sites::{caller, function};
+use offheap_model::units::{bytes, hour, rate};
+use offheap_model::{Domain, Finding, Site, Status};
+
+/// Puts it before the rest of a leak's summary.
+pub(crate) fn put(verdict: &mut Finding, evidence: &Evidence<'_>) {
+    if verdict.status != Status::Leak || verdict.slope_bytes_per_s <= 0.0 {
+        return;
+    }
+    let what = words(verdict.domain);
+    let place = verdict.site.as_ref().map_or_else(String::new, place);
+    let held = verdict.site.as_ref().filter(|site| site.bytes > 0);
+    let amount = held.map_or_else(String::new, |site| format!("{} so far, ", bytes(site.bytes)));
+    let speed = rate(verdict.slope_bytes_per_s);
+    let until = until(verdict, evidence);
+    let sentence = format!("{what}{place} grows and is not given back: {amount}{speed}{until}.");
+    verdict.summary = format!("{sentence} {}", verdict.summary);
+}
+
+/// A domain at the begin of a sentence.
+fn words(domain: Option<Domain>) -> &'static str {
+    match domain {
+        Some(Domain::JavaHeap) => "The live part of the Java heap",
+        Some(Domain::Metaspace) => "Memory of classes (metaspace)",
+        Some(Domain::CodeCache) => "Compiled code (code-cache)",
+        Some(Domain::ThreadStacks) => "Memory of threads (thread-stacks)",
+        Some(Domain::Gc) => "Memory of the collector (gc)",
+        Some(Domain::JvmInternal) => "Memory of the JVM itself (jvm-internal)",
+        Some(Domain::DirectMemory) => "Direct memory",
+        Some(Domain::NativeMalloc) => "Native memory (native-malloc)",
+        Some(Domain::Malloc) => "The C heap (malloc)",
+        Some(Domain::NativeMmap) => "Memory that native code maps (native-mmap)",
+        Some(Domain::PythonHeap) => "Memory of Python objects (python-heap)",
+        Some(Domain::MappedFiles) => "Memory of mapped files",
+        _ => "Memory",
+    }
+}
+
+/// `" allocated by frame_new, called by app.Codec.encode (Codec.java:41),"`.
+fn place(site: &Site) -> String {
+    let function = function(site.frames.iter());
+    let java = caller(&site.frames).filter(|java| Some(*java) != function);
+    let at = |frame: &offheap_model::Frame| match (&frame.file, frame.line) {
+        (Some(file), Some(line)) => {
+            format!("{} ({}:{line})", names::folded(&frame.name), file.rsplit('/').next().unwrap_or(file))
+        }
+        _ => names::folded(&frame.name),
+    };
+    match (function, java) {
+        (Some(function), Some(java)) => format!(" allocated by {}, called by {},", at(function), at(java)),
+        (Some(only), None) | (None, Some(only)) => format!(" allocated by {},", at(only)),
+        (None, None) => String::new(),
+    }
+}
+
+/// When the limit is reached, if there is one that this growth can reach.
+fn until(verdict: &Finding, evidence: &Evidence<'_>) -> String {
+    let outlook = Outlook::of(evidence, None).with_kill(evidence, verdict);
+    let now = evidence.last().map_or(0, |last| last.time_ms);
+    match (outlook.limit_bytes, outlook.kill_at) {
+        (Some(limit), Some(at)) => {
+            format!("; the limit of {} is reached at about {}", bytes(limit), hour(at, now))
+        }
+        _ => String::new(),
+    }
+}

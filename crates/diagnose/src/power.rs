@@ -1,0 +1,121 @@
+//! What a healthy verdict is worth: the smallest leak that would have been seen, domain by domain, and what was not looked at.
+
+use crate::evidence::Evidence;
+use crate::series::Key;
+use crate::stats::Shape;
+use offheap_model::{Domain, Snapshot};
+use serde::{Deserialize, Serialize};
+
+/// The smallest leak of a domain that would have been seen in the window.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
+pub struct Power {
+    /// Which domain.
+    pub domain: Domain,
+    /// A leak as fast as this, or faster, would not have been called healthy in 95 of 100 windows like this one.
+    pub smallest_leak_bytes_per_s: f64,
+}
+
+/// Growth must be this many standard errors above nothing to be told from noise (`Z_REAL` in `stats`), and 1.64 more to be so in
+/// 95 of 100 windows.
+const ERRORS: f64 = 4.0 + 1.64;
+/// A 95 % interval is so many standard errors wide.
+const WIDTH: f64 = 2.0 * 1.96;
+/// Between old collections growth of the heap is suspect from this share of -Xmx on (`heap-leak`).
+const HEAP_SHARE: f64 = 0.10;
+/// What grows must be worth a word (`Evidence::material`) in the part of the window that blocks and tails leave.
+const SEEN: f64 = 0.8;
+
+/// The power of the window for each domain that has resident bytes; of nothing where it was too short to judge.
+pub fn power(evidence: &Evidence<'_>) -> Vec<Power> {
+    let seconds = evidence.seconds();
+    if evidence.trend(&Key::Rss).is_none_or(|trend| trend.shape == Shape::TooShort) || seconds <= 0.0 {
+        return Vec::new();
+    }
+    let leaks = |domain: &Domain| {
+        !matches!(domain, Domain::Libraries | Domain::Cds | Domain::Kernel | Domain::AllocatorRetention)
+    };
+    let mut all: Vec<Power> = Domain::ALL
+        .into_iter()
+        .filter(leaks)
+        .filter(|domain| evidence.series(&Key::Domain(*domain)).is_some_and(|series| series.max() > 0.0))
+        .filter_map(|domain| {
+            let trend = evidence.trend(&judged_by(evidence, domain))?;
+            let error = (trend.slope.ci95[1] - trend.slope.ci95[0]) / WIDTH;
+            let mut least = (evidence.material() / (SEEN * seconds))
+                .max(ERRORS * error)
+                // Teeth hide what is lower than they are.
+                .max(trend.drawdown / seconds);
+            if domain == Domain::JavaHeap {
+                let max = evidence.last()?.jvm.as_ref().map_or(0, |jvm| jvm.heap.max_bytes);
+                least = least.max(HEAP_SHARE * max as f64 / seconds);
+            }
+            least.is_finite().then_some(Power { domain, smallest_leak_bytes_per_s: least })
+        })
+        .collect();
+    all.sort_by(|a, b| b.smallest_leak_bytes_per_s.total_cmp(&a.smallest_leak_bytes_per_s));
+    all
+}
+
+/// The series that a domain's rules judge by.
+fn judged_by(evidence: &Evidence<'_>, domain: Domain) -> Key {
+    let known = |key: Key| evidence.series(&key).is_some().then_some(key);
+    match domain {
+        Domain::JavaHeap => known(Key::OldUsed),
+        Domain::Metaspace => known(Key::Metaspace),
+        Domain::Malloc | Domain::NativeMalloc => known(Key::MallocRest),
+        Domain::DirectMemory => known(Key::DirectReserved),
+        _ => None,
+    }
+    .unwrap_or(Key::Domain(domain))
+}
+
+/// What the window did not show, in words; each could hide a leak or explain a level.
+pub fn not_looked_at(evidence: &Evidence<'_>) -> Vec<String> {
+    let Some(last) = evidence.last() else { return Vec::new() };
+    let mut missing = Vec::new();
+    if !last.malloc.as_ref().is_some_and(|malloc| malloc.walked) {
+        missing.push(
+            "the inside of the C heap: its allocator can't be walked, so only resident bytes were judged"
+                .to_owned(),
+        );
+    }
+    missing.extend(java(evidence, last));
+    if evidence.profile().is_none() {
+        missing.push("which code allocates: no allocation sites were recorded".to_owned());
+    }
+    if last.cgroup.as_ref().is_some_and(|group| group.processes > 1) {
+        missing.push("the other processes of the control group".to_owned());
+    }
+    if last.cgroup.is_none() {
+        missing.push("the container: no control group was readable".to_owned());
+    }
+    missing.push("pages that are lazily freed (MADV_FREE): they count as resident".to_owned());
+    missing
+}
+
+/// Of a JVM.
+fn java(evidence: &Evidence<'_>, last: &Snapshot) -> Vec<String> {
+    let mut missing = Vec::new();
+    if last.jvm.is_none() {
+        return missing;
+    }
+    if evidence.collections().old.is_empty() && evidence.last_reach().is_none() {
+        missing.push(
+            "which Java objects are in use: no collection of the whole heap ran and references were not followed".to_owned(),
+        );
+    }
+    if evidence.series(&Key::HeapUsed).is_none() {
+        missing.push("how much of the Java heap is in use: the JVM's counters were not readable".to_owned());
+    }
+    if evidence.allocation_rate().is_some_and(|rate| rate < IDLE) {
+        missing.push(
+            "the program under load: it hardly allocated, and what leaks per request does not leak at rest"
+                .to_owned(),
+        );
+    }
+    missing
+}
+
+/// A JVM that allocates less than this, bytes a second, does no work to speak of.
+const IDLE: f64 = 16.0 * 1024.0;

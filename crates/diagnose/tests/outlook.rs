@@ -1,0 +1,161 @@
+//! Whether a process will fit its limit: the arithmetic, the verdict, and the hour of the kill.
+
+mod common;
+
+use common::world::{MB, World, jvm};
+use common::{Random, ramp};
+use offheap_diagnose::{Diagnosis, Evidence, Outlook, Part, diagnose};
+use offheap_model::{Cgroup, Domain, Status};
+
+const MIB: u64 = 1 << 20;
+
+fn judged(world: &World) -> Diagnosis {
+    let snapshots = world.snapshots();
+    diagnose(&Evidence::of(&snapshots))
+}
+
+/// A JVM of about 220 MB, its heap half resident, in a group with this limit and this kernel memory.
+fn limited(limit: u64, heap_max: f64, change: impl Fn(f64, &mut common::world::State)) -> World {
+    let mut world = jvm(61, 12.0, &mut Random::new(3)).with(change);
+    world.heap_max = heap_max;
+    world.cgroup = Some(Cgroup {
+        version: 2,
+        limit_bytes: Some(limit),
+        kernel_bytes: 4 * MIB,
+        processes: 1,
+        ..Cgroup::default()
+    });
+    world
+}
+
+fn part<'a>(outlook: &'a Outlook, domain: &str) -> &'a Part {
+    outlook
+        .parts
+        .iter()
+        .find(|part| part.domain.as_str() == domain)
+        .unwrap_or_else(|| panic!("{domain}: {outlook:#?}"))
+}
+
+fn assert_does_not_fit(world: &World, setting: &str) -> Diagnosis {
+    let diagnosis = judged(world);
+    let verdict = &diagnosis.verdict;
+    assert_eq!(
+        (verdict.status, verdict.cause.as_str()),
+        (Status::DoesNotFit, "does-not-fit"),
+        "{verdict:#?}"
+    );
+    assert_eq!((diagnosis.exit_code(), diagnosis.outlook.fits), (4, Some(false)));
+    assert!(verdict.fix.iter().any(|step| step.contains(setting)), "{setting}: {:?}", verdict.fix);
+    diagnosis
+}
+
+#[test]
+fn a_heap_that_may_grow_past_the_limit_does_not_fit() {
+    // MaxRAMPercentage=80 of 320 MiB, and a hundred megabytes beside the heap.
+    let diagnosis = assert_does_not_fit(&limited(320 * MIB, 256.0 * MIB as f64, |_, _| ()), "-Xmx");
+    let outlook = &diagnosis.outlook;
+    let sum: u64 = outlook.parts.iter().map(|part| part.may_grow_to_bytes).sum();
+    assert_eq!(outlook.ceiling_bytes, sum);
+    assert_eq!(part(outlook, "java-heap").may_grow_to_bytes, 256 * MIB);
+    // What it says to set, fits.
+    let xmx: f64 =
+        outlook.settings[0].strip_prefix("-Xmx").unwrap().split('m').next().unwrap().parse().unwrap();
+    let mended = judged(&limited(320 * MIB, xmx * MIB as f64, |_, _| ()));
+    assert_eq!(
+        (mended.verdict.status, mended.outlook.fits),
+        (Status::Healthy, Some(true)),
+        "{:#?}",
+        mended.verdict
+    );
+}
+
+#[test]
+fn three_hundred_threads_beside_a_heap_that_fits_alone_do_not() {
+    let world = limited(400 * MIB, 256.0 * MIB as f64, |_, s| {
+        s.pools.push(("exec-*".into(), 300.0));
+        s.stack_each = 180e3;
+        s.malloc += 30.0 * MB;
+    });
+    let diagnosis = assert_does_not_fit(&world, "or a limit of");
+    assert!(part(&diagnosis.outlook, "thread-stacks").now_bytes > 50 * MIB);
+}
+
+#[test]
+fn direct_memory_without_a_limit_of_its_own_may_take_as_much_as_the_heap() {
+    // It fills for the first half of the window: no leak, but on its way to -Xmx.
+    let world = limited(520 * MIB, 256.0 * MIB as f64, |t, s| {
+        s.direct = 40.0 * MB + 1.0 * MB * t.min(30.0);
+        s.direct_count = s.direct / 65536.0;
+    });
+    let diagnosis = assert_does_not_fit(&world, "-XX:MaxDirectMemorySize=");
+    assert_eq!(part(&diagnosis.outlook, "direct-memory").may_grow_to_bytes, 256 * MIB);
+}
+
+#[test]
+fn other_processes_of_the_group_count() {
+    let mut world = limited(460 * MIB, 200.0 * MIB as f64, |_, _| ());
+    let group = world.cgroup.as_mut().unwrap();
+    (group.processes, group.anon_bytes) = (2, 200 * MIB);
+    let diagnosis = assert_does_not_fit(&world, "or a limit of");
+    assert_eq!(part(&diagnosis.outlook, "other-processes").now_bytes, 200 * MIB);
+}
+
+#[test]
+fn what_fits_is_healthy_and_clean_files_do_not_count() {
+    let diagnosis = judged(&limited(420 * MIB, 256.0 * MIB as f64, |_, _| ()));
+    assert_eq!(
+        (diagnosis.verdict.status, diagnosis.exit_code()),
+        (Status::Healthy, 0),
+        "{:#?}",
+        diagnosis.verdict
+    );
+    assert_eq!(part(&diagnosis.outlook, "libraries").may_grow_to_bytes, 0);
+    assert!(diagnosis.outlook.kill_at.is_none());
+}
+
+#[test]
+fn without_a_limit_there_is_a_ceiling_and_no_verdict_of_it() {
+    let mut world = limited(MIB, 256.0 * MIB as f64, |_, _| ());
+    world.cgroup = None;
+    let snapshots = world.snapshots();
+    let evidence = Evidence::of(&snapshots);
+    let outlook = Outlook::of(&evidence, None);
+    assert_eq!((outlook.limit_bytes, outlook.fits), (None, None));
+    assert!(outlook.ceiling_bytes > 300 * MIB);
+    // One can be asked about.
+    assert_eq!(Outlook::of(&evidence, Some(300 * MIB)).fits, Some(false));
+    assert_eq!(Outlook::of(&evidence, Some(2048 * MIB)).fits, Some(true));
+}
+
+#[test]
+fn a_leak_has_the_hour_of_its_kill() {
+    let world = limited(1024 * MIB, 256.0 * MB, |_, _| ()).plus(&ramp(61, MB), |s, v| s.malloc += v);
+    let diagnosis = judged(&world);
+    assert_eq!(diagnosis.verdict.status, Status::Leak, "{:#?}", diagnosis.verdict);
+    let outlook = &diagnosis.outlook;
+    let last = world.snapshots().last().unwrap().time_ms;
+    let hour = outlook.kill_at.expect("a kill");
+    let expected = outlook.headroom_bytes.unwrap() as f64 / MB * 1000.0;
+    assert!(((hour - last) as f64 - expected).abs() < 0.05 * expected, "{} ms, {expected}", hour - last);
+    let [sooner, later] = outlook.kill_at_ci95.expect("an interval");
+    assert!(sooner.unwrap() < hour && later.is_none_or(|later| later > hour));
+    let first = diagnosis.verdict.summary.split(". ").next().unwrap();
+    assert!(first.contains("the limit of 1.00 GiB is reached at about"), "{first}");
+}
+
+#[test]
+fn a_leak_on_the_java_heap_is_not_killed_for_its_limit() {
+    let mut world = limited(4096 * MIB, 1000.0 * MB, |t, s| {
+        s.old = (t / 15.0) as u64;
+        s.old_used = 40.0 * MB + 2.0 * MB * t + 1.0 * MB * (t % 15.0);
+    });
+    world.heap_max = 1000.0 * MB;
+    let diagnosis = judged(&world);
+    assert_eq!(
+        (diagnosis.verdict.status, diagnosis.verdict.domain),
+        (Status::Leak, Some(Domain::JavaHeap)),
+        "{:#?}",
+        diagnosis.verdict
+    );
+    assert!(diagnosis.outlook.kill_at.is_none());
+}
