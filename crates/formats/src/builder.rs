@@ -198,13 +198,39 @@ impl Builder {
         }
     }
 
+    /// The same with C++ and Rust names as their authors wrote them.
+    fn in_plain_names(self) -> Builder {
+        let mut plain = Builder { shortened: self.shortened, nameless: self.nameless, ..Builder::new() };
+        let numbers: Vec<u32> = self
+            .profile
+            .frames
+            .iter()
+            .zip(&self.addresses)
+            .map(|(frame, address)| {
+                let name = crate::mangled::plain(&frame.name).unwrap_or_else(|| frame.name.clone());
+                plain.intern(Frame { name, ..frame.clone() }, *address)
+            })
+            .collect();
+        for site in &self.profile.sites {
+            let stack: Vec<u32> =
+                site.stack.iter().filter_map(|index| numbers.get(*index as usize).copied()).collect();
+            plain.add(&stack, site);
+        }
+        let Profile { frames, sites, .. } = std::mem::take(&mut plain.profile);
+        plain.profile = Profile { frames, sites, ..self.profile };
+        plain
+    }
+
     /// The profile under construction, for everything but its frames and sites.
     pub fn profile(&mut self) -> &mut Profile {
         &mut self.profile
     }
 
     /// The result; its sites sorted as [`Profile::sites`] asks for.
-    pub fn finish(self, mappings: Vec<Mapping>, cut: Option<Cut>) -> Parsed {
+    pub fn finish(mut self, mappings: Vec<Mapping>, cut: Option<Cut>) -> Parsed {
+        if self.profile.frames.iter().any(|frame| crate::mangled::is_mangled(&frame.name)) {
+            self = self.in_plain_names();
+        }
         let mut profile = self.profile;
         profile.sites.sort_by(|a, b| {
             (b.leak_bytes, b.live_bytes, b.allocated_bytes)

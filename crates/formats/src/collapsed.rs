@@ -85,6 +85,17 @@ pub(crate) fn is(head: &[u8]) -> bool {
         && whole.iter().any(|line| line.contains(';'))
 }
 
+/// True where collapsed stacks may begin with `line` in a longer text: two frames at least, and neither looks like prose.
+pub(crate) fn begins(line: &str) -> bool {
+    split(line)
+        .is_some_and(|(stack, _)| stack.contains(';') && !stack.contains("; ") && !stack.contains(": "))
+}
+
+/// True where `line` can be of it.
+pub(crate) fn has(line: &str) -> bool {
+    split(line.trim()).is_some() || line.starts_with('#')
+}
+
 fn split(line: &str) -> Option<(&str, u64)> {
     let (stack, figure) = line.rsplit_once([' ', '\t'])?;
     // Sampled figures scaled up may be written as floats.

@@ -38,6 +38,17 @@ impl Figure {
         }
     }
 
+    /// Its place in `site`.
+    pub(crate) fn of_mut(self, site: &mut ProfileSite) -> &mut u64 {
+        match self {
+            Figure::LeakBytes => &mut site.leak_bytes,
+            Figure::LiveBytes => &mut site.live_bytes,
+            Figure::LiveCount => &mut site.live_count,
+            Figure::AllocatedBytes => &mut site.allocated_bytes,
+            Figure::AllocatedCount => &mut site.allocated_count,
+        }
+    }
+
     /// The figure that says most of `profile`: leaked bytes where it knows any, else live, else allocated.
     pub fn best(profile: &Profile) -> Figure {
         let has = |figure: Figure| profile.sites.iter().any(|site| figure.of(site) > 0);

@@ -1,7 +1,8 @@
 //! Named figures at an instant: what files without allocation sites say, in one shape, so that two can be compared and many
 //! become a series.
 
-use crate::{Cut, Error, Format, Hprof, detect, hprof, hs_err, jcmd, smaps};
+use crate::smaps::Regions;
+use crate::{Cut, Error, Hprof, hs_err, smaps};
 use std::collections::BTreeMap;
 
 /// A figure.
@@ -26,9 +27,25 @@ pub struct Figures {
     pub list: Vec<Named>,
     /// Where the readable part ends, where that is before the file's end.
     pub cut: Option<Cut>,
+    /// What the file says by itself, in sentences, what matters most first; empty where its figures are all there is to say.
+    pub says: Vec<String>,
+    /// What to do about it, or which file to take instead, best first.
+    pub advice: Vec<String>,
 }
 
 impl Figures {
+    /// The same with a sentence more.
+    pub(crate) fn saying(mut self, text: impl Into<String>) -> Figures {
+        self.says.push(text.into());
+        self
+    }
+
+    /// The same with advice.
+    pub(crate) fn advising(mut self, text: impl Into<String>) -> Figures {
+        self.advice.push(text.into());
+        self
+    }
+
     /// Sums figures of one name, sorts them.
     pub fn new(of: &str, figures: impl IntoIterator<Item = Named>) -> Figures {
         let mut sums: BTreeMap<String, (u64, Option<u64>)> = BTreeMap::new();
@@ -43,42 +60,74 @@ impl Figures {
         let mut list: Vec<Named> =
             sums.into_iter().map(|(name, (bytes, count))| Named { name, bytes, count }).collect();
         list.sort_by(|a, b| (b.bytes, b.count).cmp(&(a.bytes, a.count)).then_with(|| a.name.cmp(&b.name)));
-        Figures { of: of.to_owned(), time_ms: None, list, cut: None }
+        Figures { of: of.to_owned(), list, ..Figures::default() }
     }
 }
 
-/// Reads `bytes`, already unwrapped, of a format that has figures instead of sites: smaps, `pmap -X`, hs_err, heap dumps and
-/// `jcmd` outputs. (NMT text is recognised as [`Format::Nmt`]; its reader is the `nmt` crate.)
-///
-/// # Errors
-/// It is of another format, or what its reader says.
-pub fn read_figures(bytes: &[u8]) -> Result<Figures, Error> {
-    match detect(bytes) {
-        Some(Format::Smaps) => smaps::read_smaps(bytes).map(of_regions),
-        Some(Format::Pmap) => smaps::read_pmap(bytes).map(of_regions),
-        Some(Format::HsErr | Format::VmInfo) => hs_err::read(bytes).map(of_log),
-        Some(Format::Hprof) => hprof::read(bytes).map(of_dump),
-        Some(Format::Jcmd) => jcmd::read(bytes),
-        Some(format) => Err(Error::NotThis {
-            format: "file of figures",
-            reason: format!("a file of format {:?} is read in another way", format.name()),
-        }),
-        None => {
-            Err(Error::NotThis { format: "file of figures", reason: "its format is not recognised".into() })
+/// What NMT's figures are called, in reports, in logs and in recordings: those can be compared.
+pub const BY_CATEGORY: &str = "committed bytes by NMT category";
+
+/// What files that only say what is mapped are of.
+const MAPPED: &str = "mapped bytes by file";
+
+/// Resident bytes by file, of smaps and `pmap -X`.
+pub(crate) fn resident(bytes: &[u8], read: fn(&[u8]) -> Result<Regions, Error>) -> Result<Figures, Error> {
+    read(bytes).map(|regions| {
+        // `pmap -d` has no column of what is resident.
+        if regions.regions.iter().all(|region| region.rss_bytes == 0) {
+            of_mapped(regions)
+        } else {
+            of_regions(regions)
         }
+    })
+}
+
+/// Mapped bytes by file, of `/proc/PID/maps` and `pmap` without an option.
+pub(crate) fn mapped(bytes: &[u8]) -> Result<Figures, Error> {
+    smaps::read_mapped(bytes).map(of_mapped)
+}
+
+/// A file's name: paths of one library differ in nothing but their directory between smaps and pmap.
+fn file_name(region: &smaps::Region) -> String {
+    match region.name.rsplit('/').next().unwrap_or_default() {
+        "" => "(anonymous)".to_owned(),
+        name => name.to_owned(),
     }
 }
 
-fn of_regions(regions: smaps::Regions) -> Figures {
-    let named = regions.regions.into_iter().map(|region| {
-        // Paths of one library differ in nothing but their directory between smaps and pmap.
-        let name = match region.name.rsplit('/').next().unwrap_or_default() {
-            "" => "(anonymous)",
-            name => name,
-        };
-        Named { name: name.to_owned(), bytes: region.rss_bytes, count: Some(1) }
+/// glibc maps an arena of its own as 64 MiB at a multiple of that.
+const ARENA: u64 = 64 << 20;
+
+fn of_mapped(regions: Regions) -> Figures {
+    let list = &regions.regions;
+    let is_begin = |region: &smaps::Region| region.name.is_empty() && region.start.is_multiple_of(ARENA);
+    let whole = list.iter().filter(|region| is_begin(region) && region.end - region.start == ARENA).count();
+    // The two halves of an arena, in use and not yet, are neighbours.
+    let halves = list.windows(2).filter(|pair| {
+        matches!(pair, [low, high] if is_begin(low) && low.end == high.start && high.end == low.start.saturating_add(ARENA))
     });
-    Figures { cut: regions.cut, ..Figures::new("resident bytes by mapped file", named) }
+    let arenas = whole + halves.count();
+    let named = regions.regions.iter().map(|region| Named {
+        name: file_name(region),
+        bytes: region.end.saturating_sub(region.start),
+        count: Some(1),
+    });
+    let mut figures = Figures { cut: regions.cut.clone(), ..Figures::new(MAPPED, named) }.saying(
+        "This file says what is mapped, and not what of it is resident: a large figure need not be memory.",
+    );
+    if arenas > 4 {
+        figures = figures.saying(format!("{arenas} mappings look like glibc's arenas (64 MiB each)."));
+    }
+    figures.advising("Take /proc/PID/smaps, or pmap -X PID, instead: those have what is resident.")
+}
+
+fn of_regions(regions: Regions) -> Figures {
+    let named = regions.regions.iter().map(|region| Named {
+        name: file_name(region),
+        bytes: region.rss_bytes,
+        count: Some(1),
+    });
+    Figures { cut: regions.cut.clone(), ..Figures::new("resident bytes by mapped file", named) }
 }
 
 /// The figures of a fatal error log, without those of its NMT section.

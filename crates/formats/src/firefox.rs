@@ -4,8 +4,10 @@
 //!
 //! A site is a sample whose weight is its bytes; the time of a sample says nothing here and counts up.
 
-use crate::Figure;
-use offheap_model::{FrameKind, Profile};
+use crate::builder::{kind_by_name, named};
+use crate::{Builder, Error, Figure, Parsed};
+use offheap_model::{FrameKind, Profile, ProfileSite};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
@@ -160,9 +162,135 @@ pub fn write(profile: &Profile, figure: Figure, name: &str) -> String {
     .to_string()
 }
 
+const FORMAT: &str = "Firefox Profiler file";
+
+/// True where `head` or the text is one of ours: others are of time.
+pub(crate) fn is(head: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(head);
+    text.trim_start().starts_with('{') && text.contains("\"importedFrom\":\"offheap\"")
+        || text.starts_with("{\"libs\":[],\"meta\":{\"categories\":[{\"color\":\"green\",\"name\":\"Java\"")
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct File {
+    threads: Vec<Thread>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Thread {
+    name: String,
+    samples: Samples,
+    stack_table: Stacks,
+    frame_table: Frames,
+    func_table: Functions,
+    string_array: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Samples {
+    stack: Vec<Option<u32>>,
+    weight: Vec<u64>,
+}
+
+#[derive(Deserialize)]
+struct Stacks {
+    prefix: Vec<Option<u32>>,
+    frame: Vec<u32>,
+}
+
+#[derive(Deserialize)]
+struct Frames {
+    func: Vec<u32>,
+    line: Vec<Option<u32>>,
+    category: Vec<Option<u32>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Functions {
+    name: Vec<u32>,
+    file_name: Vec<Option<u32>>,
+}
+
+/// Reads what [`write`] wrote: one figure.
+///
+/// # Errors
+/// It is damaged, or of another writer.
+pub fn read(bytes: &[u8]) -> Result<Parsed, Error> {
+    let not = |reason: String| Error::NotThis { format: FORMAT, reason };
+    let file: File = serde_json::from_slice(bytes).map_err(|error| not(error.to_string()))?;
+    let mut builder = Builder::new();
+    let mut read = 0;
+    for thread in &file.threads {
+        let Some(figure) = Figure::ALL.into_iter().find(|figure| figure.title() == thread.name) else {
+            continue;
+        };
+        read += 1;
+        let text = |number: u32| thread.string_array.get(number as usize);
+        let mut numbers: HashMap<u32, u32> = HashMap::new();
+        for (stack, weight) in thread.samples.stack.iter().zip(&thread.samples.weight) {
+            let (mut frames, mut at) = (Vec::new(), *stack);
+            while let Some(index) = at.filter(|_| frames.len() < crate::builder::MAX_DEPTH) {
+                let Some(frame) = thread.stack_table.frame.get(index as usize).copied() else { break };
+                let number = *numbers.entry(frame).or_insert_with(|| {
+                    let function =
+                        thread.frame_table.func.get(frame as usize).copied().unwrap_or(u32::MAX) as usize;
+                    let name = thread
+                        .func_table
+                        .name
+                        .get(function)
+                        .and_then(|name| text(*name))
+                        .map_or("", String::as_str);
+                    let kind = match thread.frame_table.category.get(frame as usize).copied().flatten() {
+                        Some(0) => FrameKind::Java,
+                        Some(1) => FrameKind::Native,
+                        Some(2) => FrameKind::Jvm,
+                        Some(3) => FrameKind::Python,
+                        _ => kind_by_name(name),
+                    };
+                    let mut known = named(name, kind);
+                    known.file =
+                        thread.func_table.file_name.get(function).copied().flatten().and_then(text).cloned();
+                    known.line = thread.frame_table.line.get(frame as usize).copied().flatten();
+                    builder.frame(known)
+                });
+                frames.push(number);
+                // Prefixes come first in what we write; anything else could go round for ever.
+                at = thread
+                    .stack_table
+                    .prefix
+                    .get(index as usize)
+                    .copied()
+                    .flatten()
+                    .filter(|prefix| *prefix < index);
+            }
+            let mut site = ProfileSite::default();
+            *figure.of_mut(&mut site) = *weight;
+            builder.add(&frames, &site);
+        }
+    }
+    if read == 0 {
+        return Err(not("no thread of it is a figure of memory: only offheap's own files are read".into()));
+    }
+    Ok(builder.finish(Vec::new(), None))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let text = "main;a;malloc 30\nmain;b 12\n";
+        let profile = crate::collapsed::read(text.as_bytes()).unwrap().profile;
+        let json = write(&profile, Figure::LiveBytes, "app");
+        assert!(is(json.as_bytes()));
+        let again = read(json.as_bytes()).unwrap().profile;
+        assert_eq!(crate::collapsed::write(&again, Figure::LiveBytes, false), text);
+    }
 
     #[test]
     fn tables_are_as_long_as_they_say_and_a_stack_can_be_followed() {

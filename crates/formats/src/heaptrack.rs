@@ -30,6 +30,39 @@ pub(crate) fn is(head: &[u8]) -> bool {
         && words.all(|word| u64::from_str_radix(word, 16).is_ok())
 }
 
+/// Suppressions that are kept: nobody writes more.
+const MAX_SUPPRESSIONS: usize = 1000;
+
+/// A pattern of names, as LeakSanitizer has them: anywhere in the name, unless `^` or `$` hold it; `*` is anything.
+struct Pattern {
+    pieces: Vec<String>,
+    at_begin: bool,
+    at_end: bool,
+}
+
+impl Pattern {
+    fn of(text: &str) -> Pattern {
+        let (at_begin, at_end) = (text.starts_with('^'), text.ends_with('$'));
+        let bare = text.trim_start_matches('^').trim_end_matches('$');
+        Pattern { pieces: bare.split('*').map(str::to_owned).collect(), at_begin, at_end }
+    }
+
+    fn fits(&self, name: &str) -> bool {
+        let mut rest = name;
+        for (place, piece) in self.pieces.iter().enumerate() {
+            let found = if place == 0 && self.at_begin {
+                rest.starts_with(piece.as_str()).then_some(0)
+            } else {
+                rest.find(piece.as_str())
+            };
+            let Some(found) = found else { return false };
+            rest = rest.get(found + piece.len()..).unwrap_or_default();
+        }
+        let last = self.pieces.last().map_or("", String::as_str);
+        !self.at_end || rest.is_empty() || name.ends_with(last) && !last.is_empty()
+    }
+}
+
 #[derive(Default)]
 struct State {
     version: u64,
@@ -50,6 +83,8 @@ struct State {
     unknown_frees: u64,
     /// Bytes of the mappings' paths.
     text: usize,
+    /// What leaks to leave out: patterns of names.
+    suppressions: Vec<Pattern>,
     /// Raw files: by node, its frame; [`UNKNOWN`] until it is asked for.
     frames: Vec<u32>,
 }
@@ -175,7 +210,11 @@ impl State {
             "i" => self.instruction(rest, builder)?,
             "m" => self.module(rest)?,
             "x" => self.executable = self.string(rest)?.to_owned(),
-            // Time, RSS, command, system, suppressions, and what later versions may add.
+            "S" if self.suppressions.len() < MAX_SUPPRESSIONS => {
+                let text = self.string(rest).unwrap_or(rest);
+                self.suppressions.push(Pattern::of(text.strip_prefix("leak:").unwrap_or(text)));
+            }
+            // Time, RSS, command, system, and what later versions may add.
             _ => {}
         }
         Some(())
@@ -265,7 +304,18 @@ impl State {
             }
         }
         if frames.is_empty() {
-            frames.push(builder.address(address, module.as_deref()));
+            // Interpreted files don't say where a module begins, so the address is all there is.
+            frames.push(match &module {
+                Some(path) => {
+                    let base = path.rsplit('/').next().unwrap_or(path);
+                    let name = format!("{base} at {address:#x}");
+                    builder.frame(Frame {
+                        module: module.clone(),
+                        ..crate::builder::named(&name, FrameKind::Native)
+                    })
+                }
+                None => builder.address(address, None),
+            });
         }
         self.instructions.push(frames);
         Some(())
@@ -314,6 +364,7 @@ impl State {
             self.frames = vec![UNKNOWN; self.nodes.len()];
         }
         let (kinds, live) = (std::mem::take(&mut self.kinds), std::mem::take(&mut self.live));
+        let (mut known, mut suppressed) = (HashMap::default(), 0u64);
         for ((size, node), tally) in kinds.iter().zip(&live) {
             let live = tally.allocated.saturating_sub(tally.freed);
             if tally.allocated == 0 {
@@ -321,11 +372,15 @@ impl State {
             }
             let stack = self.stack(*node, &mut builder);
             let live_bytes = live.saturating_mul(*size);
+            let is_suppressed = live > 0 && self.is_suppressed(&stack, &mut builder, &mut known);
+            if is_suppressed {
+                suppressed = suppressed.saturating_add(live_bytes);
+            }
             builder.add(
                 &stack,
                 &ProfileSite {
                     live_bytes,
-                    leak_bytes: live_bytes,
+                    leak_bytes: if is_suppressed { 0 } else { live_bytes },
                     live_count: live,
                     allocated_bytes: tally.allocated.saturating_mul(*size),
                     allocated_count: tally.allocated,
@@ -334,10 +389,32 @@ impl State {
             );
         }
         builder.profile().sampling.interval_bytes = 1;
+        if suppressed > 0 {
+            builder.profile().notes.push(format!(
+                "{} are suppressed (leak: lines in the file): they count as live and not as leaked",
+                offheap_model::units::bytes(suppressed)
+            ));
+        }
         if self.unknown_frees > 0 {
             builder.profile().notes.push(format!("{} frees of unknown pointers", self.unknown_frees));
         }
         builder.finish(self.mappings, cut)
+    }
+
+    /// Whether any frame of `stack` is named by a suppression; `known` are the frames that were asked for.
+    fn is_suppressed(&self, stack: &[u32], builder: &mut Builder, known: &mut HashMap<u32, bool>) -> bool {
+        if self.suppressions.is_empty() {
+            return false;
+        }
+        let frames = &builder.profile().frames;
+        stack.iter().any(|number| {
+            *known.entry(*number).or_insert_with(|| {
+                frames.get(*number as usize).is_some_and(|frame| {
+                    let names = [Some(&frame.name), frame.file.as_ref(), frame.module.as_ref()];
+                    names.into_iter().flatten().any(|name| self.suppressions.iter().any(|one| one.fits(name)))
+                })
+            })
+        })
     }
 
     fn stack(&mut self, mut node: u64, builder: &mut Builder) -> Vec<u32> {

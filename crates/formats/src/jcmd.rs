@@ -85,6 +85,30 @@ pub fn command(head: &[u8]) -> Option<Command> {
     }
 }
 
+/// True where an output that may stand behind another begins with `line`.
+pub(crate) fn begins(line: &str) -> bool {
+    line.starts_with("num ") && line.contains("#instances")
+        || ["Full thread dump", "<malloc version=", "Memory mappings:", "Compiler Memory Statistic"]
+            .iter()
+            .any(|begin| line.starts_with(begin))
+        || line.starts_with("ClassLoader ") && line.contains("CLD*")
+}
+
+/// True where one may begin with it.
+pub(crate) fn perhaps(line: &str) -> bool {
+    if line.starts_with("-XX:") {
+        // A JVM's own list is long; in a ticket's words there are one or two.
+        return line.matches("-XX:").count() > 6;
+    }
+    command(line.as_bytes()).is_some()
+        || ["Usage per loader:", "Total Usage"].iter().any(|begin| line.starts_with(begin))
+}
+
+/// True where `line` can be of any output: what a ticket writes in between as `...` is not.
+pub(crate) fn has(line: &str) -> bool {
+    !matches!(line.trim(), "..." | "…" | "[...]" | "[…]" | "(...)" | "<snip>" | "[snip]")
+}
+
 /// The first line of the output itself, behind `12345:` or a status.
 fn first_line(text: &str) -> Option<&str> {
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -105,8 +129,17 @@ fn is_year(text: &str) -> bool {
 
 /// `garbage-first heap   total 262144K, used …`; generations of the others: `def new generation   total`.
 fn is_heap(line: &str) -> bool {
-    let collectors =
-        ["garbage-first heap", "def new generation", "DefNew ", "PSYoungGen", "ZHeap", "Shenandoah Heap"];
+    let collectors = [
+        "garbage-first heap",
+        "def new generation",
+        "par new generation",
+        "concurrent mark-sweep",
+        "DefNew ",
+        "PSYoungGen",
+        "ZHeap",
+        "Shenandoah Heap",
+        "Epsilon Heap",
+    ];
     let is_collector = collectors.iter().any(|name| line.starts_with(name));
     is_collector || line.starts_with("Heap") && line.len() < 6
 }
@@ -202,7 +235,8 @@ fn heap_line(line: &str) -> Vec<Named> {
     let line = line.split('[').next().unwrap_or(line).trim();
     let digits = |word: &str| word.starts_with(|c: char| c.is_ascii_digit());
     let words: Vec<&str> = line.split_ascii_whitespace().map(|word| word.trim_end_matches(',')).collect();
-    if let [figure, "max", ..] = words.as_slice()
+    // Shenandoah's; the first was `total` up to JDK 8 and 11, and is the heap's limit.
+    if let [figure, "max" | "total", ..] = words.as_slice()
         && digits(figure)
     {
         let pairs = words.windows(2).filter_map(|pair| match pair {
@@ -216,12 +250,20 @@ fn heap_line(line: &str) -> Vec<Named> {
     let keys = ["total", "committed", "used", "capacity"];
     let first = words.iter().position(|word| keys.contains(word)).unwrap_or(0);
     let name = words.get(..first).unwrap_or_default().join(" ");
-    let pairs = words.windows(2).filter_map(|pair| match pair {
-        [key, value] if keys.contains(key) && digits(value) => Some(named(
-            &format!("{name}, {}", if *key == "total" { "committed" } else { key }),
-            size(value)?,
-            None,
-        )),
+    // JDK 8 has Metaspace's `capacity` beside `committed`, which holds it; ZGC has `max capacity`, a limit.
+    let has = |key: &str| words.contains(&key);
+    let (keeps_capacity, is_z) = (!has("committed"), name == "ZHeap");
+    let pairs = words.windows(3).filter_map(|three| match three {
+        [before, key, value] if keys.contains(key) && digits(value) => {
+            let name = match (*before, *key) {
+                ("max", key) => format!("{name}, max {key}"),
+                (_, "total") => format!("{name}, committed"),
+                (_, "capacity") if is_z => format!("{name}, committed"),
+                (_, "capacity") if !keeps_capacity => return None,
+                (_, key) => format!("{name}, {key}"),
+            };
+            Some(named(&name, size(value)?, None))
+        }
         _ => None,
     });
     if name.is_empty() { Vec::new() } else { pairs.collect() }
@@ -404,6 +446,22 @@ mod tests {
             [
                 ("Shenandoah Heap, committed".to_owned(), 60_000 << 10, None),
                 ("Shenandoah Heap, used".to_owned(), 1536 << 10, None)
+            ]
+        );
+        let z = "7:\n ZHeap           used 68M, capacity 256M, max capacity 1024M\n \
+            Metaspace       used 128K, capacity 300K, committed 320K, reserved 1114112K\n";
+        let z = figures(z);
+        for (name, mib) in [("ZHeap, used", 68), ("ZHeap, committed", 256), ("ZHeap, max capacity", 1024)] {
+            assert!(z.contains(&(name.to_owned(), mib << 20, None)), "{z:?}");
+        }
+        assert!(!z.iter().any(|(name, ..)| name == "Metaspace, capacity"), "{z:?}");
+        let shenandoah8 =
+            "7:\nShenandoah Heap\n 6000M total, 5000M committed, 3000M used\n 2500 x 2048K regions\n";
+        assert_eq!(
+            figures(shenandoah8),
+            [
+                ("Shenandoah Heap, committed".to_owned(), 5000 << 20, None),
+                ("Shenandoah Heap, used".to_owned(), 3000 << 20, None)
             ]
         );
         let metaspace = "0\nMetaspace        used 10085K, committed 12416K, reserved 1114112K\n\nUsage:\n  \

@@ -1,16 +1,30 @@
 //! Heap profiles in text that name frames by their addresses: figures and stacks, then `/proc/PID/maps`, which names the
 //! files that the addresses lie in.
 
+use crate::builder::{kind_by_name, named};
 use crate::{Builder, Cut, Mapping, Parsed};
 use foldhash::fast::RandomState;
-use offheap_model::ProfileSite;
+use offheap_model::{Frame, FrameKind, ProfileSite};
 use std::collections::HashMap;
+
+/// What names addresses, where the file says: the functions at an address, innermost first.
+pub(crate) type Names = HashMap<u64, Vec<String>, RandomState>;
+
+/// Stands for a stack of which the profiler could not find a single frame.
+const NO_STACK: &str = "(no stack)";
+
+/// Why there are such.
+const WHY_NO_STACK: &str = "have no stack: where the profiler was called, its unwinder found nothing to go by (jemalloc's \
+    default unwinder, and code without unwind tables or frame pointers, as a JVM compiles it); build jemalloc with \
+    --enable-prof-libunwind or --enable-prof-frameptr, or look with offheap profile";
 
 /// Such a profile while it is read.
 #[derive(Default)]
 pub(crate) struct Stacks {
     builder: Builder,
-    frames: HashMap<u64, u32, RandomState>,
+    names: Names,
+    frames: HashMap<u64, Vec<u32>, RandomState>,
+    without: (u64, u64),
     mappings: Vec<Mapping>,
     samples: u64,
 }
@@ -20,13 +34,14 @@ impl Stacks {
     /// where the readable part ends.
     pub(crate) fn read(
         text: &str,
+        names: Names,
         mut each: impl FnMut(&mut Stacks, &str) -> Result<(), &'static str>,
     ) -> (Stacks, Option<Cut>) {
         let (lines, maps) = match text.find("\nMAPPED_LIBRARIES:") {
             Some(at) => text.split_at(at),
             None => (text, ""),
         };
-        let mut stacks = Stacks { mappings: mappings(maps), ..Stacks::default() };
+        let mut stacks = Stacks { mappings: mappings(maps), names, ..Stacks::default() };
         stacks.mappings.sort_by_key(|mapping| mapping.start);
         let mut at = 0;
         for line in lines.split_inclusive('\n') {
@@ -42,16 +57,26 @@ impl Stacks {
 
     /// The frames of return addresses, innermost first: each one byte back, into the call it returns from.
     pub(crate) fn frames(&mut self, addresses: &str) -> Option<Vec<u32>> {
-        let frame = |word: &str| {
-            let address = u64::from_str_radix(word.strip_prefix("0x")?, 16).ok()?.checked_sub(1)?;
-            Some(
-                *self
-                    .frames
-                    .entry(address)
-                    .or_insert_with(|| self.builder.address(address, module(&self.mappings, address))),
-            )
-        };
-        addresses.split_ascii_whitespace().map(frame).collect()
+        let mut stack = Vec::new();
+        for word in addresses.split_ascii_whitespace() {
+            let returns = u64::from_str_radix(word.strip_prefix("0x")?, 16).ok()?;
+            let address = returns.checked_sub(1)?;
+            let frames = self.frames.entry(address).or_insert_with(|| {
+                match self.names.get(&returns).or_else(|| self.names.get(&address)) {
+                    Some(names) => {
+                        names.iter().map(|name| self.builder.frame(named(name, kind_by_name(name)))).collect()
+                    }
+                    None => vec![self.builder.address(address, module(&self.mappings, address))],
+                }
+            });
+            stack.extend_from_slice(frames);
+        }
+        Some(stack)
+    }
+
+    /// The frame of a function that the file names beside its address.
+    pub(crate) fn named(&mut self, frame: Frame) -> u32 {
+        self.builder.frame(frame)
     }
 
     /// Adds `live count, live bytes, allocated count, allocated bytes` of the samples at `stack`, each pair scaled up by
@@ -68,6 +93,12 @@ impl Stacks {
             allocated_bytes,
             ..ProfileSite::default()
         };
+        if stack.is_empty() {
+            self.without = (self.without.0 + 1, self.without.1.saturating_add(live_bytes));
+            let frame = self.builder.frame(named(NO_STACK, FrameKind::Native));
+            self.builder.add(&[frame], &site);
+            return;
+        }
         self.builder.add(stack, &site);
     }
 
@@ -81,6 +112,11 @@ impl Stacks {
     }
 
     pub(crate) fn finish(mut self, interval: u64, cut: Option<Cut>) -> Parsed {
+        if self.without.0 > 0 {
+            let note =
+                format!("{} of live memory {WHY_NO_STACK}", offheap_model::units::bytes(self.without.1));
+            self.note(note);
+        }
         self.builder.profile().sampling.interval_bytes = interval;
         self.builder.profile().sampling.samples = self.samples;
         self.builder.finish(self.mappings, cut)

@@ -9,6 +9,9 @@ use offheap_model::{Frame, FrameKind, ProfileSite};
 
 const FORMAT: &str = "massif file";
 
+/// Stands for the stacks of the threads, which have no stack of their own.
+const STACKS: &str = "(the threads' stacks, as --stacks=yes saw them)";
+
 /// A snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Snapshot {
@@ -68,8 +71,13 @@ pub fn read(bytes: &[u8]) -> Result<Massif, Error> {
             "mem_heap_extra_B" => snapshot.extra_bytes = number,
             "mem_stacks_B" => snapshot.stack_bytes = number,
             "heap_tree" if value == "peak" || value == "detailed" => {
-                let start = lines.at;
+                let (start, stacks) = (lines.at, snapshot.stack_bytes);
                 let mut builder = Builder::new();
+                if stacks > 0 {
+                    // The tree is of the heap; what --stacks=yes saw stands beside it.
+                    let frame = builder.frame(crate::builder::named(STACKS, FrameKind::Native));
+                    builder.add(&[frame], &ProfileSite { live_bytes: stacks, ..ProfileSite::default() });
+                }
                 if tree(&mut lines, &mut builder).is_none() {
                     cut = Some(Cut { at: start as u64, reading: "a tree of stacks".into() });
                 }
@@ -88,8 +96,9 @@ pub fn read(bytes: &[u8]) -> Result<Massif, Error> {
     if builder.profile().sites.is_empty() {
         let peak = massif.snapshots.iter().map(|snapshot| snapshot.heap_bytes).max().unwrap_or(0);
         let text = format!(
-            "none of {} snapshots has stacks; the largest is of {peak} bytes",
-            massif.snapshots.len()
+            "none of {} snapshots has stacks; the largest is of {}",
+            massif.snapshots.len(),
+            offheap_model::units::bytes(peak)
         );
         builder.profile().notes.push(text);
     }

@@ -15,8 +15,12 @@ pub(crate) fn is(head: &[u8]) -> bool {
     String::from_utf8_lossy(head).lines().any(is_headline)
 }
 
-fn is_headline(line: &str) -> bool {
-    line.starts_with('[') && line.contains("] Top ") && line.contains(" stacks with outstanding allocations")
+/// `[11:16:33] Top 10 stacks with outstanding allocations:`
+pub(crate) fn is_headline(line: &str) -> bool {
+    // Behind what the terminal shows of Ctrl-C.
+    line.trim_start_matches("^C").starts_with('[')
+        && line.contains("] Top ")
+        && line.contains(" stacks with outstanding allocations")
 }
 
 /// Reads the last interval that shows anything.
@@ -37,11 +41,18 @@ pub fn read(bytes: &[u8]) -> Result<Parsed, Error> {
             reason: "no stack with outstanding allocations is in it".into(),
         })?;
     let mut builder = Builder::new();
+    let close = |(figures, mut stack): (ProfileSite, Vec<u32>), builder: &mut Builder| {
+        if stack.is_empty() {
+            // Of --combined-only, and where the kernel could not unwind.
+            stack.push(builder.frame(crate::builder::named("(no stack)", FrameKind::Native)));
+        }
+        builder.add(&stack, &figures);
+    };
     let mut open: Option<(ProfileSite, Vec<u32>)> = None;
     for line in lines.get(last + 1..).unwrap_or_default().iter().copied().chain(["end"]) {
         if let Some(figures) = header(line) {
-            if let Some((figures, stack)) = open.replace((figures, Vec::new())) {
-                builder.add(&stack, &figures);
+            if let Some(before) = open.replace((figures, Vec::new())) {
+                close(before, &mut builder);
             }
         } else if line.starts_with([' ', '\t']) {
             // With -a single allocations are listed before the stacks.
@@ -51,8 +62,8 @@ pub fn read(bytes: &[u8]) -> Result<Parsed, Error> {
             {
                 stack.push(builder.frame(frame(line.trim())));
             }
-        } else if let Some((figures, stack)) = open.take() {
-            builder.add(&stack, &figures);
+        } else if let Some(before) = open.take() {
+            close(before, &mut builder);
         }
     }
     if intervals > 1 {
@@ -76,6 +87,19 @@ fn frame(text: &str) -> Frame {
         (Some((digits, rest)), _) if rest.trim() == "<null sym>" => {
             address = format!("0x{}", digits.trim_start_matches('0'));
             &address
+        }
+        // Only the file is known.
+        (Some((digits, rest)), _) if rest.trim().starts_with('[') => {
+            let path = rest.trim().trim_matches(['[', ']']);
+            let base = path.rsplit('/').next().unwrap_or(path);
+            let name = format!("{base} at 0x{}", digits.trim_start_matches('0'));
+            return Frame {
+                name,
+                kind: FrameKind::Native,
+                file: None,
+                line: None,
+                module: Some(path.to_owned()),
+            };
         }
         (Some((_, rest)), _) | (None, Some((_, rest))) => rest.trim(),
         (None, None) => text,

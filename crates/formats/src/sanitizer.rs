@@ -17,6 +17,12 @@ pub(crate) fn is(head: &[u8]) -> bool {
     })
 }
 
+/// True where a report begins with `line`.
+pub(crate) fn begins(line: &str) -> bool {
+    line.starts_with("==")
+        && (line.contains("ERROR: LeakSanitizer:") || line.contains("ERROR: AddressSanitizer:"))
+}
+
 /// The text without the colours that a terminal gets (`ESC [ 1 m`).
 fn plain(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);

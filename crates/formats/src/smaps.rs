@@ -1,4 +1,5 @@
-//! `/proc/PID/smaps`, `smaps_rollup` and `pmap -x`, `-X` and `-XX`, as saved to a file: the mappings with their sizes. Source: proc(5), pmap(1).
+//! `/proc/PID/smaps`, `smaps_rollup`, `maps` and `pmap` in all its forms, as saved to a file: the mappings with their sizes. Source:
+//! proc(5), pmap(1).
 
 use crate::{Cut, Error};
 
@@ -53,16 +54,117 @@ pub(crate) fn is_smaps(head: &[u8]) -> bool {
         && lines.next().is_some_and(|line| line.starts_with("Size:") || line.starts_with("Rss:"))
 }
 
-/// True where `line` has the names of the columns of `pmap -X` or `-x`.
-fn is_columns(line: &str) -> bool {
+/// True where `line` has the names of the columns of `pmap -X`, `-x` or `-d`.
+pub(crate) fn is_columns(line: &str) -> bool {
     let mut words = line.split_ascii_whitespace();
     words.next() == Some("Address") && matches!(words.next(), Some("Perm" | "Kbytes"))
 }
 
-/// True where `head` begins like `pmap -X` or `-x`.
+/// True where `head` begins like `pmap -X`, `-x` or `-d`.
 pub(crate) fn is_pmap(head: &[u8]) -> bool {
     let text = String::from_utf8_lossy(head.get(..4096).unwrap_or(head));
-    text.lines().take(3).any(is_columns)
+    let first = text.lines().map(str::trim).find(|line| !line.is_empty());
+    text.lines().take(3).any(is_columns) || first.is_some_and(x_row)
+}
+
+/// True where a list of mappings begins with `line`.
+pub(crate) fn begins_smaps(line: &str) -> bool {
+    header(line).is_some()
+}
+
+/// True where `line` can be of smaps.
+pub(crate) fn has_smaps(line: &str) -> bool {
+    line.split_once(':').is_some_and(|(key, value)| {
+        key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+            && (value.ends_with(" kB") || matches!(key, "VmFlags" | "THPeligible" | "ProtectionKey"))
+    }) || header(line.trim_end()).is_some()
+}
+
+/// True where `line` can be of `pmap`, in any of its forms.
+pub(crate) fn has_pmap(line: &str) -> bool {
+    let line = line.trim();
+    is_columns(line)
+        || plain_row(line).is_some()
+        || line.split_ascii_whitespace().next().is_some_and(|word| {
+            word.len() >= 8
+                && word.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-' || byte == b'=')
+        })
+        || ["total", "mapped:", "----", "===="].iter().any(|begin| line.starts_with(begin))
+        || line.split_once(": ").is_some_and(|(pid, _)| pid.parse::<u32>().is_ok())
+}
+
+/// `00007fe1b2e00000  65536K rw---   [ anon ]`, of `pmap` without an option: address, bytes, permissions, name.
+fn plain_row(line: &str) -> Option<Region> {
+    let (address, rest) = line.split_once(' ')?;
+    let (size, rest) = rest.trim_start().split_once("K ")?;
+    let (permissions, name) = rest.trim_start().split_once(' ').unwrap_or((rest, ""));
+    let start = u64::from_str_radix(address, 16).ok().filter(|_| address.len() >= 8)?;
+    let bytes = size.parse::<u64>().ok()?.checked_mul(1024)?;
+    let name = name.trim();
+    Some(Region {
+        start,
+        end: start.checked_add(bytes)?,
+        permissions: permissions.to_owned(),
+        name: if name == "[ anon ]" { String::new() } else { name.to_owned() },
+        ..Region::default()
+    })
+}
+
+/// What `pmap -x` calls its columns, for rows that were pasted without them.
+const X_COLUMNS: [&str; 6] = ["Address", "Kbytes", "RSS", "Dirty", "Mode", "Mapping"];
+
+/// `00007fe16b400000  241664   13188   13188 rw---   [ anon ]`, of `pmap -x`.
+fn x_row(line: &str) -> bool {
+    let mut words = line.split_ascii_whitespace();
+    let address = words
+        .next()
+        .is_some_and(|word| word.len() == 16 && word.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let numbers = words.by_ref().take(3).filter(|word| word.parse::<u64>().is_ok()).count() == 3;
+    address && numbers && words.next().is_some_and(|mode| mode.len() == 5 && mode.starts_with(['r', '-']))
+}
+
+/// True where rows of `pmap -x` may begin with `line`.
+pub(crate) fn begins_x(line: &str) -> bool {
+    x_row(line)
+}
+
+/// True where `head` is `pmap` without an option: `77:   java …`, then rows.
+pub(crate) fn is_plain_pmap(head: &[u8]) -> bool {
+    let lines = crate::words::lines_of(head, 4);
+    let first = lines.iter().position(|line| !line.is_empty()).unwrap_or(0);
+    lines.iter().skip(first).take(2).any(|line| plain_row(line).is_some())
+}
+
+/// True where `pmap` without an option may begin with `line`.
+pub(crate) fn begins_plain_pmap(line: &str) -> bool {
+    plain_row(line).is_some()
+}
+
+/// True where `head` is `/proc/PID/maps`: mappings without sizes.
+pub(crate) fn is_maps(head: &[u8]) -> bool {
+    let lines = crate::words::lines_of(head, 3);
+    let mut lines = lines.iter().filter(|line| !line.is_empty());
+    lines.next().is_some_and(|line| header(line).is_some())
+        && lines.next().is_none_or(|line| header(line).is_some() || !has_smaps(line))
+}
+
+/// True where `line` can be of `/proc/PID/maps`.
+pub(crate) fn has_maps(line: &str) -> bool {
+    header(line.trim()).is_some()
+}
+
+/// Reads `/proc/PID/maps`, or `pmap` without an option: what is mapped. What of it is resident is not in it.
+///
+/// # Errors
+/// No line is a mapping.
+pub fn read_mapped(bytes: &[u8]) -> Result<Regions, Error> {
+    let text = String::from_utf8_lossy(bytes);
+    let row = |line: &str| header(line.trim()).or_else(|| plain_row(line.trim()));
+    let regions: Vec<Region> = text.lines().filter_map(row).collect();
+    if regions.is_empty() {
+        return Err(Error::NotThis { format: "list of mappings", reason: "no line of it is one".into() });
+    }
+    Ok(Regions { regions, cut: None })
 }
 
 /// Reads smaps.
@@ -148,11 +250,14 @@ pub fn read_pmap(bytes: &[u8]) -> Result<Regions, Error> {
         let here = at;
         at += line.len() as u64;
         let line = line.trim();
+        if columns.is_empty() && x_row(line) {
+            columns = X_COLUMNS.to_vec();
+        }
         if is_columns(line) {
             columns = line.split_ascii_whitespace().take(MAX_COLUMNS).collect();
         } else if columns.is_empty() {
             continue;
-        } else if line.starts_with(['=', '-']) {
+        } else if line.starts_with(['=', '-']) || line.starts_with("mapped:") || line.starts_with("total") {
             complete = true;
             break;
         } else {
@@ -200,6 +305,8 @@ fn row(columns: &[&str], line: &str) -> Option<Region> {
         rest = after;
         let kib = || value.parse::<u64>().ok().map(|kib| kib.saturating_mul(1024));
         match *column {
+            // What `-d` has instead of what is resident.
+            "Offset" | "Device" | "Inode" => {}
             "Address" => region.start = u64::from_str_radix(value, 16).ok()?,
             "Perm" | "Mode" => region.permissions = value.to_owned(),
             "Size" | "Kbytes" => region.end = region.start.checked_add(kib()?)?,

@@ -10,6 +10,9 @@ public class Dumped {
     public static void main(String[] arguments) throws Exception {
         for (int i = 0; i < 40; i++) KEEP.add(ByteBuffer.allocateDirect(12345));
         for (int i = 0; i < 3; i++) KEEP.add(ByteBuffer.allocateDirect(1 << 20).duplicate());
+        ByteBuffer owner = ByteBuffer.allocateDirect(54321);
+        KEEP.add(owner);
+        for (int i = 0; i < 5; i++) Collections.addAll(KEEP, owner.slice(), owner.asReadOnlyBuffer(), owner.asLongBuffer());
         for (int i = 0; i < 17; i++) KEEP.add(new Inflater());
         KEEP.add(new long[77][]);
         ManagementFactory.getPlatformMXBean(HotSpotDiagnosticMXBean.class).dumpHeap(arguments[0], true);

@@ -51,6 +51,10 @@ fn what_the_heap_holds_outside_is_counted() {
     );
     assert!(dump.threads >= 3 && !dump.jni_globals.is_empty());
     assert!((dump.time_ms - 1_700_000_000_000) > 0);
+    // Slices, duplicates and views of another type have its address, and nothing to close.
+    assert_eq!(of(54_321), Some(1));
+    let buffers: Vec<_> = dump.peers.iter().filter(|peer| peer.class.starts_with("java.nio.")).collect();
+    assert_eq!(buffers.iter().map(|peer| peer.open).sum::<u64>(), dump.direct.count, "{buffers:?}");
     // 17 inflaters, none closed; each holds its address in an object of its own.
     let peer = dump.peers.iter().find(|peer| peer.class.contains("Inflater")).expect("a native peer");
     assert!(peer.field == "address" && peer.open >= 17 && peer.count >= peer.open, "{peer:?}");

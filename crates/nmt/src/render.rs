@@ -251,9 +251,9 @@ fn problems(out: &mut String, report: &Report, at_most: usize) {
     }
 }
 
-/// `8.2 MB`; units of 1024, as NMT has them.
+/// `8.2 MiB`: what NMT calls MB.
 fn human(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["KB", "MB", "GB", "TB", "PB", "EB"];
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
         return if bytes == 0 { "0".to_owned() } else { format!("{bytes} B") };
     }
@@ -270,7 +270,7 @@ fn human(bytes: u64) -> String {
     format!("{value:.1} {unit}")
 }
 
-/// `+8.2 MB`, `-8.2 MB` or `=`; nothing where it is not known.
+/// `+8.2 MiB`, `-8.2 MiB` or `=`; nothing where it is not known.
 fn change(delta: Option<i64>) -> String {
     match delta {
         None => String::new(),
@@ -327,19 +327,19 @@ mod tests {
     fn sizes_people_read() {
         assert_eq!(human(0), "0");
         assert_eq!(human(1023), "1023 B");
-        assert_eq!(human(1024), "1.0 KB");
-        assert_eq!(human(999 * 1024), "999.0 KB");
-        assert_eq!(human(1000 * 1024), "1.0 MB");
-        assert_eq!(human(1_897_571_385), "1.8 GB");
-        assert_eq!(human(u64::MAX), "16.0 EB");
+        assert_eq!(human(1024), "1.0 KiB");
+        assert_eq!(human(999 * 1024), "999.0 KiB");
+        assert_eq!(human(1000 * 1024), "1.0 MiB");
+        assert_eq!(human(1_897_571_385), "1.8 GiB");
+        assert_eq!(human(u64::MAX), "16.0 EiB");
     }
 
     #[test]
     fn signs_cannot_be_misread() {
-        assert_eq!(change(Some(-2048)), "-2.0 KB");
-        assert_eq!(change(Some(2048)), "+2.0 KB");
+        assert_eq!(change(Some(-2048)), "-2.0 KiB");
+        assert_eq!(change(Some(2048)), "+2.0 KiB");
         assert_eq!(change(Some(0)), "=");
-        assert_eq!(change(Some(i64::MIN)), "-8.0 EB");
+        assert_eq!(change(Some(i64::MIN)), "-8.0 EiB");
         assert_eq!(change(None), "");
     }
 }

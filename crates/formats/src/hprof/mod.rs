@@ -237,8 +237,19 @@ struct Roles {
     direct: Option<u64>,
     capacity: Option<(usize, usize)>,
     cleaner: Option<(usize, usize)>,
-    /// Classes with a native handle: where it is, and the field's name.
-    peers: Map<u64, ((usize, usize), u64)>,
+    /// Classes with a native handle.
+    peers: Map<u64, Peer>,
+}
+
+/// A class with a native handle.
+struct Peer {
+    /// Where the handle is in an instance.
+    place: (usize, usize),
+    /// The field's name.
+    field: u64,
+    /// What must be set for the instance to own what the handle leads to; slices, duplicates and views of another buffer
+    /// have its address, and own nothing.
+    owner: Option<(usize, usize)>,
 }
 
 /// What fields that hold a native handle or address are called, in lower case. They are `long`s.
@@ -299,8 +310,11 @@ impl Tables {
         match item {
             Item::Instance { id, class, fields } => {
                 // 0 is none or closed, and so is -1 in the JDK's file descriptors.
-                let open = roles.peers.get(&class).is_some_and(|(place, _)| {
-                    at(fields, *place).is_some_and(|handle| handle != 0 && handle != u64::MAX)
+                let open = roles.peers.get(&class).is_some_and(|peer| {
+                    at(fields, peer.place).is_some_and(|handle| handle != 0 && handle != u64::MAX)
+                        && peer
+                            .owner
+                            .is_none_or(|owner| at(fields, owner).is_some_and(|cleaner| cleaner != 0))
                 });
                 self.count(class, fields.len() as u64, open);
                 self.is_of(id, class);
@@ -378,10 +392,13 @@ impl Tables {
                 let name = self.text(*name).to_ascii_lowercase();
                 *kind == 11 && HANDLES.contains(&name.as_slice())
             });
-            // On the heap, `address` is an offset into the array.
-            let on_heap = self.text(class.name).starts_with(b"java/nio/Heap");
-            if let Some((name, _, place)) = handle.filter(|_| !on_heap) {
-                roles.peers.insert(*id, (*place, *name));
+            // Of the JDK's buffers only those with a cleaner own anything: on the heap `address` is an offset into the array,
+            // and views of other types (DirectLongBufferU…) have no cleaner at all.
+            let is_buffer = self.text(class.name).starts_with(b"java/nio/");
+            let cleaner = fields.iter().find(|(name, ..)| self.text(*name) == b"cleaner");
+            let owner = cleaner.filter(|_| is_buffer).map(|(_, _, place)| *place);
+            if let Some((name, _, place)) = handle.filter(|_| !is_buffer || owner.is_some()) {
+                roles.peers.insert(*id, Peer { place: *place, field: *name, owner });
             }
         }
         roles
@@ -444,10 +461,10 @@ impl Tables {
         classes.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.name.cmp(&b.name)));
         let mut peers: Vec<PeerFigure> = alive()
             .filter_map(|(id, class)| {
-                let (_, field) = roles.peers.get(id)?;
+                let peer = roles.peers.get(id)?;
                 Some(PeerFigure {
                     class: self.class_name(*id),
-                    field: String::from_utf8_lossy(self.text(*field)).into_owned(),
+                    field: String::from_utf8_lossy(self.text(peer.field)).into_owned(),
                     count: class.count,
                     open: class.open,
                 })

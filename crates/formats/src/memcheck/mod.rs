@@ -10,8 +10,8 @@
 mod text;
 mod xml;
 
-pub(crate) use text::is as is_text;
 pub use text::read as read_text;
+pub(crate) use text::{begins as begins_text, is as is_text, perhaps as perhaps_text};
 pub(crate) use xml::is as is_xml;
 pub use xml::read as read_xml;
 

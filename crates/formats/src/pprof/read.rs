@@ -5,6 +5,7 @@ use crate::builder::{MAX_NAME, kind_by_name};
 use crate::bytes::Bytes;
 use crate::protobuf::{Value, field, fields};
 use crate::{Builder, Cut, Error, Figure, Mapping, Parsed};
+use offheap_model::units::bytes as bytes_in_words;
 use offheap_model::{Frame, FrameKind, ProfileSite};
 use std::collections::HashMap;
 
@@ -62,17 +63,53 @@ impl Tables<'_> {
     }
 }
 
-/// True where `bytes` begin like a profile: its first field is a sample type (what every writer puts first) or, of old
-/// writers, a sample.
+/// Fields that are looked at to tell a profile: Go's runtime has written period and sample types by then.
+const HEAD_FIELDS: usize = 64;
+
+/// True where `bytes` begin like a profile. Writers put its fields in any order: Go's runtime begins with the period's type,
+/// others with a sample type or the strings. All of the first fields must be such as a profile has, and one of them of its own
+/// shape: no text and no other file is read so by chance.
 pub fn is(bytes: &[u8]) -> bool {
     let mut reader = Bytes::new(bytes);
-    match field(&mut reader) {
-        Some((1, Value::Bytes(message))) => {
-            message.len() <= 24
-                && fields(message).all(|(number, value)| number <= 2 && matches!(value, Value::Number(_)))
+    let mut own = false;
+    for place in 0..HEAD_FIELDS {
+        if reader.is_empty() {
+            break;
         }
-        _ => false,
+        match field(&mut reader) {
+            Some((1 | 11, Value::Bytes(message))) if is_type(message) => own = true,
+            Some((2..=5, Value::Bytes(message))) if is_message(message) => {}
+            Some((6, Value::Bytes(text))) if std::str::from_utf8(text).is_ok() => {}
+            Some((13, Value::Bytes(_))) => {}
+            Some((7..=10 | 12..=15, Value::Number(_))) => {}
+            // The end of what was looked at may lie in a field.
+            None if place > 1 => break,
+            _ => return false,
+        }
     }
+    own
+}
+
+/// A ValueType: at most two numbers, a type and a unit.
+fn is_type(message: &[u8]) -> bool {
+    let mut reader = Bytes::new(message);
+    while !reader.is_empty() {
+        if !matches!(field(&mut reader), Some((1..=2, Value::Number(_)))) {
+            return false;
+        }
+    }
+    message.len() <= 24
+}
+
+/// A message of the fields that samples, mappings, locations and functions have.
+fn is_message(message: &[u8]) -> bool {
+    let mut reader = Bytes::new(message);
+    while !reader.is_empty() {
+        if !matches!(field(&mut reader), Some((1..=10, Value::Number(_) | Value::Bytes(_)))) {
+            return false;
+        }
+    }
+    !message.is_empty()
 }
 
 /// Reads a profile with heap-like sample types (`inuse_space`, `alloc_space`, `space`, `objects`…), not compressed.
@@ -122,6 +159,7 @@ pub fn read(bytes: &[u8]) -> Result<Parsed, Error> {
     let mut builder = Builder::new();
     let mut frames: HashMap<u64, Vec<u32>> = HashMap::new();
     let (mut ids, mut values) = (Vec::new(), Vec::new());
+    let (mut negative, mut negative_bytes) = (0u64, 0u64);
     for sample in &tables.samples {
         ids.clear();
         values.clear();
@@ -143,9 +181,15 @@ pub fn read(bytes: &[u8]) -> Result<Parsed, Error> {
             stack.extend_from_slice(of_location);
         }
         let mut site = ProfileSite::default();
+        let mut is_less = false;
         for (figure, value) in figures.iter().zip(&values) {
-            // They are signed; a negative one is of a difference, or damage.
-            let value = if *value > i64::MAX as u64 { 0 } else { *value };
+            // They are signed; a negative one is of a difference of two profiles.
+            let signed = value.cast_signed();
+            is_less |= signed < 0 && figure.is_some();
+            if signed < 0 && *figure == Some(Figure::LiveBytes) {
+                negative_bytes = negative_bytes.saturating_add(signed.unsigned_abs());
+            }
+            let value = u64::try_from(signed).unwrap_or(0);
             match figure {
                 Some(Figure::LeakBytes) => site.leak_bytes = value,
                 Some(Figure::LiveBytes) => site.live_bytes = value,
@@ -155,13 +199,21 @@ pub fn read(bytes: &[u8]) -> Result<Parsed, Error> {
                 None => {}
             }
         }
+        negative += u64::from(is_less);
         builder.add(&stack, &site);
     }
     let profile = builder.profile();
+    if negative > 0 {
+        profile.notes.push(format!(
+            "this is a difference of two profiles: {negative} samples are negative, by {} of live memory together, \
+             and count as nothing here; give the two profiles to offheap diff to see what shrank",
+            bytes_in_words(negative_bytes)
+        ));
+    }
     profile.start_ms = i64::try_from(tables.time_ns / 1_000_000).unwrap_or(0);
     profile.seconds = tables.duration_ns as f64 / 1e9;
     profile.sampling.interval_bytes = tables.period;
-    profile.notes = tables.comments.iter().map(|comment| tables.text(*comment)).collect();
+    profile.notes.extend(tables.comments.iter().map(|comment| tables.text(*comment)));
     // One long path may be that of any number of mappings.
     let mut text = 0;
     let mut mappings: Vec<Mapping> = tables

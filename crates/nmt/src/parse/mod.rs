@@ -24,6 +24,9 @@ pub fn parse(text: &[u8]) -> Report {
         rest = after;
         parser.line_number += 1;
         let line = String::from_utf8_lossy(line);
+        // Tabs and hard blanks are what a browser or a terminal made of blanks.
+        let line =
+            if line.contains(['\t', '\u{a0}']) { line.replace(['\t', '\u{a0}'], " ").into() } else { line };
         let line = line.trim_end();
         if let Err(why) = parser.line(line, terminated) {
             parser.problem(why, line);

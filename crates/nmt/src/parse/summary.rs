@@ -4,6 +4,9 @@ use super::cursor::{Bad, Cursor, NOT_UNDERSTOOD};
 use super::{Open, Parser, Section};
 use crate::report::{Allocations, Category, Counted, Space, Total};
 
+/// What stands for the dash before a category where the text went through a word processor, a wiki or Markdown.
+const BULLETS: [char; 8] = ['•', '*', '·', '–', '—', '−', '‐', ' '];
+
 impl Parser {
     /// A line of the summary.
     pub(super) fn summary(&mut self, text: &str) -> Result<(), Bad> {
@@ -12,6 +15,11 @@ impl Parser {
         }
         if let Some(category) = text.strip_prefix('-') {
             return self.category(category);
+        }
+        // A ticket may have made another bullet of the dash, or none.
+        let bare = text.trim_start_matches(BULLETS);
+        if bare.starts_with(|c: char| c.is_ascii_alphabetic()) && bare.contains(" (reserved=") {
+            return self.category(bare);
         }
         match self.open {
             Open::Damaged => Ok(()),

@@ -1,8 +1,8 @@
 //! What is written as JSON of files without sites, and of series.
 
 use super::{Content, Order, Reading, Series};
-use offheap_formats::Hprof;
 use offheap_formats::hs_err::HsErr;
+use offheap_formats::{Hprof, Named};
 use offheap_model::Frame;
 use serde::Serialize;
 use serde_json::Value;
@@ -88,6 +88,10 @@ pub(super) struct FiguresDocument<'a> {
     time_ms: Option<i64>,
     /// Largest first.
     figures: Vec<NamedFigure>,
+    /// What the file says by itself, in sentences, what matters most first.
+    says: Vec<String>,
+    /// What to do about it, best first.
+    advice: Vec<String>,
     /// All that is known of a heap dump or a fatal error log.
     detail: Option<Detail<'a>>,
     /// What must be said about the file.
@@ -123,7 +127,11 @@ struct LogDetail<'a> {
     /// What kind of failure: `"NativeMemory"`, `"Python"`, `"Jvm"`…
     crash: String,
     /// What to do, best first.
-    advice: &'a [&'a str],
+    advice: Vec<String>,
+    /// What the log knows, what matters most first: the terminal shows it.
+    facts: Vec<Fact>,
+    /// Java threads by pool, most first.
+    pools: Vec<Pool<'a>>,
     /// The first lines.
     headline: &'a [String],
     /// The process.
@@ -150,6 +158,26 @@ struct LogDetail<'a> {
     c_heap_retained_bytes: Option<u64>,
     /// The container's lines: key, value.
     container: &'a [(String, String)],
+}
+
+/// Something that is known.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+struct Fact {
+    /// `"asked for"`, `"resident"`…
+    label: &'static str,
+    /// In words, sizes in units.
+    value: String,
+}
+
+/// Threads whose names differ in nothing but numbers.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+struct Pool<'a> {
+    /// `"pool-1-thread-N"`
+    name: &'a str,
+    /// How many.
+    threads: u64,
 }
 
 /// A signal.
@@ -217,9 +245,11 @@ impl<'a> FiguresDocument<'a> {
             of: figures.of,
             time_ms: reading.time_ms,
             figures: named.collect(),
+            says: figures.says,
+            advice: figures.advice,
             detail: match &reading.content {
                 Content::Dump(dump) => Some(Detail::Dump(dump)),
-                Content::Log(log, _) => Some(Detail::Log(Box::new(LogDetail::of(log)))),
+                Content::Log(log, nmt) => Some(Detail::Log(Box::new(LogDetail::of(log, nmt)))),
                 _ => None,
             },
             notes: &reading.notes,
@@ -228,7 +258,7 @@ impl<'a> FiguresDocument<'a> {
 }
 
 impl<'a> LogDetail<'a> {
-    fn of(log: &'a HsErr) -> LogDetail<'a> {
+    fn of(log: &'a HsErr, nmt: &[Named]) -> LogDetail<'a> {
         let crash = log.crash();
         let signal = log.signal.as_ref().map(|signal| SignalDetail {
             name: &signal.name,
@@ -239,7 +269,9 @@ impl<'a> LogDetail<'a> {
         LogDetail {
             signal,
             crash: format!("{crash:?}"),
-            advice: crash.advice(),
+            advice: log.advice(nmt),
+            facts: log.facts(nmt).into_iter().map(|(label, value)| Fact { label, value }).collect(),
+            pools: log.pools.iter().map(|(name, threads)| Pool { name, threads: *threads }).collect(),
             headline: &log.headline,
             pid: log.pid,
             vm: &log.vm,

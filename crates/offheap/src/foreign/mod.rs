@@ -1,6 +1,9 @@
 //! Files of other tools: found, unpacked, told apart, read; alone or as a series. The readers themselves are in
 //! `offheap-formats` and `offheap-nmt`; here is what they need of the file system.
 
+mod case;
+#[cfg(test)]
+mod corpus;
 mod document;
 mod names;
 #[cfg(test)]
@@ -12,7 +15,7 @@ mod verdict;
 
 pub use document::{json, report};
 pub use names::PerfMaps;
-pub use series::{Order, Series, common_figure, series};
+pub use series::{Order, Series, common_figure, of as series_of, read_paths};
 pub use show::{comparison, csv, dump, figures, log, table};
 pub use verdict::diagnose;
 
@@ -21,9 +24,10 @@ use anyhow::{Context, anyhow, bail};
 use offheap_formats::hs_err::HsErr;
 use offheap_formats::jfr::{self, Jfr};
 use offheap_formats::{
-    Cut, Figures, Format, Hprof, Named, Parsed, Row, detect, hprof, hs_err, jcmd, unwrapped,
+    Cut, Figures, Format, Gives, Hprof, Named, Parsed, Row, detect, hprof, hs_err, jcmd, pasted, unwrapped,
 };
 use offheap_model::Frame;
+use offheap_model::units;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -106,11 +110,27 @@ const NO_NATIVE_EVENT: &str = "no event of native memory can be read from it: as
 const MOST_CATEGORIES: u64 = 40;
 
 /// What NMT's figures are called, in reports and in logs.
-const NMT: &str = "committed bytes by NMT category";
+const NMT: &str = offheap_formats::BY_CATEGORY;
 
-/// Whether `path` is a directory, or a file of a format that is read here.
+/// Endings of files that a user means as text of another tool, whether it can be read or not.
+const TEXTS: [&str; 5] = ["txt", "log", "out", "md", "stat"];
+
+/// Whether `path` is a directory, or a file that holds something of a format that is read here, or is meant to.
 pub fn is_foreign(path: &Path) -> bool {
-    path.is_dir() || head(path).is_ok_and(|head| detect(&head).is_some())
+    if path.is_dir() {
+        return true;
+    }
+    let Ok(head) = head(path) else { return false };
+    if detect(&head).is_some() {
+        return true;
+    }
+    // Our own documents are of other verbs.
+    if !pasted::is_text(&head) || head.trim_ascii_start().starts_with(b"{") {
+        return false;
+    }
+    let is_text =
+        path.extension().and_then(|ending| ending.to_str()).is_some_and(|ending| TEXTS.contains(&ending));
+    is_text || whole(path).is_ok_and(|(bytes, _)| !pasted::reports(&bytes).reports.is_empty())
 }
 
 fn open(path: &Path, limit: u64, folded: (u64, u64)) -> anyhow::Result<Box<dyn Read>> {
@@ -120,7 +140,7 @@ fn open(path: &Path, limit: u64, folded: (u64, u64)) -> anyhow::Result<Box<dyn R
     // Some file systems don't know what they have on the disk, and say 0.
     let disk = metadata.blocks().saturating_mul(512 * SPARSENESS);
     if metadata.len() > HELD.1 && disk > 0 && disk < metadata.len() {
-        bail!("{} has {} bytes, and nearly all of them are holes", path.display(), metadata.len());
+        bail!("{} has {}, and nearly all of them are holes", path.display(), units::bytes(metadata.len()));
     }
     let (times, always) = folded;
     let limit = limit.min(metadata.len().saturating_mul(times).max(always));
@@ -137,102 +157,206 @@ fn head(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// Reads the file at `path`; frames that are only addresses get their names from the files that were mapped, and from
-/// `perf_maps`.
+/// What can't be read at all, by how it begins: what it is, and what to do.
+const OTHERS: [(&[u8], &str); 8] = [
+    (
+        b"\x7fELF",
+        "an ELF file (a program, a library or a core): offheap reads a core's maps and symbols with gdb's help only",
+    ),
+    (
+        b"SQLite format 3\0",
+        "an SQLite file: recordings of offheap are taken by map, watch, diagnose and diff",
+    ),
+    (b"\x89PNG", "a picture: paste the text itself"),
+    (b"\xff\xd8\xff", "a picture: paste the text itself"),
+    (b"PK\x03\x04", "a ZIP or JAR file: unpack it and name the files in it"),
+    (b"%PDF", "a PDF: paste the text itself"),
+    (b"<!doctype html", "a web page: save the text itself"),
+    (b"<!DOCTYPE html", "a web page: save the text itself"),
+];
+
+/// That `bytes`, the file at `path`, are of no known format, and what they could be.
+fn unrecognised(path: &Path, bytes: &[u8]) -> anyhow::Error {
+    let path = path.display();
+    if let Some(reason) = jcmd::refusal(bytes) {
+        return anyhow!("{path}: the JVM refused the command: {reason}");
+    }
+    let known = "`offheap convert --help` lists the formats that are read";
+    if bytes.trim_ascii().is_empty() {
+        return anyhow!("{path} is empty; {known}");
+    }
+    if let Some((_, what)) = OTHERS.iter().find(|(begin, _)| bytes.starts_with(begin)) {
+        return anyhow!("{path}: its format is not recognised: it is {what}; {known}");
+    }
+    let could = if pasted::is_text(bytes) { pasted::could_be(bytes) } else { Vec::new() };
+    if could.is_empty() {
+        let kind = if pasted::is_text(bytes) { "text with no report in it" } else { "binary" };
+        return anyhow!("{path}: its format is not recognised ({kind}); {known}");
+    }
+    anyhow!(
+        "{path}: its format is not recognised. By its words it could be: {}; but no line begins one: paste it from its first line \
+         on, with its line ends; {known}",
+        could.join(", ")
+    )
+}
+
+/// Reads the one report in the file at `path`; of several the first, and a note says so.
 ///
 /// # Errors
-/// It can't be read, or is of no known format.
+/// As [`read_all`].
 pub fn read(path: &Path, perf_maps: &PerfMaps) -> anyhow::Result<Reading> {
+    let mut all = read_all(path, perf_maps)?;
+    let more = all.len().saturating_sub(1);
+    let mut first = all.drain(..).next().ok_or_else(|| unrecognised(path, &[]))?;
+    if more > 0 {
+        first.notes.push(format!("the first of {} reports in {}", more + 1, path.display()));
+    }
+    Ok(first)
+}
+
+/// Reads all that is in the file at `path`: a text may hold several reports. Frames that are only addresses get their names from
+/// the files that were mapped, and from `perf_maps`.
+///
+/// # Errors
+/// It can't be read, or nothing in it is of a known format.
+pub fn read_all(path: &Path, perf_maps: &PerfMaps) -> anyhow::Result<Vec<Reading>> {
     let head = head(path)?;
-    let format = detect(&head).ok_or_else(|| match jcmd::refusal(&head) {
-        Some(reason) => anyhow!("{}: the JVM refused the command: {reason}", path.display()),
-        None => anyhow!(
-            "{}: its format is not recognised; `offheap convert --help` lists those that are",
-            path.display()
-        ),
-    })?;
-    let context = || path.display().to_string();
-    let modified_ms = std::fs::metadata(path)
-        .and_then(|metadata| metadata.modified())
-        .ok()
-        .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
-        .map_or(0, |since| since.as_millis() as i64);
-    let mut reading = Reading {
-        path: path.to_owned(),
-        format,
-        time_ms: None,
-        modified_ms,
-        content: Content::Figures(Figures::default()),
-        notes: Vec::new(),
-    };
-    let mut cut: Option<Cut>;
-    reading.content = match format {
-        Format::Jfr => {
-            let recording = match source::Plain::open(path) {
-                Some(plain) => jfr::read_at(&plain),
-                None => jfr::read_from(&mut *open(path, PIECES_LIMIT, HELD)?),
-            };
-            let recording = recording.with_context(context)?;
-            cut = recording.profile.cut.clone();
-            let profile = &recording.profile.profile;
-            reading.time_ms = (profile.start_ms > 0).then_some(profile.start_ms);
-            let is_profile = !recording.profile.profile.sites.is_empty();
-            if !is_profile && recording.series.is_empty() {
-                reading.notes.push(NO_NATIVE_EVENT.to_owned());
-            }
-            if !is_profile && !recording.series.is_empty() {
-                Content::Recording(Box::new(recording))
-            } else {
-                Content::Profile(recording.profile)
-            }
+    match detect(&head) {
+        Some(format @ (Format::Jfr | Format::Hprof)) => {
+            let mut reading = Reading::new(path, format);
+            let cut = reading.in_pieces().with_context(|| path.display().to_string())?;
+            reading.finish(cut);
+            return Ok(vec![reading]);
         }
-        Format::Hprof => {
+        None if !pasted::is_text(&head) => return Err(unrecognised(path, &head)),
+        _ => {}
+    }
+    let (bytes, damage) = whole(path)?;
+    let pasted = pasted::reports(&bytes);
+    let several = pasted.reports.len() > 1;
+    let mut readings = Vec::new();
+    let mut problems = Vec::new();
+    for report in &pasted.reports {
+        let mut reading = Reading::new(path, report.format);
+        if several {
+            // A name of its own, in the order of the text.
+            reading.path = PathBuf::from(format!("{}:{}", path.display(), report.line));
+        }
+        match reading.text(&report.bytes, path, perf_maps) {
+            Ok(cut) => {
+                reading.finish(damage.clone().or(cut));
+                readings.push(reading);
+            }
+            Err(error) => problems.push(error.context(reading.path.display().to_string())),
+        }
+    }
+    let Some(first) = readings.first_mut() else {
+        return Err(problems.into_iter().next().unwrap_or_else(|| unrecognised(path, &bytes)));
+    };
+    first.notes.extend(pasted.skipped);
+    first.notes.extend(problems.iter().map(|problem| format!("left out: {problem:#}")));
+    Ok(readings)
+}
+
+impl Reading {
+    fn new(path: &Path, format: Format) -> Reading {
+        let modified_ms = std::fs::metadata(path)
+            .and_then(|metadata| metadata.modified())
+            .ok()
+            .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+            .map_or(0, |since| since.as_millis() as i64);
+        Reading {
+            path: path.to_owned(),
+            format,
+            time_ms: None,
+            modified_ms,
+            content: Content::Figures(Figures::default()),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Reads a file that is not held in memory; says where it ends.
+    fn in_pieces(&mut self) -> anyhow::Result<Option<Cut>> {
+        let path = self.path.as_path();
+        if self.format == Format::Hprof {
             let again = &mut || open(path, PIECES_LIMIT, PIECES).map_err(std::io::Error::other);
-            let dump = hprof::read_from(again).with_context(context)?;
-            (cut, reading.time_ms) = (dump.cut.clone(), Some(dump.time_ms));
-            Content::Dump(Box::new(dump))
+            let dump = hprof::read_from(again)?;
+            self.time_ms = Some(dump.time_ms);
+            let cut = dump.cut.clone();
+            self.content = Content::Dump(Box::new(dump));
+            return Ok(cut);
         }
-        _ => {
-            let (bytes, damage) = whole(path)?;
-            cut = damage;
-            match format {
-                Format::Nmt => Content::Figures(nmt(&bytes, &mut reading.notes).with_context(context)?),
-                Format::VmInfo => {
-                    let log = hs_err::read(&bytes).with_context(context)?;
-                    let section = log.nmt.as_ref().map(|text| offheap_nmt::parse(text.as_bytes()));
-                    match section.as_ref().map(categories).filter(|nmt| !nmt.is_empty()) {
-                        Some(nmt) => Content::Figures(Figures { cut: log.cut, ..Figures::new(NMT, nmt) }),
-                        None => Content::Figures(offheap_formats::of_log(log)),
-                    }
-                }
-                Format::HsErr => {
-                    let log = hs_err::read(&bytes).with_context(context)?;
-                    let section = log.nmt.as_ref().map(|text| offheap_nmt::parse(text.as_bytes()));
-                    Content::Log(Box::new(log), section.as_ref().map_or(Vec::new(), categories))
-                }
-                Format::Smaps | Format::Pmap | Format::Jcmd => {
-                    Content::Figures(offheap_formats::read_figures(&bytes).with_context(context)?)
-                }
-                _ => {
-                    let parsed = offheap_formats::read_profile(&bytes).with_context(context)?;
-                    reading.time_ms = (parsed.profile.start_ms > 0).then_some(parsed.profile.start_ms);
-                    Content::Profile(names::name(parsed, path, perf_maps, &mut reading.notes))
+        let recording = match source::Plain::open(path) {
+            Some(plain) => jfr::read_at(&plain)?,
+            None => jfr::read_from(&mut *open(path, PIECES_LIMIT, HELD)?)?,
+        };
+        let cut = recording.profile.cut.clone();
+        self.recording(recording);
+        Ok(cut)
+    }
+
+    fn recording(&mut self, recording: Jfr) {
+        let profile = &recording.profile.profile;
+        self.time_ms = (profile.start_ms > 0).then_some(profile.start_ms);
+        let is_profile = !profile.sites.is_empty();
+        if !is_profile && recording.series.is_empty() {
+            self.notes.push(NO_NATIVE_EVENT.to_owned());
+        }
+        self.content = if !is_profile && !recording.series.is_empty() {
+            Content::Recording(Box::new(recording))
+        } else {
+            Content::Profile(recording.profile)
+        };
+    }
+
+    /// Reads `bytes`, which are all of it; `file` is where they are from.
+    fn text(&mut self, bytes: &[u8], file: &Path, perf_maps: &PerfMaps) -> anyhow::Result<Option<Cut>> {
+        self.content = match (self.format, self.format.gives()) {
+            (Format::Nmt, _) => Content::Figures(nmt(bytes, &mut self.notes)?),
+            (Format::VmInfo, _) => {
+                let log = hs_err::read(bytes)?;
+                let section = log.nmt.as_ref().map(|text| offheap_nmt::parse(text.as_bytes()));
+                match section.as_ref().map(categories).filter(|nmt| !nmt.is_empty()) {
+                    Some(nmt) => Content::Figures(Figures { cut: log.cut, ..Figures::new(NMT, nmt) }),
+                    None => Content::Figures(offheap_formats::of_log(log)),
                 }
             }
+            (Format::HsErr, _) => {
+                let log = hs_err::read(bytes)?;
+                let section = log.nmt.as_ref().map(|text| offheap_nmt::parse(text.as_bytes()));
+                Content::Log(Box::new(log), section.as_ref().map_or(Vec::new(), categories))
+            }
+            (_, Gives::Figures(read)) => Content::Figures(read(bytes)?),
+            (_, Gives::Series(read)) => {
+                self.recording(read(bytes)?);
+                return Ok(None);
+            }
+            (_, Gives::Sites(read)) => {
+                let parsed = read(bytes)?;
+                self.time_ms = (parsed.profile.start_ms > 0).then_some(parsed.profile.start_ms);
+                Content::Profile(names::name(parsed, file, perf_maps, &mut self.notes))
+            }
+            (format, Gives::Apart) => bail!("{:?} is read in another way", format.name()),
+        };
+        Ok(None)
+    }
+
+    /// Gathers what must be said; `cut` is where it ends.
+    fn finish(&mut self, mut cut: Option<Cut>) {
+        match &self.content {
+            // Among its notes is where it is cut off.
+            Content::Profile(parsed) => self.notes.extend(parsed.profile.notes.iter().cloned()),
+            Content::Figures(figures) => {
+                self.time_ms = self.time_ms.or(figures.time_ms);
+                cut = cut.or(figures.cut.clone());
+            }
+            Content::Log(log, _) => cut = cut.or(log.cut.clone()),
+            Content::Recording(_) | Content::Dump(_) => {}
         }
-    };
-    match &reading.content {
-        // Among its notes is where it is cut off.
-        Content::Profile(parsed) => reading.notes.extend(parsed.profile.notes.iter().cloned()),
-        Content::Figures(figures) => cut = cut.or(figures.cut.clone()),
-        Content::Log(log, _) => cut = cut.or(log.cut.clone()),
-        Content::Recording(_) | Content::Dump(_) => {}
+        if let Some(cut) = cut.map(|cut| cut.to_string()).filter(|cut| !self.notes.contains(cut)) {
+            self.notes.push(cut);
+        }
     }
-    let said = |cut: &Cut| reading.notes.contains(&cut.to_string());
-    if let Some(cut) = cut.filter(|cut| !said(cut)) {
-        reading.notes.push(cut.to_string());
-    }
-    Ok(reading)
 }
 
 /// A whole file, and where its wrapping is damaged.
@@ -241,8 +365,9 @@ fn whole(path: &Path) -> anyhow::Result<(Vec<u8>, Option<Cut>)> {
     let result = open(path, WHOLE_LIMIT, HELD)?.take(WHOLE_LIMIT + 1).read_to_end(&mut bytes);
     if bytes.len() as u64 > WHOLE_LIMIT {
         bail!(
-            "{} has more than {WHOLE_LIMIT} bytes, unpacked: no honest file of its format does",
-            path.display()
+            "{} has more than {}, unpacked: no honest file of its format does",
+            path.display(),
+            units::bytes(WHOLE_LIMIT)
         );
     }
     if let Err(error) = &result
@@ -274,9 +399,57 @@ fn nmt(bytes: &[u8], notes: &mut Vec<String>) -> anyhow::Result<Figures> {
     if let Some(total) = report.total.map(|total| total.mapping.committed_bytes)
         && sum.saturating_add(rounded) < total
     {
-        notes.push(format!("its categories are {sum} bytes of {total}: the report is cut off"));
+        let (sum, total) = (units::bytes(sum), units::bytes(total));
+        notes.push(format!("its categories are {sum} of {total}: the report is cut off"));
     }
     Ok(figures)
+}
+
+/// The reports of NMT in the file at `path`, also those within fatal error logs and VM.info, and what must be said.
+///
+/// # Errors
+/// It can't be read, is larger than `limit`, or has none.
+pub fn nmt_reports(path: &Path, limit: u64) -> anyhow::Result<(Vec<offheap_nmt::Report>, Vec<String>)> {
+    let (bytes, damage) = whole(path)?;
+    if bytes.len() as u64 > limit {
+        bail!(
+            "{} has more than {}; no output of VM.native_memory is that large",
+            path.display(),
+            units::bytes(limit)
+        );
+    }
+    let pasted = pasted::reports(&bytes);
+    let (mut found, mut others) = (Vec::new(), Vec::new());
+    for report in &pasted.reports {
+        match report.format {
+            Format::Nmt => found.push(offheap_nmt::parse(&report.bytes)),
+            Format::HsErr | Format::VmInfo => {
+                let section = hs_err::read(&report.bytes).ok().and_then(|log| log.nmt);
+                match section {
+                    Some(text) => found.push(offheap_nmt::parse(text.as_bytes())),
+                    None => others.push(format!(
+                        "this {} has no NMT section: the JVM ran without -XX:NativeMemoryTracking=summary",
+                        report.format.name()
+                    )),
+                }
+            }
+            format => {
+                others.push(format!("this is no NMT report but {}: offheap convert reads it", format.name()))
+            }
+        }
+    }
+    if found.is_empty() {
+        // What the JVM answers, however it is worded, its parser knows best.
+        let report = offheap_nmt::parse(&bytes);
+        if report.kind != offheap_nmt::Kind::Unrecognized {
+            return Ok((vec![report], Vec::new()));
+        }
+        return Err(match others.first() {
+            Some(other) => anyhow!("{}: {other}", path.display()),
+            None => unrecognised(path, &bytes),
+        });
+    }
+    Ok((found, damage.map(|cut| cut.to_string()).into_iter().chain(pasted.skipped).collect()))
 }
 
 /// NMT's categories: what is committed, malloc included; the number is that of mallocs.

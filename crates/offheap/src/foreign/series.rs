@@ -1,6 +1,6 @@
 //! Files as a series: in the order of time, a row a site or category, its slope over time.
 
-use super::{Content, PerfMaps, Reading, expand, read};
+use super::{Content, PerfMaps, Reading, expand, read_all};
 use anyhow::bail;
 use offheap_diagnose::stats::{Point, Slope, theil_sen, thin};
 use offheap_formats::{Figure, Figures, Row, Table};
@@ -64,17 +64,17 @@ impl Series {
     }
 }
 
-/// Reads `paths` (a directory stands for its files) as one series. `keep_order` compares them as they are given.
+/// Reads all that is in `paths`; a directory stands for its files, and a text may hold several reports.
 ///
 /// # Errors
-/// One can't be read, or they are not all of one kind.
-pub fn series(paths: &[PathBuf], perf_map: Option<&Path>, keep_order: bool) -> anyhow::Result<Series> {
+/// One can't be read.
+pub fn read_paths(paths: &[PathBuf], perf_map: Option<&Path>) -> anyhow::Result<Vec<Reading>> {
     let maps = PerfMaps::new(perf_map)?;
     let mut readings = Vec::new();
     for path in expand(paths)? {
-        readings.push(read(&path, &maps)?);
+        readings.extend(read_all(&path, &maps)?);
     }
-    of(readings, keep_order)
+    Ok(readings)
 }
 
 /// The figure that both know most by: leaked bytes only where the first knows them too.
@@ -86,7 +86,11 @@ pub fn common_figure(first: &Profile, last: &Profile) -> Figure {
     }
 }
 
-fn of(mut readings: Vec<Reading>, keep_order: bool) -> anyhow::Result<Series> {
+/// `readings` as one series. `keep_order` compares them as they are given.
+///
+/// # Errors
+/// They are not all of one kind.
+pub fn of(mut readings: Vec<Reading>, keep_order: bool) -> anyhow::Result<Series> {
     if let [reading] = readings.as_slice()
         && let Content::Recording(recording) = &reading.content
     {

@@ -2,7 +2,7 @@
 
 use super::{Order, Series, label};
 use offheap_formats::hs_err::HsErr;
-use offheap_formats::{Figures, Hprof, Row, Table};
+use offheap_formats::{Figures, Hprof, Named, Row, Table};
 use offheap_model::units::{bytes, delta, duration, rate};
 use offheap_present::terminal::{self, Align, Style, Tone};
 
@@ -171,7 +171,17 @@ pub fn csv(figures: &Figures) -> String {
 /// Named figures on a terminal.
 pub fn figures(figures: &Figures, style: Style) -> String {
     let table = Table::of_figures(&[(0, figures)]);
-    let mut out = format!("{}\n\n", style.paint(Tone::Strong, &figures.of));
+    let mut out = String::new();
+    for (place, text) in figures.says.iter().enumerate() {
+        let tone = if place == 0 { Tone::Strong } else { Tone::Plain };
+        out.push_str(&style.paint(tone, &terminal::wrap(text, style.width, 0)));
+        out.push('\n');
+    }
+    if figures.list.is_empty() {
+        return out + &what_to_do(figures.advice.iter().map(String::as_str), style);
+    }
+    let heading = style.paint(Tone::Strong, &figures.of);
+    out.push_str(&format!("{}{heading}\n\n", if figures.says.is_empty() { "" } else { "\n" }));
     let mut lines = terminal::Table::new(&[
         (if table.is_bytes { "BYTES" } else { "COUNT" }, Align::Right),
         (if table.is_bytes { "COUNT" } else { "" }, Align::Right),
@@ -185,15 +195,35 @@ pub fn figures(figures: &Figures, style: Style) -> String {
     }
     out.push_str(&lines.render(style));
     more(&mut out, figures.list.len() - shown, "more", style);
+    out + &what_to_do(figures.advice.iter().map(String::as_str), style)
+}
+
+/// Advice, below what it is about.
+fn what_to_do<'a>(advice: impl Iterator<Item = &'a str>, style: Style) -> String {
+    let mut out = String::new();
+    for text in advice {
+        if out.is_empty() {
+            out.push_str("\nwhat to do\n");
+        }
+        out.push_str(&format!("  {}\n", terminal::wrap(text, style.width - 2, 2)));
+    }
     out
 }
 
-/// A fatal error log: what happened, where, and what to do.
-pub fn log(log: &HsErr, style: Style) -> String {
-    let mut out = String::new();
+/// A fatal error log: what happened, what it knows, where, and what to do. `nmt` are the figures of its NMT section.
+pub fn log(log: &HsErr, nmt: &[Named], style: Style) -> String {
+    let mut out = format!("{}\n", style.paint(Tone::Strong, log.crash().title()));
     for line in log.headline.iter().take(3) {
-        out.push_str(&style.paint(Tone::Strong, &terminal::wrap(line, style.width, 2)));
+        out.push_str(&terminal::wrap(line, style.width, 2));
         out.push('\n');
+    }
+    let facts = log.facts(nmt);
+    let widest = facts.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
+    for (place, (label, value)) in facts.iter().enumerate() {
+        let lead = if place == 0 { "\n" } else { "" };
+        let value = if style.all { value.clone() } else { value.chars().take(400).collect() };
+        let value = terminal::wrap(&value, style.width.saturating_sub(widest + 4), widest + 4);
+        out.push_str(&format!("{lead}  {label:widest$}  {value}\n"));
     }
     for (title, stack) in [("native stack", &log.native_stack), ("Java stack", &log.java_stack)] {
         if stack.is_empty() {
@@ -210,11 +240,7 @@ pub fn log(log: &HsErr, style: Style) -> String {
         }
         more(&mut out, stack.len() - shown, "frames", style);
     }
-    out.push_str("\nwhat to do\n");
-    for advice in log.crash().advice() {
-        out.push_str(&format!("  {}\n", terminal::wrap(advice, style.width - 2, 2)));
-    }
-    out
+    out + &what_to_do(log.advice(nmt).iter().map(String::as_str), style)
 }
 
 /// A heap dump: what in it holds memory outside of it.

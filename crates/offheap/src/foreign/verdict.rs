@@ -1,6 +1,7 @@
 //! A verdict on files of other tools: one instant can only be described, several show what grows.
 
-use super::{Content, Order, PerfMaps, Reading, Series, code, expand, label, read, series};
+use super::case::case;
+use super::{Content, Order, Reading, Series, code, label, read_paths, series_of};
 use offheap_diagnose::stats::{Point, Shape, Trend};
 use offheap_diagnose::{Diagnosis, Level, Outlook, RssTrend, SCHEMA, Target, Window, certainty};
 use offheap_formats::{Figure, Format, Row};
@@ -24,18 +25,20 @@ const MOST: usize = 20;
 /// # Errors
 /// One can't be read, or they are not all of one kind.
 pub fn diagnose(paths: &[PathBuf]) -> anyhow::Result<Diagnosis> {
-    let files = expand(paths)?;
-    if let [only] = files.as_slice() {
-        let reading = read(only, &PerfMaps::new(None)?)?;
-        if !matches!(reading.content, Content::Recording(_)) {
-            return Ok(document(
-                &files,
-                Window { start: reading.time_ms.unwrap_or(0), ..window(1) },
-                vec![instant(&reading)],
-            ));
-        }
+    let readings = read_paths(paths, None)?;
+    if let [reading] = readings.as_slice()
+        && !matches!(reading.content, Content::Recording(_))
+    {
+        let window = Window { start: reading.time_ms.unwrap_or(0), ..window(1) };
+        return Ok(document(std::slice::from_ref(&reading.path), window, vec![instant(reading)]));
     }
-    let series = series(&files, None, false)?;
+    let kinds: std::collections::BTreeSet<Option<String>> =
+        readings.iter().map(|reading| reading.figures().map(|figures| figures.of)).collect();
+    let has_log = readings.iter().any(|reading| matches!(reading.content, Content::Log(..)));
+    if kinds.len() > 1 || has_log {
+        return case(readings);
+    }
+    let series = series_of(readings, false)?;
     let points = series.table.rows.iter().map(|row| row.points.len()).max().unwrap_or(0);
     let start = series.table.rows.iter().filter_map(|row| row.points.first()).map(|(time, _)| *time).min();
     let window = Window {
@@ -50,11 +53,11 @@ pub fn diagnose(paths: &[PathBuf]) -> anyhow::Result<Diagnosis> {
     Ok(document(&series.paths, window, findings))
 }
 
-fn window(snapshots: usize) -> Window {
+pub(super) fn window(snapshots: usize) -> Window {
     Window { start: 0, seconds: 0.0, snapshots }
 }
 
-fn document(files: &[PathBuf], window: Window, findings: Vec<Finding>) -> Diagnosis {
+pub(super) fn document(files: &[PathBuf], window: Window, findings: Vec<Finding>) -> Diagnosis {
     let names: Vec<String> = files.iter().take(4).map(|file| file.display().to_string()).collect();
     let more = if files.len() > names.len() { " …" } else { "" };
     let verdict = findings.first().cloned().unwrap_or_else(|| {
@@ -76,7 +79,13 @@ fn document(files: &[PathBuf], window: Window, findings: Vec<Finding>) -> Diagno
     }
 }
 
-fn finding(status: Status, domain: Option<Domain>, cause: &str, confidence: f64, summary: String) -> Finding {
+pub(super) fn finding(
+    status: Status,
+    domain: Option<Domain>,
+    cause: &str,
+    confidence: f64,
+    summary: String,
+) -> Finding {
     Finding {
         status,
         domain,
@@ -94,27 +103,37 @@ fn finding(status: Status, domain: Option<Domain>, cause: &str, confidence: f64,
 }
 
 /// What one file says.
-fn instant(reading: &Reading) -> Finding {
+pub(super) fn instant(reading: &Reading) -> Finding {
     let file = reading.path.display();
     let more = vec!["give several files of different times: offheap diagnose FILE FILE FILE".to_owned()];
     match &reading.content {
-        Content::Log(log, _) => {
-            let crash = log.crash();
+        Content::Log(log, nmt) => {
             let headline: Vec<&str> = log.headline.iter().take(3).map(String::as_str).collect();
             let headline = headline.join(" ");
+            let title = log.crash().title();
             let mut found = finding(
                 Status::Inconclusive,
                 None,
                 "fatal-error",
                 0.9,
-                format!("{file} is the log of a JVM's fatal error: {headline}"),
+                format!("{title}: {file} is the log of a JVM's fatal error. {headline}"),
             );
-            found.fix = crash.advice().iter().map(|&advice| advice.to_owned()).collect();
+            let fact = |(label, value): (&str, String)| Evidence {
+                text: format!("{label}: {value}"),
+                source: file.to_string(),
+            };
+            found.evidence = log.facts(nmt).into_iter().map(fact).collect();
+            found.fix = log.advice(nmt);
             found
         }
         Content::Profile(parsed) => of_profile(reading, &parsed.profile, more),
         _ => {
             let figures = reading.figures().unwrap_or_default();
+            if !figures.says.is_empty() {
+                let summary = format!("{file} ({}): {}", reading.format.name(), figures.says.join(" "));
+                let found = finding(Status::Inconclusive, None, "says-by-itself", 0.9, summary);
+                return Finding { fix: figures.advice, confirm: more, ..found };
+            }
             let largest: Vec<String> = figures
                 .list
                 .iter()
@@ -172,7 +191,7 @@ fn of_profile(reading: &Reading, profile: &Profile, more: Vec<String>) -> Findin
 }
 
 /// A finding for each row that grows, the fastest first.
-fn growing(series: &Series) -> Vec<Finding> {
+pub(super) fn growing(series: &Series) -> Vec<Finding> {
     if !series.table.is_bytes {
         return Vec::new();
     }

@@ -3,17 +3,20 @@
 use crate::foreign::{self, Content, PerfMaps, Reading};
 use crate::{files, output};
 use anyhow::bail;
-use offheap_formats::{Figure, Table};
+use offheap_formats::{Figure, Table, WRITERS, Writer};
 use offheap_model::Profile;
-use std::io::Write;
+use offheap_present::terminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Turn a file of another tool into a format you like, or see what it says.
 ///
-/// Reads jemalloc and gperftools heap profiles, pprof, async-profiler and JDK JFR, heaptrack, massif, memcheck, LeakSanitizer,
-/// memleak and collapsed stacks; NMT reports, smaps, pmap -x and -X, hs_err logs, heap dumps (hprof) and the outputs of jcmd that tell
-/// sizes; plain, gzip or zstd, recognised by content. Writes profiles by the ending of OUT: .pb.gz (pprof), .html (flame graph),
+/// Reads jemalloc and gperftools heap profiles (also jeprof --raw and --text), pprof (also -top), async-profiler and JDK JFR (also jfr
+/// print and view), heaptrack and heaptrack_print, massif and ms_print, memcheck, LeakSanitizer, memleak, collapsed stacks,
+/// speedscope; NMT reports, smaps, maps, status, pmap, hs_err logs, heap dumps (hprof), the outputs of jcmd that tell sizes,
+/// javacore, malloc_info and malloc_stats, statistics of jemalloc, tcmalloc and mimalloc, memory.stat, out-of-memory messages of
+/// the kernel, kubectl describe and top, docker stats, vmmap; plain, gzip or zstd, recognised by content. Text may be pasted as it
+/// is: quoted, fenced, stamped by a log, with words around it, several reports in one. Writes profiles by the ending of OUT: .pb.gz (pprof), .html (flame graph),
 /// .collapsed, .speedscope.json, .firefox.json, .otlp, .csv, .json; everything else as .csv or .json. Frames that are only
 /// addresses are named from the files that were mapped.
 #[derive(Debug, clap::Args)]
@@ -38,10 +41,14 @@ pub struct Arguments {
 /// Runs the verb.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let maps = PerfMaps::new(arguments.perf_map.as_deref())?;
-    let reading = foreign::read(&arguments.input, &maps)?;
-    for note in &reading.notes {
+    let mut readings = foreign::read_all(&arguments.input, &maps)?;
+    for note in readings.iter().flat_map(|reading| &reading.notes) {
         output::note(note);
     }
+    if readings.len() > 1 {
+        return several(arguments, readings);
+    }
+    let Some(reading) = readings.pop() else { bail!("{} is empty", arguments.input.display()) };
     let Some(path) = &arguments.output else {
         output::print(&text(&reading, arguments.all));
         return Ok(ExitCode::SUCCESS);
@@ -64,6 +71,44 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Several reports of one text: those of one kind are compared, others shown one below the other.
+fn several(arguments: &Arguments, readings: Vec<Reading>) -> anyhow::Result<ExitCode> {
+    let style = output::style(arguments.all);
+    let name = |reading: &Reading| reading.path.display().to_string();
+    let of: Vec<Option<String>> =
+        readings.iter().map(|reading| reading.figures().map(|figures| figures.of)).collect();
+    let is_one_kind = of.windows(2).all(|pair| matches!(pair, [Some(a), Some(b)] if a == b));
+    if let Some(path) = &arguments.output {
+        if !is_one_kind || path.extension().is_none_or(|ending| ending != "json") {
+            let kinds: Vec<&str> = readings.iter().map(|reading| reading.format.name()).collect();
+            bail!(
+                "{} holds {} reports ({}): only such as are of one kind can be written together, as .json",
+                arguments.input.display(),
+                readings.len(),
+                kinds.join(", ")
+            );
+        }
+        let series = foreign::series_of(readings, true)?;
+        files::write(path, format!("{:#}\n", foreign::json(&series)).as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if is_one_kind {
+        let names: Vec<String> = readings.iter().map(name).collect();
+        let series = foreign::series_of(readings, true)?;
+        output::print(&match names.as_slice() {
+            [before, after] => foreign::comparison(&series, before, after, style),
+            _ => foreign::table(&series, style),
+        });
+        return Ok(ExitCode::SUCCESS);
+    }
+    for reading in &readings {
+        let heading = format!("{} ({})", name(reading), reading.format.name());
+        output::print(&format!("{}\n", style.paint(terminal::Tone::Strong, &heading)));
+        output::print(&format!("{}\n", text(reading, arguments.all)));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 fn text(reading: &Reading, all: bool) -> String {
     let style = output::style(all);
     match &reading.content {
@@ -77,7 +122,7 @@ fn text(reading: &Reading, all: bool) -> String {
             foreign::table(&series, style)
         }
         Content::Dump(dump) => foreign::dump(dump, style),
-        Content::Log(log, _) => foreign::log(log, style),
+        Content::Log(log, nmt) => foreign::log(log, nmt, style),
     }
 }
 
@@ -108,31 +153,10 @@ pub(crate) fn render(
     title: &str,
     target: serde_json::Value,
 ) -> anyhow::Result<Vec<u8>> {
-    use offheap_formats::{collapsed, csv, firefox, flamegraph, json, pprof, speedscope};
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let figure = Figure::best(profile);
-    let is = |ending: &str| name.ends_with(ending);
-    Ok(if is(".pb.gz") {
-        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        packed.write_all(&pprof::write(profile))?;
-        packed.finish()?
-    } else if is(".pb") {
-        pprof::write(profile)
-    } else if is(".html") {
-        flamegraph::write(profile, figure, title).into_bytes()
-    } else if is(".speedscope.json") {
-        speedscope::write(profile, title).into_bytes()
-    } else if is(".firefox.json") {
-        firefox::write(profile, figure, title).into_bytes()
-    } else if is(".json") {
-        json::write(profile, target).into_bytes()
-    } else if is(".collapsed") || is(".txt") {
-        collapsed::write(profile, figure, false).into_bytes()
-    } else if is(".csv") {
-        csv::write(profile).into_bytes()
-    } else {
-        bail!(
-            "the ending of {name} names no format: use .pb.gz, .html, .collapsed, .speedscope.json, .firefox.json, .csv or .json"
-        )
-    })
+    let Some(writer) = Writer::of(&name) else {
+        let endings: Vec<&str> = WRITERS.iter().map(|writer| writer.ending).collect();
+        bail!("the ending of {name} names no format: use one of {}", endings.join(", "));
+    };
+    Ok(writer.write(profile, title, target))
 }

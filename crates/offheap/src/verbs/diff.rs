@@ -1,6 +1,6 @@
 //! `offheap diff`
 
-use crate::foreign::{self, PerfMaps, Series};
+use crate::foreign::{self, Content, PerfMaps, Series};
 use crate::{files, instants, output};
 use anyhow::{Context, bail};
 use offheap_formats::flamegraph;
@@ -79,21 +79,31 @@ fn files(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .chain(&arguments.more)
         .map(PathBuf::from)
         .collect();
-    let is_pair = paths.len() == 2 && !paths.iter().any(|path| path.is_dir());
     let perf_map = arguments.perf_map.as_deref();
-    if let Some(out) = arguments.output.as_deref() {
-        let text = match (out.extension().and_then(|ending| ending.to_str()), paths.as_slice()) {
-            (Some("html"), [before, after]) if is_pair => page(before, after, perf_map)?,
-            (Some("html"), _) => bail!("a flame graph of a difference needs exactly two profiles"),
-            (Some("json"), _) => {
-                format!("{:#}\n", foreign::json(&foreign::series(&paths, perf_map, is_pair)?))
-            }
-            _ => bail!("the ending of {} names no format: use .html or .json", out.display()),
-        };
-        files::write(out, text.as_bytes())?;
+    let has_folder = paths.iter().any(|path| path.is_dir());
+    if let (Some(out), [before, after]) = (arguments.output.as_deref(), paths.as_slice())
+        && out.extension().is_some_and(|ending| ending == "html")
+        && !has_folder
+    {
+        files::write(out, page(before, after, perf_map)?.as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let series = foreign::series(&paths, perf_map, is_pair)?;
+    // One text may hold both.
+    let readings = foreign::read_paths(&paths, perf_map)?;
+    if readings.len() == 1 && !matches!(readings.first().map(|one| &one.content), Some(Content::Recording(_)))
+    {
+        bail!("{} is one report: name a second one to compare it with", arguments.before);
+    }
+    let is_pair = readings.len() == 2 && !has_folder;
+    let series = foreign::series_of(readings, is_pair)?;
+    if let Some(out) = arguments.output.as_deref() {
+        match out.extension().and_then(|ending| ending.to_str()) {
+            Some("html") => bail!("a flame graph of a difference needs exactly two profiles"),
+            Some("json") => files::write(out, format!("{:#}\n", foreign::json(&series)).as_bytes())?,
+            _ => bail!("the ending of {} names no format: use .html or .json", out.display()),
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     series.notes.iter().for_each(|note| output::note(note));
     if arguments.json {
         output::print_json(&foreign::json(&series));

@@ -1,11 +1,10 @@
 //! `offheap nmt`
 
 use super::jcmd;
-use crate::{files, output};
-use anyhow::{Context, bail};
+use crate::{foreign, output};
+use anyhow::bail;
 use offheap_collect::targets;
 use offheap_nmt::{RenderOptions, ReplyKind, Report};
-use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -40,10 +39,21 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let is_file = arguments.target.parse::<i32>().is_err() && Path::new(&arguments.target).is_file();
     let report = match (is_file, arguments.mode.as_str()) {
-        (true, "summary") => read(&arguments.target)?,
+        (true, "summary") => match read(&arguments.target)?.as_slice() {
+            [one] => one.clone(),
+            // A paste of before and after.
+            [before, .., after] => {
+                output::note("the first and the last of several reports are compared");
+                offheap_nmt::diff(before, after)?
+            }
+            [] => bail!("{} is empty", arguments.target),
+        },
         (true, later) => {
             let (before, after) = (read(&arguments.target)?, read(later)?);
-            offheap_nmt::diff(&before, &after)?
+            match (before.last(), after.last()) {
+                (Some(before), Some(after)) => offheap_nmt::diff(before, after)?,
+                _ => bail!("nothing to compare"),
+            }
         }
         (false, mode) => ask(arguments, mode)?,
     };
@@ -61,14 +71,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn read(path: &str) -> anyhow::Result<Report> {
-    let mut bytes = Vec::new();
-    let file = files::open(Path::new(path))?;
-    file.take(FILE_LIMIT + 1).read_to_end(&mut bytes).with_context(|| format!("cannot read {path}"))?;
-    if bytes.len() as u64 > FILE_LIMIT {
-        bail!("{path} has more than {FILE_LIMIT} bytes; no output of VM.native_memory is that large");
-    }
-    Ok(offheap_nmt::parse(&bytes))
+/// The reports in the file at `path`: of NMT's own text, and of the section that a fatal error log or VM.info has.
+fn read(path: &str) -> anyhow::Result<Vec<Report>> {
+    let (reports, notes) = foreign::nmt_reports(Path::new(path), FILE_LIMIT)?;
+    notes.iter().for_each(|note| output::note(note));
+    Ok(reports)
 }
 
 fn ask(arguments: &Arguments, mode: &str) -> anyhow::Result<Report> {

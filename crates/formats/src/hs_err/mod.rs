@@ -3,8 +3,15 @@
 //! Sections come in a fixed order and any may be missing: the log is written by a process that is dying. The section of NMT
 //! is given as text: its reader is the `nmt` crate.
 
+mod crash;
+mod facts;
+mod lines;
+
+pub use crash::Crash;
+
 use crate::{Cut, Error, Mapping};
-use offheap_model::{Frame, FrameKind};
+use lines::{frame, pair, signal_info, size};
+use offheap_model::Frame;
 
 const FORMAT: &str = "hs_err log";
 
@@ -13,6 +20,14 @@ const FORMAT: &str = "hs_err log";
 pub struct HsErr {
     /// The first lines without their `#`: what happened.
     pub headline: Vec<String>,
+    /// What the JVM said on the terminal before its log.
+    pub warnings: Vec<String>,
+    /// What was asked for and refused, where memory ran out.
+    pub refused: Option<Refused>,
+    /// What the JVM counts as possible reasons for that.
+    pub reasons: Vec<String>,
+    /// The frame that the head names: all that is known of the stack where nothing but the head is there.
+    pub problematic_frame: Option<Frame>,
     /// The process.
     pub pid: Option<i32>,
     /// `"Java VM: "` line.
@@ -23,6 +38,8 @@ pub struct HsErr {
     pub uptime_s: Option<f64>,
     /// The thread that failed: its kind, name, state.
     pub thread: String,
+    /// What was being compiled by the thread that failed.
+    pub compile_task: String,
     /// `siginfo` line: signal, code, address or sender.
     pub signal: Option<Signal>,
     /// The stack of native frames (with Java ones between them), innermost first.
@@ -31,6 +48,10 @@ pub struct HsErr {
     pub java_stack: Vec<Frame>,
     /// Java threads in the list of threads; logs of a thread that the JVM does not know have no list.
     pub java_threads: Option<u64>,
+    /// Java threads by the name of their pool, most first: names that differ in nothing but numbers are one.
+    pub pools: Vec<(String, u64)>,
+    /// Threads of the process, as the kernel counts them.
+    pub process_threads: Option<u64>,
     /// Resident bytes of the process, where it got that far.
     pub rss_bytes: Option<u64>,
     /// malloc'ed and not freed, as glibc counts, where it got that far.
@@ -39,6 +60,8 @@ pub struct HsErr {
     pub c_heap_retained_bytes: Option<u64>,
     /// Memory of the machine or container: total and free.
     pub physical_bytes: Option<(u64, u64)>,
+    /// The machine's own figures by the kernel's names (`MemAvailable`, `CommitLimit`…), bytes.
+    pub host: Vec<(String, u64)>,
     /// What was mapped.
     pub mappings: Vec<Mapping>,
     /// The text of the NMT section, for the `nmt` crate.
@@ -62,97 +85,80 @@ pub struct Signal {
     pub sender: Option<i32>,
 }
 
-/// What the log speaks of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Crash {
-    /// Native memory ran out: malloc or mmap failed.
-    NativeMemory,
-    /// A thread could not be created.
-    Threads,
-    /// Another process sent the signal.
-    SentFromOutside,
-    /// In CPython's own code.
-    Python,
-    /// In a native library that is not the JVM's.
-    NativeLibrary,
-    /// In the JVM.
-    Jvm,
-    /// The log does not say.
-    Unknown,
+/// Memory that the JVM did not get.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Refused {
+    /// How much.
+    pub bytes: u64,
+    /// `"malloc"`, `"mmap"`…
+    pub by: String,
+    /// What it was for.
+    pub purpose: String,
 }
 
-impl Crash {
-    /// What to do about it, best first.
-    pub fn advice(self) -> &'static [&'static str] {
-        match self {
-            Crash::NativeMemory => &[
-                "The process could not get native memory: look at what fills it, not at the Java heap alone (offheap map, the NMT section of this log).",
-                "Make room: raise the container's limit, or lower -Xmx, -XX:MaxDirectMemorySize or the number of threads.",
-                "If malloc failed with memory left, look at vm.max_map_count, vm.overcommit_memory and ulimit -v.",
-            ],
-            Crash::Threads => &[
-                "A thread could not be created: find the pool that grows (offheap map shows threads by pool).",
-                "Compare the number of threads with ulimit -u, kernel.threads-max and the container's pids.max.",
-            ],
-            Crash::SentFromOutside => &[
-                "Another process sent this signal: it is no crash of the JVM. Find who sent it: the sender's pid is in siginfo.",
-            ],
-            Crash::Python => &[
-                "CPython's code was running: make sure that the thread holds the GIL (PyGILState_Ensure, or the embedding library's own rule of one interpreter per thread).",
-                "Check reference counts: an object that was released too often is reused while it is still pointed to.",
-                "Run once with PYTHONMALLOC=debug and PYTHONFAULTHANDLER=1 to be told earlier.",
-            ],
-            Crash::NativeLibrary => &[
-                "A native library failed outside the JVM: update it, or report it to its maintainers with this log.",
-                "Run once with -Xcheck:jni: wrong use of JNI often shows only later.",
-            ],
-            Crash::Jvm => &[
-                "The JVM's own code failed: update to the latest release of the same JDK first.",
-                "If native libraries or agents are loaded, run once without them: they can write over the JVM's memory.",
-            ],
-            Crash::Unknown => &[
-                "The log does not say what happened: look at the core dump, or reproduce with -XX:+CreateCoredumpOnCrash.",
-            ],
-        }
-    }
+/// What a log says first.
+const FIRST: [&str; 4] = [
+    "A fatal error has been detected by the Java Runtime Environment",
+    "There is insufficient memory for the Java Runtime Environment",
+    "An unexpected error has been detected by",
+    "A fatal error has been detected by the SAP Java",
+];
+
+/// What a log has of which the first lines were not pasted.
+const LATER: [&str; 5] = [
+    "---------------  S U M M A R Y",
+    "---------------  T H R E A D",
+    "---------------  P R O C E S S",
+    "Native frames: (J=",
+    "Current thread (0x",
+];
+
+/// A line without the `#` before it, which a wiki may have taken for a heading.
+fn bare(line: &str) -> &str {
+    line.trim().trim_start_matches('#').trim()
 }
 
-impl HsErr {
-    /// What happened, as far as the log says.
-    pub fn crash(&self) -> Crash {
-        let says = |words: &str| self.headline.iter().any(|line| line.contains(words));
-        if says("unable to create native thread")
-            || says("Cannot create worker")
-            || says("Cannot create GC thread")
-        {
-            return Crash::Threads;
-        }
-        if says("insufficient memory") || says("Out of Memory Error") || says("Native memory allocation") {
-            return Crash::NativeMemory;
-        }
-        if self.signal.as_ref().is_some_and(|signal| signal.sender.is_some()) {
-            return Crash::SentFromOutside;
-        }
-        let modules = || self.native_stack.iter().filter_map(|frame| frame.module.as_deref());
-        // Below frames of libc (memcpy, abort) is who called them.
-        let first =
-            modules().find(|module| !module.starts_with("libc.so") && !module.starts_with("libpthread"));
-        match first {
-            Some(module) if module.starts_with("libpython") || module.starts_with("python") => Crash::Python,
-            Some("libjvm.so") => Crash::Jvm,
-            Some(_) => Crash::NativeLibrary,
-            None => Crash::Unknown,
-        }
-    }
+/// What the JVM says on the terminal as it gives up, before the log's own first lines.
+fn is_warning(line: &str) -> bool {
+    line.contains("VM warning: INFO: os::commit_memory(")
+        || line.contains("VM warning: Attempt to ")
+        || line.contains("Failed to start thread") && line.contains("pthread_create failed")
+        || line.contains("Failed to start the native thread for java.lang.Thread")
+        || line.contains("Failed to reserve and commit memory")
 }
 
-/// True where `head` begins like one.
+/// True where a log begins with `line`.
+pub(crate) fn begins(line: &str) -> bool {
+    let bare = bare(line);
+    FIRST.iter().any(|first| bare.starts_with(first)) || is_warning(line)
+}
+
+/// True where one may begin with it, without its head.
+pub(crate) fn perhaps(line: &str) -> bool {
+    LATER.iter().any(|later| line.starts_with(later))
+}
+
+/// True where `line` is its last.
+pub(crate) fn ends(line: &str) -> bool {
+    line == "END."
+}
+
+/// True where VM.info begins with `line`.
+pub(crate) fn begins_vm_info(line: &str) -> bool {
+    line.starts_with("# JRE version:")
+}
+
+/// True where `head` begins like one: what the JVM says of a fatal error, behind warnings at most; or with a later section.
 pub(crate) fn is(head: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(head.get(..512).unwrap_or(head));
-    text.starts_with('#')
-        && (text.contains("fatal error has been detected by the Java Runtime Environment")
-            || text.contains("insufficient memory for the Java Runtime Environment"))
+    let text = String::from_utf8_lossy(head.get(..16 << 10).unwrap_or(head));
+    let mut warned = false;
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && *line != "#") {
+        if !is_warning(line) {
+            return warned || FIRST.iter().any(|first| bare(line).starts_with(first)) || perhaps(line);
+        }
+        warned = true;
+    }
+    warned
 }
 
 /// True where `head` begins like `jcmd PID VM.info`: the log's sections of a JVM that lives. Behind `12345:` or a status.
@@ -194,6 +200,9 @@ pub fn read(bytes: &[u8]) -> Result<HsErr, Error> {
     let mut part = Part::Head;
     let mut nmt = String::new();
     let mut complete = false;
+    let mut threads = lines::Pools::default();
+    // A wiki takes the marks for headings; then the head ends where a section begins.
+    let unmarked = !text.lines().take(40).any(|line| line.trim_start().starts_with('#'));
     for line in text.lines() {
         if part == Part::Nmt {
             // Its own headings have two blanks and a dash; the section ends where the next one's title stands.
@@ -210,21 +219,29 @@ pub fn read(bytes: &[u8]) -> Result<HsErr, Error> {
                 part = next;
                 continue;
             }
-            None if line.trim().is_empty() && part != Part::Threads => part = Part::Other,
+            None if line.trim().is_empty() && part != Part::Threads && !(unmarked && part == Part::Head) => {
+                part = Part::Other;
+            }
             None => {}
         }
         // JDK 8 ends with how long it ran; later ones begin with that, behind the time.
         complete |= line == "END." || line.starts_with("elapsed time: ");
+        if line.starts_with("---------------") {
+            part = Part::Other;
+        }
         match part {
-            Part::Head => head(&mut log, line),
+            Part::Head => head(&mut log, line, unmarked),
             Part::NativeStack => log.native_stack.extend(frame(line)),
             Part::JavaStack => log.java_stack.extend(frame(line)),
-            Part::Threads if line.contains(" JavaThread \"") => {
-                log.java_threads = Some(log.java_threads.unwrap_or(0) + 1);
+            Part::Threads => {
+                if let Some(name) = lines::java_thread(line) {
+                    log.java_threads = Some(log.java_threads.unwrap_or(0) + 1);
+                    threads.add(name);
+                }
             }
-            Part::Threads => {}
             Part::Libraries => log.mappings.extend(crate::maps::mappings(line)),
             Part::Container => log.container.extend(pair(line)),
+            Part::Other if is_warning(line) => warning(&mut log, line),
             Part::Other => other(&mut log, line),
             Part::Nmt => {}
         }
@@ -233,6 +250,7 @@ pub fn read(bytes: &[u8]) -> Result<HsErr, Error> {
         }
     }
     log.nmt = (!nmt.trim().is_empty()).then_some(nmt);
+    log.pools = threads.list();
     if !complete {
         log.cut = Some(Cut { at: bytes.len() as u64, reading: "the log: END. does not follow".into() });
     }
@@ -254,25 +272,73 @@ fn begin(line: &str) -> Option<Part> {
     .find_map(|(title, part)| line.starts_with(title).then_some(part))
 }
 
-fn head(log: &mut HsErr, line: &str) {
-    let Some(text) = line.strip_prefix('#').map(str::trim).filter(|text| !text.is_empty()) else { return };
+/// Warnings, reasons and lines of the head that are kept: the JVM has a dozen.
+const MOST_LINES: usize = 64;
+
+fn warning(log: &mut HsErr, line: &str) {
+    if log.warnings.len() < MOST_LINES {
+        log.warnings.push(line.trim().to_owned());
+    }
+    // os::commit_memory(0x00000000c0000000, 1073741824, 0) failed
+    let figures = line.split_once("os::commit_memory(").and_then(|(_, rest)| rest.split(", ").nth(1));
+    if let (Some(bytes), None) =
+        (figures.and_then(|bytes| bytes.trim_end_matches(')').parse().ok()), &log.refused)
+    {
+        log.refused =
+            Some(Refused { bytes, by: "mmap".to_owned(), purpose: "committing reserved memory".to_owned() });
+    }
+}
+
+fn head(log: &mut HsErr, line: &str, unmarked: bool) {
+    if is_warning(line) {
+        warning(log, line);
+        return;
+    }
+    let marked = line.trim_start().strip_prefix('#').or(unmarked.then_some(line));
+    let Some(text) = marked.map(str::trim).filter(|text| !text.is_empty() && *text != "#") else { return };
     if let Some(vm) = text.strip_prefix("Java VM: ") {
         log.vm = vm.to_owned();
     }
     if let Some((_, pid)) = text.split_once(" pid=") {
         log.pid = pid.split(',').next().and_then(|pid| pid.parse().ok());
     }
-    log.headline.push(text.to_owned());
+    if let Some((name, rest)) = text.split_once(" (0x").filter(|(name, _)| lines::is_signal(name)) {
+        let signal = log.signal.get_or_insert_default();
+        signal.name = name.to_owned();
+        let _ = rest;
+    }
+    if let Some(refused) = lines::refused(text) {
+        log.refused = Some(refused);
+    }
+    let after = log.headline.last().map_or("", String::as_str);
+    if after == "Problematic frame:" {
+        log.problematic_frame = frame(text);
+    }
+    let in_reasons = after == "Possible reasons:" || log.reasons.last().is_some_and(|last| last == after);
+    if in_reasons && lines::is_reason(text) && log.reasons.len() < MOST_LINES {
+        log.reasons.push(text.to_owned());
+    }
+    if log.headline.len() < MOST_LINES {
+        log.headline.push(text.to_owned());
+    }
 }
 
 fn other(log: &mut HsErr, line: &str) {
     if let Some(command) = line.strip_prefix("Command Line: ") {
         log.command_line = command.to_owned();
+    } else if let Some(arguments) = line.strip_prefix("jvm_args: ").filter(|_| log.command_line.is_empty()) {
+        log.command_line = arguments.to_owned();
     } else if let Some(thread) = line.strip_prefix("Current thread ") {
         log.thread = thread.split_once("):").map_or(thread, |(_, thread)| thread).trim().to_owned();
-    } else if let Some(command) = line.strip_prefix("java_command: ").filter(|_| log.command_line.is_empty())
-    {
-        log.command_line = command.to_owned();
+    } else if let Some(command) = line.strip_prefix("java_command: ") {
+        if !log.command_line.contains(command) {
+            let blank = if log.command_line.is_empty() { "" } else { " " };
+            log.command_line = format!("{}{blank}{command}", log.command_line);
+        }
+    } else if line.starts_with("C1:") || line.starts_with("C2:") || line.starts_with("JVMCI:") {
+        if log.compile_task.is_empty() {
+            log.compile_task = line.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+        }
     } else if let Some(signal) = line.strip_prefix("siginfo:") {
         log.signal = Some(signal_info(signal.trim()));
     } else if let Some((before, elapsed)) = line.split_once("elapsed time: ")
@@ -286,93 +352,15 @@ fn other(log: &mut HsErr, line: &str) {
         log.c_heap_retained_bytes = sizes.split_once("retained: ").and_then(|(_, retained)| size(retained));
     } else if let Some((_, sizes)) = line.split_once(", physical ").filter(|_| line.starts_with("Memory: ")) {
         log.physical_bytes = size(sizes).zip(sizes.split_once('(').and_then(|(_, free)| size(free)));
+    } else if let Some((key, bytes)) = lines::meminfo(line) {
+        if !log.host.iter().any(|(known, _)| known == key) {
+            log.host.push((key.to_owned(), bytes));
+        }
+    } else if let Some(count) =
+        line.strip_prefix("Process thread count: ").or_else(|| line.strip_prefix("Threads: "))
+    {
+        log.process_threads = count.trim().parse().ok();
     }
-}
-
-/// `185282K, …` → bytes.
-fn size(text: &str) -> Option<u64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let factor = match unit.chars().next() {
-        Some('k' | 'K') => 1 << 10,
-        Some('m' | 'M') => 1 << 20,
-        Some('g' | 'G') => 1 << 30,
-        _ => 1,
-    };
-    number.parse::<u64>().ok()?.checked_mul(factor)
-}
-
-/// `si_signo: 11 (SIGSEGV), si_code: 1 (SEGV_MAPERR), si_addr: 0x10`; the first of JDK 8
-/// `si_signo=SIGSEGV: si_errno=0, si_code=1 (SEGV_MAPERR), si_addr=0x10`.
-fn signal_info(text: &str) -> Signal {
-    let in_brackets = |text: &str| Some(text.split_once('(')?.1.split_once(')')?.0.to_owned());
-    let mut signal = Signal::default();
-    let text = text.replacen(": si_errno", ", si_errno", 1);
-    let parts = text.split(", ").filter_map(|part| part.split_once(": ").or_else(|| part.split_once('=')));
-    for (key, value) in parts {
-        match key {
-            "si_signo" => signal.name = in_brackets(value).unwrap_or_else(|| value.to_owned()),
-            "si_code" => signal.code = in_brackets(value).unwrap_or_default(),
-            "si_addr" => {
-                signal.address = value.strip_prefix("0x").and_then(|hex| u64::from_str_radix(hex, 16).ok())
-            }
-            "si_pid" => signal.sender = value.parse().ok(),
-            _ => {}
-        }
-    }
-    signal
-}
-
-/// `key: value` of the container's section; keys have no blanks.
-fn pair(line: &str) -> Option<(String, String)> {
-    let (key, value) = line.split_once(':')?;
-    (!key.contains(' ')).then(|| (key.to_owned(), value.trim().to_owned()))
-}
-
-/// A line of a stack: `V  [libjvm.so+0xedfde1]  os::malloc+0x1`, `j  app.Main.leak(I)V+4`,
-/// `J 33 c1 app.Main.leak(I)V (279 bytes) @ 0x…`, `v  ~StubRoutines::call_stub`.
-fn frame(line: &str) -> Option<Frame> {
-    let (kind, rest) = line.split_once(' ')?;
-    let rest = rest.trim();
-    let mut frame =
-        Frame { name: rest.to_owned(), kind: FrameKind::Native, file: None, line: None, module: None };
-    match kind {
-        "C" | "V" => {
-            frame.kind = if kind == "V" { FrameKind::Jvm } else { FrameKind::Native };
-            if let Some((place, name)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-                let (module, offset) = place.rsplit_once("+0x").unwrap_or((place, ""));
-                frame.module = Some(module.to_owned());
-                let name = name.trim();
-                // JDK 21 and later add the file: `  (os_linux.cpp:123)`.
-                let (name, source) = match name.rsplit_once("  (") {
-                    Some((name, source)) => (name, source.trim_end_matches(')')),
-                    None => (name, ""),
-                };
-                if let Some((file, at)) = source.rsplit_once(':') {
-                    frame.file = Some(file.to_owned());
-                    frame.line = at.parse().ok();
-                }
-                frame.name = match name.rsplit_once("+0x") {
-                    Some((name, _)) => name.to_owned(),
-                    None if name.is_empty() => format!("{module}+0x{offset}"),
-                    None => name.to_owned(),
-                };
-            }
-        }
-        "j" => {
-            frame.kind = FrameKind::Java;
-            frame.name = rest.split('(').next().unwrap_or(rest).to_owned();
-        }
-        "J" => {
-            frame.kind = FrameKind::Java;
-            let method =
-                rest.split(' ').find(|word| word.contains('(') && word.contains('.')).unwrap_or(rest);
-            frame.name = method.split('(').next().unwrap_or(method).to_owned();
-        }
-        "v" => frame.kind = FrameKind::Jvm,
-        _ => return None,
-    }
-    Some(frame)
 }
 
 #[cfg(test)]

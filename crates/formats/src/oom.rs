@@ -1,0 +1,171 @@
+//! What the kernel, the kubelet and Kubernetes' events say when memory ran out. Source: Linux, mm/oom_kill.c
+//! (`oom_kill_process`, `dump_header`); kubelet's oomwatcher.
+
+use crate::Error;
+use crate::figures::{Figures, Named};
+use crate::words::{Base, behind, size};
+use offheap_model::units::bytes as in_words;
+
+/// Words of the lines that are of it.
+const WORDS: [&str; 9] = [
+    "invoked oom-killer",
+    "Memory cgroup out of memory",
+    "Out of memory: Kill",
+    "oom-kill:constraint=",
+    "oom_reaper: reaped process",
+    "Memory cgroup stats for",
+    "System OOM encountered",
+    "OOMKilling",
+    "killed as a result of limit of",
+];
+
+/// True where such a line is of it.
+pub(crate) fn begins(line: &str) -> bool {
+    WORDS.iter().any(|word| line.contains(word))
+}
+
+/// True where `line` can be of it: the kernel prints registers and a table of all tasks around it.
+pub(crate) fn has(line: &str) -> bool {
+    begins(line) || is_usage(line) || line.contains("anon-rss:")
+}
+
+fn is_usage(line: &str) -> bool {
+    line.contains("usage ") && line.contains("limit ") && line.contains("kB")
+}
+
+/// True where any of the first lines of `head` is of it.
+pub(crate) fn is(head: &[u8]) -> bool {
+    crate::words::any_of(head, 2000, begins)
+}
+
+/// A process that was killed.
+#[derive(Default)]
+struct Killed {
+    pid: String,
+    name: String,
+    resident: u64,
+    parts: [u64; 3],
+    in_group: bool,
+}
+
+/// `…Killed process 77 (java) total-vm:1kB, anon-rss:1kB, file-rss:1kB, shmem-rss:1kB`; `Kill process` up to Linux 4.
+fn killed(line: &str) -> Option<Killed> {
+    let (_, rest) = line.split_once("Killed process ").or_else(|| line.split_once("Kill process "))?;
+    let (pid, rest) = rest.split_once(' ')?;
+    let name = rest.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map_or("", |(name, _)| name);
+    let kib = |key: &str| behind(line, key).and_then(|text| size(text, Base::Binary)).unwrap_or(0);
+    let parts = [kib("anon-rss:"), kib("file-rss:"), kib("shmem-rss:")];
+    Some(Killed {
+        pid: pid.trim_end_matches(',').to_owned(),
+        name: name.to_owned(),
+        resident: parts.iter().fold(0, |sum, part| sum.saturating_add(*part)),
+        parts,
+        in_group: line.contains("Memory cgroup"),
+    })
+}
+
+/// Reads such lines.
+///
+/// # Errors
+/// None of them names what was killed, or a limit.
+pub fn read(bytes: &[u8]) -> Result<Figures, Error> {
+    let text = String::from_utf8_lossy(bytes);
+    let (mut all, mut limit, mut group, mut host): (Vec<Killed>, Option<(u64, u64)>, bool, bool) =
+        (Vec::new(), None, false, false);
+    let mut victim = None;
+    for line in text.lines() {
+        if let Some(found) = killed(line).filter(|found| found.resident > 0 || !line.contains("Kill process"))
+        {
+            group |= found.in_group;
+            // The kernel says it once as it decides and once as it is done.
+            if !all.iter().any(|known| known.pid == found.pid && known.resident >= found.resident) {
+                all.push(found);
+            }
+        }
+        group |= line.contains("Memory cgroup out of memory")
+            || line.contains("CONSTRAINT_MEMCG")
+            || line.contains("killed as a result of limit of");
+        host |= line.contains("CONSTRAINT_NONE") || line.contains("System OOM encountered");
+        if line.contains("System OOM encountered") {
+            victim = behind(line, "victim process: ").map(str::to_owned);
+        }
+        if is_usage(line) && limit.is_none() && !line.contains("memory+swap") && !line.contains("kmem") {
+            let kib = |key: &str| behind(line, key).and_then(|text| size(text, Base::Binary));
+            limit = kib("usage ").zip(kib("limit "));
+        }
+    }
+    if all.is_empty() && limit.is_none() && victim.is_none() && !group && !host {
+        return Err(Error::NotThis {
+            format: "out-of-memory message",
+            reason: "it names neither what was killed nor a limit".into(),
+        });
+    }
+    let mut named: Vec<Named> = Vec::new();
+    for one in &all {
+        for (part, bytes) in ["anonymous", "of files", "shared memory"].iter().zip(one.parts) {
+            named.push(Named { name: format!("{} ({}), {part}", one.name, one.pid), bytes, count: None });
+        }
+    }
+    let mut figures = Figures::new("what was killed as memory ran out", named);
+    for one in &all {
+        let name = if one.name.is_empty() { "a process" } else { &one.name };
+        let resident = if one.resident > 0 {
+            format!(
+                " with {} resident, {} of it anonymous",
+                in_words(one.resident),
+                in_words(one.parts.first().copied().unwrap_or(0))
+            )
+        } else {
+            String::new()
+        };
+        figures = figures.saying(format!("The kernel killed {name} (pid {}){resident}.", one.pid));
+    }
+    if let (Some(victim), true) = (&victim, all.is_empty()) {
+        figures =
+            figures.saying(format!("The kernel killed {victim}: the machine itself had no memory left."));
+    }
+    if let Some((usage, limit)) = limit {
+        figures = figures.saying(format!(
+            "The control group had used {} of its limit of {}.",
+            in_words(usage),
+            in_words(limit)
+        ));
+    }
+    figures = if group {
+        figures
+            .saying("The limit that was met is the container's, not the machine's.")
+            .advising("Compare the limit with -Xmx plus what the JVM has beside its heap: offheap fit PID, or offheap map PID of the next one before it dies.")
+            .advising("offheap record --profile keeps the last state of a process that is killed, with the code that allocated.")
+    } else {
+        figures
+            .saying("The machine itself ran out: the largest process was killed, which need not be the one that grew.")
+            .advising("The table of tasks before this message has the resident pages (rss) of each process: add up who grew.")
+            .advising("Give each service a memory limit of its own, so that the one that grows is the one that is killed.")
+    };
+    Ok(figures)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_and_a_machine() {
+        let container = "java invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=984\n\
+            memory: usage 2097152kB, limit 2097152kB, failcnt 312\nmemory+swap: usage 2097152kB, limit 9007199254740988kB, failcnt 0\n\
+            oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),task=java,pid=4711,uid=1000\n\
+            Memory cgroup out of memory: Killed process 4711 (java) total-vm:7654321kB, anon-rss:2031616kB, file-rss:16384kB, shmem-rss:0kB, UID:1000 pgtables:5000kB oom_score_adj:984\n";
+        assert!(is(container.as_bytes()));
+        let figures = read(container.as_bytes()).unwrap();
+        assert_eq!(
+            figures.says[0],
+            "The kernel killed java (pid 4711) with 1.95 GiB resident, 1.94 GiB of it anonymous."
+        );
+        assert_eq!(figures.says[1], "The control group had used 2.00 GiB of its limit of 2.00 GiB.");
+        assert!(figures.says[2].contains("container's"), "{:?}", figures.says);
+        let machine = "Out of memory: Killed process 99 (mysqld) total-vm:9000kB, anon-rss:8192kB, file-rss:0kB, shmem-rss:0kB\n";
+        assert!(read(machine.as_bytes()).unwrap().says[1].contains("machine itself"));
+        let kubelet = "E0501 10:11:12.123456 kubelet oom_watcher.go: System OOM encountered, victim process: java, pid: 77\n";
+        assert!(read(kubelet.as_bytes()).unwrap().says[0].contains("killed java"));
+    }
+}

@@ -1,0 +1,103 @@
+//! Files as a ticket has them, given to the verbs that take files.
+
+mod common;
+
+use common::offheap;
+use std::path::PathBuf;
+
+/// A file of `text` in `folder`.
+fn file(folder: &tempfile::TempDir, name: &str, text: &str) -> String {
+    let path: PathBuf = folder.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_string_lossy().into_owned()
+}
+
+fn text(arguments: &[&str]) -> String {
+    let output = offheap(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn nmt(thread_kib: u64, other_kib: u64) -> String {
+    let total = 10_000 + thread_kib + other_kib;
+    format!(
+        "7:\n\nNative Memory Tracking:\n\nTotal: reserved={total}KB, committed={total}KB\n\
+         -                 Java Heap (reserved=10000KB, committed=10000KB)\n\
+         -                    Thread (reserved={thread_kib}KB, committed={thread_kib}KB)\n\
+         -                     Other (reserved={other_kib}KB, committed={other_kib}KB)\n"
+    )
+}
+
+#[test]
+fn nmt_reads_what_a_ticket_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let quoted: String = nmt(100, 200).lines().map(|line| format!("> {line}\n")).collect();
+    let pasted = file(&folder, "pasted.txt", &format!("See:\n{quoted}\nHelp!\n"));
+    assert!(text(&["nmt", &pasted]).contains("Java Heap"));
+    // Before and after in one text are compared, by nmt, by convert and by diff.
+    let both = file(&folder, "both.txt", &format!("before:\n{}\nafter:\n{}", nmt(100, 200), nmt(100, 9200)));
+    for verb in ["nmt", "convert", "diff"] {
+        let text = text(&[verb, &both]);
+        assert!(text.contains("+8.8 MiB") || text.contains("+8.79 MiB"), "{verb}: {text}");
+    }
+    let log = format!(
+        "#\n# A fatal error has been detected by the Java Runtime Environment:\n#\n#  SIGSEGV (0xb) at pc=0x1, pid=7, tid=8\n#\n\n{}\n\
+         ---------------  S Y S T E M  ---------------\n\nEND.\n",
+        nmt(100, 200).trim_start_matches("7:\n\n")
+    );
+    assert!(text(&["nmt", &file(&folder, "hs_err_pid7.log", &log)]).contains("Other"));
+    let prose = file(&folder, "prose.txt", "reserved= and committed= do not add up\n");
+    for verb in ["nmt", "convert", "diff", "diagnose"] {
+        let output = offheap(&[verb, &prose]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{verb}: {error}");
+        assert!(error.contains("could be: NMT report"), "{verb}: {error}");
+    }
+}
+
+#[test]
+fn a_tickets_files_are_one_case() {
+    let folder = tempfile::tempdir().unwrap();
+    let before = file(&folder, "nmt-1.txt", &nmt(100_000, 200));
+    let after = file(&folder, "nmt-2.txt", &nmt(900_000, 200));
+    let threads: String = (0..900)
+        .map(|number| format!("\"pool-1-thread-{number}\" #{number} prio=5 tid=0x1 nid=0x2 waiting\n\n"))
+        .collect();
+    let dump = format!(
+        "2024-07-01 10:00:00\nFull thread dump OpenJDK:\n\n{threads}JNI global refs: 7, weak refs: 0\n"
+    );
+    let dump = file(&folder, "threads.txt", &dump);
+    let smaps =
+        "7f00a0000000-7f00de800000 rw-p 00000000 00:00 0\nSize: 1024000 kB\nRss:            1000000 kB\n";
+    let smaps = file(&folder, "smaps.txt", smaps);
+    let diagnose = |files: &[&str]| -> serde_json::Value {
+        let arguments: Vec<&str> = ["diagnose", "--json"].iter().chain(files).copied().collect();
+        let output = offheap(&arguments);
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
+    };
+    let case = diagnose(&[&before, &after, &dump, &smaps]);
+    let verdict = &case["verdict"];
+    assert_eq!(
+        (verdict["status"].as_str(), verdict["domain"].as_str()),
+        (Some("leak"), Some("thread-stacks")),
+        "{verdict:#}"
+    );
+    let summary = verdict["summary"].as_str().unwrap();
+    assert!(
+        summary.contains("900 threads are named pool-*-thread-*")
+            && summary.contains("NMT's Thread grew by 781 MiB"),
+        "{summary}"
+    );
+    // Without the thread dump and NMT the one thing that is missing is named.
+    let case = diagnose(&[&smaps, &dump]);
+    assert!(
+        case["verdict"]["summary"].as_str().unwrap().contains("Missing is NMT's summary"),
+        "{:#}",
+        case["verdict"]
+    );
+    // What can't be true together is said.
+    let few = file(&folder, "status.txt", "Name:\tjava\nVmPeak:\t 9 kB\nVmRSS:\t 1000000 kB\nThreads:\t40\n");
+    let case = diagnose(&[&after, &dump, &few]);
+    assert!(case["verdict"]["summary"].as_str().unwrap().contains("40 threads and"), "{:#}", case["verdict"]);
+}
