@@ -391,8 +391,7 @@ impl State {
         builder.profile().sampling.interval_bytes = 1;
         if suppressed > 0 {
             builder.profile().notes.push(format!(
-                "{} are suppressed (leak: lines in the file): they count as live and not as leaked",
-                offheap_model::units::bytes(suppressed)
+                "{suppressed} bytes are suppressed (leak: lines in the file): they count as live and not as leaked"
             ));
         }
         if self.unknown_frees > 0 {
@@ -443,5 +442,44 @@ impl State {
             node = *parent;
         }
         stack
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_suppressed_is_live_and_not_leaked() {
+        let text = "v 10400 2\nX ./demo\nS leak:^kept$\ns /src/demo\ns main\ns leak\ns kept\ni 401000 1 2\ni 402000 1 3\ni 403000 1 4\n\
+            t 1 0\nt 2 1\nt 3 1\na 64 2\na 3e8 3\n+ 0\n+ 1\n";
+        let profile = read(text.as_bytes()).unwrap().profile;
+        let sum = |of: fn(&ProfileSite) -> u64| profile.sites.iter().map(of).sum::<u64>();
+        assert_eq!((sum(|site| site.leak_bytes), sum(|site| site.live_bytes)), (100, 1100));
+        assert!(profile.notes[0].starts_with("1000 bytes are suppressed"), "{:?}", profile.notes);
+    }
+
+    #[test]
+    fn suppressions_match_as_leaksanitizers_do() {
+        for (pattern, name, fits) in [
+            ("kept", "was_kept_here", true),
+            ("^kept", "was_kept", false),
+            ("kept$", "was_kept", true),
+            ("kept$", "kept_on", false),
+            ("was*here", "was_kept_here", true),
+            ("here*was", "was_kept_here", false),
+        ] {
+            assert_eq!(Pattern::of(pattern).fits(name), fits, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn a_frame_without_a_name_has_its_library() {
+        let text = "v 10400 2\ns /usr/lib/libdemo.so.1\ni 7f0000001234 1\nt 1 0\na 64 1\n+ 0\n";
+        let parsed = read(text.as_bytes()).unwrap();
+        assert_eq!(
+            (parsed.profile.frames[0].name.as_str(), parsed.addresses.len()),
+            ("libdemo.so.1 at 0x7f0000001234", 0)
+        );
     }
 }

@@ -247,6 +247,10 @@ fn heap_line(line: &str) -> Vec<Named> {
         });
         return pairs.collect();
     }
+    // Epsilon's one space is all committed; what of it is used it says in percent only.
+    if let ["space", figure, _, "used", ..] = words.as_slice() {
+        return size(figure).map(|bytes| named("Epsilon Heap, committed", bytes, None)).into_iter().collect();
+    }
     let keys = ["total", "committed", "used", "capacity"];
     let first = words.iter().position(|word| keys.contains(word)).unwrap_or(0);
     let name = words.get(..first).unwrap_or_default().join(" ");
@@ -455,6 +459,8 @@ mod tests {
             assert!(z.contains(&(name.to_owned(), mib << 20, None)), "{z:?}");
         }
         assert!(!z.iter().any(|(name, ..)| name == "Metaspace, capacity"), "{z:?}");
+        let epsilon = "7:\n Epsilon Heap\n Allocation space:\n space 262144K,   0% used [0x1, 0x2, 0x3)\n";
+        assert_eq!(figures(epsilon), [("Epsilon Heap, committed".to_owned(), 256 << 20, None)]);
         let shenandoah8 =
             "7:\nShenandoah Heap\n 6000M total, 5000M committed, 3000M used\n 2500 x 2048K regions\n";
         assert_eq!(

@@ -168,3 +168,21 @@ fn frame(text: &str) -> Frame {
         None => crate::builder::named(&format!("({text})"), FrameKind::Native),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stacks_stand_beside_the_heap() {
+        let text = "desc: --stacks=yes\ncmd: ./a\ntime_unit: i\n#-----------\nsnapshot=0\n#-----------\ntime=5\nmem_heap_B=100\n\
+            mem_heap_extra_B=0\nmem_stacks_B=4096\nheap_tree=peak\nn1: 100 (heap allocation functions) malloc\n n0: 100 0x1: main (a.c:1)\n";
+        let profile = read(text.as_bytes()).unwrap().stacks.profile;
+        let of: Vec<(&str, u64)> = profile
+            .sites
+            .iter()
+            .map(|site| (profile.frames[site.stack[0] as usize].name.as_str(), site.live_bytes))
+            .collect();
+        assert_eq!(of, [(STACKS, 4096), ("main", 100)]);
+    }
+}

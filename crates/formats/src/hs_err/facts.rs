@@ -31,8 +31,10 @@ impl HsErr {
         add("signal", self.signal_words());
         add(
             "thread",
-            (!self.thread.is_empty())
-                .then(|| self.thread.split(", stack(").next().unwrap_or_default().to_owned()),
+            (!self.thread.is_empty()).then(|| match self.thread.split_once(", stack(") {
+                Some((thread, _)) => format!("{thread}]"),
+                None => self.thread.clone(),
+            }),
         );
         add("compiling", (!self.compile_task.is_empty()).then(|| self.compile_task.clone()));
         add("uptime", self.uptime_s.map(duration));

@@ -68,7 +68,7 @@ pub struct HsErr {
     pub nmt: Option<String>,
     /// The container's lines as `key`, `value`.
     pub container: Vec<(String, String)>,
-    /// Where the log ends, where that is before its `END.`
+    /// Where the log, if it is more than its head, ends, where that is before its `END.`
     pub cut: Option<Cut>,
 }
 
@@ -251,7 +251,10 @@ pub fn read(bytes: &[u8]) -> Result<HsErr, Error> {
     }
     log.nmt = (!nmt.trim().is_empty()).then_some(nmt);
     log.pools = threads.list();
-    if !complete {
+    // The head alone, as it stands on the terminal, is whole by itself.
+    let is_head_alone =
+        !text.lines().any(|line| line.starts_with("---------------") || begin(line).is_some());
+    if !complete && !is_head_alone {
         log.cut = Some(Cut { at: bytes.len() as u64, reading: "the log: END. does not follow".into() });
     }
     Ok(log)
@@ -366,6 +369,20 @@ fn other(log: &mut HsErr, line: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_head_alone_is_whole_and_has_its_frame() {
+        let head = "#\n# A fatal error has been detected by the Java Runtime Environment:\n#\n\
+            #  SIGSEGV (0xb) at pc=0x00007f0000001000, pid=7, tid=8\n#\n# Problematic frame:\n\
+            # C  [libdemo.so+0x1000]  demo_copy+0x10\n#\n";
+        let log = read(head.as_bytes()).unwrap();
+        let frame = log.problematic_frame.clone().unwrap();
+        assert_eq!((frame.name.as_str(), frame.module.as_deref()), ("demo_copy", Some("libdemo.so")));
+        assert_eq!((log.cut.clone(), log.crash()), (None, Crash::NativeLibrary));
+        assert!(log.advice(&[])[0].starts_with("libdemo.so (demo_copy) failed"));
+        let more = format!("{head}\n---------------  T H R E A D  ---------------\n");
+        assert!(read(more.as_bytes()).unwrap().cut.is_some());
+    }
 
     // The lines that differ from later releases, as JDK 8's vmError.cpp and os_posix.cpp print them.
     #[test]

@@ -75,4 +75,40 @@ mod tests {
             }
         }
     }
+
+    // What Go's runtime writes: period and its type first; and what `pprof -base` leaves of a difference.
+    #[test]
+    fn fields_in_any_order_and_differences() {
+        let field = |number: u8, message: &[u8]| [&[number << 3 | 2, message.len() as u8], message].concat();
+        let parts = [
+            field(11, &[8, 3, 16, 2]),
+            vec![96, 0x80, 0x80, 0x20],
+            field(1, &[8, 1, 16, 2]),
+            field(2, &[8, 1, 16, 100]),
+            // -5, in ten bytes.
+            field(2, &[8, 2, 16, 0xfb, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]),
+            field(4, &[8, 1, 34, 2, 8, 7]),
+            field(5, &[8, 7, 16, 4]),
+            field(6, b""),
+            field(6, b"inuse_space"),
+            field(6, b"bytes"),
+            field(6, b"space"),
+            field(6, b"main.leak"),
+        ];
+        let expect = |bytes: &[u8]| {
+            assert!(super::is(bytes));
+            let profile = super::read(bytes).unwrap().profile;
+            assert_eq!((profile.sites[0].live_bytes, profile.frames[0].name.as_str()), (100, "main.leak"));
+            assert!(profile.notes[0].contains("1 samples are negative, by 5 B"), "{:?}", profile.notes);
+        };
+        expect(&parts.concat());
+        let mut strings_first = parts.clone();
+        strings_first.rotate_right(5);
+        expect(&strings_first.concat());
+        for other in
+            [&b"\nNative Memory Tracking:\n"[..], b"\x0a\x04\x08\x01\x10\x02\x13", b"hello world", b""]
+        {
+            assert!(!super::is(other), "{other:?}");
+        }
+    }
 }

@@ -213,7 +213,8 @@ fn what_to_do<'a>(advice: impl Iterator<Item = &'a str>, style: Style) -> String
 /// A fatal error log: what happened, what it knows, where, and what to do. `nmt` are the figures of its NMT section.
 pub fn log(log: &HsErr, nmt: &[Named], style: Style) -> String {
     let mut out = format!("{}\n", style.paint(Tone::Strong, log.crash().title()));
-    for line in log.headline.iter().take(3) {
+    // What ends in a colon is the title of what stands below anyway.
+    for line in log.headline.iter().filter(|line| !line.ends_with(':')).take(3) {
         out.push_str(&terminal::wrap(line, style.width, 2));
         out.push('\n');
     }
@@ -225,7 +226,9 @@ pub fn log(log: &HsErr, nmt: &[Named], style: Style) -> String {
         let value = terminal::wrap(&value, style.width.saturating_sub(widest + 4), widest + 4);
         out.push_str(&format!("{lead}  {label:widest$}  {value}\n"));
     }
-    for (title, stack) in [("native stack", &log.native_stack), ("Java stack", &log.java_stack)] {
+    let head: Vec<_> = log.problematic_frame.iter().cloned().collect();
+    let native = if log.native_stack.is_empty() { &head } else { &log.native_stack };
+    for (title, stack) in [("native stack", native), ("Java stack", &log.java_stack)] {
         if stack.is_empty() {
             continue;
         }
