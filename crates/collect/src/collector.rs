@@ -113,6 +113,11 @@ impl Collector {
         self.held
     }
 
+    /// The JVM in it, if there is one.
+    pub(crate) fn hotspot(&self) -> Option<&HotSpot> {
+        self.hotspot.as_ref()
+    }
+
     /// Follows the references on the Java heap to see which objects that own native memory are in use; takes up to some
     /// seconds, and nothing from the target. `None` where there is no JVM, its heap is too large, or it collected meanwhile.
     pub fn reach(&self) -> Option<Reach> {

@@ -7,6 +7,7 @@ mod account;
 mod claims;
 mod collector;
 mod files;
+mod handles;
 mod jvm;
 mod malloc;
 mod names;

@@ -14,6 +14,7 @@ mod counters;
 mod direct;
 mod error;
 mod flags;
+mod handles;
 mod heap;
 pub mod hsperf;
 mod labels;
@@ -33,6 +34,7 @@ mod vm;
 
 pub use brief::brief;
 pub use error::Error;
+pub use handles::{Handles, LocalReferences, References};
 pub use reach::{Holder, Reach};
 pub use target::Target;
 pub use view::{
@@ -169,6 +171,16 @@ impl HotSpot {
         let read = heap::read(&vm, &self.flags, self.gc, None, &mut Labels::default())?;
         let reach = reach::look(&vm, &self.oops, &mut learnt.known, &read.parts, tasks, budget)?;
         (before == collections()).then_some(reach)
+    }
+
+    /// What JNI code holds now. Takes about a tenth of a microsecond for each reference.
+    pub fn handles(&self, memory: &dyn Target, tasks: &[Task]) -> Handles {
+        let vm = self.vm(memory);
+        let learnt = &mut *self.learnt.borrow_mut();
+        learnt.known.search(&vm, None);
+        let feature = self.identity(&vm, counters::from_memory(&vm).as_ref()).feature;
+        let names = threads::java_names(&vm, &self.oops, &mut learnt.known, feature);
+        handles::read(&vm, &self.oops, tasks, &names)
     }
 
     /// Looks for direct buffers in the resident part of the Java heap, reading at most `budget` bytes.

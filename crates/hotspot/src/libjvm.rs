@@ -7,7 +7,7 @@ use std::collections::HashMap;
 /// The statics that vmStructs doesn't name but `.symtab` does, as they are mangled. A build without `.symtab` lacks them; then
 /// what they would have told is found by shape or not told.
 mod symbol {
-    pub(crate) const ALL: [&str; 20] = [
+    pub(crate) const ALL: [&str; 21] = [
         NMT_LEVEL,
         NMT_MALLOC,
         NMT_VIRTUAL,
@@ -28,6 +28,7 @@ mod symbol {
         CMS_COLLECTOR,
         POLLING_PAGE,
         GLOBAL_HANDLES,
+        WEAK_GLOBAL_HANDLES,
     ];
     pub(crate) const NMT_LEVEL: &str = "_ZN10MemTracker15_tracking_levelE";
     pub(crate) const NMT_MALLOC: &str = "_ZN19MallocMemorySummary9_snapshotE";
@@ -50,6 +51,7 @@ mod symbol {
     pub(crate) const CMS_COLLECTOR: &str = "_ZN29ConcurrentMarkSweepGeneration10_collectorE";
     pub(crate) const POLLING_PAGE: &str = "_ZN18SafepointMechanism13_polling_pageE";
     pub(crate) const GLOBAL_HANDLES: &str = "_ZN10JNIHandles15_global_handlesE";
+    pub(crate) const WEAK_GLOBAL_HANDLES: &str = "_ZN10JNIHandles20_weak_global_handlesE";
 }
 pub(crate) use symbol::*;
 

@@ -95,6 +95,17 @@ pub(crate) fn java_stacks(vm: &Vm<'_>) -> Option<Vec<JavaStack>> {
     Some(addresses(vm)?.into_iter().filter_map(stack).collect())
 }
 
+/// The Java names of all Java threads, by the thread's id.
+pub(crate) fn java_names(
+    vm: &Vm<'_>,
+    oops: &Oops,
+    known: &mut KnownClasses,
+    feature: u32,
+) -> HashMap<i32, String> {
+    let threads = java_threads(vm, oops, known, true, feature).unwrap_or_default();
+    threads.into_iter().filter_map(|thread| Some((thread.tid, thread.name?))).collect()
+}
+
 fn java_threads(
     vm: &Vm<'_>,
     oops: &Oops,

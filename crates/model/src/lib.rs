@@ -9,6 +9,7 @@ mod account;
 pub mod diff;
 mod domain;
 mod finding;
+mod handles;
 mod profile;
 pub mod secrets;
 mod snapshot;
@@ -17,6 +18,7 @@ pub mod units;
 pub use account::{Detail, DomainFigure, Note};
 pub use domain::{Domain, UnknownDomain};
 pub use finding::{Evidence, Finding, Site, Status};
+pub use handles::{ClassCount, Handles, LocalReferences, References};
 pub use profile::{Age, Frame, FrameKind, Profile, ProfileSite, Sampling};
 pub use snapshot::{
     Allocator, Arena, Cgroup, ContentHint, DirectBuffers, FileFigure, FileKind, HeapFigure, Holder, Jvm,

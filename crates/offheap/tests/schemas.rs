@@ -81,6 +81,8 @@ fn a_running_jvm() {
     is_of("ps", &json(&["ps", "--json"]));
     is_of("doctor", &said(&["doctor", "--json"]));
     is_of("doctor", &said(&["doctor", &pid, "--json"]));
+    is_of("handles", &json(&["handles", "--json", &pid]));
+    is_of("handles", &json(&["handles", "--json", "--for", "100ms", &pid]));
     is_of("jcmd", &json(&["jcmd", "--json", &pid, "VM.version"]));
     is_of("nmt", &json(&["nmt", &pid, "detail", "--json"]));
     let before = json(&["map", &pid, "--json"]);

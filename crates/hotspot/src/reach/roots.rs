@@ -4,6 +4,7 @@ use super::Marker;
 use super::blocks::Blocks;
 use super::shapes::Shapes;
 use crate::classes;
+use crate::handles;
 use crate::libjvm::GLOBAL_HANDLES;
 use crate::oops::Oops;
 use crate::target::word;
@@ -72,7 +73,10 @@ pub(super) fn each(vm: &Vm<'_>, oops: &Oops, marker: &mut Marker<'_>, tasks: &[T
         let object = oops.held(vm, thread.object, "JavaThread", "_threadObj");
         marker.from(|_| Root::Thread(name.clone()), object)?;
     }
-    let handles = global_handles(vm, oops);
+    let mut handles = handles::stored(vm, oops, GLOBAL_HANDLES);
+    if let Some(handles) = &mut handles {
+        handles.retain(|object| *object != 0);
+    }
     let count = handles.as_ref().map(|handles| handles.len() as u64);
     marker.from(|_| Root::Jni, handles.unwrap_or_default())?;
     statics(vm, oops, marker, of_jdk)?;
@@ -109,30 +113,6 @@ fn stack(vm: &Vm<'_>, oops: &Oops, thread: &JavaStack, pointer: Option<u64>) -> 
         for word in bytes.get(skip..count).unwrap_or_default().chunks_exact(8).map(word) {
             found.extend(oops.may_be(word));
         }
-    }
-    found
-}
-
-/// What JNI code holds by global references (gc/shared/oopStorage.hpp): the storage has an array of blocks of 64 references.
-/// vmStructs says nothing of it, so the array is told by its shape: a size, a smaller count, then the blocks.
-fn global_handles(vm: &Vm<'_>, oops: &Oops) -> Option<Vec<u64>> {
-    const FIELDS: usize = 8;
-    const MOST_BLOCKS: u64 = 1 << 20;
-    /// Size, count and a counter of users.
-    const HEADER: u64 = 24;
-    const REFERENCES: usize = 64;
-    let storage = vm.target.pointer(vm.libjvm.variable(GLOBAL_HANDLES)?.address)?;
-    let mut found = None;
-    for field in vm.target.words_while_readable(storage, FIELDS) {
-        let Some(head) = (field % 8 == 0).then(|| vm.target.words(field, 3)).flatten() else { continue };
-        let [size, count, _users] = head.as_slice() else { continue };
-        if *size == 0 || *size > MOST_BLOCKS || count > size {
-            continue;
-        }
-        let Some(blocks) = vm.target.words(field.checked_add(HEADER)?, *count as usize) else { continue };
-        let references = blocks.into_iter().filter_map(|block| vm.target.words(block, REFERENCES)).flatten();
-        let objects = references.map(|reference| oops.address(reference)).filter(|object| *object != 0);
-        found.get_or_insert_with(Vec::new).extend(objects);
     }
     found
 }

@@ -4,7 +4,7 @@ use super::document::{FiguresDocument, SeriesDocument};
 use offheap_diagnose::{CheckResult, Comparison, Diagnosis};
 use offheap_model::diff::SnapshotDiff;
 use offheap_model::{
-    Cgroup, DomainFigure, FileFigure, Jvm, Malloc, MemoryTotals, Note, Process, Python, ThreadPool,
+    Cgroup, DomainFigure, FileFigure, Handles, Jvm, Malloc, MemoryTotals, Note, Process, Python, ThreadPool,
 };
 use offheap_present::terminal::ps;
 use schemars::{JsonSchema, Schema, schema_for};
@@ -245,6 +245,23 @@ fn named(name: &str, mut schema: Schema) -> (String, String) {
     (file, format!("{:#}\n", schema.to_value()))
 }
 
+/// What `offheap handles --json` writes.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only its schema is of use")]
+struct HandlesDocument {
+    /// `offheap/handles/v1`
+    schema: String,
+    /// The JVM.
+    pid: i32,
+    /// Between the two looks, with `--for`.
+    seconds: Option<f64>,
+    /// The first look, with `--for`.
+    before: Option<Handles>,
+    /// The references now.
+    now: Handles,
+}
+
 /// With `OFFHEAP_BLESS=1` they are written anew.
 #[test]
 fn docs_schemas_are_those_of_the_types() {
@@ -260,6 +277,7 @@ fn docs_schemas_are_those_of_the_types() {
         named("offheap/diff/v1", schema_for!(DiffDocument)),
         named("offheap/doctor/v1", schema_for!(DoctorDocument)),
         named("offheap/fit/v1", schema_for!(FitDocument)),
+        named("offheap/handles/v1", schema_for!(HandlesDocument)),
         named("offheap/jcmd/v1", schema_for!(JcmdDocument)),
         named("offheap/nmt/v1", schema_for!(offheap_nmt::Report)),
         named("offheap/ps/v1", schema_for!(PsDocument)),

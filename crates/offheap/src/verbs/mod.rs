@@ -7,6 +7,7 @@ pub mod diagnose;
 pub mod diff;
 pub mod doctor;
 pub mod fit;
+pub mod handles;
 pub mod jcmd;
 pub mod map;
 pub mod mark;

@@ -2,6 +2,7 @@
 
 pub mod diagnosis;
 pub mod diff;
+pub mod handles;
 pub mod map;
 pub mod outlook;
 pub mod profile;
