@@ -12,6 +12,7 @@ mod output;
 mod pauses;
 mod procedure;
 mod profile;
+mod room;
 mod sampler;
 mod target;
 mod verbs;
@@ -69,6 +70,13 @@ fn main() -> ExitCode {
     // Those that start programs of others do so once these are started.
     if !matches!(cli.verb, Verb::Run(_) | Verb::Demo(_)) {
         offheap_linux::be_killed_first();
+    }
+    // Those that start a program do nothing else, those that read files are not near anybody.
+    if !matches!(cli.verb, Verb::Run(_) | Verb::Demo(_) | Verb::Convert(_) | Verb::Diff(_) | Verb::Mark(_))
+        && let Err(error) = room::for_offheap()
+    {
+        output::complain(&error);
+        return ExitCode::from(FAILED);
     }
     let result = match cli.verb {
         Verb::Ps(arguments) => verbs::ps::run(&arguments),

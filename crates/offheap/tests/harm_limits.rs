@@ -8,8 +8,13 @@ fn near_its_limit_no_process_is_killed_by_a_look() {
     if !is_root("a memory group of its own") {
         return;
     }
-    for (left, verb) in [(4, "profile"), (4, "diagnose"), (8, "profile"), (16, "profile"), (32, "profile")] {
-        match near::look(jdk(17), left << 20, &[verb, "--for", "1s"], false) {
+    let outside = [(4, "profile"), (4, "diagnose"), (8, "profile"), (16, "profile"), (32, "profile")];
+    // As in `kubectl exec`: offheap is charged to the same limit.
+    let inside = [(4, "profile"), (8, "diagnose"), (16, "profile"), (32, "profile"), (32, "diagnose")];
+    let looks = outside.map(|look| (look, false)).into_iter().chain(inside.map(|look| (look, true)));
+    for ((left, verb), inside) in looks {
+        let verb = &format!("{verb}{}", if inside { ", inside" } else { "" });
+        match near::look(jdk(17), left << 20, &[verb.split(',').next().unwrap(), "--for", "1s"], inside) {
             Ok(look) => {
                 assert!(look.kills == 0 && look.lives, "{verb}, {left} MiB left: {look:?}");
                 // What remains of the agent after it was stopped.

@@ -2,6 +2,7 @@
 
 use crate::{Jdk, Program, build_harm, build_harm_java, offheap, run_within};
 use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -108,9 +109,16 @@ pub fn start_with(
     variables: &[(&str, &str)],
     folder: &Path,
 ) -> Program {
+    let mut command = Command::new(&jdk.java);
+    command.envs(variables.iter().copied());
     // Below offheap, which would otherwise wait for its turn among the storm's threads.
-    let mut command = Command::new("nice");
-    command.arg(&jdk.java).envs(variables.iter().copied());
+    // SAFETY: one system call.
+    unsafe {
+        command.pre_exec(|| {
+            libc::setpriority(libc::PRIO_PROCESS, 0, 10);
+            Ok(())
+        });
+    }
     command.args(["-Xmx64m", "-Xss512k", "-XX:MaxDirectMemorySize=64m"]).args(flags);
     command.arg(format!("-XX:ErrorFile={}/hs_err.log", folder.display())).arg("-XX:-CreateCoredumpOnCrash");
     if jdk.feature >= 21 {

@@ -231,7 +231,7 @@ fn allocator(vmas: &[Vma], checks: &mut Vec<Check>) {
 /// Room below the limit at which the kernel kills: the agent takes some.
 fn cgroup(process: &Process, vmas: &[Vma], checks: &mut Vec<Check>) {
     if vmas.iter().any(|vma| base(vma) == "libjvm.so")
-        && let Err(no_room) = profile::room_for_agent(process)
+        && let Err(no_room) = crate::room::for_agent(process)
     {
         let check = Check::problem("room", no_room.to_string(), &[Ability::Profile]);
         checks.push(check.fix(format!("offheap diagnose --no-agent {}", process.pid())));

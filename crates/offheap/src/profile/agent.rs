@@ -2,7 +2,7 @@
 
 use super::lease::{self, Heart};
 use super::live::LiveFile;
-use super::room;
+use crate::room;
 use anyhow::bail;
 use offheap_attach::{LoadOutcome, Placed, Session, loaded_as};
 use offheap_linux::Process;
@@ -77,7 +77,7 @@ impl<S: Borrow<Session>> Agent<S> {
         }
         let mut options = format!("interval={interval}");
         if !at_work {
-            options.push_str(&format!(",size={}", room::file_bytes(process)?));
+            options.push_str(&format!(",size={}", room::for_agent(process)?));
             match keep {
                 Some(path) => options.push_str(&format!(",file={path}")),
                 None => options.push_str(&format!(",lease={}", lease::SECONDS)),

@@ -8,14 +8,12 @@ pub mod lease;
 pub mod live;
 mod names;
 mod probed;
-mod room;
 mod series;
 pub mod tree;
 
 pub use agent::{Agent, trim};
 pub use following::Following;
 pub use probed::Probed;
-pub use room::file_bytes as room_for_agent;
 pub use series::Window;
 
 /// Whether this binary carries the agent.
