@@ -1,6 +1,6 @@
 //! Advice that a single frame gives: functions of the JVM and the JDK whose memory somebody else must give back.
 
-use crate::sites::function;
+use crate::sites::is_plumbing;
 use offheap_model::{Frame, FrameKind};
 
 /// A part of a frame's name, and what to do where it is in the stack of what stays.
@@ -68,11 +68,13 @@ pub(crate) fn of(frames: &[Frame]) -> Option<&'static str> {
     })
 }
 
-/// Whether a function that JNA called has allocated it, and not JNA itself.
+/// Whether a function that JNA called has allocated it, and not JNA itself: between the two is libffi.
 fn returned_through_jna(frames: &[Frame]) -> bool {
-    let by = function(frames.iter());
-    let of_jna = |frame: &Frame| frame.module.as_deref().is_some_and(|module| module.contains("jnidispatch"));
-    let allocated = by.is_some_and(|frame| frame.kind == FrameKind::Native && !of_jna(frame));
-    allocated
+    let in_library =
+        |frame: &Frame, name: &str| frame.module.as_deref().is_some_and(|module| module.contains(name));
+    let first = frames.iter().find(|frame| !is_plumbing(&frame.name));
+    let by_another =
+        first.is_some_and(|frame| frame.kind == FrameKind::Native && !in_library(frame, "jnidispatch"));
+    by_another
         && frames.iter().any(|frame| frame.kind == FrameKind::Java && frame.name.starts_with("com.sun.jna."))
 }

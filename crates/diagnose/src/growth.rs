@@ -253,8 +253,14 @@ impl Evidence<'_> {
         let by_cleaner = freed == Freed::ByCollector;
         let events = if by_cleaner { &collections.cleaned } else { &collections.old };
         let whole = Collections::outlived(series.points(), events);
+        let any = Collections::outlived(series.points(), &collections.any);
+        // What a collection left refutes that it is garbage, whatever the references that were followed seemed to say: a kind of
+        // root may be missing.
+        let refuted =
+            kept(&whole, series.trend()) || self.young_collections_tell(&any) && kept(&any, series.trend());
         if by_cleaner
             && of_buffers
+            && !refuted
             && let Some(why) = self.are_garbage(growth, series)
         {
             growth.kind = Kind::Garbage;
@@ -266,7 +272,6 @@ impl Evidence<'_> {
             growth.why = format!("it outlived {} collection{}", whole.collections, plural(whole.collections));
             return;
         }
-        let any = Collections::outlived(series.points(), &collections.any);
         if by_cleaner
             && self.young_collections_tell(&any)
             && outlived_them(&any, series.trend())
@@ -448,10 +453,15 @@ fn at_first_look(series: &Series, looks: &Series) -> f64 {
 /// had been gained before them.
 fn outlived_them(outlived: &Outlived, trend: &Trend) -> bool {
     let across = outlived.collections >= 3 && outlived.span_s >= trend.seconds / 3.0;
-    let kept = outlived.gained >= TESTED_AT_LEAST * trend.growth()
+    outlived.collections > 0 && (across || kept(outlived, trend))
+}
+
+/// Whether collections were seen to take little of what had been gained before them.
+fn kept(outlived: &Outlived, trend: &Trend) -> bool {
+    outlived.collections > 0
+        && outlived.gained >= TESTED_AT_LEAST * trend.growth()
         && outlived.gained >= 2.0 * trend.noise
-        && outlived.freed <= FREED_AT_MOST * outlived.gained;
-    outlived.collections > 0 && (across || kept)
+        && outlived.freed <= FREED_AT_MOST * outlived.gained
 }
 
 /// How sure it is that growth is real and lasts, from the series alone.

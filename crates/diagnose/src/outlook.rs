@@ -47,6 +47,8 @@ pub struct Part {
 const PAGE_TABLE: u64 = 512;
 /// A code cache that grows is expected to come to this many times what it is.
 const JIT: u64 = 2;
+/// A heap that so many collections of the window left as it was has found its size under this load.
+const SETTLED: usize = 3;
 /// Room that a limit should leave beside what is expected: a twentieth.
 const SPARE: u64 = 20;
 /// The kernel's "no limit" of version 1, rounded to pages: near to 2⁶³.
@@ -129,7 +131,7 @@ fn parts(evidence: &Evidence<'_>, last: &Snapshot, group: Option<&Cgroup>) -> Ve
     for figure in &last.domains {
         let now = figure.rss_bytes;
         let part = match (figure.domain, &last.jvm) {
-            (Domain::JavaHeap, Some(jvm)) => heap(jvm),
+            (Domain::JavaHeap, Some(jvm)) => heap(evidence, jvm),
             (Domain::Metaspace, Some(jvm)) => metaspace(evidence, jvm, now),
             (Domain::CodeCache, Some(jvm)) => code_cache(evidence, jvm, now),
             (Domain::DirectMemory, Some(jvm)) => direct(evidence, jvm, now),
@@ -179,12 +181,19 @@ fn flag(jvm: &Jvm, name: &str) -> Option<u64> {
     jvm.flag(name)?.parse().ok().filter(|bytes| (1..NO_LIMIT).contains(bytes))
 }
 
-/// Mapped several times, the heap is charged once.
-fn heap(jvm: &Jvm) -> Part {
+/// Mapped several times, the heap is charged once. It goes to `-Xmx`, but where it was seen to stay far below that under load.
+fn heap(evidence: &Evidence<'_>, jvm: &Jvm) -> Part {
     let (now, max) = (jvm.heap.resident_bytes, jvm.heap.max_bytes);
-    let because =
-        if max == 0 { "its limit is not known".to_owned() } else { "-Xmx, or MaxRAMPercentage".to_owned() };
-    Part::bound(Domain::JavaHeap, now, max, Some(max).filter(|max| *max > 0), because)
+    let bound = Some(max).filter(|max| *max > 0);
+    let collections = evidence.collections().any.len();
+    let settled = collections >= SETTLED && now < max / 2 && !grows(evidence, &Key::HeapResident);
+    if settled {
+        let because =
+            format!("flat across {collections} collections at less than half of -Xmx: twice of now");
+        return Part::bound(Domain::JavaHeap, now, now.saturating_mul(2).min(max), bound, because);
+    }
+    let because = if max == 0 { "its limit is not known" } else { "-Xmx, or MaxRAMPercentage" };
+    Part::bound(Domain::JavaHeap, now, max, bound, because)
 }
 
 /// Whether a series grew in the window by an amount worth a word.

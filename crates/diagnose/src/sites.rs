@@ -73,9 +73,9 @@ impl Origin<'_> {
         caller(&self.frames)
     }
 
-    /// The innermost frame that is not the allocator itself.
+    /// The innermost frame that is neither the allocator itself nor a bridge.
     pub fn allocator(&self) -> Option<&Frame> {
-        self.frames.iter().find(|f| !is_plumbing(&f.name))
+        self.frames.iter().find(|f| !is_plumbing(&f.name) && !passes_through(f))
     }
 
     /// Who has to answer for it: the application's method nearest to the allocation; without Java, the function.
@@ -108,7 +108,19 @@ impl Origin<'_> {
 /// well-known library's; else the innermost Java method. `frames` run from the innermost outwards.
 pub fn caller(frames: &[Frame]) -> Option<&Frame> {
     let java = || frames.iter().filter(|f| f.kind == FrameKind::Java);
-    java().find(|f| !is_jdk(&f.name) && !is_library_method(f)).or_else(|| java().next())
+    let own = |f: &&Frame| !is_jdk(&f.name) && !is_library_method(f) && !is_generated(&f.name);
+    java().find(own).or_else(|| java().next())
+}
+
+/// Whether a class was made by the JDK to pass calls through: a proxy's methods are nobody's code.
+fn is_generated(name: &str) -> bool {
+    name.starts_with("$Proxy") || name.starts_with("com.sun.proxy.$Proxy") || name.starts_with("jdk.proxy")
+}
+
+/// Whether a library only passes calls through to functions of others: it is not the one to answer for what they allocate.
+fn passes_through(frame: &Frame) -> bool {
+    let file = frame.module.as_deref().unwrap_or_default().rsplit('/').next().unwrap_or_default();
+    frame.kind == FrameKind::Native && ["libffi", "libjnidispatch"].iter().any(|name| file.starts_with(name))
 }
 
 /// The innermost function that is neither the allocator nor the C++ library, which is the same for every leak; where there is none
@@ -119,7 +131,7 @@ pub fn function<'a>(frames: impl Iterator<Item = &'a Frame> + Clone) -> Option<&
         let is_header = frame.file.as_deref().is_some_and(|file| file.contains("/include/c++/"));
         is_header || frame.name.trim_start_matches("void ").starts_with("std::")
     };
-    let mut own = frames.filter(|frame| !is_plumbing(&frame.name));
+    let mut own = frames.filter(|frame| !is_plumbing(&frame.name) && !passes_through(frame));
     own.clone().find(|frame| !of_std(frame)).or_else(|| own.next())
 }
 
@@ -209,6 +221,10 @@ fn kept(site: &ProfileSite, seconds: f64) -> f64 {
 pub(crate) fn attach(finding: &mut Finding, evidence: &Evidence<'_>) {
     let growing = matches!(finding.status, Status::Leak | Status::DoesNotFit | Status::Inconclusive);
     let of_heap = finding.domain == Some(Domain::JavaHeap);
+    if growing && let Some(advice) = finding.site.as_ref().and_then(|site| advice::of(&site.frames)) {
+        // The rule has named the code itself.
+        finding.fix.insert(0, advice.to_owned());
+    }
     if growing && of_heap && finding.site.is_none() && references::attach(finding, evidence) {
         return;
     }

@@ -14,9 +14,9 @@ fn judged(world: &World) -> Diagnosis {
     diagnose(&Evidence::of(&snapshots))
 }
 
-/// A JVM of about 220 MB, its heap half resident, in a group with this limit and this kernel memory.
+/// A JVM of about 250 MB, its heap more than half resident, in a group with this limit and this kernel memory.
 fn limited(limit: u64, heap_max: f64, change: impl Fn(f64, &mut common::world::State)) -> World {
-    let mut world = jvm(61, 12.0, &mut Random::new(3)).with(change);
+    let mut world = jvm(61, 12.0, &mut Random::new(3)).with(|_, s| s.heap_resident = 150.0 * MB).with(change);
     world.heap_max = heap_max;
     world.cgroup = Some(Cgroup {
         version: 2,
@@ -111,6 +111,23 @@ fn what_fits_is_healthy_and_clean_files_do_not_count() {
     );
     assert_eq!(part(&diagnosis.outlook, "libraries").may_grow_to_bytes, 0);
     assert!(diagnosis.outlook.kill_at.is_none());
+}
+
+#[test]
+fn a_heap_that_stays_small_under_load_is_not_expected_at_xmx() {
+    let small = |t: f64| {
+        let mut world = limited(300 * MIB, 512.0 * MIB as f64, move |_, s| s.heap_resident = 60.0 * MB + t);
+        world.heap_max = 512.0 * MIB as f64;
+        judged(&world)
+    };
+    let diagnosis = small(0.0);
+    let heap = part(&diagnosis.outlook, "java-heap");
+    assert_eq!(
+        (diagnosis.verdict.status, heap.bound_bytes),
+        (Status::Healthy, Some(512 * MIB)),
+        "{diagnosis:#?}"
+    );
+    assert!(heap.because.contains("collections"), "{heap:?}");
 }
 
 #[test]

@@ -138,7 +138,8 @@ pub struct Procedure {
     instant_at: Instant,
     no_code: Option<String>,
     count: Count,
-    leaning: Option<(Status, i32)>,
+    /// Whether the verdict leans to something that classes would explain, and of which process.
+    leaning: Option<(bool, i32)>,
     /// The latest snapshot, by which pauses behind the window are predicted.
     latest: Option<Snapshot>,
 }
@@ -254,9 +255,9 @@ impl Procedure {
         latest: Option<&Snapshot>,
         news: &mut Vec<String>,
     ) -> Option<(Vec<ClassGrowth>, f64)> {
-        let (status, pid) = self.leaning?;
+        let (open, pid) = self.leaning?;
         let Count::Taken(first) = std::mem::replace(&mut self.count, Count::Off) else { return None };
-        if !needs_code(status) {
+        if !open {
             return None;
         }
         let pause = self.may_stop_the_jvm(Step::Count, latest).ok()?;
@@ -267,9 +268,9 @@ impl Procedure {
     }
 
     /// Takes the first histogram once something seems to grow: the JVM stands still while it counts.
-    fn count_classes(&mut self, evidence: &Evidence<'_>, status: Status, news: &mut Vec<String>) {
-        self.leaning = Some((status, evidence.pid()));
-        let suspicious = self.searched || needs_code(status);
+    fn count_classes(&mut self, evidence: &Evidence<'_>, verdict: &Finding, news: &mut Vec<String>) {
+        self.leaning = Some((needs_code(verdict), evidence.pid()));
+        let suspicious = self.searched || needs_code(verdict);
         let early = self.begun.elapsed() >= self.length / 6;
         let wanted = matches!(self.count, Count::Wanted);
         if !wanted || !self.allowed.agent || self.allowed.agent_at_once || !suspicious || !early {
@@ -365,7 +366,7 @@ impl Procedure {
         self.objects_wait = self.objects && heap_is_open(&diagnosis);
         self.latest = evidence.last().cloned();
         let verdict = &diagnosis.verdict;
-        self.count_classes(&evidence, verdict.status, news);
+        self.count_classes(&evidence, verdict, news);
         self.standing = match verdict.status {
             Status::Inconclusive => format!("so far {}", rate(diagnosis.rss.slope_bytes_per_s)),
             status => format!("looks like {status}: {} ({:.0} %)", verdict.cause, verdict.confidence * 100.0),
@@ -518,12 +519,12 @@ fn expected(pause: Option<Duration>) -> String {
 /// Whether the answer needs code, or more to go by.
 fn is_open(verdict: &Finding) -> bool {
     let of_heap = verdict.domain == Some(Domain::JavaHeap);
-    verdict.status == Status::Leak || needs_code(verdict.status) && of_heap
+    verdict.status == Status::Leak || needs_code(verdict) && of_heap
 }
 
-/// Whether the code and the classes behind a verdict matter.
-fn needs_code(status: Status) -> bool {
-    matches!(status, Status::Leak | Status::DoesNotFit | Status::Inconclusive)
+/// Whether the code and the classes behind a verdict matter: what does not fit by its configuration needs neither.
+fn needs_code(verdict: &Finding) -> bool {
+    matches!(verdict.status, Status::Leak | Status::Inconclusive) || verdict.cause == "heap-full"
 }
 
 /// Whether one of the findings leaves the Java heap open.

@@ -26,7 +26,7 @@ use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
 use crate::growth::{Freed, Kind};
 use crate::series::Key;
-use offheap_model::{Domain, Finding, Status, units};
+use offheap_model::{Domain, DomainFigure, Finding, Status, units};
 
 /// See the page.
 pub struct CodeCacheGrowth;
@@ -34,11 +34,27 @@ pub struct CodeCacheGrowth;
 /// Growth of stubs that is worth a word: they are small, and a JVM has its own within seconds.
 const STUBS: f64 = 512.0 * 1024.0;
 
+/// A JVM's own stubs take about half of the heap for them; from this share on it is full.
+const STUBS_FULL: f64 = 0.9;
+
+/// Whether the code heap for what is no method is full.
+fn stubs_are_full(evidence: &Evidence<'_>) -> bool {
+    let code = |figure: &&DomainFigure| figure.domain == Domain::CodeCache;
+    let heaps = evidence.last().into_iter().flat_map(|last| last.domains.iter().filter(code));
+    heaps.flat_map(|figure| &figure.detail).any(|part| {
+        let of_stubs = part.name.contains("non-nmethods") && !part.name.contains("segment map");
+        of_stubs && part.rss_bytes as f64 >= STUBS_FULL * part.virtual_bytes as f64
+    })
+}
+
 /// The finding where stubs and adapters grow steadily.
 fn stubs(evidence: &Evidence<'_>) -> Option<Finding> {
-    let growth = evidence
-        .growth(&Key::Stubs, Freed::ByProgram, STUBS)
-        .filter(|growth| growth.kind == Kind::Lasting)?;
+    let lasting = |key: &Key, least: f64| {
+        evidence.growth(key, Freed::ByProgram, least).filter(|growth| growth.kind == Kind::Lasting)
+    };
+    // Where their own heap is full they go to the others.
+    let growth = lasting(&Key::Stubs, STUBS)
+        .or_else(|| lasting(&Key::CodeCache, evidence.material()).filter(|_| stubs_are_full(evidence)))?;
     let subject = Subject {
         what: "stubs and adapters in the code cache",
         meaning: "They are no methods of the JIT's: code makes entry points for native callers and does not give them back.",

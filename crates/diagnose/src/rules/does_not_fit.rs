@@ -4,7 +4,7 @@
 //! already, come to more than the control group's limit.
 //!
 //! ## Signature
-//! The sum of: the Java heap at `-Xmx`; what the collector keeps beside it, in proportion; direct memory at its limit and metaspace
+//! The sum of: the Java heap at `-Xmx` (twice of now where collections under load left it at less than half of that); what the collector keeps beside it, in proportion; direct memory at its limit and metaspace
 //! at its own where they grow in the window, else as they are; twice the code cache while the JIT is at work; thread stacks, C heap
 //! and what malloc holds free as they are; private copies of files' pages; kernel memory, tmpfs and the group's other processes;
 //! page tables for all that. Clean pages of files are left out, since the kernel drops them before it kills.

@@ -44,6 +44,8 @@ pub struct HeapLeak;
 
 /// Without an old collection, growth of the old generation below this share of the heap is what a healthy program promotes…
 const SUSPECT_SHARE: f64 = 0.10;
+/// …where what is in use rises from look to look, so many bytes are suspect in however large a heap…
+const SUSPECT_BYTES: f64 = 64e6;
 /// …and in less than this time it is anyway.
 const SUSPECT_S: f64 = 29.0;
 /// What is in use must rise for this long to be called a leak: caches on the heap commonly fill for minutes.
@@ -256,7 +258,7 @@ fn fills_or_leaks(evidence: &Evidence<'_>, max: f64) -> Option<Growth> {
     }
     let slope = theil_sen(looks.points(), 1.0);
     // The looks need not have begun with the window, nor last to its end.
-    if slope.per_s * evidence.seconds() < SUSPECT_SHARE * max {
+    if slope.per_s * evidence.seconds() < (SUSPECT_SHARE * max).min(SUSPECT_BYTES) {
         return None;
     }
     Some(Growth {

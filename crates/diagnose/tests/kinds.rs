@@ -1,0 +1,218 @@
+//! Kinds of leaks that are judged by a measure of their own: stubs, tmpfs, finalizers that do not run, a slow site, and what is returned
+//! through a bridge. Each with a healthy twin.
+
+mod common;
+
+use common::Random;
+use common::world::{MB, World, jvm, native};
+use offheap_diagnose::{Diagnosis, Evidence, diagnose};
+use offheap_model::{
+    Cgroup, Detail, Domain, Finding, Frame, FrameKind, Profile, ProfileSite, Reach, Sampling, Snapshot,
+    Status,
+};
+
+fn base() -> World {
+    jvm(61, 12.0, &mut Random::new(11))
+}
+
+/// The verdict on `world` with each snapshot changed, at its second.
+fn judged(world: &World, change: impl Fn(f64, &mut Snapshot), profile: Option<&Profile>) -> Diagnosis {
+    let mut snapshots = world.snapshots();
+    for (i, snapshot) in snapshots.iter_mut().enumerate() {
+        change(i as f64, snapshot);
+    }
+    let evidence = Evidence::of(&snapshots);
+    diagnose(&match profile {
+        Some(profile) => evidence.with_profile(profile),
+        None => evidence,
+    })
+}
+
+fn is_leak(verdict: &Finding, cause: &str, domain: Domain) {
+    assert_eq!(
+        (verdict.status, verdict.cause.as_str(), verdict.domain),
+        (Status::Leak, cause, Some(domain)),
+        "{verdict:#?}"
+    );
+}
+
+/// The code heap for stubs with so much resident, of 5.6 MB.
+fn stubs(snapshot: &mut Snapshot, bytes: f64) {
+    let code = snapshot.domains.iter_mut().find(|figure| figure.domain == Domain::CodeCache).unwrap();
+    code.detail.push(Detail {
+        name: "CodeHeap 'non-nmethods'".into(),
+        rss_bytes: bytes as u64,
+        virtual_bytes: 5_600_000,
+        source: "vmStructs".into(),
+    });
+}
+
+#[test]
+fn stubs_that_grow_are_a_leak_and_code_that_the_jit_makes_is_none() {
+    let grow = base().with(|t, s| s.code += 0.3 * MB * t);
+    // In a heap of their own that fills, or beside one that is full already; few, so that the code cache hardly moves.
+    is_leak(
+        &judged(&grow, |t, s| stubs(s, 2e6 + 3e4 * t), None).verdict,
+        "code-cache-growth",
+        Domain::CodeCache,
+    );
+    is_leak(&judged(&grow, |_, s| stubs(s, 5.5e6), None).verdict, "code-cache-growth", Domain::CodeCache);
+    is_leak(
+        &judged(&base(), |t, s| stubs(s, 1.5e6 + 4e4 * t), None).verdict,
+        "code-cache-growth",
+        Domain::CodeCache,
+    );
+    let jit = judged(&grow, |_, s| stubs(s, 2.6e6), None).verdict;
+    assert_eq!(jit.status, Status::Healthy, "{jit:#?}");
+}
+
+#[test]
+fn tmpfs_that_grows_is_a_leak_of_the_container() {
+    let group = |shmem: f64, file: f64| Cgroup {
+        version: 2,
+        limit_bytes: Some(2 << 30),
+        shmem_bytes: shmem as u64,
+        file_bytes: (shmem + file) as u64,
+        processes: 1,
+        ..Cgroup::default()
+    };
+    let spool = |t: f64| 20.0 * MB + 0.8 * MB * t;
+    for world in [base(), native(61, &mut Random::new(5))] {
+        let leak = judged(&world, |t, s| s.cgroup = Some(group(spool(t), 0.0)), None);
+        is_leak(&leak.verdict, "tmpfs-growth", Domain::Tmpfs);
+        assert!(leak.outlook.kill_at.is_some());
+    }
+    // Page cache can be dropped; what the process has mapped is its own.
+    let cache = judged(&base(), |t, s| s.cgroup = Some(group(20.0 * MB, spool(t))), None).verdict;
+    assert_eq!(cache.status, Status::Healthy, "{cache:#?}");
+    let mapped = judged(
+        &base(),
+        |t, s| {
+            s.cgroup = Some(group(spool(t), 0.0));
+            s.memory.shmem_bytes = spool(t) as u64;
+        },
+        None,
+    );
+    assert!(mapped.findings.iter().all(|f| f.cause != "tmpfs-growth"), "{:#?}", mapped.findings);
+}
+
+#[test]
+fn owners_that_gather_as_garbage_across_collections_are_finalizers_that_do_not_run() {
+    let looks = |waiting: fn(f64) -> u64| {
+        base().with(move |t, s| {
+            s.malloc += MB * t;
+            (s.old, s.direct) = (s.young / 2, 1.0 * MB);
+            let owners = 900 + waiting(t);
+            s.reach = (t as u64 % 12 == 6).then(|| Reach {
+                owners,
+                owners_in_use: 900,
+                complete: true,
+                ..Reach::default()
+            });
+        })
+    };
+    let stuck = judged(&looks(|t| (200.0 * t) as u64), |_, _| (), None);
+    is_leak(&stuck.verdict, "finalizers-stuck", Domain::Malloc);
+    assert!(
+        stuck.verdict.explains.contains(&"native-malloc-growth".to_owned()),
+        "{:?}",
+        stuck.verdict.explains
+    );
+    assert!(stuck.verdict.fix.iter().any(|step| step.contains("Finalizer thread")));
+    let other = judged(&looks(|_| 40), |_, _| (), None).verdict;
+    assert_eq!((other.status, other.cause.as_str()), (Status::Leak, "native-malloc-growth"), "{other:#?}");
+}
+
+#[test]
+fn buffers_that_collections_left_are_no_garbage_whatever_the_references_said() {
+    // JNI local references of a native loop hold them, and those were not found.
+    let world = base().with(|t, s| {
+        s.direct = MB * (1.0 + t);
+        s.direct_count = 10.0 * t;
+        s.old = s.young / 2;
+        s.reach = (t as u64 % 12 == 6).then(|| Reach {
+            direct_bytes: s.direct as u64,
+            direct_in_use_bytes: 0,
+            owners: 100,
+            owners_in_use: 90,
+            complete: true,
+            ..Reach::default()
+        });
+    });
+    let verdict = judged(&world, |_, _| (), None).verdict;
+    assert_eq!((verdict.status, verdict.domain), (Status::Leak, Some(Domain::DirectMemory)), "{verdict:#?}");
+    assert!(!verdict.summary.contains("garbage: of"), "{}", verdict.summary);
+}
+
+fn frame(name: &str, kind: FrameKind, module: Option<&str>) -> Frame {
+    Frame { name: name.into(), kind, file: None, line: None, module: module.map(Into::into) }
+}
+
+/// A record of one stack that grows at this rate, within this share of it, of which this share stays.
+fn record(frames: Vec<Frame>, per_s: f64, within: f64, stays: f64) -> Profile {
+    let live = (per_s * 60.0) as u64;
+    Profile {
+        seconds: 58.0,
+        sampling: Sampling { interval_bytes: 4096, samples: 4000, dropped: 0 },
+        sites: vec![ProfileSite {
+            stack: (0..frames.len() as u32).collect(),
+            live_bytes: live,
+            live_count: live / 512,
+            leak_bytes: live / 2,
+            allocated_bytes: (live as f64 / stays) as u64,
+            slope_bytes_per_s: Some(per_s),
+            slope_ci95: Some([per_s * (1.0 - within), per_s * (1.0 + within)]),
+            ..ProfileSite::default()
+        }],
+        frames,
+        ..Profile::default()
+    }
+}
+
+fn codec() -> Vec<Frame> {
+    vec![
+        frame("malloc", FrameKind::Native, Some("/lib/libc.so.6")),
+        frame("header_new", FrameKind::Native, Some("/app/libcodec.so")),
+        frame("app.Codec.open", FrameKind::Java, None),
+    ]
+}
+
+#[test]
+fn a_slow_leak_is_certain_by_its_own_measure() {
+    let world = base().with(|_, s| s.old = s.young / 2);
+    let verdict = |per_s, within, stays| {
+        judged(&world, |_, _| (), Some(&record(codec(), per_s, within, stays))).verdict
+    };
+    let leak = verdict(7_700.0, 0.01, 1.0);
+    is_leak(&leak, "slow-leak", Domain::NativeMalloc);
+    assert!(leak.summary.contains("header_new"), "{}", leak.summary);
+    // Not straight, partly freed, or too little to be more than an accident.
+    for healthy in [verdict(7_700.0, 0.5, 1.0), verdict(7_700.0, 0.01, 0.6), verdict(900.0, 0.01, 1.0)] {
+        assert_eq!(healthy.status, Status::Healthy, "{healthy:#?}");
+    }
+    // Without a collection the blocks may be those of garbage.
+    let idle = judged(
+        &base().with(|_, s| (s.young, s.direct) = (3, MB)),
+        |_, _| (),
+        Some(&record(codec(), 7_700.0, 0.01, 1.0)),
+    );
+    assert_eq!(idle.verdict.status, Status::Healthy, "{:#?}", idle.verdict);
+}
+
+#[test]
+fn bridges_and_proxies_do_not_answer_for_what_passes_through_them() {
+    let world = base().with(|t, s| s.malloc += MB * t);
+    let frames = vec![
+        frame("strdup", FrameKind::Native, Some("/lib/libc.so.6")),
+        frame("libffi.so.8+0x6f79", FrameKind::Native, Some("/usr/lib/libffi.so.8")),
+        frame("Java_com_sun_jna_Native_invokePointer", FrameKind::Native, Some("/tmp/libjnidispatch.so")),
+        frame("com.sun.jna.Native.invokePointer", FrameKind::Java, None),
+        frame("$Proxy0.strdup", FrameKind::Java, None),
+        frame("app.Names.get", FrameKind::Java, None),
+    ];
+    let verdict = judged(&world, |_, _| (), Some(&record(frames, 1e6, 0.05, 1.0))).verdict;
+    assert_eq!((verdict.status, verdict.domain), (Status::Leak, Some(Domain::NativeMalloc)), "{verdict:#?}");
+    assert!(verdict.fix[0].contains("Native.free"), "{:?}", verdict.fix);
+    let first = verdict.summary.split(". ").next().unwrap();
+    assert!(first.contains("app.Names.get") && !first.contains("libffi"), "{first}");
+}
