@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Error, units};
 
-/// The words of `verdict.status` (DESIGN.md, Contracts).
+/// The words of `verdict.status` (docs/design.md).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -81,7 +81,7 @@ pub struct Scenario {
     /// The right answers for `verdict.status`, the best one first.
     pub status: Vec<Status>,
     /// The right answers for `verdict.domain` when the status is the one that needs a domain, in the words of
-    /// DESIGN.md. A set where the domain cannot be told apart without NMT or the agent.
+    /// docs/design.md. A set where the domain cannot be told apart without NMT or the agent.
     #[serde(default)]
     pub domain: Vec<String>,
     /// Hints: the right `verdict.cause` contains one of these.

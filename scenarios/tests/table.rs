@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use offheap_scenarios::{Language, Need, Scenario};
 
-/// The domains of DESIGN.md.
+/// The domains of docs/design.md.
 const DOMAINS: [&str; 17] = [
     "java-heap",
     "metaspace",

@@ -1,6 +1,6 @@
 //! The agent inside the target: hooks → sampler → live table, and the stack walkers.
 //!
-//! It obeys "the agent's law" (DESIGN.md): never harm the target; in a hook no allocation by the hooked allocator,
+//! It obeys "the agent's law" (docs/design.md): never harm the target; in a hook no allocation by the hooked allocator,
 //! no blocking lock, no JNI, no `dl_*` call, no formatting, no panic; everything bounded; stopping leaves the hooks
 //! as pass-throughs. When in doubt a sample is dropped and counted.
 //!

@@ -1,12 +1,13 @@
 //! The account: the resident bytes of every mapping, shared out over the claims on it.
 //!
-//! How many bytes of a mapping are resident is known before. Where one claim (or none) covers the whole mapping, that alone
-//! decides; otherwise the page map is read again and each present page goes to the claim it lies in. In a busy mapping the two
-//! readings may differ by a few pages; the first is of one time for all mappings, so the difference is settled in the mapping
-//! where it arose and the sum stays the RSS.
+//! How many bytes of a mapping are resident is known before. Where one claim (or none) covers the
+//! whole mapping, that alone decides; otherwise the page map is read again and each present page
+//! goes to the claim it lies in. In a busy mapping the two readings may differ by a few pages; the
+//! first is of one time for all mappings, so the difference is settled in the mapping where it
+//! arose and the sum stays the RSS.
 
 use crate::claims::{Claims, Label};
-use offheap_linux::{PageKind, Pagemap, Vma};
+use offheap_target::{PageKind, Target, Vma};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -19,7 +20,8 @@ pub struct Amount {
     pub virtual_bytes: u64,
     /// Swapped bytes.
     pub swap: u64,
-    /// Bytes in anonymous huge pages; shared out by resident bytes where a mapping has several labels.
+    /// Bytes in anonymous huge pages; shared out by resident bytes where a mapping has several
+    /// labels.
     pub huge: u64,
 }
 
@@ -35,10 +37,11 @@ impl Amount {
 /// Amounts by label. Ordered by insertion nowhere: the caller sorts.
 pub type Account = HashMap<Rc<Label>, Amount>;
 
-/// Shares out `vmas` over `claims`; what no claim covers goes to the label that `default` gives the mapping.
+/// Shares out `vmas` over `claims`; what no claim covers goes to the label that `default` gives the
+/// mapping.
 pub fn account(
     vmas: &[Vma],
-    pagemap: &Pagemap,
+    target: &dyn Target,
     claims: &Claims,
     mut default: impl FnMut(&Vma) -> Rc<Label>,
 ) -> Account {
@@ -47,7 +50,7 @@ pub fn account(
         let unclaimed = default(vma);
         let mut parts = Parts::new(vma, claims, unclaimed);
         if parts.0.len() > 1 && vma.rss + vma.swap > 0 {
-            for run in pagemap.runs(vma.start, vma.end) {
+            for run in target.runs(vma.start, vma.end) {
                 parts.count(run.start, run.end, run.kind);
             }
         }
@@ -89,7 +92,8 @@ impl Parts {
         Parts(parts)
     }
 
-    /// Counts a run of pages to the parts it lies in. Claims that end inside a page share it; its bytes are split.
+    /// Counts a run of pages to the parts it lies in. Claims that end inside a page share it; its
+    /// bytes are split.
     fn count(&mut self, start: u64, end: u64, kind: PageKind) {
         let first = self.0.partition_point(|part| part.end <= start);
         for part in self.0.iter_mut().skip(first) {
@@ -120,8 +124,9 @@ impl Parts {
     }
 }
 
-/// Adds what is missing to the part nobody claimed, or else the largest; takes what is too much first from the unclaimed
-/// parts (the zero page counts as present on older kernels, and lies where nobody has written), then from the largest.
+/// Adds what is missing to the part nobody claimed, or else the largest; takes what is too much
+/// first from the unclaimed parts (the zero page counts as present on older kernels, and lies where
+/// nobody has written), then from the largest.
 fn settle(parts: &mut [Part], wanted: u64, field: impl Fn(&mut Amount) -> &mut u64) {
     let sum: u64 = parts.iter_mut().map(|part| *field(&mut part.amount)).sum();
     if sum < wanted {
@@ -200,8 +205,8 @@ mod tests {
             })
             .collect();
         let rest = Label::new(Domain::Unattributed, "rest", "test");
-        let account =
-            account(&vmas, &process.pagemap().unwrap(), &Claims::settle(half), |_| Rc::clone(&rest));
+        let live = process.memory(&vmas).unwrap();
+        let account = account(&vmas, &live, &Claims::settle(half), |_| Rc::clone(&rest));
         let sum: u64 = account.values().map(|amount| amount.rss).sum();
         assert_eq!(sum, vmas.iter().map(|vma| vma.rss).sum::<u64>());
         assert_eq!(account.values().filter(|amount| amount.rss > 0).count(), 2);

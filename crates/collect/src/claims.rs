@@ -1,7 +1,8 @@
 //! Claims: address ranges that something said it knows, and how overlapping ones are settled.
 //!
-//! A mapping is not an allocation: the kernel merges neighbouring anonymous maps, so a card table and a direct buffer may
-//! share one. Memory is therefore labelled by address range, and pages by the range they lie in.
+//! A mapping is not an allocation: the kernel merges neighbouring anonymous maps, so a card table
+//! and a direct buffer may share one. Memory is therefore labelled by address range, and pages by
+//! the range they lie in.
 
 use offheap_model::Domain;
 use std::rc::Rc;
@@ -44,8 +45,8 @@ pub struct Claims {
 impl Claims {
     /// Settles overlaps: an earlier claim in `claims` keeps what a later one claims too.
     pub fn settle(claims: Vec<Claim>) -> Claims {
-        // A sweep over the starts and ends; of the claims open at an address the earliest counts. With a heap of open
-        // claims this is O(n log n), also for a thousand nested ones.
+        // A sweep over the starts and ends; of the claims open at an address the earliest counts.
+        // With a heap of open claims this is O(n log n), also for a thousand nested ones.
         let mut edges: Vec<(u64, usize)> = Vec::with_capacity(claims.len() * 2);
         for (index, claim) in claims.iter().enumerate().filter(|(_, claim)| claim.start < claim.end) {
             edges.push((claim.start, index));

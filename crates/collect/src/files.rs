@@ -1,11 +1,11 @@
 //! Mapped files, one figure a file.
 
-use offheap_linux::Vma;
 use offheap_model::{FileFigure, FileKind};
+use offheap_target::Vma;
 use std::collections::{HashMap, HashSet};
 
-/// What kind of file a mapping is of; `None` for anonymous memory. `has_text` says whether any mapping of the same file is
-/// executable: only that makes a `.so` of a file, whatever its name.
+/// What kind of file a mapping is of; `None` for anonymous memory. `has_text` says whether any
+/// mapping of the same file is executable: only that makes a `.so` of a file, whatever its name.
 pub fn kind(vma: &Vma, has_text: bool) -> Option<FileKind> {
     let path = vma.path.as_str();
     if !vma.is_file() {

@@ -1,14 +1,19 @@
-//! Everything known of a process at one instant: linux, hotspot, cpython and heaps joined into one snapshot.
+//! Everything known of a process at one instant: linux, hotspot, cpython and heaps joined into one
+//! snapshot.
 //!
-//! [`Collector`] takes snapshots; [`targets`] says which process is meant and which there are. The way of the data inside:
-//! claims (who says what an address range is) → account (resident bytes by claim) → split (the C heap by owner) → figures.
+//! [`Collector`] takes snapshots; [`targets`] says which process is meant and which there are. The
+//! way of the data inside: lenses (one for each kind of knowledge) → claims (who says what an
+//! address range is) → account (resident bytes by claim) → split (the C heap by owner) → figures.
 
 mod account;
 mod claims;
 mod collector;
+pub mod corefile;
+mod figures;
 mod files;
 mod handles;
 mod jvm;
+mod lens;
 mod malloc;
 mod names;
 mod native;
@@ -21,6 +26,12 @@ mod totals;
 
 pub use collector::{Collector, Effort};
 pub use offheap_linux::Error;
+
+/// How a program has the allocator of this name give back what it holds free; `None` where there is
+/// no way.
+pub fn gives_back_by(allocator: &str) -> Option<&'static str> {
+    offheap_heaps::ALLOCATORS.iter().find(|known| known.name == allocator)?.gives_back_by
+}
 
 /// The id of the note that a snapshot carries when the process ended while it was taken.
 pub const ENDED: &str = "ended-half-way";

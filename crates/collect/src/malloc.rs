@@ -1,19 +1,12 @@
 //! A walk of the C heap in the model's words.
 
-use offheap_heaps::{Allocator, ContentHint, Heap};
+use offheap_heaps::{ContentHint, Heap};
 use offheap_model as model;
 
 /// The figures of `heap`.
 pub fn malloc(heap: &Heap) -> model::Malloc {
     model::Malloc {
-        allocator: match heap.allocator {
-            Allocator::Glibc => model::Allocator::Glibc,
-            Allocator::Jemalloc => model::Allocator::Jemalloc,
-            Allocator::Tcmalloc => model::Allocator::Tcmalloc,
-            Allocator::Mimalloc => model::Allocator::Mimalloc,
-            Allocator::Musl => model::Allocator::Musl,
-            Allocator::Unknown => model::Allocator::Unknown,
-        },
+        allocator: heap.allocator.to_owned(),
         allocator_version: heap.version.clone(),
         walked: heap.walked,
         exact: heap.exact,
@@ -21,13 +14,13 @@ pub fn malloc(heap: &Heap) -> model::Malloc {
         system_bytes: heap.system,
         in_use_bytes: heap.in_use,
         in_use_count: heap.in_use_count,
-        tcache_bytes: heap.tcache,
+        tcache_bytes: heap.cached,
         free_bytes: heap.free,
         top_bytes: heap.top,
-        free_resident_bytes: heap.arenas.iter().map(|a| a.split.free + a.split.top + a.split.tcache).sum(),
-        trimmable_bytes: heap.trimmable,
-        mmapped_bytes: heap.mmapped_bytes,
-        mmapped_count: heap.mmapped_count,
+        free_resident_bytes: heap.arenas.iter().map(|a| a.split.free + a.split.top + a.split.cached).sum(),
+        trimmable_bytes: heap.returnable,
+        mmapped_bytes: heap.large_bytes,
+        mmapped_count: heap.large_count,
         arenas: heap
             .arenas
             .iter()
@@ -39,10 +32,10 @@ pub fn malloc(heap: &Heap) -> model::Malloc {
                 resident_bytes: arena.resident,
                 in_use_bytes: arena.in_use,
                 in_use_count: arena.in_use_count,
-                tcache_bytes: arena.tcache,
+                tcache_bytes: arena.cached,
                 free_bytes: arena.free,
                 top_bytes: arena.top,
-                trimmable_bytes: arena.trimmable,
+                trimmable_bytes: arena.returnable,
             })
             .collect(),
         size_classes: heap

@@ -49,8 +49,9 @@ pub enum TargetError {
     Proc(#[from] std::io::Error),
 }
 
-/// The pid of the process that `target` names: a pid, or a part of exactly one command line. JVMs and Pythons are preferred,
-/// so that the shell that started a JVM doesn't count. What looks like a file is one: it fits no process.
+/// The pid of the process that `target` names: a pid, or a part of exactly one command line. JVMs
+/// and Pythons are preferred, so that the shell that started a JVM doesn't count. What looks like a
+/// file is one: it fits no process.
 ///
 /// # Errors
 /// None or several fit.
@@ -99,14 +100,16 @@ fn list(found: &[(i32, String, bool)]) -> String {
     lines.join("\n")
 }
 
-/// The begin of a command line, without anything that a terminal acts on: a process may call itself what it likes.
+/// The start of a command line, without anything that a terminal acts on: a process may call itself
+/// what it likes.
 fn printable(command: &str) -> String {
     let turns =
         |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     command.chars().take(90).map(|c| if c.is_control() || turns(c) { '·' } else { c }).collect()
 }
 
-/// The ends of names of files that offheap reads and writes. Not those that Java packages end with as well (map, live, perf).
+/// The ends of names of files that offheap reads and writes. Not those that Java packages end with
+/// as well (map, live, perf).
 const ENDINGS: [&str; 19] = [
     "offheap",
     "html",
@@ -177,8 +180,9 @@ impl Ourselves {
         process.pid() == self.pid || self.ancestors.contains(&process.pid())
     }
 
-    /// Whether `process`, which has no runtime of its own, is there for an offheap: a wrapper or a remote hand that has it in its
-    /// command line (`docker exec app offheap map app`), or the next or last one in our pipe (`offheap ps | grep app`).
+    /// Whether `process`, which has no runtime of its own, is there for an offheap: a wrapper or a
+    /// remote hand that has it in its command line (`docker exec app offheap map app`), or the next
+    /// or last one in our pipe (`offheap ps | grep app`).
     fn pass_on(&self, process: &Process, command: &str) -> bool {
         let word = |word: &str| self.names.iter().any(|name| !name.is_empty() && base(word) == name.as_str());
         let [from, to] = &self.pipes;
@@ -203,7 +207,8 @@ mod tests {
         format!("{of}{}.4", std::process::id())
     }
 
-    /// A child that runs as `command` by the time this returns: one just forked still has our own words.
+    /// A child that runs as `command` by the time this returns: one just forked still has our own
+    /// words.
     struct Running(Child);
 
     impl Running {
@@ -244,7 +249,8 @@ mod tests {
     #[test]
     fn what_has_an_offheap_in_its_words_or_stands_in_its_pipe_is_not_meant() {
         let tag = tag("87654");
-        // As `docker exec app offheap map 87654…` would look, or another offheap that watches the same.
+        // As `docker exec app offheap map 87654…` would look, or another offheap that watches the
+        // same.
         let script = "sleep 60; true";
         let wrapper =
             Running::start(Command::new("sh").args(["-c", script, "/usr/bin/offheap", "map", &tag]), &tag);

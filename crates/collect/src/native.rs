@@ -1,18 +1,21 @@
-//! What a mapping is that nobody claimed: libraries with their `.bss`, files, the kernel's own, stacks, and the rest.
+//! What a mapping is that nobody claimed: libraries with their `.bss`, files, the kernel's own,
+//! stacks, and the rest.
 
 use crate::claims::{Claim, Label};
 use crate::files::{self, Identity};
-use offheap_linux::{Memory, Task, Vma};
 use offheap_model::{Domain, FileKind};
+use offheap_target::{PAGE, Reads, Target, Task, Vma};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-/// Image sizes by file: they never change while a file is mapped, and reading them costs an open each.
+/// Image sizes by file: they never change while a file is mapped, and reading them costs an open
+/// each.
 pub type ImageSizes = HashMap<Identity, Option<u64>>;
 
-/// The `.bss` of each library: anonymous memory behind its last mapping, as far as its program headers say. The kernel may
-/// have merged it with a neighbour, so the mapping's own end says nothing.
-pub fn bss_claims(vmas: &[Vma], memory: &Memory, sizes: &mut ImageSizes) -> Vec<Claim> {
+/// The `.bss` of each library: anonymous memory behind its last mapping, as far as its program
+/// headers say. The kernel may have merged it with a neighbour, so the mapping's own end says
+/// nothing.
+pub fn bss_claims(vmas: &[Vma], target: &dyn Target, sizes: &mut ImageSizes) -> Vec<Claim> {
     let label = Label::new(Domain::Libraries, "data of libraries, .bss", "ELF program headers");
     let mut claims = Vec::new();
     let mut image: Option<(Identity, u64)> = None;
@@ -20,8 +23,9 @@ pub fn bss_claims(vmas: &[Vma], memory: &Memory, sizes: &mut ImageSizes) -> Vec<
         let [vma, next] = pair else { continue };
         if vma.inode != 0 {
             let file = files::identity(vma);
-            // The image starts at the mapping of offset 0; its other segments follow. Somebody may have mapped the file once
-            // more, to read it, right before; in a tiny file the data segment has offset 0 too.
+            // The image starts at the mapping of offset 0; its other segments follow. Somebody may
+            // have mapped the file once more, to read it, right before; in a tiny file the data
+            // segment has offset 0 too.
             if vma.offset == 0 && (!vma.write || image.is_none_or(|(known, _)| known != file)) {
                 image = Some((file, vma.start));
             }
@@ -30,9 +34,9 @@ pub fn bss_claims(vmas: &[Vma], memory: &Memory, sizes: &mut ImageSizes) -> Vec<
         if !vma.write || next.start != vma.end || next.inode != 0 || !next.path.is_empty() {
             continue;
         }
-        let size = *sizes.entry(file).or_insert_with(|| memory.image_bytes_at(start));
+        let size = *sizes.entry(file).or_insert_with(|| target.image_bytes_at(start));
         if let Some(end) = size.and_then(|size| start.checked_add(size)).filter(|end| *end > next.start) {
-            let end = end.next_multiple_of(offheap_linux::PAGE).min(next.end);
+            let end = end.next_multiple_of(PAGE).min(next.end);
             claims.push(Claim { start: next.start, end, label: Rc::clone(&label) });
         }
     }
@@ -52,9 +56,12 @@ pub struct FoundStack {
     pub end: u64,
 }
 
-/// Stacks of threads the JVM doesn't know, by their stack pointers: a private writable mapping right above a guard. The
-/// main thread's `[stack]` is not among them.
-pub fn stacks(vmas: &[Vma], tasks: &[Task], known: &HashSet<i32>) -> Vec<FoundStack> {
+/// Stacks of threads the JVM doesn't know, by their stack pointers: a private writable mapping
+/// right above a guard. The main thread's `[stack]` is not among them.
+pub fn stacks(target: &dyn Target, tasks: &[Task], known: &HashSet<i32>) -> Vec<FoundStack> {
+    /// Where guards are not listed a gap looks like one: then no more is taken for a stack.
+    const LARGEST: u64 = 64 << 20;
+    let vmas = target.vmas();
     tasks
         .iter()
         .filter(|task| !known.contains(&task.inner_tid))
@@ -62,8 +69,11 @@ pub fn stacks(vmas: &[Vma], tasks: &[Task], known: &HashSet<i32>) -> Vec<FoundSt
             let pointer = task.stack_pointer?;
             let index = vmas.partition_point(|vma| vma.end <= pointer);
             let vma = vmas.get(index).filter(|vma| vma.contains(pointer))?;
-            let guard = vmas.get(index.checked_sub(1)?)?;
-            let guarded = guard.end == vma.start && !guard.read && !guard.write && guard.is_anonymous();
+            let below = index.checked_sub(1).and_then(|index| vmas.get(index));
+            let guarded = match below.filter(|below| below.end == vma.start) {
+                Some(guard) => !guard.read && !guard.write && guard.is_anonymous(),
+                None => !target.lists_reservations() && vma.len() <= LARGEST,
+            };
             (guarded && vma.write && vma.path.is_empty()).then(|| FoundStack {
                 inner_tid: task.inner_tid,
                 name: task.name.clone(),

@@ -1,10 +1,9 @@
-//! What the reader of an account must know: what can't be split and what would split it, and what is approximate.
+//! What the reader of an account must know: what can't be split and what would split it, and what
+//! is approximate.
 
-use offheap_cpython::Pymalloc;
-use offheap_hotspot::View;
-use offheap_linux::Source;
+use crate::lens::Sight;
 use offheap_model::units::bytes;
-use offheap_model::{Allocator, Domain, Note, Snapshot};
+use offheap_model::{Domain, Note, Snapshot};
 use std::time::Duration;
 
 /// That smaps had to be read, and how long that took.
@@ -20,14 +19,10 @@ pub fn held_up(longest: Duration) -> Note {
     }
 }
 
-/// The notes to `snapshot`.
-pub fn notes(
-    snapshot: &Snapshot,
-    view: Option<&View>,
-    blind: Option<&str>,
-    pymalloc: Option<&Pymalloc>,
-    source: Source,
-) -> Vec<Note> {
+/// The notes to `snapshot`, of what the lenses saw. `hides_huge_pages` where the kernel tells none
+/// of them.
+pub(crate) fn notes(snapshot: &Snapshot, sight: &Sight, hides_huge_pages: bool) -> Vec<Note> {
+    let blind = sight.blind.as_deref();
     let mut notes = Vec::new();
     let mut note = |id: &str, text: String, remedy: &str| {
         notes.push(Note { id: id.to_owned(), text, remedy: remedy.to_owned() });
@@ -47,11 +42,11 @@ pub fn notes(
         );
     }
     if let Some(malloc) = &snapshot.malloc {
-        if !malloc.walked && malloc.allocator != Allocator::Unknown {
+        if !malloc.walked {
             note(
                 "allocator-not-walked",
                 format!(
-                    "malloc is served by {:?}, whose maps are told apart but not walked: what is free inside them is \
+                    "malloc is served by {}, whose maps are told apart but not walked: what is free inside them is \
                      not known.",
                     malloc.allocator
                 ),
@@ -94,7 +89,7 @@ pub fn notes(
             "",
         );
     }
-    if source == Source::Entries {
+    if hides_huge_pages {
         note(
             "huge-pages-not-known",
             "Huge pages are not known: this kernel tells them only while it holds up the process, which is too large for that."
@@ -122,10 +117,10 @@ pub fn notes(
             "sysctl vm.max_map_count=262144",
         );
     }
-    for problem in view.map_or(&[][..], |view| view.problems.as_slice()) {
+    for problem in sight.view.as_ref().map_or(&[][..], |view| view.problems.as_slice()) {
         note("jvm-partly-read", format!("{problem}."), "");
     }
-    for doubt in pymalloc.map_or(&[][..], |view| view.doubts.as_slice()) {
+    for doubt in sight.pymalloc.as_ref().map_or(&[][..], |view| view.doubts.as_slice()) {
         note("python-approximate", format!("{doubt}."), "");
     }
     notes

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// Between two times at least this passes.
 const LEAST: Duration = Duration::from_secs(4);
-/// And so many times as long as it took: at most one percent of one core.
+/// And this many times as long as it took: at most one percent of one core.
 const SPARING: u32 = 100;
 
 /// When it is time for it again.

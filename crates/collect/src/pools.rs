@@ -18,9 +18,9 @@ pub struct ThreadStack {
     pub huge: u64,
 }
 
-/// `"pekko.actor.default-dispatcher-12"` → `"pekko.actor.default-dispatcher-*"`. A hexadecimal number that hangs on a
-/// separator counts as one too (`lettuce-5f3a9c`), a digit inside a word does not (`G1 Main Marker` and `C2` stay apart
-/// from `C1`).
+/// `"pekko.actor.default-dispatcher-12"` → `"pekko.actor.default-dispatcher-*"`. A hexadecimal
+/// number that hangs on a separator counts as one too (`lettuce-5f3a9c`), a digit inside a word
+/// does not (`G1 Main Marker` and `C2` stay apart from `C1`).
 pub fn pool_name(name: &str) -> String {
     let mut pool = String::with_capacity(name.len());
     let mut word = String::new();
@@ -72,7 +72,8 @@ pub fn pools(threads: &[ThreadStack]) -> Vec<ThreadPool> {
         pool.resident_bytes += thread.resident;
         pool.huge_bytes += thread.huge;
     }
-    // The star stays also for a pool of one: the name must not change when the second thread starts.
+    // The star stays also for a pool of one: the name must not change when the second thread
+    // starts.
     let mut list: Vec<ThreadPool> = pools.into_values().collect();
     list.sort_by(|a, b| b.resident_bytes.cmp(&a.resident_bytes).then_with(|| a.pool.cmp(&b.pool)));
     list

@@ -1,7 +1,8 @@
 //! The C heap split by owner: free but held, direct buffers, the JVM's own, everybody else's.
 //!
-//! The walk says what is live and what is free; `java.nio.Bits` says how much of the live part is direct buffers; only NMT's
-//! counters say how much of it is the JVM's. What can't be split stays `malloc`, never guessed.
+//! The walk says what is live and what is free; `java.nio.Bits` says how much of the live part is
+//! direct buffers; only NMT's counters say how much of it is the JVM's. What can't be split stays
+//! `malloc`, never guessed.
 
 use crate::account::{Account, Amount};
 use crate::claims::Label;
@@ -9,7 +10,8 @@ use offheap_heaps::Heap;
 use offheap_model::{Domain, Jvm, NmtCounters};
 use std::rc::Rc;
 
-/// Bytes that a live block costs above what NMT counts: NMT's header (16 bytes, mallocHeader.hpp) and glibc's (8 bytes).
+/// Bytes that a live block costs above what NMT counts: NMT's header (16 bytes, mallocHeader.hpp)
+/// and glibc's (8 bytes).
 const BYTES_PER_JVM_BLOCK: u64 = 24;
 
 /// Labels under which the account holds the C heap until it is split.
@@ -25,8 +27,8 @@ pub struct HeapLabels {
 impl HeapLabels {
     /// The labels for what `heap` found.
     pub fn new(heap: &Heap) -> Self {
-        let source = if heap.walked { "glibc chunk walk" } else { "shape of the maps" };
-        let unwalked = format!("{:?} heap, not walked", heap.allocator).to_lowercase();
+        let source = heap.source;
+        let unwalked = format!("{} heap, not walked", heap.allocator);
         HeapLabels {
             arenas: Label::new(Domain::Malloc, "chunks in arenas", source),
             mapped: Label::new(Domain::Malloc, "large chunks in maps of their own", source),
@@ -60,7 +62,7 @@ pub fn split(account: &mut Account, heap: &Heap, labels: &HeapLabels, owner: Own
     for (name, bytes) in [
         ("free chunks in arenas", sum(|split| split.free)),
         ("free at the top of arenas", sum(|split| split.top)),
-        ("freed, parked in thread caches", sum(|split| split.tcache)),
+        ("freed, parked in thread caches", sum(|split| split.cached)),
     ] {
         let taken = take(&mut arenas, bytes);
         add(account, Label::new(Domain::AllocatorRetention, name, walk), taken);
@@ -101,11 +103,12 @@ pub fn split(account: &mut Account, heap: &Heap, labels: &HeapLabels, owner: Own
 /// Bytes that live chunks have reserved but never touched.
 fn untouched(heap: &Heap, parts: &[Amount; 3]) -> u64 {
     let resident: u64 = parts.iter().map(|part| part.rss).sum();
-    if heap.walked { (heap.in_use + heap.mmapped_bytes).saturating_sub(resident) } else { 0 }
+    if heap.walked { (heap.in_use + heap.large_bytes).saturating_sub(resident) } else { 0 }
 }
 
-/// The JVM's malloc by domain. NMT counts what was asked for, not what is resident: what is `untouched` is taken off the
-/// collector's share first, whose queues are the JVM's only large blocks that are mostly never written.
+/// The JVM's malloc by domain. NMT counts what was asked for, not what is resident: what is
+/// `untouched` is taken off the collector's share first, whose queues are the JVM's only large
+/// blocks that are mostly never written.
 fn nmt_shares(jvm: &Jvm, nmt: &NmtCounters, untouched: u64) -> Vec<(Rc<Label>, u64)> {
     let (mut gc, mut direct, mut internal) = (0u64, 0u64, 0u64);
     for category in &nmt.categories {
@@ -168,10 +171,10 @@ mod tests {
         Heap {
             walked: true,
             in_use: 40 * MB,
-            mmapped_bytes: 60 * MB,
+            large_bytes: 60 * MB,
             arenas: vec![Arena {
                 resident: 50 * MB,
-                split: Resident { in_use: 40 * MB, tcache: MB, free: 7 * MB, top: 2 * MB },
+                split: Resident { in_use: 40 * MB, cached: MB, free: 7 * MB, top: 2 * MB },
                 ..Arena::default()
             }],
             ..Heap::default()

@@ -3,11 +3,11 @@
 pub use crate::names::{TargetError, resolve};
 
 use offheap_hotspot::HotSpot;
-use offheap_linux::{Cgroup, PAGE, PageKind, Process, user_name};
+use offheap_linux::{Cgroup, PAGE, PageKind, Process, Target, user_name};
 use std::ops::Range;
 
-/// The pid of the only JVM or Python that the process `pid`, which is neither itself, has started: a shell, an init or
-/// `timeout` often stands before what is meant.
+/// The pid of the only JVM or Python that the process `pid`, which is neither itself, has started:
+/// a shell, an init or `timeout` often stands before what is meant.
 pub fn behind(pid: i32) -> Option<i32> {
     const MOST: usize = 64;
     let first = Process::open(pid).ok()?;
@@ -40,7 +40,8 @@ pub enum Runtime {
     Python,
 }
 
-/// The runtime in `process`; `None` where there is none, or its maps may not be read and its name tells nothing.
+/// The runtime in `process`; `None` where there is none, or its maps may not be read and its name
+/// tells nothing.
 pub fn kind(process: &Process) -> Option<Runtime> {
     let exe = process.exe().unwrap_or_default();
     let name = exe.rsplit('/').next().unwrap_or_default();
@@ -133,7 +134,8 @@ fn listed(pid: i32) -> Option<Listed> {
                 listed.version = brief.version;
                 listed.main = brief.main;
                 listed.heap_used = brief.heap_used;
-                // G1 adds a few bytes to each counter so that no space is empty (pad_capacity in g1MonitoringSupport.hpp).
+                // G1 adds a few bytes to each counter so that no space is empty (pad_capacity in
+                // g1MonitoringSupport.hpp).
                 listed.heap_committed = brief.heap_committed.map(|bytes| bytes & !(PAGE - 1));
                 listed.heap_resident = heap_resident(&process);
             }
@@ -158,9 +160,9 @@ fn listed(pid: i32) -> Option<Listed> {
 /// Resident bytes of a JVM's heap, as the page tables tell: what is committed need not be resident.
 fn heap_resident(process: &Process) -> Option<u64> {
     let memory = process.memory(&process.maps().ok()?).ok()?;
-    let ranges = HotSpot::open(process, &memory).ok()?.heap_ranges(&memory);
+    let ranges = HotSpot::open(&memory).ok()?.heap_ranges(&memory);
     let resident = |range: &Range<u64>| -> u64 {
-        let runs = memory.pagemap().runs(range.start, range.end);
+        let runs = memory.runs(range.start, range.end);
         runs.iter().filter(|run| run.kind == PageKind::Present).map(|run| run.end - run.start).sum()
     };
     (!ranges.is_empty()).then(|| ranges.iter().map(resident).sum())

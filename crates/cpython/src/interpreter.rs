@@ -1,7 +1,7 @@
 //! Finding an interpreter and telling its version.
 
 use crate::pymalloc::{Arenas, Pymalloc};
-use offheap_linux::{Elf, Memory, PAGE, Process, Vma, image_of};
+use offheap_target::{Elf, PAGE, Reads, Target, Vma, image_of};
 use std::cell::RefCell;
 
 /// Text searched for the version at the most.
@@ -18,13 +18,13 @@ pub struct Interpreter {
 
 impl Interpreter {
     /// Finds a CPython interpreter in the process behind `memory`: `None` where there is none.
-    pub fn open(process: &Process, memory: &Memory) -> Option<Interpreter> {
+    pub fn open(memory: &dyn Target) -> Option<Interpreter> {
         let module = module(memory.vmas())?;
         let wanted = |name: &str| matches!(name, "Py_Version" | "Py_GetVersion" | "PyType_Type");
         let elf = memory.elf_at_wanted(module.start, wanted)?;
         elf.symbol("PyType_Type").or(elf.symbol("Py_GetVersion"))?;
         let is_python = |path: &str| file_of(path).starts_with("python");
-        let main = is_python(&module.path) || process.exe().is_ok_and(|exe| is_python(&exe));
+        let main = is_python(&module.path) || memory.exe().is_some_and(|exe| is_python(&exe));
         let (major, minor) = numbers(file_of(&module.path));
         let version = exported_version(memory, &elf, module)
             .or_else(|| version_in_text(memory, &elf, module, major, minor))
@@ -48,7 +48,7 @@ impl Interpreter {
     }
 
     /// Looks at its arenas as they are now. `memory` is fresh: opened, or told to forget, right before.
-    pub fn view(&self, memory: &Memory) -> Pymalloc {
+    pub fn view(&self, memory: &dyn Target) -> Pymalloc {
         self.arenas.borrow_mut().view(memory, &self.path)
     }
 }
@@ -83,7 +83,7 @@ fn numbers(file: &str) -> (u32, Option<u32>) {
 }
 
 /// `Py_Version` (from 3.11): `PY_VERSION_HEX`.
-fn exported_version(memory: &Memory, elf: &Elf, module: &Vma) -> Option<String> {
+fn exported_version(memory: &dyn Target, elf: &Elf, module: &Vma) -> Option<String> {
     let address = elf.load_bias(module.start).wrapping_add(elf.symbol("Py_Version")?.address);
     let hex = memory.u64(address).ok()?;
     let [micro, minor, major] = [hex >> 8 & 0xff, hex >> 16 & 0xff, hex >> 24 & 0xff];
@@ -99,7 +99,7 @@ fn exported_version(memory: &Memory, elf: &Elf, module: &Vma) -> Option<String> 
 
 /// `PY_VERSION`, "3.10.13", stands alone or ends a longer text: compilers keep one copy of both.
 fn version_in_text(
-    memory: &Memory,
+    memory: &dyn Target,
     elf: &Elf,
     module: &Vma,
     major: u32,

@@ -4,7 +4,7 @@
 //! where they are; it is found through the interpreter's data, by the one pointer that leads to an array in which some
 //! pools, found by the shape of their headers, have the place that their headers name.
 
-use offheap_linux::{Memory, PAGE, PageKind, Vma};
+use offheap_target::{PAGE, PageKind, Reads, Target, Vma};
 
 /// Bytes of an `arena_object`.
 const ARENA_OBJECT: u64 = 48;
@@ -74,7 +74,7 @@ struct Pool {
 }
 
 impl Arenas {
-    pub fn view(&mut self, memory: &Memory, path: &str) -> Pymalloc {
+    pub fn view(&mut self, memory: &dyn Target, path: &str) -> Pymalloc {
         if self.found.is_none() && self.searches < MOST_SEARCHES {
             self.searches += 1;
             self.found = GEOMETRIES.into_iter().find_map(|geometry| find(memory, path, geometry));
@@ -94,7 +94,7 @@ fn may_hold(vma: &Vma) -> bool {
     vma.read && vma.write && !vma.exec && !vma.shared && vma.path.is_empty()
 }
 
-fn find(memory: &Memory, path: &str, geometry: Geometry) -> Option<Place> {
+fn find(memory: &dyn Target, path: &str, geometry: Geometry) -> Option<Place> {
     let pools = witnesses(memory, geometry);
     if pools.is_empty() {
         return None;
@@ -108,7 +108,7 @@ fn find(memory: &Memory, path: &str, geometry: Geometry) -> Option<Place> {
             continue;
         }
         behind_module = Some(vma.end);
-        for run in memory.pagemap().runs(vma.start, vma.end) {
+        for run in memory.runs(vma.start, vma.end) {
             let len = (run.end - run.start).min(left);
             if run.kind != PageKind::Present || !vma.write || len < PAGE {
                 continue;
@@ -128,7 +128,7 @@ fn find(memory: &Memory, path: &str, geometry: Geometry) -> Option<Place> {
 }
 
 /// True where `array` holds arenas in which the pools have their places.
-fn has_all(memory: &Memory, array: u64, geometry: Geometry, pools: &[Pool]) -> bool {
+fn has_all(memory: &dyn Target, array: u64, geometry: Geometry, pools: &[Pool]) -> bool {
     // Most words are no pointers to memory that can be written.
     memory.vma(array).is_some_and(|vma| vma.write && vma.is_anonymous())
         && pools.iter().all(|pool| {
@@ -140,11 +140,11 @@ fn has_all(memory: &Memory, array: u64, geometry: Geometry, pools: &[Pool]) -> b
 }
 
 /// A few pools, found by the shape of their headers. Arenas lie near the libraries, so the search begins at the top.
-fn witnesses(memory: &Memory, geometry: Geometry) -> Vec<Pool> {
+fn witnesses(memory: &dyn Target, geometry: Geometry) -> Vec<Pool> {
     let mut pools: Vec<Pool> = Vec::new();
     let mut left = MOST_PROBES;
     for vma in memory.vmas().iter().rev().filter(|vma| may_hold(vma)) {
-        for run in memory.pagemap().runs(vma.start, vma.end) {
+        for run in memory.runs(vma.start, vma.end) {
             let mut at = run.start.next_multiple_of(geometry.pool);
             while run.kind == PageKind::Present && at < run.end && left > 0 {
                 left -= 1;
@@ -163,7 +163,7 @@ fn witnesses(memory: &Memory, geometry: Geometry) -> Vec<Pool> {
     pools
 }
 
-fn pool_at(memory: &Memory, address: u64, geometry: Geometry) -> Option<Pool> {
+fn pool_at(memory: &dyn Target, address: u64, geometry: Geometry) -> Option<Pool> {
     let mut head = [0; POOL_HEADER as usize];
     if memory.read_bulk(address, &mut head) != head.len() {
         return None;
@@ -191,7 +191,7 @@ fn pool_at(memory: &Memory, address: u64, geometry: Geometry) -> Option<Pool> {
 }
 
 /// Every arena of the array, and every pool in it.
-fn count(memory: &Memory, place: Place) -> Pymalloc {
+fn count(memory: &dyn Target, place: Place) -> Pymalloc {
     let mut view = Pymalloc::default();
     let Ok(array) = memory.u64(place.pointer) else {
         view.doubts.push("the array of arenas could not be read".to_owned());
@@ -231,9 +231,9 @@ fn count(memory: &Memory, place: Place) -> Pymalloc {
     view
 }
 
-fn add_arena(memory: &Memory, start: u64, geometry: Geometry, view: &mut Pymalloc) {
+fn add_arena(memory: &dyn Target, start: u64, geometry: Geometry, view: &mut Pymalloc) {
     let end = start.saturating_add(geometry.arena);
-    let runs = memory.pagemap().runs(start, end);
+    let runs = memory.runs(start, end);
     let mut resident = 0;
     for run in runs.iter().filter(|run| run.kind == PageKind::Present) {
         resident += run.end - run.start;

@@ -1,7 +1,7 @@
 //! Every CPython of the machine, asked how many blocks and arenas it has.
 
 use offheap_cpython::Interpreter;
-use offheap_linux::{Memory, Process};
+use offheap_linux::{Live, Process};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -62,7 +62,7 @@ fn ask(stdin: &mut impl Write, stderr: &mut impl BufRead) -> (u64, u64) {
     (blocks, arenas)
 }
 
-fn memory(process: &Process) -> Memory {
+fn memory(process: &Process) -> Live {
     process.memory(&process.maps().unwrap()).unwrap()
 }
 
@@ -87,7 +87,7 @@ fn blocks_and_arenas_are_what_the_interpreter_says() {
         let before: Vec<_> =
             process.smaps().unwrap().iter().map(|vma| (vma.start, vma.end, vma.rss)).collect();
         let seen = memory(&process);
-        let interpreter = Interpreter::open(&process, &seen).expect("the interpreter is found");
+        let interpreter = Interpreter::open(&seen).expect("the interpreter is found");
         let view = interpreter.view(&seen);
         let after: Vec<_> =
             process.smaps().unwrap().iter().map(|vma| (vma.start, vma.end, vma.rss)).collect();
@@ -110,7 +110,7 @@ fn blocks_and_arenas_are_what_the_interpreter_says() {
 #[test]
 fn what_is_no_python_is_not_taken_for_one() {
     let process = Process::open(std::process::id() as i32).unwrap();
-    assert!(Interpreter::open(&process, &memory(&process)).is_none());
+    assert!(Interpreter::open(&memory(&process)).is_none());
 }
 
 #[test]
@@ -124,6 +124,6 @@ fn without_pymalloc_there_are_no_arenas_and_it_says_so() {
     target.0.stdout.take().unwrap().read_exact(&mut ready).unwrap();
     let process = Process::open(target.0.id() as i32).unwrap();
     let seen = memory(&process);
-    let view = Interpreter::open(&process, &seen).unwrap().view(&seen);
+    let view = Interpreter::open(&seen).unwrap().view(&seen);
     assert_eq!((view.blocks, view.resident, view.doubts.len()), (0, 0, 1));
 }

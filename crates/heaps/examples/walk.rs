@@ -1,4 +1,5 @@
-//! Walks the heap of a process and prints what it finds: `cargo run -p offheap-heaps --example walk -- PID [TIMES [BUDGET]]`.
+//! Walks the heap of a process and prints what it finds: `cargo run -p offheap-heaps --example walk
+//! -- PID [TIMES [BUDGET]]`.
 
 use offheap_heaps::{Heap, Options, Walker};
 use offheap_linux::Process;
@@ -12,7 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let process = Process::open(pid)?;
     let memory = process.memory(&process.maps()?)?;
     let begun = Instant::now();
-    let walker = Walker::open(&process, &memory).ok_or("no allocator was recognised")?;
+    let walker = Walker::open(&memory).ok_or("no allocator was recognised")?;
     println!("{:?} found in {:?}", walker.identity(), begun.elapsed());
     for time in 0..times {
         let memory = process.memory(&process.maps()?)?;

@@ -1,64 +1,71 @@
-//! What a walk finds.
-
-use crate::Allocator;
+//! What a look at a heap finds, in words that fit every allocator: in use, cached per thread, free,
+//! overhead, regions, size classes. What only one of them has says whose it is, and is 0 of the
+//! others.
 
 /// The C heap of a process at one instant, or close to it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Heap {
-    /// Which allocator serves `malloc`.
-    pub allocator: Allocator,
+    /// Which allocator serves `malloc`: [`Allocator::name`](crate::Allocator).
+    pub allocator: &'static str,
     /// Its version (`"2.36"`), else the library's file name; empty where neither is known.
     pub version: String,
+    /// Who says where its memory is and what of it is in use.
+    pub source: &'static str,
     /// False where it was only named: then just `labels` and `page_account` are filled.
     pub walked: bool,
     /// True when every self-check held and every byte was walked in this very walk.
     pub exact: bool,
     /// Which self-check failed, in words.
     pub doubts: Vec<String>,
-    /// Arena by arena, the largest resident first.
+    /// The parts that the allocator divides its heap into, the largest resident first.
     pub arenas: Vec<Arena>,
-    /// Bytes obtained from the system for arenas.
+    /// Bytes obtained from the system for arenas, or for the whole heap where it is not walked.
     pub system: u64,
-    /// Bytes in live chunks of arenas, headers included; without thread caches and without mmapped chunks.
+    /// Bytes in live chunks of arenas, headers included; without thread caches and without mmapped
+    /// chunks.
     pub in_use: u64,
     /// How many those are.
     pub in_use_count: u64,
     /// Bytes freed by the program but parked in thread caches.
-    pub tcache: u64,
-    /// Bytes free in bins and fastbins, without top.
+    pub cached: u64,
+    /// Bytes free, without `top`.
     pub free: u64,
-    /// Bytes free at the top of the arenas.
+    /// Of glibc: bytes free at the top of the arenas.
     pub top: u64,
     /// Of `free` and `top`, resident.
     pub free_resident: u64,
-    /// Resident bytes that `malloc_trim(0)` would give back now.
-    pub trimmable: u64,
+    /// Resident bytes that the allocator would give back now if it were told to
+    /// ([`Allocator::gives_back_by`](crate::Allocator)).
+    pub returnable: u64,
     /// Bytes of large chunks in maps of their own, headers and padding included.
-    pub mmapped_bytes: u64,
+    pub large_bytes: u64,
     /// How many those are.
-    pub mmapped_count: u64,
-    /// Requests of this size and above get a map of their own; 0 where it was not found.
+    pub large_count: u64,
+    /// Of glibc: requests of this size and above get a map of their own; 0 where it was not found.
     pub mmap_threshold: u64,
-    /// Live chunks by size, mmapped ones included, largest total first; all sizes not listed are in a class of size 0.
+    /// Live chunks by size, mmapped ones included, largest total first; all sizes not listed are in
+    /// a class of size 0.
     pub size_classes: Vec<SizeClass>,
-    /// Of [`Options::chunks`](crate::Options::chunks) those that are in use, with their bytes; ascending.
+    /// Of [`Options::chunks`](crate::Options::chunks) those that are in use, with their bytes;
+    /// ascending.
     pub chunks: Vec<(u64, u64)>,
     /// Where the allocator's memory is: ascending, never overlapping.
     pub labels: Vec<Label>,
     /// Every resident byte below `labels`, page by page.
     pub page_account: PageAccount,
-    /// Resident bytes of arenas whose figures are from an earlier walk, because the budget did not reach.
+    /// Resident bytes of arenas whose figures are from an earlier walk, because the budget did not
+    /// reach.
     pub stale: u64,
 }
 
-/// One arena of glibc.
+/// One part that an allocator divides its heap into.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Arena {
-    /// Address of its `malloc_state`.
+    /// Where its own structure is: of glibc the `malloc_state`.
     pub address: u64,
-    /// The main arena (brk).
+    /// Of glibc: the main arena (brk).
     pub main: bool,
-    /// Threads attached to it, where the C library counts them (from 2.23).
+    /// Threads attached to it, where the allocator counts them (glibc from 2.23).
     pub threads: Option<u64>,
     /// Bytes obtained from the system (`system_mem`).
     pub system: u64,
@@ -69,23 +76,23 @@ pub struct Arena {
     /// How many those are.
     pub in_use_count: u64,
     /// Bytes parked in thread caches (of whatever thread).
-    pub tcache: u64,
+    pub cached: u64,
     /// How many chunks those are.
-    pub tcache_count: u64,
+    pub cached_count: u64,
     /// Bytes free in bins and fastbins.
     pub free: u64,
     /// How many chunks are free in bins.
     pub free_count: u64,
-    /// Of `free`, bytes in fastbins.
+    /// Of glibc: bytes of `free` in fastbins.
     pub fast: u64,
-    /// How many chunks are in fastbins.
+    /// Of glibc: how many chunks are in fastbins.
     pub fast_count: u64,
-    /// Bytes free at the top.
+    /// Of glibc: bytes free at the top.
     pub top: u64,
     /// The arena's own structures, alignment and fence posts.
     pub overhead: u64,
-    /// What `malloc_trim(0)` would give back of it.
-    pub trimmable: u64,
+    /// What it would give back if it were told to.
+    pub returnable: u64,
     /// The resident bytes, byte by byte.
     pub split: Resident,
     /// Its address ranges, ascending.
@@ -98,15 +105,15 @@ pub struct Resident {
     /// In live chunks, and the allocator's own structures.
     pub in_use: u64,
     /// In chunks parked in thread caches.
-    pub tcache: u64,
+    pub cached: u64,
     /// In free chunks.
     pub free: u64,
     /// At the top.
     pub top: u64,
 }
 
-/// Resident pages by what they are: a page counts as free only if all of it lies inside one free chunk, behind the
-/// chunk's header, or inside top; any other page holds something that is needed.
+/// Resident pages by what they are: a page counts as free only if all of it lies inside one free
+/// chunk, behind the chunk's header, or inside top; any other page holds something that is needed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PageAccount {
     /// Pages with a live chunk (or a header) on them, mmapped chunks included, bytes.
@@ -143,8 +150,8 @@ pub enum ContentHint {
     PointerInto(String),
 }
 
-/// A range of addresses that belongs to the allocator. It may lie inside a mapping that holds other things too: the
-/// kernel merges neighbours.
+/// A range of addresses that belongs to the allocator. It may lie inside a mapping that holds other
+/// things too: the kernel merges neighbours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label {
     /// First address.

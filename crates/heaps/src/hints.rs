@@ -3,10 +3,10 @@
 use crate::glibc::Sizes;
 use crate::{ContentHint, SizeClass};
 use cpp_demangle::Symbol;
-use offheap_linux::{Memory, Vma, image_of};
+use offheap_target::{Reads, Target, Vma, image_of};
 use std::collections::HashMap;
 
-/// The largest classes so many are looked into.
+/// How many of the largest classes are looked into.
 const CLASSES: usize = 16;
 /// Bytes looked at behind a chunk's header.
 const LOOKED_AT: usize = 64;
@@ -14,7 +14,8 @@ const LOOKED_AT: usize = 64;
 const LEAST_TEXT: usize = 8;
 /// Letters of text that are shown.
 const MOST_TEXT: usize = 40;
-/// From the symbol of a vtable to where objects point (Itanium C++ ABI, 2.5.2): the offset to top and the type come first.
+/// From the symbol of a vtable to where objects point (Itanium C++ ABI, 2.5.2): the offset to top
+/// and the type come first.
 const VTABLE_HEAD: u64 = 16;
 
 /// The vtables of the modules that were asked for, by address.
@@ -22,7 +23,7 @@ const VTABLE_HEAD: u64 = 16;
 pub(crate) struct Vtables(HashMap<String, Vec<(u64, u64, String)>>);
 
 /// Fills in the hints of the largest classes.
-pub(crate) fn fill(memory: &Memory, classes: &mut [SizeClass], sizes: &Sizes, vtables: &mut Vtables) {
+pub(crate) fn fill(memory: &dyn Target, classes: &mut [SizeClass], sizes: &Sizes, vtables: &mut Vtables) {
     for class in classes.iter_mut().filter(|class| class.chunk_bytes > 0).take(CLASSES) {
         let hints: Vec<ContentHint> =
             sizes.samples(class.chunk_bytes).filter_map(|chunk| look(memory, chunk, vtables)).collect();
@@ -41,7 +42,7 @@ fn most_common(hints: &[ContentHint]) -> Option<ContentHint> {
         .cloned()
 }
 
-fn look(memory: &Memory, chunk: u64, vtables: &mut Vtables) -> Option<ContentHint> {
+fn look(memory: &dyn Target, chunk: u64, vtables: &mut Vtables) -> Option<ContentHint> {
     let mut bytes = [0; LOOKED_AT];
     // The chunk's own bytes only: a small one ends sooner.
     let size = (memory.u64(chunk.checked_add(8)?).ok()? & !7).saturating_sub(8).min(LOOKED_AT as u64);
@@ -70,19 +71,19 @@ fn look(memory: &Memory, chunk: u64, vtables: &mut Vtables) -> Option<ContentHin
 }
 
 /// The mapped file that `pointer` leads into.
-fn module_at(memory: &Memory, pointer: u64) -> Option<&Vma> {
+fn module_at(memory: &dyn Target, pointer: u64) -> Option<&Vma> {
     memory
         .vma(pointer)
         .filter(|vma| vma.path.starts_with('/') && (vma.path.contains(".so") || has_code(memory, vma)))
 }
 
-fn has_code(memory: &Memory, vma: &Vma) -> bool {
+fn has_code(memory: &dyn Target, vma: &Vma) -> bool {
     memory.vmas().iter().any(|other| other.exec && other.path == vma.path)
 }
 
 impl Vtables {
     /// The type of objects that point to `address` in `module`.
-    fn type_at(&mut self, memory: &Memory, module: &Vma, address: u64) -> Option<String> {
+    fn type_at(&mut self, memory: &dyn Target, module: &Vma, address: u64) -> Option<String> {
         if module.exec {
             return None;
         }
@@ -102,7 +103,7 @@ impl Vtables {
 }
 
 /// Address, size and symbol of every vtable of the module at `path`, ascending.
-fn tables(memory: &Memory, path: &str) -> Option<Vec<(u64, u64, String)>> {
+fn tables(memory: &dyn Target, path: &str) -> Option<Vec<(u64, u64, String)>> {
     let first = image_of(memory.vmas(), |vma| vma.path == path)?;
     let elf = memory.elf_at_wanted(first.start, |name| name.starts_with("_ZTV"))?;
     let bias = elf.load_bias(first.start);

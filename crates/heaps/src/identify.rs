@@ -1,117 +1,57 @@
 //! Which allocator serves `malloc` in a process.
 //!
-//! A library may be mapped and yet serve nobody. What counts is where calls of `malloc` go: the loader keeps the address
-//! of the `malloc` that it found first in the order of linking (`__rtld_malloc` from glibc 2.31, its own relocations
-//! before), and so do the tables through which libraries call it.
+//! A library may be mapped and yet serve nobody. What counts is where calls of `malloc` go: the
+//! loader keeps the address of the `malloc` that it found first in the order of linking
+//! (`__rtld_malloc` from glibc 2.31, its own relocations before), and so do the tables through
+//! which libraries call it.
 
-use crate::glibc::Glibc;
-use offheap_linux::{Elf, Memory, PAGE, PageKind, Vma, image_of};
-
-/// An allocator.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Allocator {
-    /// The GNU C library's.
-    Glibc,
-    /// jemalloc.
-    Jemalloc,
-    /// tcmalloc, gperftools' or Google's.
-    Tcmalloc,
-    /// mimalloc.
-    Mimalloc,
-    /// musl's mallocng or its forerunner.
-    Musl,
-    /// Not recognised.
-    #[default]
-    Unknown,
-}
-
-impl Allocator {
-    /// Its usual name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Allocator::Glibc => "glibc",
-            Allocator::Jemalloc => "jemalloc",
-            Allocator::Tcmalloc => "tcmalloc",
-            Allocator::Mimalloc => "mimalloc",
-            Allocator::Musl => "musl",
-            Allocator::Unknown => "unknown",
-        }
-    }
-}
+use crate::allocator::{ALLOCATORS, Allocator, OTHERS, Version};
+use crate::glibc;
+use offheap_target::{Elf, PAGE, PageKind, Reads, Target, Vma, image_of};
 
 /// Which allocator it is and where it lives.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// Which one serves `malloc`.
-    pub allocator: Allocator,
+    pub allocator: &'static Allocator,
     /// Its version where the library tells, else empty.
     pub version: String,
-    /// The file its code is in: a library, or the executable it was linked into; empty where none was recognised.
+    /// The file its code is in: a library, or the executable it was linked into.
     pub path: String,
 }
 
-/// Symbols that give an allocator away.
-const MARKS: [(&str, Allocator); 12] = [
-    ("gnu_get_libc_version", Allocator::Glibc),
-    ("ptmalloc_init", Allocator::Glibc),
-    ("mallocx", Allocator::Jemalloc),
-    ("je_mallocx", Allocator::Jemalloc),
-    ("je_malloc", Allocator::Jemalloc),
-    ("tc_malloc", Allocator::Tcmalloc),
-    ("TCMallocInternalMalloc", Allocator::Tcmalloc),
-    ("MallocExtension_Internal_GetNumericProperty", Allocator::Tcmalloc),
-    ("mi_malloc", Allocator::Mimalloc),
-    ("__malloc_donate", Allocator::Musl),
-    ("__malloc_alloc_meta", Allocator::Musl),
-    ("__libc_malloc_impl", Allocator::Musl),
-];
-/// Names of libraries that may serve `malloc`.
-const NAMES: [(&str, Allocator); 10] = [
-    ("libc.so.6", Allocator::Glibc),
-    ("libc-2.", Allocator::Glibc),
-    ("libjemalloc", Allocator::Jemalloc),
-    ("libtcmalloc", Allocator::Tcmalloc),
-    ("libmimalloc", Allocator::Mimalloc),
-    ("ld-musl-", Allocator::Musl),
-    // musl's own name for itself; glibc's has a number.
-    ("libc.so", Allocator::Musl),
-    ("libc.musl-", Allocator::Musl),
-    ("malloc", Allocator::Unknown),
-    ("alloc.so", Allocator::Unknown),
-];
-/// Text searched for a version at the most.
+/// Bytes of text searched for a version at most.
 const MOST_TEXT: u64 = 4 << 20;
-/// Data of one module searched for pointers at the most.
+/// Bytes of data of all modules searched for pointers at most.
 const MOST_DATA: u64 = 16 << 20;
 
 /// A module that defines `malloc`.
 struct Candidate {
     path: String,
-    allocator: Allocator,
+    /// `None` for a library that nobody knows.
+    allocator: Option<&'static Allocator>,
     /// Address of `malloc`; `None` where the file hides it.
     malloc: Option<u64>,
     /// `.rodata`.
     text: Option<(u64, u64)>,
 }
 
-/// Finds out which allocator serves `malloc` in the process behind `memory`, whose executable is `executable`.
-pub fn identify(memory: &Memory, executable: Option<&str>) -> Identity {
+/// Finds out which allocator serves `malloc` in the process behind `memory`, whose executable is
+/// `executable`. `None` where none was recognised.
+pub fn identify(memory: &dyn Target, executable: Option<&str>) -> Option<Identity> {
     let vmas = memory.vmas();
     let modules = modules(vmas);
     let mut candidates: Vec<Candidate> = modules
         .iter()
         .filter_map(|module| candidate(memory, module, Some(module.path.as_str()) == executable))
         .collect();
-    let serving = serving(memory, vmas, &candidates);
-    let chosen = match serving {
+    let chosen = match serving(memory, vmas, &candidates) {
         Some(at) => candidates.swap_remove(at),
-        None => match candidates.into_iter().next() {
-            Some(first) => first,
-            None => return Identity::default(),
-        },
+        None => candidates.into_iter().next()?,
     };
-    let version = version(memory, &chosen);
-    Identity { allocator: chosen.allocator, version, path: chosen.path }
+    let allocator = chosen.allocator?;
+    let version = version(memory, &chosen, allocator).unwrap_or_default();
+    Some(Identity { allocator, version, path: chosen.path })
 }
 
 /// A mapped file that holds code.
@@ -132,27 +72,30 @@ fn modules(vmas: &[Vma]) -> Vec<Module> {
     modules
 }
 
-fn candidate(memory: &Memory, module: &Module, is_executable: bool) -> Option<Candidate> {
+fn candidate(memory: &dyn Target, module: &Module, is_executable: bool) -> Option<Candidate> {
     let file = module.path.rsplit('/').next().unwrap_or_default();
-    let by_name = NAMES.iter().find(|(part, _)| file.contains(part)).map(|(_, allocator)| *allocator);
-    if by_name.is_none() && !is_executable {
+    let by_name = ALLOCATORS.into_iter().find(|known| known.libraries.iter().any(|part| file.contains(part)));
+    if by_name.is_none() && !OTHERS.iter().any(|part| file.contains(part)) && !is_executable {
         return None;
     }
-    let wanted = |name: &str| name == "malloc" || MARKS.iter().any(|(mark, _)| *mark == name);
-    let elf: Elf = memory.elf_at_wanted(module.start, wanted).unwrap_or_default();
+    let is_mark = |name: &str| ALLOCATORS.iter().any(|known| known.marks.contains(&name));
+    let elf: Elf =
+        memory.elf_at_wanted(module.start, |name| name == "malloc" || is_mark(name)).unwrap_or_default();
     let bias = elf.load_bias(module.start);
-    let marked = MARKS.iter().find(|(mark, _)| elf.symbol(mark).is_some()).map(|(_, allocator)| *allocator);
+    let marked =
+        ALLOCATORS.into_iter().find(|known| known.marks.iter().any(|mark| elf.symbol(mark).is_some()));
     let malloc = elf.symbol("malloc").map(|symbol| bias.wrapping_add(symbol.address));
-    let mut allocator = marked.or(by_name).unwrap_or_default();
+    let mut allocator = marked.or(by_name);
     if is_executable && marked.is_none() {
-        // A static executable has glibc's malloc in it without any name that lasts; its main arena is told by shape.
-        if !memory.vmas().iter().any(is_loader) && Glibc::find(memory, &module.path).is_some() {
-            allocator = Allocator::Glibc;
+        // A static executable has glibc's malloc in it without any name that lasts; its main arena
+        // is known by shape.
+        if !memory.vmas().iter().any(is_loader) && glibc::is_in(memory, &module.path) {
+            allocator = Some(&glibc::ALLOCATOR);
         } else if malloc.is_none() {
             return None;
         }
     }
-    if allocator == Allocator::Unknown && malloc.is_none() {
+    if allocator.is_none() && malloc.is_none() {
         return None;
     }
     let text = elf.section(".rodata").map(|(start, len)| (bias.wrapping_add(start), len));
@@ -168,7 +111,7 @@ fn is_loader(vma: &Vma) -> bool {
 }
 
 /// The candidate whose `malloc` the loader knows, else the one most other modules know.
-fn serving(memory: &Memory, vmas: &[Vma], candidates: &[Candidate]) -> Option<usize> {
+fn serving(memory: &dyn Target, vmas: &[Vma], candidates: &[Candidate]) -> Option<usize> {
     if candidates.len() < 2 {
         return (candidates.len() == 1).then_some(0);
     }
@@ -190,9 +133,16 @@ fn serving(memory: &Memory, vmas: &[Vma], candidates: &[Candidate]) -> Option<us
     None
 }
 
-/// Counts the pointers to each candidate's `malloc` in a module's data. Pointers of a module to its own do not count.
-fn count_pointers(memory: &Memory, vma: &Vma, candidates: &[Candidate], votes: &mut [u64], left: &mut u64) {
-    for run in memory.pagemap().runs(vma.start, vma.end) {
+/// Counts the pointers to each candidate's `malloc` in a module's data. Pointers of a module to its
+/// own do not count.
+fn count_pointers(
+    memory: &dyn Target,
+    vma: &Vma,
+    candidates: &[Candidate],
+    votes: &mut [u64],
+    left: &mut u64,
+) {
+    for run in memory.runs(vma.start, vma.end) {
         let len = (run.end - run.start).min(*left);
         if run.kind != PageKind::Present || len < PAGE {
             continue;
@@ -214,41 +164,22 @@ fn count_pointers(memory: &Memory, vma: &Vma, candidates: &[Candidate], votes: &
     }
 }
 
-/// What the library's own text says its version is; else what follows `.so.` in the file's name.
-fn version(memory: &Memory, candidate: &Candidate) -> String {
-    let (before, accepted): (&[u8], fn(&str) -> bool) = match candidate.allocator {
-        Allocator::Glibc => (b"GNU C Library", |_| true),
-        Allocator::Tcmalloc => (b"gperftools ", |_| true),
-        // "5.3.0-0-g54eaed1d…" stands alone between NULs.
-        Allocator::Jemalloc => {
-            (b"-g", |text| text.split('-').next().is_some_and(|v| v.split('.').count() == 3))
+/// What the library's own text says its version is, or its file's name.
+fn version(memory: &dyn Target, candidate: &Candidate, allocator: &Allocator) -> Option<String> {
+    match allocator.version {
+        Version::Text { part, accepts, take } => {
+            let (start, len) = candidate.text?;
+            take(&find_text(memory, start, len.min(MOST_TEXT), part, accepts)?)
         }
-        Allocator::Musl => (b"1.", |text| {
-            let mut parts = text.split('.');
-            text.len() < 12 && parts.clone().count() == 3 && parts.all(|part| part.parse::<u32>().is_ok())
-        }),
-        _ => (b"", |_| false),
-    };
-    let told = candidate
-        .text
-        .filter(|_| !before.is_empty())
-        .and_then(|(start, len)| find_text(memory, start, len.min(MOST_TEXT), before, accepted))
-        .and_then(|text| match candidate.allocator {
-            Allocator::Glibc => after(&text, "version "),
-            Allocator::Tcmalloc => after(&text, "gperftools "),
-            _ => text.split('-').next().map(str::to_owned),
-        });
-    let file = candidate.path.rsplit('/').next().unwrap_or_default();
-    told.or_else(|| {
-        let suffix = file.split_once(".so.").map(|(_, suffix)| suffix)?;
-        // libc.so.6 and libjemalloc.so.2 name an interface, not a version.
-        (candidate.allocator == Allocator::Mimalloc).then(|| suffix.to_owned())
-    })
-    .unwrap_or_default()
+        Version::FileName => {
+            let file = candidate.path.rsplit('/').next()?;
+            file.split_once(".so.").map(|(_, suffix)| suffix.to_owned())
+        }
+    }
 }
 
 /// The number that follows `word` in `text`: "2.36".
-fn after(text: &str, word: &str) -> Option<String> {
+pub(crate) fn after(text: &str, word: &str) -> Option<String> {
     let rest = text.split_once(word)?.1;
     let number: String = rest.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
     Some(number.trim_end_matches('.').to_owned()).filter(|number| !number.is_empty())
@@ -256,7 +187,7 @@ fn after(text: &str, word: &str) -> Option<String> {
 
 /// The first text between NULs that holds `part` and is accepted.
 fn find_text(
-    memory: &Memory,
+    memory: &dyn Target,
     start: u64,
     len: u64,
     part: &[u8],

@@ -12,20 +12,20 @@ fn zoo(arguments: &[&str]) -> Target {
 
 fn walk(target: &Target) -> Heap {
     let memory = target.memory();
-    let walker = Walker::open(&target.process(), &memory).expect("an allocator is found");
+    let walker = Walker::open(&memory).expect("an allocator is found");
     walker.walk(&memory, &Options::default())
 }
 
-/// The heap's figures in the order of `struct mallinfo2`: arena, ordblks, smblks, hblks, hblkhd, fsmblks, uordblks,
-/// fordblks.
+/// The heap's figures in the order of `struct mallinfo2`: arena, ordblks, smblks, hblks, hblkhd,
+/// fsmblks, uordblks, fordblks.
 fn as_mallinfo(heap: &Heap) -> Vec<u64> {
     let sum = |figure: fn(&offheap_heaps::Arena) -> u64| heap.arenas.iter().map(figure).sum::<u64>();
     vec![
         heap.system,
         sum(|arena| arena.free_count) + heap.arenas.len() as u64,
         sum(|arena| arena.fast_count),
-        heap.mmapped_count,
-        heap.mmapped_bytes,
+        heap.large_count,
+        heap.large_bytes,
         sum(|arena| arena.fast),
         heap.system - heap.free - heap.top,
         heap.free + heap.top,
@@ -40,7 +40,7 @@ fn compare(arguments: &[&str]) -> Heap {
     assert_eq!(heap.doubts, Vec::<String>::new());
     assert!(heap.exact);
     let given_back = target.numbers("trim")[0];
-    assert_eq!(heap.trimmable, given_back, "{arguments:?}");
+    assert_eq!(heap.returnable, given_back, "{arguments:?}");
     heap
 }
 
@@ -71,18 +71,18 @@ fn somebody_elses_sbrk_in_between_is_passed_over() {
 fn eight_threads_that_allocate_on_make_it_approximate_but_never_absurd() {
     let mut target = zoo(&["8", "20000", "mixed"]);
     let memory = target.memory();
-    let walker = Walker::open(&target.process(), &memory).unwrap();
+    let walker = Walker::open(&memory).unwrap();
     assert_eq!(target.ask("churn"), "churning");
     for round in 0..16 {
         let memory = target.memory();
         let budget_bytes = if round % 4 == 3 { 10 << 20 } else { u64::MAX };
         let heap = walker.walk(&memory, &Options { budget_bytes, hints: true, ..Options::default() });
         assert!(heap.walked);
-        let told = heap.in_use + heap.tcache + heap.free + heap.top;
+        let told = heap.in_use + heap.cached + heap.free + heap.top;
         assert!(told <= heap.system + heap.system / 10, "{told} of {}: {:?}", heap.system, heap.doubts);
-        // Boundary tags hold while threads go on: nearly all is told.
+        // Boundary tags hold while threads go on: nearly all is known.
         assert!(told >= heap.system - heap.system / 10, "{told} of {}: {:?}", heap.system, heap.doubts);
-        assert!(heap.mmapped_count >= 11 && heap.in_use_count > 1000);
+        assert!(heap.large_count >= 11 && heap.in_use_count > 1000);
         let labelled: u64 = heap.labels.iter().map(|label| label.resident).sum();
         let account = heap.page_account;
         assert_eq!(labelled, account.in_use_resident + account.free_resident + account.unwalked_resident);
@@ -137,18 +137,18 @@ fn labels_hold_what_is_resident_page_by_page() {
     }
     for arena in &heap.arenas {
         let split = arena.split;
-        assert_eq!(arena.resident, split.in_use + split.tcache + split.free + split.top);
-        assert_eq!(arena.system, arena.in_use + arena.tcache + arena.free + arena.top + arena.overhead);
-        assert!(arena.trimmable <= split.free + split.top);
+        assert_eq!(arena.resident, split.in_use + split.cached + split.free + split.top);
+        assert_eq!(arena.system, arena.in_use + arena.cached + arena.free + arena.top + arena.overhead);
+        assert!(arena.returnable <= split.free + split.top);
     }
-    assert!(heap.trimmable <= heap.page_account.free_resident + (4096 * heap.arenas.len() as u64));
+    assert!(heap.returnable <= heap.page_account.free_resident + (4096 * heap.arenas.len() as u64));
 }
 
 #[test]
 fn on_a_budget_each_segment_gets_its_turn() {
     let target = zoo(&["8", "20000", "mixed"]);
     let memory = target.memory();
-    let walker = Walker::open(&target.process(), &memory).unwrap();
+    let walker = Walker::open(&memory).unwrap();
     let whole = walker.walk(&memory, &Options::default());
     let options = Options { budget_bytes: whole.system / 4, ..Options::default() };
     let first = walker.walk(&target.memory(), &options);
@@ -156,8 +156,8 @@ fn on_a_budget_each_segment_gets_its_turn() {
     for _ in 0..6 {
         let later = walker.walk(&target.memory(), &options);
         assert!(later.stale > 0 && !later.exact);
-        assert_eq!((later.in_use, later.free, later.tcache), (whole.in_use, whole.free, whole.tcache));
-        assert_eq!((later.trimmable, &later.size_classes), (whole.trimmable, &whole.size_classes));
+        assert_eq!((later.in_use, later.free, later.cached), (whole.in_use, whole.free, whole.cached));
+        assert_eq!((later.returnable, &later.size_classes), (whole.returnable, &whole.size_classes));
     }
 }
 
@@ -165,7 +165,7 @@ fn on_a_budget_each_segment_gets_its_turn() {
 fn a_look_into_some_chunks_tells_what_they_hold() {
     let target = Target::ready(&mut Command::new(compiled("kinds.cpp", &[])));
     let memory = target.memory();
-    let walker = Walker::open(&target.process(), &memory).unwrap();
+    let walker = Walker::open(&memory).unwrap();
     let heap = walker.walk(&memory, &Options { hints: true, ..Options::default() });
     let hint = |size: u64| {
         let class = heap.size_classes.iter().find(|class| class.chunk_bytes == size).unwrap();
@@ -192,7 +192,7 @@ fn a_heap_full_of_garbage_is_survived() {
     for round in 0..6 {
         let target = zoo(&["4", "10000", if round % 2 == 0 { "mixed" } else { "tiny" }]);
         let memory = target.memory();
-        let walker = Walker::open(&target.process(), &memory).unwrap();
+        let walker = Walker::open(&memory).unwrap();
         let sound = walker.walk(&memory, &Options::default());
         let places: Vec<(u64, u64)> = sound
             .arenas
@@ -237,8 +237,8 @@ fn tunables_and_other_shapes_of_heap_are_walked_too() {
     let tunables = [
         "glibc.malloc.hugetlb=1",
         "glibc.malloc.arena_max=1",
-        "glibc.malloc.tcache_count=0",
-        "glibc.malloc.tcache_count=200",
+        "glibc.malloc.cached_count=0",
+        "glibc.malloc.cached_count=200",
         "glibc.malloc.mmap_threshold=8192",
         "glibc.malloc.mmap_max=1000",
         "glibc.malloc.top_pad=10000000",
@@ -252,6 +252,6 @@ fn tunables_and_other_shapes_of_heap_are_walked_too() {
         let heap = walk(&target);
         assert_eq!(as_mallinfo(&heap), target.numbers("info")[..8], "{tunable}: {:?}", heap.doubts);
         assert_eq!(heap.doubts, Vec::<String>::new(), "{tunable}");
-        assert_eq!(heap.trimmable, target.numbers("trim")[0], "{tunable}");
+        assert_eq!(heap.returnable, target.numbers("trim")[0], "{tunable}");
     }
 }

@@ -6,15 +6,16 @@ use crate::hsperf::Hsperf;
 use crate::{Brief, HotSpot, ViewOptions};
 use offheap_linux::Process;
 
-/// The cheap look for a list of processes: from hsperfdata alone where the process has its file mapped, for which the right to
-/// its memory is not needed, else from the JVM's tables in memory. `None` for a process that is not a HotSpot JVM or can't be looked at.
+/// The cheap look for a list of processes: from hsperfdata alone where the process has its file
+/// mapped, for which the right to its memory is not needed, else from the JVM's tables in memory.
+/// `None` for a process that is not a HotSpot JVM or can't be looked at.
 pub fn brief(process: &Process) -> Option<Brief> {
     if let Some(hsperf) = from_mapping(process) {
         return Some(of_hsperf(&hsperf));
     }
     let vmas = process.maps().ok()?;
     let memory = process.memory(&vmas).ok()?;
-    let hotspot = HotSpot::open(process, &memory).ok()?;
+    let hotspot = HotSpot::open(&memory).ok()?;
     let view = hotspot.view(&memory, &[], ViewOptions { walk_classes: false, thread_names: false });
     Some(Brief {
         vendor: view.vendor,

@@ -1,13 +1,14 @@
-//! Direct buffers found in the Java heap: objects of `java.nio.DirectByteBuffer`, told by their header.
+//! Direct buffers found in the Java heap: objects of `java.nio.DirectByteBuffer`, told by their
+//! header.
 //!
-//! Bits doesn't count all of them: from JDK 25 NIO's temporary buffers are hidden from it, and libraries make buffers over
-//! memory of their own.
+//! Bits doesn't count all of them: from JDK 25 NIO's temporary buffers are hidden from it, and
+//! libraries make buffers over memory of their own.
 
 use crate::classes::{BUFFER, DIRECT_BUFFER, KnownClasses};
 use crate::heap::Part;
 use crate::oops::Oops;
 use crate::scan;
-use crate::target::word;
+use crate::target::{Peek, word};
 use crate::vm::Vm;
 use crate::{DirectBuffer, DirectBuffers};
 use std::collections::BTreeMap;

@@ -3,10 +3,12 @@
 use crate::What;
 use crate::flags::Flags;
 use crate::labels::Labels;
+use crate::target::Peek;
 use crate::vm::Vm;
 use std::collections::HashSet;
 
-/// Labels every mapping of an archive. Parts of an archive that are mapped into the Java heap stay the heap's.
+/// Labels every mapping of an archive. Parts of an archive that are mapped into the Java heap stay
+/// the heap's.
 pub(crate) fn label(vm: &Vm<'_>, flags: &Flags, labels: &mut Labels) {
     let files = named_by_flags(vm, flags);
     for vma in vm.target.vmas() {
@@ -16,7 +18,8 @@ pub(crate) fn label(vm: &Vm<'_>, flags: &Flags, labels: &mut Labels) {
             labels.add(vma.start, vma.end, What::Cds, name, "maps");
         }
     }
-    // An archive that could not be mapped where it wants to be is read into anonymous memory of the same range.
+    // An archive that could not be mapped where it wants to be is read into anonymous memory of the
+    // same range.
     let bounds =
         ["_shared_metaspace_base", "_shared_metaspace_top"].map(|field| vm.static_u64("MetaspaceObj", field));
     if let [Some(base), Some(top)] = bounds
@@ -28,7 +31,8 @@ pub(crate) fn label(vm: &Vm<'_>, flags: &Flags, labels: &mut Labels) {
     }
 }
 
-/// Archives with other names, as the command line gave them; up to JDK 23 two may be joined by a colon.
+/// Archives with other names, as the command line gave them; up to JDK 23 two may be joined by a
+/// colon.
 fn named_by_flags(vm: &Vm<'_>, flags: &Flags) -> HashSet<String> {
     ["SharedArchiveFile", "AOTCache"]
         .into_iter()

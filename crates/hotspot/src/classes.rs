@@ -1,6 +1,7 @@
 //! Classes: the class loaders' lists, a class's name, and where its fields are.
 
 use crate::oops::{Oops, StringLayout};
+use crate::target::Peek;
 use crate::vm::Vm;
 use std::collections::HashMap;
 
@@ -58,7 +59,8 @@ pub(crate) struct KnownClasses {
 }
 
 impl KnownClasses {
-    /// Searches the boot loader's classes for those not found yet, unless nothing was loaded since the last search.
+    /// Searches the boot loader's classes for those not found yet, unless nothing was loaded since
+    /// the last search.
     pub(crate) fn search(&mut self, vm: &Vm<'_>, loaded: Option<u64>) {
         if self.found.len() == KNOWN.len() || (loaded.is_some() && loaded == self.searched_at) {
             return;
@@ -98,7 +100,8 @@ impl KnownClasses {
     }
 }
 
-/// How many class loaders' data there are (`ClassLoaderDataGraph`), those of hidden classes included.
+/// How many class loaders' data there are (`ClassLoaderDataGraph`), those of hidden classes
+/// included.
 pub(crate) fn loader_count(vm: &Vm<'_>) -> Option<u64> {
     let mut count = 0;
     each_loader(vm, |_| {
@@ -120,7 +123,8 @@ fn each_loader(vm: &Vm<'_>, mut look: impl FnMut(u64) -> bool) -> Option<()> {
     Some(())
 }
 
-/// Calls `look` with each `Klass` of every loader; gives how many there were, `None` where there is no way to them.
+/// Calls `look` with each `Klass` of every loader; gives how many there were, `None` where there is
+/// no way to them.
 pub(crate) fn each_class(vm: &Vm<'_>, mut look: impl FnMut(u64)) -> Option<usize> {
     let mut seen = 0;
     if vm.tables.offset("ClassLoaderData", "_klasses").is_none() {
@@ -159,7 +163,8 @@ fn each_boot_class(vm: &Vm<'_>, mut look: impl FnMut(u64) -> bool) {
         each_dictionary_class(vm, look);
         return;
     }
-    // The boot loader's data were the first and so are the last of the list; a well-known class knows them at once.
+    // The boot loader's data were the first and so are the last of the list; a well-known class
+    // knows them at once.
     let string = ["vmClasses", "SystemDictionary"].into_iter().find_map(|class| {
         let name = if class == "vmClasses" {
             "_klasses[static_cast<int>(vmClassID::String_klass_knum)]"
@@ -181,8 +186,8 @@ fn each_boot_class(vm: &Vm<'_>, mut look: impl FnMut(u64) -> bool) {
     }
 }
 
-/// JDK 8 names the classes of all loaders in one hash table (classfile/dictionary.hpp, utilities/hashtable.hpp), whose links
-/// carry a flag in bit 0.
+/// JDK 8 names the classes of all loaders in one hash table (classfile/dictionary.hpp,
+/// utilities/hashtable.hpp), whose links carry a flag in bit 0.
 fn each_dictionary_class(vm: &Vm<'_>, mut look: impl FnMut(u64) -> bool) -> Option<()> {
     const TABLE: &str = "BasicHashtable<mtInternal>";
     let dictionary = vm.static_pointer("SystemDictionary", "_dictionary")?;
@@ -225,8 +230,9 @@ fn symbol_text(vm: &Vm<'_>, symbol: u64) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The mirror (`java.lang.Class` object) of a class, which holds its static fields. `None` also where a concurrent collector
-/// moved it and the reference still names its old place: what is there now is not the mirror of this class.
+/// The mirror (`java.lang.Class` object) of a class, which holds its static fields. `None` also
+/// where a concurrent collector moved it and the reference still names its old place: what is there
+/// now is not the mirror of this class.
 pub(crate) fn mirror(vm: &Vm<'_>, oops: &Oops, klass: u64) -> Option<u64> {
     let mirror = oops.held(vm, klass, "Klass", "_java_mirror")?;
     // The VM puts a field into every Class object that leads back (classfile/javaClasses.hpp).
@@ -286,8 +292,8 @@ struct RawField {
 
 fn raw_fields(vm: &Vm<'_>, klass: u64) -> Option<Vec<RawField>> {
     let Some(array) = vm.pointer(klass, "InstanceKlass", "_fields") else { return field_stream(vm, klass) };
-    // Up to JDK 20 an array of six 16-bit numbers a field (oops/fieldInfo.hpp): access, name, signature, initial value, and
-    // the offset in two halves whose lowest two bits are a tag.
+    // Up to JDK 20 an array of six 16-bit numbers a field (oops/fieldInfo.hpp): access, name,
+    // signature, initial value, and the offset in two halves whose lowest two bits are a tag.
     let count = vm.target.u16(vm.place(klass, "InstanceKlass", "_java_fields_count")?)?;
     let data = array.checked_add(vm.tables.offset("Array<u2>", "_data")?)?;
     let bytes = vm.target.bytes(data, usize::from(count) * 12)?;
@@ -303,8 +309,9 @@ fn raw_fields(vm: &Vm<'_>, klass: u64) -> Option<Vec<RawField>> {
     )
 }
 
-/// From JDK 21 a stream of compressed numbers (oops/fieldStreams.hpp): how many fields of Java and how many injected by the
-/// VM, then for each name, signature, offset, access flags, field flags and what these say is there.
+/// From JDK 21 a stream of compressed numbers (oops/fieldStreams.hpp): how many fields of Java and
+/// how many injected by the VM, then for each name, signature, offset, access flags, field flags
+/// and what these say is there.
 fn field_stream(vm: &Vm<'_>, klass: u64) -> Option<Vec<RawField>> {
     const HAS_INITIAL_VALUE: u64 = 1;
     const HAS_GENERIC_SIGNATURE: u64 = 4;
@@ -330,8 +337,8 @@ fn field_stream(vm: &Vm<'_>, klass: u64) -> Option<Vec<RawField>> {
     Some(fields)
 }
 
-/// HotSpot's UNSIGNED5 numbers as of JDK 20 (utilities/unsigned5.hpp): up to five bytes in base 64, none of them 0; a byte
-/// above 191 says that another one follows.
+/// HotSpot's UNSIGNED5 numbers as of JDK 20 (utilities/unsigned5.hpp): up to five bytes in base 64,
+/// none of them 0; a byte above 191 says that another one follows.
 struct Unsigned5<'a> {
     bytes: &'a [u8],
     at: usize,

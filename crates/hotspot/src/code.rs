@@ -1,6 +1,8 @@
-//! The code cache (memory/heap.hpp, code/codeCache.hpp): one or three code heaps, each with a map of its segments.
+//! The code cache (memory/heap.hpp, code/codeCache.hpp): one or three code heaps, each with a map
+//! of its segments.
 
 use crate::labels::Labels;
+use crate::target::Peek;
 use crate::vm::Vm;
 use crate::{Space, What};
 
@@ -45,8 +47,8 @@ fn heaps(vm: &Vm<'_>) -> Option<Vec<u64>> {
     vm.target.words(vm.pointer(array, "GrowableArray<int>", "_data")?, count as usize)
 }
 
-/// `"CodeHeap 'profiled nmethods'"` or `"CodeCache"`: the pointer to it is not in vmStructs, so it is told by what it
-/// points to.
+/// `"CodeHeap 'profiled nmethods'"` or `"CodeCache"`: the pointer to it is not in vmStructs, so it
+/// is known by what it points to.
 fn name(vm: &Vm<'_>, heap: u64) -> Option<String> {
     vm.target
         .words_while_readable(heap, OBJECT_WORDS)
@@ -56,9 +58,10 @@ fn name(vm: &Vm<'_>, heap: u64) -> Option<String> {
         .find(|text| text.starts_with("CodeHeap '") || text == "CodeCache")
 }
 
-/// Bytes in use: segments up to the highest one ever used, without those on the free list. The fields stand around the
-/// exported `_log2_segment_size` (memory/heap.hpp: number of committed segments, of reserved segments, segment size, its
-/// logarithm, next segment, free list, last insert point, free segments) and are believed only where they agree.
+/// Bytes in use: segments up to the highest one ever used, without those on the free list. The
+/// fields stand around the exported `_log2_segment_size` (memory/heap.hpp: number of committed
+/// segments, of reserved segments, segment size, its logarithm, next segment, free list, last
+/// insert point, free segments) and are believed only where they agree.
 fn used(vm: &Vm<'_>, heap: u64, committed: u64) -> Option<u64> {
     let log2 = vm.place(heap, "CodeHeap", "_log2_segment_size")?;
     let fields = vm.target.words(log2.checked_sub(24)?, 8)?;

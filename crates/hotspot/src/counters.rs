@@ -1,8 +1,9 @@
-//! What hsperfdata tells of a JVM, and how it is got: from its memory, or from the file that it has mapped there. What merely
-//! lies in `/tmp` under a name that fits can be anybody's, and is not looked at.
+//! What hsperfdata tells of a JVM, and how it is got: from its memory, or from the file that it has
+//! mapped there. What merely lies in `/tmp` under a name that fits can be anybody's, and is not
+//! looked at.
 
 use crate::hsperf::Hsperf;
-use crate::target::Target;
+use crate::target::{Peek, Target};
 use crate::vm::Vm;
 use offheap_linux::foreign::{self, Expect};
 use offheap_linux::{PAGE, Process};
@@ -36,8 +37,9 @@ fn pages(target: &dyn Target, start: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// The counters from the mapping of the file `hsperfdata_USER/PID` that the process has: by its memory, else, where that may not
-/// be read, by the file, which must be the very one that is mapped, and of the process's user. `None` with `-XX:-UsePerfData` and
+/// The counters from the mapping of the file `hsperfdata_USER/PID` that the process has: by its
+/// memory, else, where that may not be read, by the file, which must be the very one that is
+/// mapped, and of the process's user. `None` with `-XX:-UsePerfData` and
 /// `-XX:+PerfDisableSharedMem`, which map no file.
 pub(crate) fn from_mapping(process: &Process) -> Option<Hsperf> {
     let status = process.status().ok()?;
@@ -76,7 +78,8 @@ pub(crate) fn feature_of_release(text: &str) -> Option<u32> {
     Some(if number == 25 && text.contains("-b") && !text.contains('+') { 8 } else { number })
 }
 
-/// Collections since the start. With Z and Shenandoah the JVM counts pauses, a few for each collection.
+/// Collections since the start. With Z and Shenandoah the JVM counts pauses, a few for each
+/// collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Collections {
     /// Young ones.

@@ -1,11 +1,14 @@
-//! `java.nio.Bits`: direct buffers as the JDK counts them, read from the static fields of the class.
+//! `java.nio.Bits`: direct buffers as the JDK counts them, read from the static fields of the
+//! class.
 
 use crate::Direct;
 use crate::classes::{ATOMIC_LONG, BITS, KnownClasses, mirror};
 use crate::oops::Oops;
+use crate::target::Peek;
 use crate::vm::Vm;
 
-/// The first release whose NIO keeps its temporary buffers out of Bits (measured: 21 counts them, 25 does not).
+/// The first release whose NIO keeps its temporary buffers out of Bits (measured: 21 counts them,
+/// 25 does not).
 const HIDES_TEMPORARY: u32 = 25;
 
 /// Reads the counters; `None` where the class is not loaded.

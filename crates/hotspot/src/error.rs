@@ -52,7 +52,4 @@ pub enum Error {
         /// What is wrong with them.
         reason: String,
     },
-    /// The kernel refused, or the process ended.
-    #[error(transparent)]
-    Process(#[from] offheap_linux::Error),
 }

@@ -1,13 +1,15 @@
-//! The VM's flags (runtime/flags/jvmFlag.hpp): a table of names, types and addresses, read once; values are read anew.
+//! The VM's flags (runtime/flags/jvmFlag.hpp): a table of names, types and addresses, read once;
+//! values are read anew.
 
-use crate::target::Target;
+use crate::target::{Peek, Target};
 use crate::vm::Vm;
 use std::collections::HashMap;
 
 /// More flags than any build has: 1,500.
 const MAX_FLAGS: u64 = 10_000;
 
-/// The flags that matter to a verdict, in the order they are shown. Those a build doesn't have are left out.
+/// The flags that matter to a verdict, in the order they are shown. Those a build doesn't have are
+/// left out.
 const SHOWN: [&str; 38] = [
     "MaxHeapSize",
     "InitialHeapSize",

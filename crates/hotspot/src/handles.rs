@@ -5,10 +5,10 @@
 use crate::classes;
 use crate::libjvm::{GLOBAL_HANDLES, WEAK_GLOBAL_HANDLES};
 use crate::oops::Oops;
-use crate::target::word;
+use crate::target::{Peek, word};
 use crate::threads;
 use crate::vm::Vm;
-use offheap_linux::Task;
+use offheap_target::Task;
 use std::collections::{HashMap, HashSet};
 
 /// References in one block of an `OopStorage` (`BitsPerWord`).

@@ -1,5 +1,6 @@
-//! hsperfdata: the counters a HotSpot keeps in shared memory (src/hotspot/share/runtime/perfMemory.hpp,
-//! `PerfDataPrologue` and `PerfDataEntry`). A prologue, then self-describing entries in either byte order.
+//! hsperfdata: the counters a HotSpot keeps in shared memory
+//! (src/hotspot/share/runtime/perfMemory.hpp, `PerfDataPrologue` and `PerfDataEntry`). A prologue,
+//! then self-describing entries in either byte order.
 
 use std::collections::HashMap;
 
@@ -51,8 +52,8 @@ impl Hsperf {
     /// Reads the counters.
     ///
     /// # Errors
-    /// [`HsperfError`] where the bytes are not hsperfdata at all; a broken entry only ends the list (see
-    /// [`Hsperf::cut_off`]).
+    /// [`HsperfError`] where the bytes are not hsperfdata at all; a broken entry only ends the list
+    /// (see [`Hsperf::cut_off`]).
     pub fn parse(bytes: &[u8]) -> Result<Hsperf, HsperfError> {
         let prologue = bytes.get(..PROLOGUE).ok_or(HsperfError::Short)?;
         let magic = prologue.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
@@ -83,7 +84,8 @@ impl Hsperf {
         Ok(hsperf)
     }
 
-    /// Bytes in use, prologue included: what has to be read for [`Hsperf::parse`]. Needs only the prologue.
+    /// Bytes in use, prologue included: what has to be read for [`Hsperf::parse`]. Needs only the
+    /// prologue.
     pub fn used(prologue: &[u8]) -> Option<usize> {
         let magic = prologue.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))?;
         let order = Order { little: *prologue.get(4)? == 1 };

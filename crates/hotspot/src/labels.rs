@@ -3,7 +3,8 @@
 use crate::{Label, What};
 use std::collections::BTreeMap;
 
-/// Labels under construction. What was said first stands: a later label only gets what is left of its range.
+/// Labels under construction. What was said first stands: a later label only gets what is left of
+/// its range.
 #[derive(Debug, Default)]
 pub(crate) struct Labels {
     by_start: BTreeMap<u64, Label>,

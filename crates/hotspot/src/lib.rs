@@ -1,9 +1,10 @@
 //! HotSpot seen from outside: hsperfdata, vmStructs, NMT counters in memory.
 //!
-//! Nothing here touches the target: no attach, no signal, no stop, and only pages that are present are read.
+//! Nothing here touches the target: no attach, no signal, no stop, and only pages that are present
+//! are read.
 //!
-//! [`HotSpot::open`] finds libjvm and reads its tables once; [`HotSpot::view`] then takes one instant after the other.
-//! [`brief`] is the cheap look for a list of processes.
+//! [`HotSpot::open`] finds libjvm and reads its tables once; [`HotSpot::view`] then takes one
+//! instant after the other. [`brief`] is the cheap look for a list of processes.
 
 mod brief;
 mod buffers;
@@ -35,20 +36,21 @@ mod vm;
 pub use brief::brief;
 pub use error::Error;
 pub use handles::{Handles, LocalReferences, References};
+pub use offheap_target::Target;
 pub use reach::{Holder, Reach};
-pub use target::Target;
 pub use view::{
     Brief, Coverage, Direct, DirectBuffer, DirectBuffers, Heap, Label, NmtCategory, Space, Thread,
     ThreadKind, View, ViewOptions, What,
 };
 
+use crate::target::Peek;
 use classes::KnownClasses;
 use flags::Flags;
 use hsperf::Hsperf;
 use labels::Labels;
 use libjvm::{ARRAY_CLASSES, INSTANCE_CLASSES, Libjvm, POLLING_PAGE};
 use metaspace::Slots;
-use offheap_linux::{Memory, Process, Task};
+use offheap_target::Task;
 use oops::Oops;
 use std::cell::RefCell;
 use tables::Tables;
@@ -74,22 +76,22 @@ struct Learnt {
 }
 
 impl HotSpot {
-    /// Finds libjvm in `process` and reads its tables through `memory`.
+    /// Finds libjvm in `target` and reads its tables.
     ///
     /// # Errors
     /// See [`Error`]: not a JVM, another kind of JVM, no permission.
-    pub fn open(process: &Process, memory: &Memory) -> Result<HotSpot, Error> {
-        let libjvm = Libjvm::find(process, memory)?;
-        let refuse = |reason| Error::NoVmStructs { pid: process.pid(), path: libjvm.path.clone(), reason };
-        let exports = |name: &str| -> Option<u64> { (memory as &dyn Target).u64(libjvm.export(name)?) };
-        let tables = Tables::read(memory, &exports).map_err(refuse)?;
+    pub fn open(target: &dyn Target) -> Result<HotSpot, Error> {
+        let libjvm = Libjvm::find(target)?;
+        let refuse = |reason| Error::NoVmStructs { pid: target.pid(), path: libjvm.path.clone(), reason };
+        let exports = |name: &str| -> Option<u64> { target.u64(libjvm.export(name)?) };
+        let tables = Tables::read(target, &exports).map_err(refuse)?;
         if tables.is_empty() {
             return Err(refuse("they are empty".to_owned()));
         }
-        let vm = Vm { target: memory, tables: &tables, libjvm: &libjvm };
+        let vm = Vm { target, tables: &tables, libjvm: &libjvm };
         let flags = Flags::find(&vm);
         let oops = Oops::read(&vm, &flags);
-        let gc = flags.collector(memory);
+        let gc = flags.collector(target);
         Ok(HotSpot { libjvm, tables, flags, oops, gc, learnt: RefCell::default() })
     }
 
@@ -102,7 +104,8 @@ impl HotSpot {
         Vm { target, tables: &self.tables, libjvm: &self.libjvm }
     }
 
-    /// What the JVM is now. `memory` is a fresh one or one that was told to forget; `tasks` are its threads.
+    /// What the JVM is now. `memory` is a fresh one or one that was told to forget; `tasks` are its
+    /// threads.
     pub fn view(&self, memory: &dyn Target, tasks: &[Task], options: ViewOptions) -> View {
         let vm = self.vm(memory);
         let learnt = &mut *self.learnt.borrow_mut();
@@ -148,9 +151,9 @@ impl HotSpot {
             .map_or_else(Vec::new, |read| read.parts.into_iter().map(|part| part.range).collect())
     }
 
-    /// How many objects of the resident part of the Java heap are references through which garbage gives native memory back,
-    /// garbage itself included. Between two collections the figure only rises. `None` where that takes reading more than
-    /// `budget` bytes.
+    /// How many objects of the resident part of the Java heap are references through which garbage
+    /// gives native memory back, garbage itself included. Between two collections the figure only
+    /// rises. `None` where that takes reading more than `budget` bytes.
     pub fn references(&self, memory: &dyn Target, budget: u64) -> Option<u64> {
         let vm = self.vm(memory);
         let learnt = &mut *self.learnt.borrow_mut();
@@ -159,9 +162,10 @@ impl HotSpot {
         references::count(&vm, &self.oops, &learnt.known, &read.parts, budget)
     }
 
-    /// Follows the references on the Java heap from what is in use by itself, and says how many of the objects that own
-    /// native memory are in use. Takes about a second for each four million objects. `None` where the heap has more than
-    /// `budget` resident bytes, or a collection ran meanwhile.
+    /// Follows the references on the Java heap from what is in use by itself, and says how many of
+    /// the objects that own native memory are in use. Takes about a second for each four million
+    /// objects. `None` where the heap has more than `budget` resident bytes, or a collection ran
+    /// meanwhile.
     pub fn reach(&self, memory: &dyn Target, tasks: &[Task], budget: u64) -> Option<Reach> {
         let vm = self.vm(memory);
         let learnt = &mut *self.learnt.borrow_mut();
@@ -291,7 +295,8 @@ impl HotSpot {
         learnt.slots = Some(read.slots);
     }
 
-    /// What the VM has besides: the memory of the counters and the page that safepoints are polled at.
+    /// What the VM has besides: the memory of the counters and the page that safepoints are polled
+    /// at.
     fn label_rest(&self, vm: &Vm<'_>, labels: &mut Labels) {
         if let Some(start) = vm.static_pointer("PerfMemory", "_start")
             && let Some(vma) = vm.target.vma(start)

@@ -1,11 +1,11 @@
 //! libjvm in a process: where it is mapped and where its symbols are.
 
 use crate::Error;
-use offheap_linux::{Elf, Memory, Process, Vma, image_of};
+use offheap_target::{Elf, Reads, Target, Vma, image_of};
 use std::collections::HashMap;
 
-/// The statics that vmStructs doesn't name but `.symtab` does, as they are mangled. A build without `.symtab` lacks them; then
-/// what they would have told is found by shape or not told.
+/// The statics that vmStructs doesn't name but `.symtab` does, as they are mangled. A build without
+/// `.symtab` lacks them; then what they would have told is found by shape or not told.
 mod symbol {
     pub(crate) const ALL: [&str; 21] = [
         NMT_LEVEL,
@@ -78,26 +78,26 @@ pub(crate) struct Libjvm {
 }
 
 impl Libjvm {
-    pub(crate) fn find(process: &Process, memory: &Memory) -> Result<Libjvm, Error> {
-        let pid = process.pid();
-        let vmas = memory.vmas();
+    pub(crate) fn find(target: &dyn Target) -> Result<Libjvm, Error> {
+        let pid = target.pid();
+        let vmas = target.vmas();
         let named = |name: &str| image_of(vmas, |vma| vma.path.rsplit('/').next() == Some(name));
         // OpenJ9 has a libjvm.so too, which only passes calls on.
         if vmas.iter().any(|vma| is_openj9(&vma.path)) {
             return Err(Error::OpenJ9 { pid });
         }
         if let Some(vma) = named("libjvm.so") {
-            return match memory.elf_at_wanted(vma.start, is_wanted) {
-                Some(elf) => Ok(Self::new(vma, memory, &elf)),
+            return match target.elf_at_wanted(vma.start, is_wanted) {
+                Some(elf) => Ok(Self::new(vma, target, &elf)),
                 None => Err(Error::LibjvmUnreadable { pid, path: vma.path.clone(), deleted: vma.deleted }),
             };
         }
-        let exe = process.exe()?;
+        let exe = target.exe().unwrap_or_default();
         let Some(vma) = image_of(vmas, |vma| vma.path == exe) else { return Err(Error::NotJvm { pid }) };
         let native_image = |name: &str| name.starts_with("__svm_") || name == "graal_create_isolate";
-        match memory.elf_at_wanted(vma.start, |name| is_wanted(name) || native_image(name)) {
+        match target.elf_at_wanted(vma.start, |name| is_wanted(name) || native_image(name)) {
             // A launcher that libjvm is linked into.
-            Some(elf) if elf.symbol("gHotSpotVMStructs").is_some() => Ok(Self::new(vma, memory, &elf)),
+            Some(elf) if elf.symbol("gHotSpotVMStructs").is_some() => Ok(Self::new(vma, target, &elf)),
             Some(elf)
                 if elf.section(".svm_heap").is_some()
                     || elf.symbols().any(|(name, _)| native_image(name)) =>
@@ -108,10 +108,10 @@ impl Libjvm {
         }
     }
 
-    fn new(first: &Vma, memory: &Memory, elf: &Elf) -> Libjvm {
+    fn new(first: &Vma, target: &dyn Target, elf: &Elf) -> Libjvm {
         let bias = elf.load_bias(first.start);
-        let image = memory.image_range(first);
-        let end = memory
+        let image = target.image_range(first);
+        let end = target
             .vmas()
             .iter()
             .filter(|vma| {

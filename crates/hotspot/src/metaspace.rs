@@ -1,7 +1,9 @@
-//! Metaspace and the compressed class space (memory/metaspace/virtualSpaceList.hpp, virtualSpaceNode.hpp).
+//! Metaspace and the compressed class space (memory/metaspace/virtualSpaceList.hpp,
+//! virtualSpaceNode.hpp).
 //!
-//! vmStructs doesn't name their nodes. libjvm's symbols lead to the two lists; a build without them is read by where its
-//! classes and their constant pools lie, in slots of the size that nodes are made of.
+//! vmStructs doesn't name their nodes. libjvm's symbols lead to the two lists; a build without them
+//! is read by where its classes and their constant pools lie, in slots of the size that nodes are
+//! made of.
 
 use crate::classes;
 use crate::flags::Flags;
@@ -11,6 +13,7 @@ use crate::libjvm::{
     METASPACE_CLASS, METASPACE_CLASS_11, METASPACE_NONCLASS, METASPACE_NONCLASS_11, METASPACE_USED_11,
     METASPACE_USED_CLASS, METASPACE_USED_NONCLASS,
 };
+use crate::target::Peek;
 use crate::vm::Vm;
 use crate::{Space, What};
 use std::collections::BTreeSet;
@@ -77,7 +80,8 @@ pub(crate) fn read(
             || slots.iter().map(|(start, end)| end - start).sum(),
             |list| list.nodes.iter().map(|node| node.end - node.start).sum(),
         ),
-        // The collectors publish these at a collection, so they are 0 before the first one and may be late.
+        // The collectors publish these at a collection, so they are 0 before the first one and may
+        // be late.
         committed: list.and_then(|list| list.committed).or_else(|| counter(name, "capacity")),
         used: used.or_else(|| counter(name, "used")),
         max: None,
@@ -130,7 +134,8 @@ fn read_list(vm: &Vm<'_>, list: u64, first: u64) -> Option<List> {
         nodes.push(node_range(vm, &words)?);
         node = *words.first()?;
     }
-    // The counters of reserved and committed words follow each other; the reserved one proves itself.
+    // The counters of reserved and committed words follow each other; the reserved one proves
+    // itself.
     let reserved: u64 = nodes.iter().map(|node| (node.end - node.start) / 8).sum();
     let words = vm.target.words_while_readable(list, OBJECT_WORDS);
     let committed = words
@@ -151,7 +156,8 @@ fn node_range(vm: &Vm<'_>, words: &[u64]) -> Option<Range<u64>> {
     })
 }
 
-/// Bytes in use of the class space and the rest, where libjvm has symbols for the counters (11 to 21; kept in words).
+/// Bytes in use of the class space and the rest, where libjvm has symbols for the counters (11 to
+/// 21; kept in words).
 fn used(vm: &Vm<'_>) -> [Option<u64>; 2] {
     // MetaspaceUtils::_used_words is indexed by MetadataType: ClassType is 0, NonClassType 1.
     if let Some(both) = vm.libjvm.variable(METASPACE_USED_11) {

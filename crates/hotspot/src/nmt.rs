@@ -1,9 +1,9 @@
-//! NMT's counters in libjvm's memory (nmt/mallocTracker.hpp, nmt/virtualMemoryTracker.hpp, nmt/nmtCommon.hpp), found by the
-//! symbols of their static snapshots.
+//! NMT's counters in libjvm's memory (nmt/mallocTracker.hpp, nmt/virtualMemoryTracker.hpp,
+//! nmt/nmtCommon.hpp), found by the symbols of their static snapshots.
 
 use crate::NmtCategory;
 use crate::libjvm::{NMT_LEVEL, NMT_MALLOC, NMT_NAMES, NMT_STRINGS, NMT_VIRTUAL};
-use crate::target::word;
+use crate::target::{Peek, word};
 use crate::vm::Vm;
 
 /// More categories than there are: 16 (8) to 29 (26).
@@ -11,7 +11,8 @@ const MAX_CATEGORIES: u64 = 64;
 
 /// `"off"`, `"summary"`, `"detail"`; `None` where libjvm has no symbols.
 pub(crate) fn level(vm: &Vm<'_>) -> Option<&'static str> {
-    // enum NMT_TrackingLevel: up to 17 unknown = 0xff, off = 0, minimal = 1; later unknown = 0, off = 1; 2 and 3 never changed.
+    // enum NMT_TrackingLevel: up to 17 unknown = 0xff, off = 0, minimal = 1; later unknown = 0, off
+    // = 1; 2 and 3 never changed.
     match vm.target.u32(vm.libjvm.variable(NMT_LEVEL)?.address)? {
         2 => Some("summary"),
         3 => Some("detail"),
@@ -28,7 +29,8 @@ pub(crate) fn categories(vm: &Vm<'_>) -> Option<Vec<NmtCategory>> {
     let count = names.len() as u64;
     let malloc = vm.libjvm.variable(NMT_MALLOC)?;
     let virtual_memory = vm.libjvm.variable(NMT_VIRTUAL)?;
-    // MallocMemory is two MemoryCounters (malloc, arena) of a count and a size; from 17.0.10 each also keeps both peaks.
+    // MallocMemory is two MemoryCounters (malloc, arena) of a count and a size; from 17.0.10 each
+    // also keeps both peaks.
     let malloc_record = if malloc.size >= count * 64 { 64 } else { 32 };
     // VirtualMemory is reserved and committed; from 21 also the peak.
     let virtual_record = virtual_memory.size / count;
@@ -52,8 +54,8 @@ pub(crate) fn categories(vm: &Vm<'_>) -> Option<Vec<NmtCategory>> {
             committed_bytes: at(mapped, 8),
         })
         .collect();
-    // As the JVM's own report does (MallocMemorySnapshot::make_adjustment): chunks that arenas hold count for the arenas, so
-    // that what is left under Arena Chunk is free.
+    // As the JVM's own report does (MallocMemorySnapshot::make_adjustment): chunks that arenas hold
+    // count for the arenas, so that what is left under Arena Chunk is free.
     let in_arenas = categories.iter().fold(0u64, |sum, category| sum.saturating_add(category.arena_bytes));
     if let Some(chunks) = categories.iter_mut().find(|category| category.name == "Arena Chunk") {
         chunks.malloc_bytes = chunks.malloc_bytes.saturating_sub(in_arenas);
@@ -61,7 +63,8 @@ pub(crate) fn categories(vm: &Vm<'_>) -> Option<Vec<NmtCategory>> {
     Some(categories)
 }
 
-/// The categories' names: an array of pointers up to 17, later of pairs of which the second is for people.
+/// The categories' names: an array of pointers up to 17, later of pairs of which the second is for
+/// people.
 fn names(vm: &Vm<'_>) -> Option<Vec<String>> {
     let (array, stride) = match vm.libjvm.variable(NMT_STRINGS) {
         Some(array) => (array, 2),

@@ -1,12 +1,15 @@
-//! Pointers to Java objects as the heap and libjvm keep them: compressed, coloured by ZGC, or plain; and object headers.
+//! Pointers to Java objects as the heap and libjvm keep them: compressed, coloured by ZGC, or
+//! plain; and object headers.
 
 mod colour;
 
 use crate::flags::Flags;
 use crate::heap::z;
+use crate::target::Peek;
 use crate::vm::Vm;
 
-/// Bits to shift a mark word by to get the class with `-XX:+UseCompactObjectHeaders` (`markWord::klass_shift`, 64-bit).
+/// Bits to shift a mark word by to get the class with `-XX:+UseCompactObjectHeaders`
+/// (`markWord::klass_shift`, 64-bit).
 const KLASS_SHIFT: u32 = 42;
 /// Longest Java string that is read, in characters.
 const MAX_STRING: u32 = 512;
@@ -16,8 +19,8 @@ const MAX_STRING: u32 = 512;
 pub(crate) struct Oops {
     /// Base and shift of compressed pointers; `None` where they are 64 bits wide.
     narrow: Option<(u64, u32)>,
-    /// True where 64-bit references are coloured by generational ZGC; the older ZGC maps the heap once for each colour, so
-    /// that its pointers are addresses as they are.
+    /// True where 64-bit references are coloured by generational ZGC; the older ZGC maps the heap
+    /// once for each colour, so that its pointers are addresses as they are.
     coloured: bool,
     pub(crate) header: Header,
 }
@@ -92,7 +95,8 @@ impl Oops {
         if self.coloured { colour::address(pointer) } else { pointer }
     }
 
-    /// True where the eight bytes at a reference field of an object hold a reference that is not null.
+    /// True where the eight bytes at a reference field of an object hold a reference that is not
+    /// null.
     pub(crate) fn has_reference(&self, word: u64) -> bool {
         match self.narrow {
             Some(_) => word as u32 != 0,
@@ -100,7 +104,8 @@ impl Oops {
         }
     }
 
-    /// The object held by a field of a VM object: an `OopHandle` (a pointer to the reference) or the reference itself.
+    /// The object held by a field of a VM object: an `OopHandle` (a pointer to the reference) or
+    /// the reference itself.
     pub(crate) fn held(&self, vm: &Vm<'_>, object: u64, owner: &str, field: &str) -> Option<u64> {
         let place = vm.place(object, owner, field)?;
         if vm.tables.type_of(owner, field) == Some("OopHandle") {
@@ -119,7 +124,8 @@ impl Oops {
         }
     }
 
-    /// Offset of the first byte of a byte or char array: right after the length, up to JDK 22 aligned to a word.
+    /// Offset of the first byte of a byte or char array: right after the length, up to JDK 22
+    /// aligned to a word.
     fn array_data(&self, feature: u32) -> u64 {
         let after = self.array_length() + 4;
         if feature < 23 { after.next_multiple_of(8) } else { after }
@@ -163,8 +169,8 @@ pub(crate) struct StringLayout {
     pub(crate) coder: Option<u64>,
 }
 
-/// Base and shift of compressed pointers to `what`: in a class of their own from 22, in a struct inside it from 13, in
-/// Universe before.
+/// Base and shift of compressed pointers to `what`: in a class of their own from 22, in a struct
+/// inside it from 13, in Universe before.
 fn coding(vm: &Vm<'_>, what: &str, class: &str) -> Option<(u64, u32)> {
     let old = (format!("_narrow_{what}._base"), format!("_narrow_{what}._shift"));
     [(class, "_base", "_shift"), (class, &*old.0, &*old.1), ("Universe", &*old.0, &*old.1)]
@@ -177,7 +183,8 @@ fn coding(vm: &Vm<'_>, what: &str, class: &str) -> Option<(u64, u32)> {
 }
 
 impl Header {
-    /// The class that an object's header names, given its first two words; `None` where there is none.
+    /// The class that an object's header names, given its first two words; `None` where there is
+    /// none.
     pub(crate) fn klass(self, mark: u64, next: u64) -> Option<u64> {
         match self {
             Header::Compact { base, shift } => base.checked_add((mark >> KLASS_SHIFT) << shift),
@@ -186,7 +193,8 @@ impl Header {
         }
     }
 
-    /// How the class at `klass` looks in an object's header: offset, mask and value of the eight bytes to compare.
+    /// How the class at `klass` looks in an object's header: offset, mask and value of the eight
+    /// bytes to compare.
     pub(crate) fn pattern(self, klass: u64) -> Option<(u64, u64, u64)> {
         match self {
             Header::Compact { base, shift } => {

@@ -1,14 +1,15 @@
 //! The C library's own list of threads, found by shape.
 //!
-//! glibc keeps a `struct pthread` at the top of each stack it allocates, chained in a ring (nptl/descr.h, nptl/allocatestack.c:
-//! `stack_used`, and `stack_cache` for stacks kept after their thread ended). Its layout differs from release to release, so
-//! the places of the thread id, the links and the stack block are taken from threads of which all three are known: Java's.
+//! glibc keeps a `struct pthread` at the top of each stack it allocates, chained in a ring
+//! (nptl/descr.h, nptl/allocatestack.c: `stack_used`, and `stack_cache` for stacks kept after their
+//! thread ended). Its layout differs from release to release, so the places of the thread id, the
+//! links and the stack block are taken from threads of which all three are known: Java's.
 
-use crate::target::{Target, word};
+use crate::target::{Peek, Target, word};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-/// Bytes of a `struct pthread` that are searched; it has 2,304 at the most.
+/// Bytes of a `struct pthread` that are searched; it has at most 2,304.
 const STRUCT: usize = 2304;
 /// Java threads compared.
 const SAMPLES: usize = 4;
@@ -53,7 +54,8 @@ impl Layout {
     }
 }
 
-/// Reads the stacks of all threads; nothing where the C library is not glibc or the shape is not found.
+/// Reads the stacks of all threads; nothing where the C library is not glibc or the shape is not
+/// found.
 pub(crate) fn stacks(target: &dyn Target, known: &[Known], is_thread: impl Fn(i32) -> bool) -> Stacks {
     find(target, known, is_thread).unwrap_or_default()
 }

@@ -2,7 +2,7 @@
 
 use crate::heap::Part;
 use crate::vm::Vm;
-use offheap_linux::PageKind;
+use offheap_target::PageKind;
 use std::ops::Range;
 
 /// Bytes read at once.
@@ -19,8 +19,9 @@ pub(crate) struct Scanned {
     pub(crate) incomplete: Option<String>,
 }
 
-/// Calls `look` with chunk after chunk of the resident part of `heap`, at most `budget` bytes of it: its address, the bytes,
-/// and how many of them objects may start in; the few after these are there for an object that reaches over the end.
+/// Calls `look` with chunk after chunk of the resident part of `heap`, at most `budget` bytes of
+/// it: its address, the bytes, and how many of them objects may start in; the few after these are
+/// there for an object that reaches over the end.
 pub(crate) fn each_chunk(
     vm: &Vm<'_>,
     heap: &[Part],

@@ -1,8 +1,8 @@
-//! The `vmStructs` tables (src/hotspot/share/runtime/vmStructs.hpp): HotSpot's own description of its types, fields and
-//! constants, made for debuggers that read its memory. The symbols `gHotSpotVM*` say where the tables are and how an entry
-//! is laid out; every build exports them.
+//! The `vmStructs` tables (src/hotspot/share/runtime/vmStructs.hpp): HotSpot's own description of
+//! its types, fields and constants, made for debuggers that read its memory. The symbols
+//! `gHotSpotVM*` say where the tables are and how an entry is laid out; every build exports them.
 
-use crate::target::{Target, word};
+use crate::target::{Peek, Target, word};
 use std::collections::HashMap;
 
 /// More entries than any table has: JDK 8 to 26 have at most 3,000.
@@ -35,7 +35,8 @@ pub(crate) struct Tables {
     constants: HashMap<String, i64>,
 }
 
-/// Where the tables are: the value of the exported variable `gHotSpotVM…`, given the rest of its name.
+/// Where the tables are: the value of the exported variable `gHotSpotVM…`, given the rest of its
+/// name.
 pub(crate) trait Exports {
     fn value(&self, name: &str) -> Option<u64>;
 }
@@ -173,7 +174,8 @@ impl Entry<'_> {
     }
 }
 
-/// Calls `look` for each entry up to the one whose name is null. An entry that can't be read is passed over.
+/// Calls `look` for each entry up to the one whose name is null. An entry that can't be read is
+/// passed over.
 fn each_entry(
     target: &dyn Target,
     exports: &dyn Exports,
@@ -204,33 +206,12 @@ fn each_entry(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use offheap_linux::{ReadError, Run, Vma};
+    use offheap_target::Synthetic;
 
     const BASE: u64 = 0x7f00_0000_0000;
 
     /// Bytes at [`BASE`] and nothing else.
     struct Image(Vec<u8>);
-
-    impl Target for Image {
-        fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
-            let start = address.checked_sub(BASE).ok_or(ReadError::NotMapped(address))? as usize;
-            let end = start.checked_add(buffer.len()).ok_or(ReadError::NotMapped(address))?;
-            buffer.copy_from_slice(self.0.get(start..end).ok_or(ReadError::NotMapped(address))?);
-            Ok(())
-        }
-
-        fn read_bulk(&self, _: u64, _: &mut [u8]) -> usize {
-            0
-        }
-
-        fn vmas(&self) -> &[Vma] {
-            &[]
-        }
-
-        fn runs(&self, _: u64, _: u64) -> Vec<Run> {
-            Vec::new()
-        }
-    }
 
     impl Image {
         fn text(&mut self, text: &str) -> u64 {
@@ -290,7 +271,9 @@ mod tests {
     }
 
     fn read(image: &Image, exports: &HashMap<String, u64>) -> Result<Tables, String> {
-        Tables::read(image, &|name: &str| exports.get(name).copied())
+        let mut target = Synthetic::default();
+        target.anonymous(BASE, image.0.clone());
+        Tables::read(&target, &|name: &str| exports.get(name).copied())
     }
 
     #[test]

@@ -1,91 +1,59 @@
-//! The memory of the target as this crate sees it: a trait, so that tests can put damaged memory in its place.
+//! Reading the JVM's memory.
 
-use offheap_linux::{Memory, PAGE, ReadError, Run, Vma};
+pub(crate) use offheap_target::Target;
 
-/// The memory of a process that is read without disturbing it. [`offheap_linux::Memory`] is the real one.
-pub trait Target {
-    /// Fills `buffer` from `address`.
-    ///
-    /// # Errors
-    /// Where a byte is not mapped, not present or can't be read.
-    fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), ReadError>;
+use offheap_target::{PAGE, Vma, find};
 
-    /// Reads a range whose pages the caller knows to be present; gives how many bytes were read.
-    fn read_bulk(&self, address: u64, buffer: &mut [u8]) -> usize;
-
-    /// The mappings, ascending by address.
-    fn vmas(&self) -> &[Vma];
-
-    /// The present and swapped pages in a range.
-    fn runs(&self, start: u64, end: u64) -> Vec<Run>;
-}
-
-impl Target for Memory {
-    fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
-        Memory::read(self, address, buffer)
-    }
-
-    fn read_bulk(&self, address: u64, buffer: &mut [u8]) -> usize {
-        Memory::read_bulk(self, address, buffer)
-    }
-
-    fn vmas(&self) -> &[Vma] {
-        Memory::vmas(self)
-    }
-
-    fn runs(&self, start: u64, end: u64) -> Vec<Run> {
-        self.pagemap().runs(start, end)
-    }
-}
-
-/// What cannot be read is `None` here: a racing VM makes that an everyday event, and every caller has a next best answer.
-impl<'a> dyn Target + 'a {
-    pub(crate) fn array<const N: usize>(&self, address: u64) -> Option<[u8; N]> {
+/// What cannot be read is `None` here: a racing VM makes that an everyday event, and every caller
+/// has a next best answer.
+pub(crate) trait Peek: Target {
+    fn array<const N: usize>(&self, address: u64) -> Option<[u8; N]> {
         let mut bytes = [0; N];
         self.read(address, &mut bytes).ok()?;
         Some(bytes)
     }
 
-    pub(crate) fn u64(&self, address: u64) -> Option<u64> {
+    fn u64(&self, address: u64) -> Option<u64> {
         self.array(address).map(u64::from_le_bytes)
     }
 
-    pub(crate) fn u32(&self, address: u64) -> Option<u32> {
+    fn u32(&self, address: u64) -> Option<u32> {
         self.array(address).map(u32::from_le_bytes)
     }
 
-    pub(crate) fn i32(&self, address: u64) -> Option<i32> {
+    fn i32(&self, address: u64) -> Option<i32> {
         self.array(address).map(i32::from_le_bytes)
     }
 
-    pub(crate) fn u16(&self, address: u64) -> Option<u16> {
+    fn u16(&self, address: u64) -> Option<u16> {
         self.array(address).map(u16::from_le_bytes)
     }
 
-    pub(crate) fn u8(&self, address: u64) -> Option<u8> {
+    fn u8(&self, address: u64) -> Option<u8> {
         self.array::<1>(address).map(|[byte]| byte)
     }
 
     /// The word at `address` where it is not zero.
-    pub(crate) fn pointer(&self, address: u64) -> Option<u64> {
+    fn pointer(&self, address: u64) -> Option<u64> {
         self.u64(address).filter(|pointer| *pointer != 0)
     }
 
     /// `len` bytes at `address`; the caller has bounded `len`.
-    pub(crate) fn bytes(&self, address: u64, len: usize) -> Option<Vec<u8>> {
+    fn bytes(&self, address: u64, len: usize) -> Option<Vec<u8>> {
         let mut bytes = vec![0; len];
         self.read(address, &mut bytes).ok()?;
         Some(bytes)
     }
 
     /// `count` words at `address`; the caller has bounded `count`.
-    pub(crate) fn words(&self, address: u64, count: usize) -> Option<Vec<u64>> {
+    fn words(&self, address: u64, count: usize) -> Option<Vec<u64>> {
         let bytes = self.bytes(address, count.checked_mul(8)?)?;
         Some(bytes.chunks_exact(8).map(word).collect())
     }
 
-    /// As many whole words at `address` as can be read, at the most `count`: for objects whose size is only guessed.
-    pub(crate) fn words_while_readable(&self, address: u64, count: usize) -> Vec<u64> {
+    /// As many whole words at `address` as can be read, at most `count`: for objects whose size is
+    /// only guessed.
+    fn words_while_readable(&self, address: u64, count: usize) -> Vec<u64> {
         let mut words = Vec::new();
         while words.len() < count {
             let at = address.saturating_add(8 * words.len() as u64);
@@ -99,7 +67,7 @@ impl<'a> dyn Target + 'a {
     }
 
     /// The text that ends with a NUL, or after `limit` bytes; what is not UTF-8 is replaced.
-    pub(crate) fn c_string(&self, address: u64, limit: usize) -> Option<String> {
+    fn c_string(&self, address: u64, limit: usize) -> Option<String> {
         let mut text = Vec::new();
         let mut at = address;
         while text.len() < limit {
@@ -118,23 +86,27 @@ impl<'a> dyn Target + 'a {
     }
 
     /// The mapping that holds `address`.
-    pub(crate) fn vma(&self, address: u64) -> Option<&Vma> {
-        let vmas = self.vmas();
-        vmas.get(vmas.partition_point(|vma| vma.end <= address)).filter(|vma| vma.contains(address))
+    fn vma(&self, address: u64) -> Option<&Vma> {
+        find(self.vmas(), address)
     }
 
     /// True where every byte of the range is mapped, by whatever number of mappings.
-    pub(crate) fn is_mapped(&self, start: u64, end: u64) -> bool {
+    fn is_mapped(&self, start: u64, end: u64) -> bool {
+        let vmas = self.vmas();
+        let first = vmas.partition_point(|vma| vma.end <= start);
         let mut at = start;
-        while at < end {
-            match self.vma(at) {
-                Some(vma) => at = vma.end,
-                None => return false,
+        for vma in vmas.iter().skip(first).take_while(|vma| vma.start < end) {
+            if vma.start > at && self.lists_reservations() {
+                return false;
             }
+            at = vma.end;
         }
-        start < end
+        // What nobody may access may be missing behind as well, but something is there.
+        start < end && (at >= end || at > start && !self.lists_reservations())
     }
 }
+
+impl<T: Target + ?Sized> Peek for T {}
 
 /// The eight bytes as a word.
 pub(crate) fn word(bytes: &[u8]) -> u64 {

@@ -1,12 +1,14 @@
-//! Threads: the VM's list of Java threads (runtime/threadSMR.hpp), and of the others what the kernel and the C library know.
+//! Threads: the VM's list of Java threads (runtime/threadSMR.hpp), and of the others what the
+//! kernel and the C library know.
 
 use crate::classes::{KnownClasses, THREAD};
 use crate::labels::Labels;
 use crate::oops::Oops;
 use crate::pthreads::{self, Known};
+use crate::target::Peek;
 use crate::vm::Vm;
 use crate::{Thread, ThreadKind, What};
-use offheap_linux::Task;
+use offheap_target::Task;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -71,7 +73,8 @@ pub(crate) fn read(
     Threads { threads, java_known, without_stack }
 }
 
-/// The name of a stack that the C library keeps after its thread ended (allocatestack.c, `stack_cache`).
+/// The name of a stack that the C library keeps after its thread ended (allocatestack.c,
+/// `stack_cache`).
 const CACHED_STACK: &str = "(stacks kept for new threads)";
 
 /// A Java thread, for who looks at what it holds.
@@ -157,7 +160,8 @@ fn java_kind(name: &str) -> ThreadKind {
     }
 }
 
-/// The kind of a thread that is not in the VM's list, by the name HotSpot gives it (NamedThread; 15 bytes of it are kept).
+/// The kind of a thread that is not in the VM's list, by the name HotSpot gives it (NamedThread; 15
+/// bytes of it are kept).
 fn other_kind(name: &str) -> ThreadKind {
     const GC: [&str; 14] = [
         "GC Thread#",
@@ -197,8 +201,9 @@ fn other_kind(name: &str) -> ThreadKind {
     }
 }
 
-/// The mapping that holds a waiting thread's stack pointer. Below a stack lies a guard page, so the mapping starts where the
-/// stack does; above, the kernel may have joined it with another one, so no more is taken than the usual limit of a stack.
+/// The mapping that holds a waiting thread's stack pointer. Below a stack lies a guard page, so the
+/// mapping starts where the stack does; above, the kernel may have joined it with another one, so
+/// no more is taken than the usual limit of a stack.
 fn by_stack_pointer(vm: &Vm<'_>, task: &Task) -> Option<Range<u64>> {
     const USUAL_LIMIT: u64 = 8 << 20;
     let vma = vm.target.vma(task.stack_pointer?)?;

@@ -5,8 +5,8 @@ use std::ops::Range;
 /// How much work a view may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ViewOptions {
-    /// Count the class loaders and, where libjvm has no symbols, find metaspace by walking every class. Without it what
-    /// was found last time is labelled again.
+    /// Count the class loaders and, where libjvm has no symbols, find metaspace by walking every
+    /// class. Without it what was found last time is labelled again.
     pub walk_classes: bool,
     /// Read the names of Java threads from the heap.
     pub thread_names: bool,
@@ -27,7 +27,8 @@ pub struct View {
     pub version: String,
     /// Feature release: 8, 11, 17…; 0 where it could not be read.
     pub feature: u32,
-    /// `"Serial"`, `"Parallel"`, `"G1"`, `"Z"`, `"Shenandoah"`, `"ConcMarkSweep"`, `"Epsilon"`; empty where unknown.
+    /// `"Serial"`, `"Parallel"`, `"G1"`, `"Z"`, `"Shenandoah"`, `"ConcMarkSweep"`, `"Epsilon"`;
+    /// empty where unknown.
     pub gc: String,
     /// Main class or jar, with its arguments.
     pub main: String,
@@ -49,9 +50,11 @@ pub struct View {
     pub classes_unloaded: Option<u64>,
     /// Class loaders alive (their `ClassLoaderData`, those of hidden classes included).
     pub class_loaders: Option<u64>,
-    /// `java.nio.Bits`; `None` where the class is not loaded (no direct buffer was ever made) or can't be read.
+    /// `java.nio.Bits`; `None` where the class is not loaded (no direct buffer was ever made) or
+    /// can't be read.
     pub direct: Option<Direct>,
-    /// NMT's counters, where it is on and libjvm still has its symbols; one entry for each category, also the empty ones.
+    /// NMT's counters, where it is on and libjvm still has its symbols; one entry for each
+    /// category, also the empty ones.
     pub nmt: Option<Vec<NmtCategory>>,
     /// Young collections since the start. Z and Shenandoah count pauses, a few for each collection.
     pub gc_young_count: Option<u64>,
@@ -73,7 +76,8 @@ pub struct View {
     pub problems: Vec<String>,
 }
 
-/// How far the labels are all there is, so that what stays without a label may be called the program's own.
+/// How far the labels are all there is, so that what stays without a label may be called the
+/// program's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Coverage {
     /// Every mapping of the Java heap is labelled.
@@ -108,7 +112,8 @@ pub struct Heap {
     pub committed: Option<u64>,
     /// In use, garbage included.
     pub used: Option<u64>,
-    /// Of that, in the old generation; `None` where the collector has no generations or doesn't tell.
+    /// Of that, in the old generation; `None` where the collector has no generations or doesn't
+    /// tell.
     pub old_used: Option<u64>,
     /// In the old generation right after the last old collection, where the VM tells.
     pub old_after_gc: Option<u64>,
@@ -161,8 +166,8 @@ pub struct NmtCategory {
     pub arena_bytes: u64,
     /// mmap reserved.
     pub reserved_bytes: u64,
-    /// mmap committed. Up to JDK 10 and for thread stacks this is not residency; NMT fills it in for stacks only when asked
-    /// by jcmd.
+    /// mmap committed. Up to JDK 10 and for thread stacks this is not residency; NMT fills it in
+    /// for stacks only when asked by jcmd.
     pub committed_bytes: u64,
 }
 
@@ -184,7 +189,8 @@ pub enum ThreadKind {
 /// One thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Thread {
-    /// Its id as the JVM knows it: inside the process's own pid namespace ([`offheap_linux::Task::inner_tid`]).
+    /// Its id as the JVM knows it: inside the process's own pid namespace
+    /// ([`offheap_linux::Task::inner_tid`]).
     pub tid: i32,
     /// The full Java name, or the kernel's for threads that have none.
     pub name: String,
@@ -243,7 +249,8 @@ pub struct Brief {
     pub gc: String,
     /// Main class or jar, with its arguments.
     pub main: String,
-    /// Bytes of the heap in use, as the collector last published them (mostly at the last collection).
+    /// Bytes of the heap in use, as the collector last published them (mostly at the last
+    /// collection).
     pub heap_used: Option<u64>,
     /// Bytes of the heap committed.
     pub heap_committed: Option<u64>,
@@ -260,7 +267,8 @@ pub struct DirectBuffer {
     pub capacity: u64,
 }
 
-/// The direct buffers found in the Java heap. Objects that are garbage but not collected yet are among them.
+/// The direct buffers found in the Java heap. Objects that are garbage but not collected yet are
+/// among them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DirectBuffers {
     /// Each block of memory once, ascending by address; views (slices, duplicates) are left out.

@@ -2,7 +2,7 @@
 
 use crate::libjvm::Libjvm;
 use crate::tables::Tables;
-use crate::target::Target;
+use crate::target::{Peek, Target};
 use std::ops::Range;
 
 /// Everything needed to read one of libjvm's objects.
@@ -97,7 +97,8 @@ impl Vm<'_> {
         Some(start..start.checked_add(bytes)?)
     }
 
-    /// True where the object at `object` is of a class with virtual functions: it starts with a pointer into libjvm.
+    /// True where the object at `object` is of a class with virtual functions: it starts with a
+    /// pointer into libjvm.
     pub(crate) fn has_vtable(&self, object: u64) -> bool {
         self.target.u64(object).is_some_and(|vtable| self.libjvm.range.contains(&vtable))
     }

@@ -1,14 +1,16 @@
-//! Damaged memory in place of the JVM's: what races, unloads and lies must not make a view panic, hang or grow without bound.
+//! Damaged memory in place of the JVM's: what races, unloads and lies must not make a view panic,
+//! hang or grow without bound.
 
 mod support;
 
 use offheap_hotspot::{HotSpot, Target, ViewOptions};
-use offheap_linux::{Memory, Process, ReadError, Run, Vma};
+use offheap_linux::{Live, Memory, ProcText, Process, ReadError, Reads, Run, Task, Vma};
+use std::fs::File;
 use support::{Jvm, javas};
 
 /// Memory of which one word in `rarity` is something else.
 struct Damaged<'a> {
-    memory: &'a Memory,
+    memory: &'a Live,
     seed: u64,
     rarity: u64,
 }
@@ -22,7 +24,8 @@ impl Damaged<'_> {
         word ^ (word >> 31)
     }
 
-    /// What stands at the damaged word: rubbish, an extreme, another word's value, an address nearby, the word's own address.
+    /// What stands at the damaged word: rubbish, an extreme, another word's value, an address
+    /// nearby, the word's own address.
     fn damage(&self, address: u64, word: u64) -> u64 {
         let hash = self.hash(address);
         if !hash.is_multiple_of(self.rarity) {
@@ -46,7 +49,7 @@ impl Damaged<'_> {
     }
 }
 
-impl Target for Damaged<'_> {
+impl Memory for Damaged<'_> {
     fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
         self.memory.read(address, buffer)?;
         self.spoil(address, buffer);
@@ -58,13 +61,35 @@ impl Target for Damaged<'_> {
         self.spoil(address, &mut buffer[..count]);
         count
     }
+}
+
+impl Target for Damaged<'_> {
+    fn pid(&self) -> i32 {
+        self.memory.pid()
+    }
 
     fn vmas(&self) -> &[Vma] {
         self.memory.vmas()
     }
 
     fn runs(&self, start: u64, end: u64) -> Vec<Run> {
-        self.memory.pagemap().runs(start, end)
+        self.memory.runs(start, end)
+    }
+
+    fn knows_residency(&self) -> bool {
+        true
+    }
+
+    fn open(&self, vma: &Vma) -> Option<File> {
+        self.memory.open(vma)
+    }
+
+    fn tasks(&self) -> Option<Vec<Task>> {
+        self.memory.tasks()
+    }
+
+    fn text(&self, text: ProcText) -> Option<Vec<u8>> {
+        self.memory.text(text)
     }
 }
 
@@ -103,14 +128,15 @@ fn no_damage_makes_a_view_panic_or_lie_about_ranges() {
             let process = Process::open(jvm.pid()).unwrap();
             let memory = process.memory(&process.maps().unwrap()).unwrap();
             let tasks = process.tasks().unwrap();
-            let mut hotspot = HotSpot::open(&process, &memory).unwrap();
+            let mut hotspot = HotSpot::open(&memory).unwrap();
             for seed in 0..60 {
-                // From a word in three, where little is understood, to one in ten thousand, where all but one thing is.
+                // From a word in three, where little is understood, to one in ten thousand, where
+                // all but one thing is.
                 let rarity = [3, 10, 30, 100, 1000, 10_000][seed as usize % 6];
                 let target = Damaged { memory: &memory, seed, rarity };
                 // What was learnt from damaged memory stays for a while.
                 if seed % 12 == 0 {
-                    hotspot = HotSpot::open(&process, &memory).unwrap();
+                    hotspot = HotSpot::open(&memory).unwrap();
                 }
                 for _ in 0..2 {
                     let view = hotspot.view(&target, &tasks, ViewOptions::default());

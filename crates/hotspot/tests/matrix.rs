@@ -1,10 +1,10 @@
-//! Every version of Java found here, with every collector it has, small and pretouched: how much of the resident memory has
-//! no label.
+//! Every version of Java found here, with every collector it has, small and pretouched: how much of
+//! the resident memory has no label.
 
 mod support;
 
 use offheap_hotspot::{HotSpot, Label, View, ViewOptions};
-use offheap_linux::{Memory, PageKind, Process, Vma};
+use offheap_linux::{Live, PageKind, Process, Reads, Target, Vma};
 use support::{Java, Jvm, javas};
 
 /// The collectors' names, and the options that choose them.
@@ -67,7 +67,7 @@ fn rest(java: &Java, options: &[&str], collector: &str) -> Rest {
     let process = Process::open(jvm.pid()).unwrap();
     let vmas = process.smaps().unwrap();
     let memory = process.memory(&vmas).unwrap();
-    let hotspot = HotSpot::open(&process, &memory).unwrap();
+    let hotspot = HotSpot::open(&memory).unwrap();
     let view = hotspot.view(&memory, &process.tasks().unwrap(), ViewOptions::default());
     assert_eq!(view.gc, collector);
     assert_eq!(view.feature, java.feature);
@@ -103,8 +103,9 @@ fn rest(java: &Java, options: &[&str], collector: &str) -> Rest {
     Rest { percent, complete: view.coverage.is_complete(), text }
 }
 
-/// Ranges of anonymous memory that have no label and don't look like the C library's or a library's data.
-fn unlabelled(memory: &Memory, vmas: &[Vma], view: &View) -> Vec<(u64, u64, u64)> {
+/// Ranges of anonymous memory that have no label and don't look like the C library's or a library's
+/// data.
+fn unlabelled(memory: &Live, vmas: &[Vma], view: &View) -> Vec<(u64, u64, u64)> {
     let mut found = Vec::new();
     for (index, vma) in vmas.iter().enumerate() {
         let after_library = index > 0
@@ -140,17 +141,18 @@ fn gaps(labels: &[Label], start: u64, end: u64) -> Vec<(u64, u64)> {
 }
 
 /// One of glibc's heaps: aligned to 64 MB, it starts with a pointer to its arena.
-fn is_arena(memory: &Memory, vma: &Vma) -> bool {
+fn is_arena(memory: &Live, vma: &Vma) -> bool {
     vma.start.is_multiple_of(64 << 20)
         && vma.write
         && memory.u64(vma.start).is_ok_and(|arena| arena >> 40 == 0x7f)
 }
 
-/// Resident bytes without what looks like glibc's mmapped chunks: a chunk's size with its "mapped" bit at a page's start.
-fn without_chunks(memory: &Memory, start: u64, end: u64) -> u64 {
+/// Resident bytes without what looks like glibc's mmapped chunks: a chunk's size with its "mapped"
+/// bit at a page's start.
+fn without_chunks(memory: &Live, start: u64, end: u64) -> u64 {
     let mut rest = 0;
     let mut chunk_end = start;
-    for run in memory.pagemap().runs(start, end).iter().filter(|run| run.kind == PageKind::Present) {
+    for run in memory.runs(start, end).iter().filter(|run| run.kind == PageKind::Present) {
         let mut at = run.start;
         while at < run.end {
             if at >= chunk_end {

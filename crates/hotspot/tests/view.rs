@@ -3,14 +3,14 @@
 mod support;
 
 use offheap_hotspot::{Error, HotSpot, ThreadKind, View, ViewOptions, What, brief};
-use offheap_linux::{Memory, PageKind, Process};
+use offheap_linux::{Live, Memory, PageKind, Process, Target};
 use std::process::Command;
 use support::{Java, Jvm, at_least, javas};
 
 /// A JVM taken hold of.
 struct Held {
     process: Process,
-    memory: Memory,
+    memory: Live,
     hotspot: HotSpot,
 }
 
@@ -18,7 +18,7 @@ impl Held {
     fn of(jvm: &Jvm) -> Held {
         let process = Process::open(jvm.pid()).unwrap();
         let memory = process.memory(&process.maps().unwrap()).unwrap();
-        let hotspot = HotSpot::open(&process, &memory).unwrap();
+        let hotspot = HotSpot::open(&memory).unwrap();
         Held { process, memory, hotspot }
     }
 
@@ -94,7 +94,7 @@ fn looking_changes_nothing() {
             let pages = |held: &Held| -> Vec<(u64, u64)> {
                 let vmas = held.process.maps().unwrap();
                 vmas.iter()
-                    .flat_map(|vma| held.memory.pagemap().runs(vma.start, vma.end))
+                    .flat_map(|vma| held.memory.runs(vma.start, vma.end))
                     .filter(|run| run.kind == PageKind::Present)
                     .map(|run| (run.start, run.end))
                     .collect()
@@ -103,7 +103,8 @@ fn looking_changes_nothing() {
                 let vmas = held.process.maps().unwrap();
                 vmas.into_iter().map(|vma| (vma.start, vma.end, vma.path)).collect()
             };
-            // An idle JVM still ticks: what changed without us looking is not our doing, so a few quiet tries are allowed.
+            // An idle JVM still ticks: what changed without us looking is not our doing, so a few
+            // quiet tries are allowed.
             let unchanged = (0..20).any(|_| {
                 let before = (pages(&held), maps(&held));
                 held.view();
@@ -155,7 +156,8 @@ fn references_that_free_native_memory_are_counted_and_others_are_not() {
                 assert_eq!(held.hotspot.references(&held.memory, 0), None);
                 held.hotspot.references(&held.memory, 1 << 30).expect("they are counted")
             };
-            // A Cleaner's, a library's own, a weak one and a Finalizer of each; the JDK makes some, not always as many.
+            // A Cleaner's, a library's own, a weak one and a Finalizer of each; the JDK makes some,
+            // not always as many.
             let made = count("5000").saturating_sub(count("0"));
             assert!((19_900..20_300).contains(&made), "{} {options:?}: {made}", java.version);
         }
@@ -198,8 +200,8 @@ fn what_is_kept_is_told_from_what_was_dropped() {
                 held.hotspot.reach(&held.memory, &tasks, 1 << 30)
             });
             let reach = reach.unwrap_or_else(|| panic!("{} {variant:?}: nothing was followed", java.version));
-            // Kept: five buffers and half an Inflater of each; dropped: two and a half. A stale word on a stack may hold one
-            // request more, and the JDK has some owners of its own.
+            // Kept: five buffers and half an Inflater of each; dropped: two and a half. A stale
+            // word on a stack may hold one request more, and the JDK has some owners of its own.
             let places = if java.feature >= 21 { 6 } else { 5 };
             let (all, in_use) = (1000 * (places * KEPT + 2 * DROPPED), 1000 * places * KEPT);
             let what = format!("{} {variant:?} {reach:?}", java.version);
@@ -262,7 +264,8 @@ fn the_brief_look_agrees_with_the_view() {
     }
 }
 
-/// The figures of `jcmd PID VM.native_memory summary scale=b`: category, reserved, malloc bytes, malloc count.
+/// The figures of `jcmd PID VM.native_memory summary scale=b`: category, reserved, malloc bytes,
+/// malloc count.
 fn native_memory(jvm: &Jvm) -> Vec<(String, u64, u64, u64)> {
     let jcmd = javas()
         .into_iter()
@@ -387,7 +390,7 @@ fn labels_cover_what_nmt_knows_and_not_more() {
 fn what_is_no_jvm_is_refused() {
     let process = Process::open(std::process::id() as i32).unwrap();
     let memory = process.memory(&process.maps().unwrap()).unwrap();
-    assert!(matches!(HotSpot::open(&process, &memory), Err(Error::NotJvm { .. })));
+    assert!(matches!(HotSpot::open(&memory), Err(Error::NotJvm { .. })));
     assert_eq!(brief(&process), None);
 }
 
@@ -463,7 +466,7 @@ fn a_libjvm_replaced_on_disk_is_read_as_it_is_mapped() {
     let readable =
         std::fs::File::open(format!("/proc/{}/map_files/{:x}-{:x}", jvm.pid(), first.start, first.end))
             .is_ok();
-    match HotSpot::open(&process, &memory) {
+    match HotSpot::open(&memory) {
         Ok(hotspot) => {
             assert!(readable);
             let view = hotspot.view(&memory, &process.tasks().unwrap(), ViewOptions::default());

@@ -1,4 +1,5 @@
-//! The memory control group of a process (Documentation/admin-guide/cgroup-v1/memory.rst, cgroup-v2.rst).
+//! The memory control group of a process (Documentation/admin-guide/cgroup-v1/memory.rst,
+//! cgroup-v2.rst).
 
 use crate::Process;
 use std::path::{Path, PathBuf};
@@ -17,8 +18,8 @@ pub struct Cgroup {
     pub limit: Option<u64>,
     /// Usage of the group that limit belongs to.
     pub limiting_usage: u64,
-    /// The fewest bytes that the group or one of its parents is below its own limit: a parent with a higher limit may be
-    /// nearer to it. `None` without a limit.
+    /// The fewest bytes that the group or one of its parents is below its own limit: a parent with
+    /// a higher limit may be nearer to it. `None` without a limit.
     pub headroom: Option<u64>,
     /// Charged to the process's own group.
     pub current: u64,
@@ -44,7 +45,8 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// The memory group of `process`; `None` where there is no memory controller or its files can't be read.
+    /// The memory group of `process`; `None` where there is no memory controller or its files can't
+    /// be read.
     pub fn of(process: &Process) -> Option<Cgroup> {
         let membership = process.text("cgroup").ok()?;
         let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
@@ -57,7 +59,8 @@ impl Cgroup {
             .chain(groups.iter().filter(|(version, _)| *version == 2))
             .find_map(|(version, path)| {
                 let (_, root, mount) = mounts.iter().find(|(mounted, ..)| mounted == version)?;
-                // Inside a container the mount shows the group itself as its root, while the path is the host's.
+                // Inside a container the mount shows the group itself as its root, while the path
+                // is the host's.
                 let inside = path.strip_prefix(root.trim_end_matches('/')).unwrap_or(path);
                 let directory = Path::new(mount).join(inside.trim_start_matches('/'));
                 read(*version, path, &directory, Path::new(mount))
@@ -65,16 +68,17 @@ impl Cgroup {
             })
     }
 
-    /// Processes killed for memory until now, also when the one this group was read for is gone; `None` where the group is
-    /// gone too.
+    /// Processes killed for memory until now, also when the one this group was read for is gone;
+    /// `None` where the group is gone too.
     pub fn oom_kills_now(&self) -> Option<u64> {
         let events = if self.version == 1 { "memory.oom_control" } else { "memory.events" };
         let text = std::fs::read_to_string(self.directory.join(events)).ok()?;
         text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
     }
 
-    /// Bytes that processes of the group can still take before the kernel kills: what is below the nearest limit, and the page
-    /// cache that the kernel drops first, without waiting for a disk. `None` without a limit.
+    /// Bytes that processes of the group can still take before the kernel kills: what is below the
+    /// nearest limit, and the page cache that the kernel drops first, without waiting for a disk.
+    /// `None` without a limit.
     pub fn until_kill(&self) -> Option<u64> {
         Some(self.headroom?.saturating_add(self.inactive_file.saturating_sub(self.dirty)))
     }
@@ -97,7 +101,8 @@ pub fn parse_cgroup_file(text: &str) -> Vec<(u8, String)> {
         .collect()
 }
 
-/// `/proc/self/mountinfo` → (version, root inside the hierarchy, mount point) of the mounts that may show memory groups.
+/// `/proc/self/mountinfo` → (version, root inside the hierarchy, mount point) of the mounts that
+/// may show memory groups.
 pub fn parse_mountinfo(text: &str) -> Vec<(u8, String, String)> {
     text.lines()
         .filter_map(|line| {

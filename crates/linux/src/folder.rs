@@ -1,4 +1,5 @@
-//! Folders in which nobody else can exchange a file: from there a process can be made to load what was put there a moment ago.
+//! Folders in which nobody else can exchange a file: from there a process can be made to load what
+//! was put there a moment ago.
 
 use crate::foreign::{self, Links, Refused};
 use rustix::fs::{FileType, Mode, Stat, fstat};
@@ -33,11 +34,11 @@ pub enum Unguarded {
     Refused(#[from] Refused),
 }
 
-/// Holds the folder `path` below `root`, if nobody but `user` and root can exchange a file there, which goes for each folder that
-/// the path leads through: the links in it too.
+/// Holds the folder `path` below `root`, if nobody but `user` and root can exchange a file there,
+/// which goes for each folder that the path leads through: the links in it too.
 ///
-/// Who owns `root` itself is trusted as root is: in a container with users of its own that is its root, and whoever it is, he
-/// could exchange the C library as well.
+/// Who owns `root` itself is trusted as root is: in a container with users of its own that is its
+/// root, and whoever it is, he could exchange the C library as well.
 ///
 /// # Errors
 /// See [`Unguarded`].
@@ -68,7 +69,8 @@ fn stat(folder: BorrowedFd<'_>) -> Result<Stat, Refused> {
     Ok(fstat(folder)?)
 }
 
-/// A sticky folder's files can be renamed only by their owner and the folder's. Root's group is root.
+/// A sticky folder's files can be renamed only by their owner and the folder's. Root's group is
+/// root.
 fn judge(folder: &Stat, trusted: &[u32], place: &str) -> Result<(), Unguarded> {
     let place = place.to_owned();
     if !trusted.contains(&folder.st_uid) {

@@ -1,13 +1,15 @@
-//! Files that are not ours: what lies in a target's file system, and what another user can have written.
+//! Files that are not ours: what lies in a target's file system, and what another user can have
+//! written.
 //!
-//! They are opened here and nowhere else (`tests/one_door.rs` looks after that), by one rule. A path is followed from a
-//! directory that is held, the target's root, and never leads out of it, neither by `..` nor by a link nor by one of the
-//! kernel's magic links. What it leads to is first held without being opened (`O_PATH`): only what `fstat` then calls a regular
-//! file, of the owner and the size that are expected, is opened, and that very one. So a named pipe makes nobody wait, a
-//! device is never opened, and an exchange at any moment ends in a refusal at worst.
+//! They are opened here and nowhere else (`tests/one_door.rs` looks after that), by one rule. A
+//! path is followed from a directory that is held, the target's root, and never leads out of it,
+//! neither by `..` nor by a link nor by one of the kernel's magic links. What it leads to is first
+//! held without being opened (`O_PATH`): only what `fstat` then calls a regular file, of the owner
+//! and the size that are expected, is opened, and that very one. So a named pipe makes nobody wait,
+//! a device is never opened, and an exchange at any moment ends in a refusal at worst.
 //!
-//! What this can't bound is a file system that doesn't answer, of a dead network or FUSE server: the kernel then holds up every
-//! call that names a file there, as it does the target's own.
+//! What this can't bound is a file system that doesn't answer, of a dead network or FUSE server:
+//! the kernel then holds up every call that names a file there, as it does the target's own.
 
 use crate::{Process, Vma};
 use rustix::fs::{
@@ -20,7 +22,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Symbolic links followed in one path at most, as in the kernel (MAXSYMLINKS, include/linux/namei.h).
+/// Symbolic links followed in one path at most, as in the kernel (MAXSYMLINKS,
+/// include/linux/namei.h).
 const MAX_LINKS: u32 = 40;
 /// Parts of a path at most, those of the links in it included: a path has 4,096 bytes (PATH_MAX).
 const MAX_PARTS: usize = 4096;
@@ -30,7 +33,8 @@ const RACES: u32 = 8;
 /// What a foreign file must be to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expect {
-    /// The user whose file it must be; `None` where anybody's is as good: what is read is then believed by nobody.
+    /// The user whose file it must be; `None` where anybody's is as good: what is read is then
+    /// believed by nobody.
     pub owner: Option<u32>,
     /// Whether symbolic links are followed, inside the root.
     pub links: Links,
@@ -48,8 +52,9 @@ pub enum Links {
 }
 
 impl Expect {
-    /// An executable, a library, or a file of debugging information: anybody's, since a service often runs what another user
-    /// installed. The largest known, of browsers with DWARF, have 5 GB.
+    /// An executable, a library, or a file of debugging information: anybody's, since a service
+    /// often runs what another user installed. The largest known, of browsers with DWARF, have 5
+    /// GB.
     pub const LIBRARY: Expect = Expect { owner: None, links: Links::Followed, most_bytes: 16 << 30 };
 
     /// A file that the user `uid` writes for others to read, of `most_bytes` at most.
@@ -127,8 +132,9 @@ impl Process {
         open(&root, path, expect)
     }
 
-    /// Opens the regular file that is mapped at `vma`: the very one, also where it was replaced or deleted, for which it takes
-    /// CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE; else the one at its path, if it is still the same.
+    /// Opens the regular file that is mapped at `vma`: the very one, also where it was replaced or
+    /// deleted, for which it takes CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE; else the one at its
+    /// path, if it is still the same.
     ///
     /// # Errors
     /// See [`Refused`].
@@ -160,9 +166,10 @@ impl Process {
         reopen(self.hold_descriptor(number)?.as_fd(), expect)
     }
 
-    /// As [`Process::descriptor`], to be written to as well: a file in memory (memfd_create(2)), which the kernel keeps on a file
-    /// system of its own. Any other file may have such a file's name where the process mounts what it likes, and need not be one
-    /// that the process itself may write to.
+    /// As [`Process::descriptor`], to be written to as well: a file in memory (memfd_create(2)),
+    /// which the kernel keeps on a file system of its own. Any other file may have such a file's
+    /// name where the process mounts what it likes, and need not be one that the process itself may
+    /// write to.
     ///
     /// # Errors
     /// See [`Refused`].
@@ -185,12 +192,14 @@ impl Process {
     }
 }
 
-/// The device is not compared: of a file on btrfs or overlayfs `stat` and `maps` tell different ones.
+/// The device is not compared: of a file on btrfs or overlayfs `stat` and `maps` tell different
+/// ones.
 fn is_inode(file: &File, inode: u64) -> bool {
     fstat(file).is_ok_and(|stat| stat.st_ino == inode)
 }
 
-/// Opens the file at `path` below the directory `root`, if it is what is expected. The path never leads out of `root`.
+/// Opens the file at `path` below the directory `root`, if it is what is expected. The path never
+/// leads out of `root`.
 ///
 /// # Errors
 /// See [`Refused`].
@@ -199,7 +208,8 @@ pub fn open(root: impl AsFd, path: impl AsRef<Path>, expect: &Expect) -> Result<
     reopen(held.as_fd(), expect)
 }
 
-/// As [`open`], from our own root: for paths that a foreign file names, or that others can have written to.
+/// As [`open`], from our own root: for paths that a foreign file names, or that others can have
+/// written to.
 ///
 /// # Errors
 /// See [`Refused`].
@@ -207,8 +217,9 @@ pub fn open_here(path: impl AsRef<Path>, expect: &Expect) -> Result<File, Refuse
     open(own_root()?, std::path::absolute(path)?, expect)
 }
 
-/// Opens the regular file that the user has named, wherever links lead; `/dev/stdin` may be one. Whoever names it means it, but
-/// what lies there may be another's: it is held first, as everywhere.
+/// Opens the regular file that the user has named, wherever links lead; `/dev/stdin` may be one.
+/// Whoever names it means it, but what lies there may be another's: it is held first, as
+/// everywhere.
 ///
 /// # Errors
 /// See [`Refused`].
@@ -225,7 +236,8 @@ pub fn regular(file: impl AsFd) -> Result<(), Refused> {
     check(&fstat(file)?, &Expect { owner: None, links: Links::Followed, most_bytes: u64::MAX })
 }
 
-/// The directory at `path` below the directory `root`, held without having been opened. The path never leads out of `root`.
+/// The directory at `path` below the directory `root`, held without having been opened. The path
+/// never leads out of `root`.
 ///
 /// # Errors
 /// See [`Refused`].
@@ -259,8 +271,9 @@ pub(crate) fn own_root() -> io::Result<OwnedFd> {
     Ok(rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// Opens what is held, if it is what is expected. The file behind a descriptor stays the same one and of its kind for ever, so
-/// nothing can come between the look and the opening. NONBLOCK is for a file that somebody holds a lease on (fcntl(2)).
+/// Opens what is held, if it is what is expected. The file behind a descriptor stays the same one
+/// and of its kind for ever, so nothing can come between the look and the opening. NONBLOCK is for
+/// a file that somebody holds a lease on (fcntl(2)).
 fn reopen(held: BorrowedFd<'_>, expect: &Expect) -> Result<File, Refused> {
     reopen_as(held, expect, OFlags::RDONLY)
 }
@@ -326,10 +339,12 @@ fn resolve(root: BorrowedFd<'_>, path: &Path, links: Links) -> Result<OwnedFd, R
     walk(root, path, links, &mut |_, _| Ok(()))
 }
 
-/// As [`resolve`], part by part, for kernels without openat2 and for who must see each directory that the path leads through:
-/// `visit` is given each before a name is looked up in it, with its place for a message.
+/// As [`resolve`], part by part, for kernels without openat2 and for who must see each directory
+/// that the path leads through: `visit` is given each before a name is looked up in it, with its
+/// place for a message.
 ///
-/// `..` goes back to the directory that the path came by, which is held: nobody's rename leads it elsewhere.
+/// `..` goes back to the directory that the path came by, which is held: nobody's rename leads it
+/// elsewhere.
 pub(crate) fn walk<E: From<Refused>>(
     root: BorrowedFd<'_>,
     path: &Path,

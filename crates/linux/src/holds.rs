@@ -1,29 +1,31 @@
 //! How long reading holds the target's mmap lock, and the pauses that let the target have it.
 //!
-//! While `/proc/PID/pagemap`, `smaps` or `mem` is read, the kernel holds the lock of the target's address space for reading.
-//! Its page faults go on (from Linux 6.4), but every mmap, munmap, mprotect, brk and start of a thread waits. One call after
-//! the other is no better than one long call: a reader that comes back at once overtakes the thread that sleeps until the
-//! lock is free, for up to 4 ms (`RWSEM_WAIT_TIMEOUT` of kernel/locking/rwsem.c). While `mem` was read 256 KiB at a time, the
-//! target's mmap took 0.2 ms at the median and up to 38 ms; with a pause of 0.05 ms after each call 0.006 ms, and up to 0.4 ms.
-//! So calls are made short by those who make them, and there are pauses between them.
+//! While `/proc/PID/pagemap`, `smaps` or `mem` is read, the kernel holds the lock of the target's
+//! address space for reading. Its page faults go on (from Linux 6.4), but every mmap, munmap,
+//! mprotect, brk and start of a thread waits. One call after the other is no better than one long
+//! call: a reader that comes back at once overtakes the thread that sleeps until the lock is free,
+//! for up to 4 ms (`RWSEM_WAIT_TIMEOUT` of kernel/locking/rwsem.c). While `mem` was read 256 KiB at
+//! a time, the target's mmap took 0.2 ms at the median and up to 38 ms; with a pause of 0.05 ms
+//! after each call 0.006 ms, and up to 0.4 ms. So calls are made short by those who make them, and
+//! there are pauses between them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Calls that take so long together are followed by a pause.
 pub(crate) const SPELL: Duration = Duration::from_micros(50);
-/// A pause is at least this long: a thread that waits for the lock is woken and runs in that time. A call that comes so long
-/// after the last one begins a new spell.
+/// A pause is at least this long: a thread that waits for the lock is woken and runs in that time.
+/// A call that comes so long after the last one starts a new spell.
 const PAUSE: Duration = Duration::from_micros(50);
 /// And at most this.
 const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 
-/// Of a call that takes the lock for each page anew, or for one entry, this part of the time counts: copying and coming and
-/// going are not under it.
+/// Of a call that takes the lock for each page anew, or for one entry, this part of the time
+/// counts: copying and coming and going are not under it.
 const PART: u32 = 4;
 
-/// How long the target's mmap lock was held at most. A call's own time is taken for it, so it is an upper bound; of reads of
-/// memory, for whose pages it is taken one by one, a quarter.
+/// How long the target's mmap lock was held at most. A call's own time is taken for it, so it is an
+/// upper bound; of reads of memory, for whose pages it is taken one by one, a quarter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Held {
     /// The longest time without a pause.

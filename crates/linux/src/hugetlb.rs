@@ -1,4 +1,5 @@
-//! Which devices are `hugetlbfs`: its pages are in nobody's RSS, and nothing in `/proc/PID/maps` says what is on it.
+//! Which devices are `hugetlbfs`: its pages are in nobody's RSS, and nothing in `/proc/PID/maps`
+//! says what is on it.
 
 use crate::Process;
 use rustix::fs::MemfdFlags;
@@ -25,7 +26,8 @@ fn page_sizes() -> Vec<u64> {
     entries.filter_map(|entry| Some(size(entry.ok()?.file_name().to_str()?)? << 10)).collect()
 }
 
-/// The device that an empty file of such pages is on: that of `MAP_HUGETLB`, `SHM_HUGETLB` and `MFD_HUGETLB`.
+/// The device that an empty file of such pages is on: that of `MAP_HUGETLB`, `SHM_HUGETLB` and
+/// `MFD_HUGETLB`.
 fn kernels_own(page_size: u64) -> Option<(u32, u32)> {
     let size = MemfdFlags::from_bits_retain(page_size.trailing_zeros() << 26);
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::HUGETLB | size;

@@ -1,101 +1,16 @@
-//! `/proc/PID/maps` and `smaps` (Documentation/filesystems/proc.rst), parsed in one pass over the bytes: with 5,000
-//! mappings this is the hot path of every snapshot.
+//! `/proc/PID/maps` and `smaps` (Documentation/filesystems/proc.rst), parsed in one pass over the
+//! bytes: with 5,000 mappings this is the hot path of every snapshot.
 
-/// One mapping, with the kernel's figures where it was read from `smaps`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Vma {
-    /// First address.
-    pub start: u64,
-    /// First address after it.
-    pub end: u64,
-    /// Readable.
-    pub read: bool,
-    /// Writable.
-    pub write: bool,
-    /// Executable.
-    pub exec: bool,
-    /// `MAP_SHARED`.
-    pub shared: bool,
-    /// Offset into the file.
-    pub offset: u64,
-    /// Device of the file, as `major:minor`.
-    pub device: (u32, u32),
-    /// Inode of the file; 0 for anonymous memory.
-    pub inode: u64,
-    /// The path or the kernel's name (`[heap]`, `[stack]`, `[anon:…]`), without ` (deleted)`; empty if anonymous.
-    pub path: String,
-    /// The file was unlinked.
-    pub deleted: bool,
-    /// Resident bytes.
-    pub rss: u64,
-    /// Resident bytes, each page divided by its number of mappers.
-    pub pss: u64,
-    /// Resident bytes nobody else maps.
-    pub private: u64,
-    /// Resident anonymous bytes.
-    pub anonymous: u64,
-    /// Bytes in anonymous huge pages.
-    pub anon_huge: u64,
-    /// Bytes swapped out.
-    pub swap: u64,
-}
+use offheap_target::Vma;
 
-impl Vma {
-    /// Bytes of address space.
-    pub fn len(&self) -> u64 {
-        self.end - self.start
-    }
-
-    /// True for the mapping of no bytes, which the kernel never shows.
-    pub fn is_empty(&self) -> bool {
-        self.start == self.end
-    }
-
-    /// True where `address` lies in it.
-    pub fn contains(&self, address: u64) -> bool {
-        (self.start..self.end).contains(&address)
-    }
-
-    /// True where a file (also memfd and shared memory) is behind it.
-    pub fn is_file(&self) -> bool {
-        self.inode != 0 || self.path.starts_with('/')
-    }
-
-    /// True where it is private memory without a file or with only the kernel's name for it.
-    pub fn is_anonymous(&self) -> bool {
-        !self.is_file()
-    }
-}
-
-/// The mapping that holds `address`, in a list ascending by address.
-pub(crate) fn find(vmas: &[Vma], address: u64) -> Option<&Vma> {
-    let after = vmas.partition_point(|vma| vma.end <= address);
-    vmas.get(after).filter(|vma| vma.contains(address))
-}
-
-/// Where the loaded image of a module begins: the mapping of the file's first bytes that lies next below its code. A
-/// profiler, our own agent too, may have mapped parts of the same file once more, anywhere, to read them; those have no code.
-/// The first mapping that `is` wanted where none of them has code.
-pub fn image_of(vmas: &[Vma], is: impl Fn(&Vma) -> bool) -> Option<&Vma> {
-    let Some(code) = vmas.iter().position(|vma| vma.exec && is(vma)) else {
-        return vmas.iter().find(|vma| is(vma));
-    };
-    let file = |vma: &Vma| (vma.device, vma.inode);
-    let wanted = file(vmas.get(code)?);
-    vmas.get(..=code)?
-        .iter()
-        .rev()
-        .find(|vma| vma.offset == 0 && file(vma) == wanted)
-        .or_else(|| vmas.get(code))
-}
-
-/// Reads the text of `maps` or `smaps`. Lines that are neither a mapping nor a known figure are passed over, so a newer
-/// kernel's additions do no harm.
+/// Reads the text of `maps` or `smaps`. Lines that are neither a mapping nor a known figure are
+/// passed over, so a newer kernel's additions do no harm.
 pub fn parse_smaps(text: &[u8]) -> Vec<Vma> {
     let mut vmas: Vec<Vma> = Vec::new();
     for line in text.split(|byte| *byte == b'\n') {
         match line.first() {
-            // A mapping starts with a hexadecimal digit in lower case, a figure with a capital letter.
+            // A mapping starts with a hexadecimal digit in lower case, a figure with a capital
+            // letter.
             Some(b'0'..=b'9' | b'a'..=b'f') => vmas.extend(parse_mapping(line)),
             Some(b'A'..=b'Z') => {
                 if let Some(vma) = vmas.last_mut() {
@@ -109,7 +24,8 @@ pub fn parse_smaps(text: &[u8]) -> Vec<Vma> {
 }
 
 fn parse_mapping(line: &[u8]) -> Option<Vma> {
-    // "start-end perms offset major:minor inode", then blanks and the name, which may itself hold blanks.
+    // "start-end perms offset major:minor inode", then blanks and the name, which may itself hold
+    // blanks.
     let mut rest = line;
     let mut word = || {
         let end = rest.iter().position(|byte| *byte == b' ').unwrap_or(rest.len());
@@ -207,22 +123,6 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsysca
 ";
 
     #[test]
-    fn an_image_begins_below_its_code() {
-        let vmas = parse_smaps(
-            b"1000-2000 r--p 00000000 08:01 7 /lib/libx.so\n\
-              3000-4000 r--p 00003000 08:01 7 /lib/libx.so\n\
-              5000-6000 r--p 00000000 08:01 7 /lib/libx.so\n\
-              6000-7000 r-xp 00001000 08:01 7 /lib/libx.so\n\
-              7000-8000 rw-p 00002000 08:01 7 /lib/libx.so\n\
-              9000-a000 r--p 00001000 08:01 9 /usr/share/data\n",
-        );
-        let named = |name: &str| image_of(&vmas, |vma| vma.path.ends_with(name)).map(|vma| vma.start);
-        assert_eq!(named("libx.so"), Some(0x5000));
-        assert_eq!(named("data"), Some(0x9000));
-        assert_eq!(named("nothing"), None);
-    }
-
-    #[test]
     fn a_mapping_keeps_its_name_and_figures() {
         let vmas = parse_smaps(SMAPS.as_bytes());
         assert_eq!(vmas.len(), 3);
@@ -231,8 +131,8 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsysca
         assert_eq!((file.rss, file.pss, file.private, file.swap), (8192, 3072, 8192, 12288));
         assert!(file.is_file() && vmas[1].is_anonymous() && vmas[1].path.is_empty());
         assert!(vmas[2].exec && vmas[2].path == "[vsyscall]" && vmas[2].is_anonymous());
-        assert_eq!(find(&vmas, 0x9fff).map(|vma| vma.start), Some(0x9000));
-        assert_eq!(find(&vmas, 0x8000), None);
+        assert_eq!(offheap_target::find(&vmas, 0x9fff).map(|vma| vma.start), Some(0x9000));
+        assert_eq!(offheap_target::find(&vmas, 0x8000), None);
     }
 
     proptest::proptest! {

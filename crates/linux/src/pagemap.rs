@@ -1,36 +1,17 @@
 //! Which pages of a process are present (Documentation/admin-guide/mm/pagemap.rst).
 //!
-//! Kernels from 6.7 answer for a range in one call (`PAGEMAP_SCAN`), which makes a terabyte of reserved address space as
-//! cheap as what is resident in it; older ones are read eight bytes a page. Either way the target's mmap lock is held while
-//! they do, so a range is read in pieces, with pauses.
+//! Kernels from 6.7 answer for a range in one call (`PAGEMAP_SCAN`), which makes a terabyte of
+//! reserved address space as cheap as what is resident in it; older ones are read eight bytes a
+//! page. Either way the target's mmap lock is held while they do, so a range is read in pieces,
+//! with pauses.
 
-use crate::PAGE;
 use crate::holds::{Holds, SPELL};
+use crate::{PAGE, PageKind, Run};
 use std::cell::Cell;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
-
-/// What a run of pages is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PageKind {
-    /// Mapped by the process; counted in its RSS.
-    Present,
-    /// In swap.
-    Swapped,
-}
-
-/// Neighbouring pages of one kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Run {
-    /// First address.
-    pub start: u64,
-    /// First address after it.
-    pub end: u64,
-    /// What they are.
-    pub kind: PageKind,
-}
 
 /// Reads which pages are present.
 #[derive(Debug)]
@@ -38,7 +19,8 @@ pub struct Pagemap {
     file: File,
     holds: Holds,
     scan_works: Cell<bool>,
-    /// Whether the kernel tells guard regions, which from 6.13 look swapped (`PAGE_IS_GUARD`, from 6.15).
+    /// Whether the kernel tells guard regions, which from 6.13 look swapped (`PAGE_IS_GUARD`, from
+    /// 6.15).
     guard_is_told: Cell<bool>,
 }
 
@@ -82,8 +64,8 @@ pub(crate) const IS_ZERO_PAGE: u64 = 1 << 5;
 pub(crate) const IS_HUGE: u64 = 1 << 6;
 /// `MADV_GUARD_INSTALL`: nothing is there.
 pub(crate) const IS_GUARD: u64 = 1 << 8;
-/// Not the kernel's: an entry read one by one that says neither that a file is behind it nor that nobody else maps it. It is
-/// the zero page, a page shared after a fork, or one that was merged.
+/// Not the kernel's: an entry read one by one that says neither that a file is behind it nor that
+/// nobody else maps it. It is the zero page, a page shared after a fork, or one that was merged.
 pub(crate) const IS_DOUBTFUL: u64 = 1 << 63;
 
 /// Bits of a pagemap entry.
@@ -95,15 +77,18 @@ const ENTRY_EXCLUSIVE: u64 = 1 << 56;
 /// Of a present page, for those who may know it: the number of its frame.
 const ENTRY_FRAME: u64 = (1 << 55) - 1;
 
-/// One call looks at so many pages that are there; about 0.04 ms at 18 ns each (Linux 6.18).
+/// Pages in use that one call looks at; about 0.04 ms at 18 ns each (Linux 6.18).
 const PAGES_A_CALL: u64 = 2048;
-/// And at so much address space to begin with: twice as much where it took no time, since little of it was in use, …
+/// Bytes of address space that the first call looks at: twice as much where it took no time, since
+/// little of it was in use, …
 const FIRST_STEP: u64 = 32 << 20;
-/// … and at most this. Page tables that are there but empty cost about 1 ns a page: 2 ms for all of it.
+/// … and at most this. Page tables that are there but empty cost about 1 ns a page: 2 ms for all of
+/// it.
 const LONGEST_STEP: u64 = 8 << 30;
 /// No time.
 const QUICK: Duration = Duration::from_micros(15);
-/// Entries read by one call: 4 MiB of address space, of which the kernel reads 2 MiB at a time under the lock.
+/// Entries read by one call: 4 MiB of address space, of which the kernel reads 2 MiB at a time
+/// under the lock.
 const ENTRIES_A_CALL: usize = 1024;
 
 impl Pagemap {
@@ -113,8 +98,9 @@ impl Pagemap {
 
     /// The runs of present and swapped pages in `[start, end)`, ascending.
     ///
-    /// The shared zero page is left out where the kernel tells it (from 6.7): it is mapped, but in nobody's RSS. What
-    /// can't be read (the kernel's own range, a process that ended) counts as not present.
+    /// The shared zero page is left out where the kernel tells it (from 6.7): it is mapped, but in
+    /// nobody's RSS. What can't be read (the kernel's own range, a process that ended) counts as
+    /// not present.
     pub fn runs(&self, start: u64, end: u64) -> Vec<Run> {
         let mut runs = Vec::new();
         self.visit(start, end, 0, &mut |region| {
@@ -147,8 +133,8 @@ impl Pagemap {
         self.scan_works.get() && self.scan(0, PAGE, 0, &mut |_| {})
     }
 
-    /// Shows `each` the present and swapped pages in `[start, end)`, ascending. [`IS_FILE`] costs more than twice the time,
-    /// so only those who say so in `also` are told.
+    /// Shows `each` the present and swapped pages in `[start, end)`, ascending. [`IS_FILE`] costs
+    /// more than twice the time, so only those who say so in `also` are told.
     pub(crate) fn visit(&self, start: u64, end: u64, also: u64, each: &mut dyn FnMut(Region)) {
         if !(self.scan_works.get() && self.scan(start, end, also, each)) {
             self.read(start, end, each);
@@ -182,8 +168,9 @@ impl Pagemap {
             if !self.guard_is_told.get() {
                 argument.return_mask &= !IS_GUARD;
             }
-            // SAFETY: the argument is of the size it names, and `vec` points to `vec_len` regions that live and are
-            // borrowed by nobody else during the call; without a write flag the call changes nothing in the target.
+            // SAFETY: the argument is of the size it names, and `vec` points to `vec_len` regions
+            // that live and are borrowed by nobody else during the call; without a write flag the
+            // call changes nothing in the target.
             let mut ask = || unsafe { libc::ioctl(self.file.as_raw_fd(), PAGEMAP_SCAN, &raw mut argument) };
             let call = || usize::try_from(ask()).map_err(|_| std::io::Error::last_os_error().raw_os_error());
             let (found, took) = self.holds.during(call);
@@ -195,8 +182,8 @@ impl Pagemap {
                     return false;
                 }
                 Err(Some(libc::EINVAL)) if self.guard_is_told.replace(false) => continue,
-                // Any other refusal is about the range (beyond user space) or the process (gone), and reading entry by
-                // entry would fare no better.
+                // Any other refusal is about the range (beyond user space) or the process (gone),
+                // and reading entry by entry would fare no better.
                 Err(_) => return true,
             };
             regions.iter().take(found).for_each(|region| each(*region));
@@ -234,8 +221,8 @@ impl Pagemap {
         }
     }
 
-    /// Shows `each` of the present pages in `[start, end)`: whether it is a file's, whether it is mapped only once, and the number
-    /// of its frame for those who may know it.
+    /// Shows `each` of the present pages in `[start, end)`: whether it is a file's, whether it is
+    /// mapped only once, and the number of its frame for those who may know it.
     pub(crate) fn mappers(&self, start: u64, end: u64, each: &mut dyn FnMut(u64, bool, bool, Option<u64>)) {
         self.entries(start, end, &mut |address, entry| {
             if entry & ENTRY_PRESENT != 0 {
@@ -305,7 +292,8 @@ mod tests {
         pub struct Map(*mut u8, usize);
         impl Map {
             pub fn new(len: usize) -> Self {
-                // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches nobody's memory.
+                // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches
+                // nobody's memory.
                 let at = unsafe {
                     libc::mmap(
                         std::ptr::null_mut(),

@@ -1,16 +1,18 @@
 //! One process, held by its `/proc` directory so that a reused pid is never mistaken for it.
 
 use crate::holds::{Held, Holds};
-use crate::{Error, Memory, Pagemap, Task, Vma, maps};
+use crate::{Error, Live, Pagemap, Task, Vma, maps};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Files of `/proc/PID` larger than this are cut off: none but `smaps` of a monstrous process comes near.
+/// Files of `/proc/PID` larger than this are cut off: none but `smaps` of a monstrous process comes
+/// near.
 const PROC_FILE_LIMIT: u64 = 1 << 30;
 
-/// A process, held by an open `/proc/PID` directory: once it ends, every read fails, also when its pid is reused.
+/// A process, held by an open `/proc/PID` directory: once it ends, every read fails, also when its
+/// pid is reused.
 #[derive(Debug)]
 pub struct Process {
     pid: i32,
@@ -62,7 +64,8 @@ impl Status {
 pub struct Stat {
     /// State letter.
     pub state: char,
-    /// Pid of the process that started it, or has adopted it; 0 where that one is not seen from here.
+    /// Pid of the process that started it, or has adopted it; 0 where that one is not seen from
+    /// here.
     pub parent: i32,
     /// Clock ticks after boot at which it started.
     pub start_ticks: u64,
@@ -143,11 +146,12 @@ impl Process {
         self.dir.as_fd()
     }
 
-    /// Opens a file below `/proc/PID`: one that the kernel itself makes, not one that a link there leads to
-    /// ([`Process::mapped_file`], [`Process::open_in_root`]).
+    /// Opens a file below `/proc/PID`: one that the kernel itself makes, not one that a link there
+    /// leads to ([`Process::mapped_file`], [`Process::open_in_root`]).
     ///
     /// # Errors
-    /// [`Error::Died`] when the process has ended, [`Error::NotAllowed`] with the next command, or what the kernel said.
+    /// [`Error::Died`] when the process has ended, [`Error::NotAllowed`] with the next command, or
+    /// what the kernel said.
     pub fn file(&self, name: &str) -> Result<File, Error> {
         rustix::fs::openat(
             &self.dir,
@@ -228,8 +232,9 @@ impl Process {
         parse_stat(&text).ok_or(Error::Malformed { pid: self.pid, what: "stat".to_owned(), text })
     }
 
-    /// Its mappings with the kernel's figures for each, ascending by address. The target's mmap lock is held for as long as the
-    /// kernel walks the largest of them (13 to 80 ns a page); [`Process::residency`] doesn't.
+    /// Its mappings with the kernel's figures for each, ascending by address. The target's mmap
+    /// lock is held for as long as the kernel walks the largest of them (13 to 80 ns a page);
+    /// [`Process::residency`] doesn't.
     ///
     /// # Errors
     /// As [`Process::file`].
@@ -250,8 +255,8 @@ impl Process {
         self.holds.take()
     }
 
-    /// The whole of a file below `/proc/PID` for which the kernel holds the mmap lock: a call gives one buffer of the kernel's
-    /// (4 KiB) whatever is asked for, and there are pauses between them.
+    /// The whole of a file below `/proc/PID` for which the kernel holds the mmap lock: a call gives
+    /// one buffer of the kernel's (4 KiB) whatever is asked for, and there are pauses between them.
     pub(crate) fn bytes_in_turns(&self, name: &str) -> Result<Vec<u8>, Error> {
         let file = self.file(name)?;
         let mut bytes = Vec::new();
@@ -279,11 +284,12 @@ impl Process {
     ///
     /// # Errors
     /// As [`Process::file`].
-    pub fn memory(&self, vmas: &[Vma]) -> Result<Memory, Error> {
-        Memory::open(self, vmas)
+    pub fn memory(&self, vmas: &[Vma]) -> Result<Live, Error> {
+        Live::open(self, vmas)
     }
 
-    /// The processes it has started that still run (`/proc/PID/task/TID/children`, proc_pid_task_children(5)).
+    /// The processes it has started that still run (`/proc/PID/task/TID/children`,
+    /// proc_pid_task_children(5)).
     ///
     /// # Errors
     /// As [`Process::file`].
@@ -325,7 +331,8 @@ impl Process {
     pub(crate) fn explain(&self, what: &str, source: io::Error) -> Error {
         let pid = self.pid;
         match source.raw_os_error() {
-            // After the exit the directory is empty (ENOENT) or the task gone (ESRCH); a live process may lack a file too.
+            // After the exit the directory is empty (ENOENT) or the task gone (ESRCH); a live
+            // process may lack a file too.
             Some(libc::ESRCH) => Error::Died { pid, doing: format!("{what} was read") },
             Some(libc::ENOENT) if what != "stat" && !self.is_alive() => {
                 Error::Died { pid, doing: format!("{what} was read") }
@@ -353,7 +360,8 @@ impl Process {
     }
 }
 
-/// True where `/proc` is mounted so that a user sees only his own processes (`hidepid=1`, `2`, `invisible`…).
+/// True where `/proc` is mounted so that a user sees only his own processes (`hidepid=1`, `2`,
+/// `invisible`…).
 pub fn proc_hides_others() -> bool {
     std::fs::read_to_string("/proc/self/mounts").is_ok_and(|mounts| {
         mounts.lines().any(|line| {
@@ -399,7 +407,8 @@ fn parse_status(text: &str) -> Status {
     status
 }
 
-/// The name stands in parentheses and may hold anything, so the fields are counted from the last one.
+/// The name stands in parentheses and may hold anything, so the fields are counted from the last
+/// one.
 fn parse_stat(text: &str) -> Option<Stat> {
     let mut fields = text.get(text.rfind(')')? + 1..)?.split_whitespace();
     let state = fields.next()?.chars().next()?;

@@ -1,8 +1,9 @@
 //! How much of each mapping is resident, without `/proc/PID/smaps`.
 //!
-//! For smaps the kernel holds the target's mmap lock while it walks a whole mapping: 55 ms for 4 GiB. The same figures come
-//! from the page map, which is read in pieces. What smaps counts is what counts here: the zero pages are in nobody's RSS, and
-//! neither are pages of `hugetlbfs` nor frames that a driver has mapped (`VM_PFNMAP`).
+//! For smaps the kernel holds the target's mmap lock while it walks a whole mapping: 55 ms for 4
+//! GiB. The same figures come from the page map, which is read in pieces. What smaps counts is what
+//! counts here: the zero pages are in nobody's RSS, and neither are pages of `hugetlbfs` nor frames
+//! that a driver has mapped (`VM_PFNMAP`).
 
 use crate::pagemap::{
     IS_DOUBTFUL, IS_FILE, IS_GUARD, IS_HUGE, IS_PRESENT, IS_SWAPPED, IS_ZERO_PAGE, Pagemap, Region,
@@ -15,7 +16,8 @@ use std::ops::Range;
 pub enum Source {
     /// `PAGEMAP_SCAN` (from Linux 6.7), in pieces.
     Scan,
-    /// The page map, entry by entry, in pieces: it doesn't tell huge pages, and zero pages only by what the kernel counts.
+    /// The page map, entry by entry, in pieces: it doesn't tell huge pages, and zero pages only by
+    /// what the kernel counts.
     Entries,
     /// smaps: one hold of the mmap lock for each mapping, however large it is.
     Smaps,
@@ -32,23 +34,26 @@ pub struct Residency {
 
 /// Mappings smaller than this are looked at together, …
 const SMALL: u64 = 4 << 20;
-/// … at most so many by one call: the kernel takes about 0.3 µs to step from one to the next.
+/// … at most this number by one call: the kernel takes about 0.3 µs to step from one to the next.
 const TOGETHER: usize = 64;
 /// … that lie within this much address space.
 const NEAR: u64 = 1 << 30;
 /// The kernel's own addresses, where its `[vsyscall]` is shown.
 const KERNEL: u64 = 1 << 63;
 
-/// Where no scan is possible, a process of at most this many resident bytes is read by smaps: 5 ms at the worst.
+/// Where no scan is possible, a process of at most this many resident bytes is read by smaps: 5 ms
+/// at the worst.
 const LIGHT: u64 = 256 << 20;
-/// Address space that is read entry by entry at most: 64 million entries, a fifth of a second where nothing is there.
+/// Address space that is read entry by entry at most: 64 million entries, a fifth of a second where
+/// nothing is there.
 const MOST_ENTRIES: u64 = 256 << 30;
-/// An inaccessible mapping of this size is a reservation, without a page. That is not certain, so the sum is compared.
+/// An inaccessible mapping of this size is a reservation, without a page. That is not certain, so
+/// the sum is compared.
 const RESERVATION: u64 = 32 << 20;
 
 impl Process {
-    /// Its mappings with how much of each is resident, swapped and in huge pages; a mapping's `pss` and `private` are only
-    /// known from [`Source::Smaps`].
+    /// Its mappings with how much of each is resident, swapped and in huge pages; a mapping's `pss`
+    /// and `private` are only known from [`Source::Smaps`].
     ///
     /// # Errors
     /// As [`Process::file`].
@@ -61,8 +66,8 @@ impl Process {
         Ok(Residency { vmas: self.smaps()?, source: Source::Smaps })
     }
 
-    /// As [`Process::residency`], from the source asked for. `None` where the kernel doesn't have it, or where it would be
-    /// worse than the next one.
+    /// As [`Process::residency`], from the source asked for. `None` where the kernel doesn't have
+    /// it, or where it would be worse than the next one.
     ///
     /// # Errors
     /// As [`Process::file`].
@@ -70,7 +75,8 @@ impl Process {
         if source == Source::Smaps {
             return Ok(Some(Residency { vmas: self.smaps()?, source }));
         }
-        // None where a kernel has no page maps (gVisor, CONFIG_PROC_PAGE_MONITOR off), or the process is gone.
+        // None where a kernel has no page maps (gVisor, CONFIG_PROC_PAGE_MONITOR off), or the
+        // process is gone.
         let Ok(pagemap) = self.pagemap() else { return Ok(None) };
         if source == Source::Scan && !pagemap.scans() {
             return Ok(None);
@@ -136,7 +142,8 @@ fn nature(vma: &Vma, hugetlb: &[(u32, u32)]) -> Nature {
     }
 }
 
-/// Which of `vmas` are looked at together: a large one alone, many small ones that are near to each other.
+/// Which of `vmas` are looked at together: a large one alone, many small ones that are near to each
+/// other.
 pub(crate) fn stretches(vmas: &[Vma]) -> impl Iterator<Item = Range<usize>> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -194,7 +201,8 @@ fn add(vma: &mut Vma, nature: Nature, region: Region, swaps: bool) {
     vma.anon_huge += if anonymous && is(IS_HUGE) { bytes } else { 0 };
 }
 
-/// Whether a present page of these categories is resident in the kernel's words: frames that a driver mapped aren't.
+/// Whether a present page of these categories is resident in the kernel's words: frames that a
+/// driver mapped aren't.
 pub(crate) fn counts(nature: Nature, categories: u64) -> bool {
     match nature {
         Nature::Anonymous | Nature::Memory | Nature::Private => true,
@@ -207,8 +215,8 @@ fn is_reservation(vma: &Vma) -> bool {
     !vma.read && !vma.write && !vma.exec && vma.len() >= RESERVATION
 }
 
-/// Counts entry by entry; false where that would take too long, where smaps does no harm, and where the sum is not what the
-/// kernel counts.
+/// Counts entry by entry; false where that would take too long, where smaps does no harm, and where
+/// the sum is not what the kernel counts.
 fn entries(pagemap: &Pagemap, vmas: &mut [Vma], natures: &[Nature], status: &Status) -> bool {
     let looked_at = |vma: &Vma, nature: Nature| !is_reservation(vma) && nature != Nature::Uncounted;
     let length: u64 = vmas
@@ -230,7 +238,8 @@ fn entries(pagemap: &Pagemap, vmas: &mut [Vma], natures: &[Nature], status: &Sta
             });
         }
     }
-    // Zero pages are mapped, but the kernel doesn't count them; what it doesn't count is taken from where they can be.
+    // Zero pages are mapped, but the kernel doesn't count them; what it doesn't count is taken from
+    // where they can be.
     let mut all: u64 = doubtful.iter().sum();
     let anonymous: u64 = vmas.iter().map(|vma| vma.anonymous).sum();
     let mut zero = anonymous.saturating_sub(status.anon_bytes).min(all);

@@ -1,4 +1,5 @@
-//! How much of what is resident nobody else has mapped, and the share of what others have mapped too.
+//! How much of what is resident nobody else has mapped, and the share of what others have mapped
+//! too.
 
 use crate::pagemap::{IS_FILE, IS_GUARD, IS_PRESENT, IS_ZERO_PAGE};
 use crate::residency::{Nature, counts, natures, stretches};
@@ -12,17 +13,20 @@ use std::time::Duration;
 pub struct Shares {
     /// Resident bytes that are mapped once.
     pub private: u64,
-    /// Resident bytes, each page divided by the number of times it is mapped. `None` where only root may know that number.
+    /// Resident bytes, each page divided by the number of times it is mapped. `None` where only
+    /// root may know that number.
     pub pss: Option<u64>,
 }
 
-/// `smaps_rollup` holds the mmap lock for the whole of it, so it is read where that is shorter than this.
+/// `smaps_rollup` holds the mmap lock for the whole of it, so it is read where that is shorter than
+/// this.
 const LONGEST_ROLLUP: Duration = Duration::from_millis(2);
 /// What it takes for each page and each mapping (measured on Linux 6.18: 13 to 84 ns and 0.9 µs).
 const ROLLUP_A_PAGE: Duration = Duration::from_nanos(84);
 const ROLLUP_A_MAPPING: Duration = Duration::from_micros(1);
 
-/// Pages that are no farther from each other are read by one call: an entry costs 3 ns where nothing is, a call 1 µs.
+/// Pages that are no farther from each other are read by one call: an entry costs 3 ns where
+/// nothing is, a call 1 µs.
 const NEAR: u64 = 256 * PAGE;
 
 /// Shared pages whose numbers of mappers are asked for at most: 4 GiB.
@@ -63,8 +67,8 @@ impl Process {
             if vmas.iter().all(|vma| vma.rss == 0) {
                 continue;
             }
-            // Pages that are there by the scan, which alone tells zero pages and guards; where they are near to each other,
-            // their entries are read together.
+            // Pages that are there by the scan, which alone tells zero pages and guards; where they
+            // are near to each other, their entries are read together.
             let (first, last) = (vmas[0].start, vmas[vmas.len() - 1].end);
             let mut runs: Vec<(u64, u64)> = Vec::new();
             pagemap.visit(first, last, 0, &mut |region| {
@@ -104,7 +108,8 @@ impl Process {
     }
 }
 
-/// The bytes of `frames`, each divided by its number of mappers (`/proc/kpagecount`, for root only).
+/// The bytes of `frames`, each divided by its number of mappers (`/proc/kpagecount`, for root
+/// only).
 fn divided(mut frames: Vec<u64>) -> Option<u64> {
     let file = File::open("/proc/kpagecount").ok()?;
     frames.sort_unstable();

@@ -1,24 +1,12 @@
 //! The threads of a process (`/proc/PID/task`).
 
-use crate::{Error, Process};
-
-/// One thread.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Task {
-    /// Its id as this tool sees it.
-    pub tid: i32,
-    /// Its id inside the process's own pid namespace, as the process itself knows it.
-    pub inner_tid: i32,
-    /// The name the kernel keeps: 15 bytes at the most.
-    pub name: String,
-    /// Its stack pointer while it waits in the kernel; `None` while it runs.
-    pub stack_pointer: Option<u64>,
-}
+use crate::{Error, Process, Task};
 
 pub(crate) fn list(process: &Process) -> Result<Vec<Task>, Error> {
     let names = process.names("task")?;
     let mut tasks = Vec::with_capacity(names.len());
-    // Only inside another pid namespace do the two ids differ; one look at the process's own status tells.
+    // Only inside another pid namespace do the two ids differ; one look at the process's own status
+    // tells.
     let same_ids = process.status()?.ns_pids.len() <= 1;
     for name in names {
         let Ok(tid) = name.parse::<i32>() else { continue };
@@ -40,7 +28,8 @@ fn inner(status: &str) -> Option<i32> {
     status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_whitespace().last()?.parse().ok()
 }
 
-/// proc_pid_syscall(5): `"running"`, or numbers of which the last two are the stack pointer and the program counter.
+/// proc_pid_syscall(5): `"running"`, or numbers of which the last two are the stack pointer and the
+/// program counter.
 fn stack_pointer(text: &str) -> Option<u64> {
     let mut words = text.split_whitespace().rev();
     words.next()?;

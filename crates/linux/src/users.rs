@@ -1,4 +1,5 @@
-//! User names from `/etc/passwd` of this host (passwd(5)); no NSS, so that the binary needs nothing but libc.
+//! User names from `/etc/passwd` of this host (passwd(5)); no NSS, so that the binary needs nothing
+//! but libc.
 
 /// The name of the user `uid`, or the number where this host doesn't know it.
 pub fn user_name(uid: u32) -> String {

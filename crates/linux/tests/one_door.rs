@@ -1,5 +1,5 @@
-//! Nothing foreign is opened but by `offheap_linux::foreign`: every other place that opens a file is listed here, with whose
-//! file that is.
+//! Nothing foreign is opened but by `offheap_linux::foreign`: every other place that opens a file
+//! is listed here, with whose file that is.
 
 use std::path::{Path, PathBuf};
 
@@ -72,7 +72,8 @@ fn nothing_foreign_is_opened_elsewhere() {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(&crates).unwrap() {
         let folder = entry.unwrap().path();
-        // The agent runs inside the target and has laws of its own; the others are no part of the product.
+        // The agent runs inside the target and has laws of its own; the others are no part of the
+        // product.
         if !["agent", "testkit", "xtask"].iter().any(|name| folder.ends_with(name))
             && folder.join("src").is_dir()
         {

@@ -37,7 +37,8 @@ fn signal(pid: i32, name: &str) {
     Command::new("kill").args([format!("-{name}"), pid.to_string()]).status().unwrap();
 }
 
-/// Compares mapping by mapping. The kernel merges, moves and reclaims pages of a stopped process too, so it may be asked again.
+/// Compares mapping by mapping. The kernel merges, moves and reclaims pages of a stopped process
+/// too, so it may be asked again.
 fn assert_same(program: &Program, source: Source, figures: fn(&[Vma]) -> Vec<Figures>) {
     let _stopped = Stopped::new(program);
     let process = Process::open(program.pid()).unwrap();
@@ -63,7 +64,8 @@ fn assert_same(program: &Program, source: Source, figures: fn(&[Vma]) -> Vec<Fig
     panic!("{differing:#?}");
 }
 
-/// A page of the kernel's counters for each core and kind is not summed up in statm before Linux 6.17.
+/// A page of the kernel's counters for each core and kind is not summed up in statm before Linux
+/// 6.17.
 fn assert_sums_to_statm(program: &Program) {
     let _stopped = Stopped::new(program);
     let process = Process::open(program.pid()).unwrap();
@@ -79,8 +81,8 @@ fn every_kind_of_mapping_is_counted_as_smaps_counts_it() {
     assert_sums_to_statm(&program);
 }
 
-/// What is private and what is shared, beside smaps. Programs that start and end beside it change that, so it may be asked
-/// again.
+/// What is private and what is shared, beside smaps. Programs that start and end beside it change
+/// that, so it may be asked again.
 fn assert_same_shares(program: &Program) {
     let _stopped = Stopped::new(program);
     let process = Process::open(program.pid()).unwrap();
@@ -111,7 +113,8 @@ fn what_is_shared_is_known_by_either_way() {
 
 #[test]
 fn without_a_scan_all_but_huge_pages_is_known() {
-    // Zero pages can't be told there from those shared after a fork or merged: together they are as many as the kernel says.
+    // Zero pages can't be told there from those shared after a fork or merged: together they are as
+    // many as the kernel says.
     let without_doubt = |vmas: &[Vma]| {
         let shared = vmas.iter().filter(|vma| vma.shared);
         let mut known: Vec<Figures> =

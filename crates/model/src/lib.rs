@@ -6,6 +6,7 @@
 //! Units: bytes (`u64`) unless a name says otherwise; times are milliseconds since the Unix epoch.
 
 mod account;
+mod core;
 pub mod diff;
 mod domain;
 mod finding;
@@ -15,13 +16,14 @@ pub mod secrets;
 mod snapshot;
 pub mod units;
 
+pub use crate::core::CoreFile;
 pub use account::{Detail, DomainFigure, Note};
 pub use domain::{Domain, UnknownDomain};
 pub use finding::{Evidence, Finding, Site, Status};
 pub use handles::{ClassCount, Handles, LocalReferences, References};
 pub use profile::{Age, Frame, FrameKind, Profile, ProfileSite, Sampling};
 pub use snapshot::{
-    Allocator, Arena, Cgroup, ContentHint, DirectBuffers, FileFigure, FileKind, HeapFigure, Holder, Jvm,
-    Malloc, MemoryTotals, NmtCategory, NmtCounters, Process, Python, Reach, SizeClass, Snapshot, SpaceFigure,
+    Arena, Cgroup, ContentHint, DirectBuffers, FileFigure, FileKind, HeapFigure, Holder, Jvm, Malloc,
+    MemoryTotals, NmtCategory, NmtCounters, Process, Python, Reach, SizeClass, Snapshot, SpaceFigure,
     ThreadKind, ThreadPool,
 };

@@ -321,32 +321,13 @@ pub struct NmtCategory {
     pub committed_bytes: u64,
 }
 
-/// The allocator behind malloc.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum Allocator {
-    /// The C library's own, walked.
-    Glibc,
-    /// jemalloc: named, not walked.
-    Jemalloc,
-    /// tcmalloc (gperftools or Google's): named, not walked.
-    Tcmalloc,
-    /// mimalloc: named, not walked.
-    Mimalloc,
-    /// musl: named, not walked.
-    Musl,
-    /// Not recognised.
-    #[default]
-    Unknown,
-}
-
 /// The C heap.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Malloc {
-    /// Which allocator serves malloc.
-    pub allocator: Allocator,
+    /// Which allocator serves malloc: `"glibc"`, `"jemalloc"`, `"tcmalloc"`, `"mimalloc"`, `"musl"`; `"unknown"` where it was
+    /// not recognised.
+    pub allocator: String,
     /// Its version or library, where it is known.
     pub allocator_version: String,
     /// False where it was only named: then the byte figures below are 0 or sums of mappings.

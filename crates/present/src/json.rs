@@ -1,4 +1,4 @@
-//! The JSON contracts of DESIGN.md, one function a verb.
+//! The JSON contracts of docs/design.md, one function a verb.
 
 use offheap_diagnose::Outlook;
 use offheap_model::diff::SnapshotDiff;

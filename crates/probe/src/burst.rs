@@ -3,7 +3,7 @@
 use crate::arch::Exit;
 use crate::chunks;
 use crate::events::{Clock, Probe, Return};
-use offheap_linux::Memory;
+use offheap_linux::Target;
 use std::collections::HashMap;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -60,7 +60,13 @@ pub struct Burst {
 impl Burst {
     /// Probes the `exits` in the `threads` for `length`, one of which each hit costs `cost`. A thread that has ended, or has no
     /// room for all the probes, goes without.
-    pub fn make(exits: &[Exit], threads: &[i32], length: Duration, cost: Duration, memory: &Memory) -> Burst {
+    pub fn make(
+        exits: &[Exit],
+        threads: &[i32],
+        length: Duration,
+        cost: Duration,
+        memory: &dyn Target,
+    ) -> Burst {
         let most = MOST.as_secs_f64() / cost.as_secs_f64().max(1e-9);
         let mut watched: Vec<Watched> = threads.iter().filter_map(|tid| Watched::open(*tid, exits)).collect();
         let mut shots = 1;
@@ -101,7 +107,13 @@ impl Burst {
     /// Probes the `exits` in the `threads` now and then, for some hits each time: for threads that allocate so much at once that
     /// what comes first would use up all that a burst may cost. When, is left to the threads' own clocks: each `every` of processor
     /// time, so that all that they do is met alike.
-    pub fn aimed(exits: &[Exit], threads: &[i32], every: Duration, cost: Duration, memory: &Memory) -> Burst {
+    pub fn aimed(
+        exits: &[Exit],
+        threads: &[i32],
+        every: Duration,
+        cost: Duration,
+        memory: &dyn Target,
+    ) -> Burst {
         let open = |&tid: &i32| Some((Watched::open(tid, exits)?, Clock::open(tid, every).ok()?));
         let (mut watched, mut clocks): (Vec<Watched>, Vec<Clock>) = threads.iter().filter_map(open).unzip();
         let began = Instant::now();
@@ -231,7 +243,7 @@ impl Caught {
         self.probe.drain(|call| calls.push((call, None)));
     }
 
-    fn measure(&mut self, memory: &Memory) {
+    fn measure(&mut self, memory: &dyn Target) {
         for (call, chunk) in self.calls.iter_mut().skip(self.measured) {
             *chunk = chunks::size(memory, call.block);
         }
@@ -240,7 +252,7 @@ impl Caught {
 }
 
 /// Takes what came by, then reads the sizes: memory that was read before a block was given out has what was there then.
-fn take<'a>(threads: impl Iterator<Item = &'a mut Watched>, memory: &Memory) {
+fn take<'a>(threads: impl Iterator<Item = &'a mut Watched>, memory: &dyn Target) {
     let mut all: Vec<&mut Caught> = threads.flat_map(|thread| &mut thread.probes).collect();
     all.iter_mut().for_each(|caught| caught.take());
     memory.forget();

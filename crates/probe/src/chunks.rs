@@ -1,7 +1,7 @@
 //! Blocks of glibc's malloc, seen from outside: how large, and whether they are in use still.
 
-use offheap_heaps::{Allocator, CHUNK_HEADER, Heap, Options, Walker};
-use offheap_linux::{Memory, Process};
+use offheap_heaps::{CHUNK_HEADER, Heap, Options, Walker};
+use offheap_linux::{Reads, Target};
 
 /// In a chunk's size: the chunk before it is in use…
 const PREV_INUSE: u64 = 1;
@@ -16,7 +16,7 @@ const SIZES: std::ops::Range<u64> = 32..1 << 46;
 
 /// The bytes of the chunk that holds `block`, which was given out a moment ago, and whether it has a mapping of its own; `None`
 /// where it can't be read any more.
-pub fn size(memory: &Memory, block: u64) -> Option<(u64, bool)> {
+pub fn size(memory: &dyn Target, block: u64) -> Option<(u64, bool)> {
     let size = memory.u64(block.checked_sub(SIZE_OFFSET)?).ok()?;
     let bytes = size & !FLAGS;
     (block.is_multiple_of(16) && SIZES.contains(&bytes)).then_some((bytes, size & IS_MMAPPED != 0))
@@ -24,7 +24,7 @@ pub fn size(memory: &Memory, block: u64) -> Option<(u64, bool)> {
 
 /// Whether `block`, of a chunk of `bytes`, may still be in use: its size is the same, and the next chunk says so. Both may be
 /// what is left of old chunks; only a walk is sure.
-pub fn seems_in_use(memory: &Memory, block: u64, bytes: u64) -> bool {
+pub fn seems_in_use(memory: &dyn Target, block: u64, bytes: u64) -> bool {
     let word = |at: Option<u64>| memory.u64(at?.checked_sub(SIZE_OFFSET)?).ok();
     match word(Some(block)) {
         Some(size) if size & !FLAGS == bytes => {
@@ -40,15 +40,15 @@ pub fn seems_in_use(memory: &Memory, block: u64, bytes: u64) -> bool {
 pub struct Chunks(Walker);
 
 impl Chunks {
-    /// Of `process`; `None` where its allocator is not glibc's.
-    pub fn of(process: &Process, memory: &Memory) -> Option<Chunks> {
-        let walker = Walker::open(process, memory)?;
-        (walker.identity().allocator == Allocator::Glibc).then_some(Chunks(walker))
+    /// Of the process behind `memory`; `None` where its allocator is not glibc's.
+    pub fn of(memory: &dyn Target) -> Option<Chunks> {
+        let walker = Walker::open(memory)?;
+        (walker.identity().allocator.name == "glibc").then_some(Chunks(walker))
     }
 
     /// Walks it. Listed in [`Heap::chunks`] are those of `blocks` that are in use, by where their chunks begin. What a chunk says
     /// of itself is not enough: the headers of old ones lie about in larger ones.
-    pub fn walk(&self, memory: &Memory, blocks: impl Iterator<Item = u64>) -> Heap {
+    pub fn walk(&self, memory: &dyn Target, blocks: impl Iterator<Item = u64>) -> Heap {
         let mut chunks: Vec<u64> = blocks.filter_map(|block| block.checked_sub(CHUNK_HEADER)).collect();
         chunks.sort_unstable();
         self.0.walk(memory, &Options { chunks: &chunks, ..Options::default() })

@@ -11,7 +11,7 @@ use object::read::ReadCache;
 use object::{Object, ObjectSegment, ObjectSymbol};
 use offheap_heaps::{CHUNK_HEADER, Heap, Label};
 use offheap_linux::foreign::Expect;
-use offheap_linux::{Bounded, ELF_BYTES, Memory, Process, Vma};
+use offheap_linux::{Bounded, ELF_BYTES, Process, Target, Vma};
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -190,7 +190,7 @@ impl Sampler {
     pub fn start(pid: i32) -> Result<Sampler, ProbeError> {
         let process = Process::open(pid)?;
         let vmas = process.maps()?;
-        let chunks = Chunks::of(&process, &process.memory(&vmas)?).ok_or(ProbeError::OtherAllocator)?;
+        let chunks = Chunks::of(&process.memory(&vmas)?).ok_or(ProbeError::OtherAllocator)?;
         let functions = find(&process, &vmas).ok_or(ProbeError::OtherAllocator)?;
         if let Some(exit) = functions.iter().flatten().next() {
             Probe::open(pid, *exit).map_err(ProbeError::Refused)?;
@@ -331,7 +331,7 @@ impl Sampler {
     }
 
     /// Forgets blocks that are not in use any more, as far as the time allows.
-    fn check(&mut self, memory: &Memory) {
+    fn check(&mut self, memory: &dyn Target) {
         let end = Instant::now() + CHECK;
         let mut left = self.order.len();
         while left > 0 && !self.order.is_empty() && Instant::now() < end {

@@ -1,4 +1,5 @@
-//! The project's own commands: `cargo xtask demo`, `cargo xtask test`, and the parts they are made of.
+//! The project's own commands: `cargo xtask demo`, `cargo xtask test`, and the parts they are made
+//! of.
 
 mod check;
 mod demo;
@@ -20,7 +21,7 @@ cargo xtask COMMAND
   setup    only installs what demo and test need (Debian packages, JREs)
   web      bundles the report's page anew: crates/report/web/src into crates/report/web/dist
   picture  makes docs/img/report.png, the report of a real leaking JVM
-  check    only the edges between crates, formatting and lints
+  check    only the edges between crates, style, formatting and lints
   build    the release binary: target/release/offheap
 ";
 

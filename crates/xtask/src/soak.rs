@@ -1,4 +1,5 @@
-//! `cargo xtask soak`: what the gate does for seconds, for as long as asked, with the same code; and the figures of `harm/README.md`.
+//! `cargo xtask soak`: what the gate does for seconds, for as long as asked, with the same code;
+//! and the figures of `harm/README.md`.
 
 use crate::{run, setup};
 use anyhow::{Context, Result, bail};
@@ -143,10 +144,12 @@ fn storms(options: &Options, harm: &mut Vec<String>) {
         let collectors: Vec<String> =
             jdk.collectors().iter().map(|name| format!("-XX:+Use{name}GC")).collect();
         while cycles < options.cycles && Instant::now() < options.until {
-            // A new JVM now and then: the agent's first loading is part of it, and each collector has its turn.
+            // A new JVM now and then: the agent's first loading is part of it, and each collector
+            // has its turn.
             let collector = &collectors[jvms as usize % collectors.len()];
             let flags = ["-XX:+UnlockExperimentalVMOptions", collector];
-            // Some of the weather at a time, other some the next: all of it at once leaves each kind too little of the processor.
+            // Some of the weather at a time, other some the next: all of it at once leaves each
+            // kind too little of the processor.
             let some: Vec<&str> = if all {
                 let step = options.seed as usize * 5 + jvms as usize * 6;
                 (0..6).map(|n| kinds[(step + n) % kinds.len()]).collect()

@@ -31,7 +31,8 @@ pub fn check() -> Result<()> {
     Ok(())
 }
 
-/// Bundles a copy of the source, so that the repository stays as it is; returns the folder of the result.
+/// Bundles a copy of the source, so that the repository stays as it is; returns the folder of the
+/// result.
 fn bundle() -> Result<PathBuf> {
     let folder = run::tools().join("web");
     let source = Path::new(SOURCE);
@@ -41,7 +42,8 @@ fn bundle() -> Result<PathBuf> {
         let path = entry?.path();
         std::fs::copy(&path, folder.join("src").join(path.file_name().context("a file has a name")?))?;
     }
-    // The lock file pins the bundler to its last byte; what it says is installed already need not be again.
+    // The lock file pins the bundler to its last byte; what it says is installed already need not
+    // be again.
     let lock = std::fs::read(source.join("package-lock.json"))?;
     let installed = folder.join("node_modules/.package-lock.of-ours");
     for name in ["package.json", "package-lock.json"] {
@@ -57,7 +59,8 @@ fn bundle() -> Result<PathBuf> {
     Ok(folder.join("dist"))
 }
 
-/// Makes `docs/img/report.png`: a JVM leaks in native code, `offheap` watches and profiles it, a browser draws the report.
+/// Makes `docs/img/report.png`: a JVM leaks in native code, `offheap` watches and profiles it, a
+/// browser draws the report.
 pub fn picture() -> Result<()> {
     setup::packages()?;
     run::build_release()?;

@@ -268,7 +268,7 @@ impl World {
                 ..Jvm::default()
             }),
             malloc: Some(Malloc {
-                allocator: Allocator::Glibc,
+                allocator: "glibc".to_owned(),
                 walked: true,
                 exact: true,
                 in_use_bytes: b(live),

@@ -1,10 +1,11 @@
 //! The arenas and the heaps they consist of (`heap_info` in glibc's malloc/arena.c).
 
 use super::layout::{Layout, MAX_ARENAS};
-use offheap_linux::{Memory, PAGE};
+use offheap_target::{PAGE, Reads, Target};
 
-/// How heaps may be aligned and how large one gets at the most: 64 MiB (`HEAP_MAX_SIZE`), or from 2.35 to 2.41 with the
-/// tunable `glibc.malloc.hugetlb=2` four huge pages: of 2 MiB, 32 MiB, 512 MiB, 1 GiB.
+/// How heaps may be aligned and how large one gets at most: 64 MiB (`HEAP_MAX_SIZE`), or from 2.35
+/// to 2.41 with the tunable `glibc.malloc.hugetlb=2` four huge pages: of 2 MiB, 32 MiB, 512 MiB, 1
+/// GiB.
 const HEAP_SIZES: [u64; 5] = [64 << 20, 8 << 20, 128 << 20, 2 << 30, 4 << 30];
 /// More heaps than this in one arena are no heaps: at 64 MiB each this is 4 TiB.
 const MAX_HEAPS: usize = 65_536;
@@ -19,7 +20,8 @@ pub(super) const NON_MAIN_ARENA: u64 = 4;
 /// All the flags.
 pub(super) const FLAGS: u64 = 7;
 
-/// Where user space ends, on any machine: pointers from there on are garbage, and no sum of sizes gets there.
+/// Where user space ends, on any machine: pointers from there on are garbage, and no sum of sizes
+/// gets there.
 const END_OF_ADDRESSES: u64 = 1 << 56;
 
 /// A `malloc_state` as it was read.
@@ -42,7 +44,7 @@ pub(super) struct State {
 /// A range in which one chunk follows the other.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Segment {
-    /// Where the range begins; before the first chunk there may be structures.
+    /// Where the range starts; before the first chunk there may be structures.
     pub base: u64,
     /// The first chunk.
     pub first: u64,
@@ -57,7 +59,7 @@ pub(super) struct Segment {
 }
 
 /// Reads the ring of arenas. The second value says what did not fit.
-pub(super) fn read(memory: &Memory, layout: &Layout, sbrk_base: u64) -> (Vec<State>, Vec<String>) {
+pub(super) fn read(memory: &dyn Target, layout: &Layout, sbrk_base: u64) -> (Vec<State>, Vec<String>) {
     let mut states = Vec::new();
     let mut doubts = Vec::new();
     let mut address = layout.main_arena;
@@ -95,7 +97,7 @@ pub(super) fn read(memory: &Memory, layout: &Layout, sbrk_base: u64) -> (Vec<Sta
     (states, doubts)
 }
 
-fn read_state(memory: &Memory, layout: &Layout, address: u64) -> Option<(State, u64)> {
+fn read_state(memory: &dyn Target, layout: &Layout, address: u64) -> Option<(State, u64)> {
     // Nothing in there, flags and counts included, has its highest bits set.
     let word = |offset: u64| {
         let word = memory.u64(address.checked_add(offset)?).ok()?;
@@ -123,7 +125,7 @@ fn read_state(memory: &Memory, layout: &Layout, address: u64) -> Option<(State, 
 }
 
 /// The first heap's alignment that makes every arena's top lead to a heap of that arena.
-fn heap_size(memory: &Memory, states: &[State]) -> u64 {
+fn heap_size(memory: &dyn Target, states: &[State]) -> u64 {
     let fits = |size: u64| {
         states
             .iter()
@@ -133,8 +135,9 @@ fn heap_size(memory: &Memory, states: &[State]) -> u64 {
     HEAP_SIZES.into_iter().find(|size| fits(*size)).unwrap_or(HEAP_SIZES[0])
 }
 
-/// `heap_info` begins with the arena's address, the heap before it, and its size. The first heap holds the `malloc_state`.
-fn heaps(memory: &Memory, layout: &Layout, state: &State, heap_size: u64) -> Option<Vec<Segment>> {
+/// `heap_info` starts with the arena's address, the heap before it, and its size. The first heap
+/// holds the `malloc_state`.
+fn heaps(memory: &dyn Target, layout: &Layout, state: &State, heap_size: u64) -> Option<Vec<Segment>> {
     let first_heap = state.address & !(PAGE - 1);
     // 0x20 up to 2.34, 0x30 from 2.35.
     let header = state.address - first_heap;
@@ -167,8 +170,9 @@ fn heaps(memory: &Memory, layout: &Layout, state: &State, heap_size: u64) -> Opt
     None
 }
 
-/// What `sbrk` gave the main arena. Where brk was blocked there is more, or this is not all: [`super::regions`].
-fn main_segment(memory: &Memory, state: &State, sbrk_base: u64) -> Option<Segment> {
+/// What `sbrk` gave the main arena. Where brk was blocked there is more, or this is not all:
+/// [`super::regions`].
+fn main_segment(memory: &dyn Target, state: &State, sbrk_base: u64) -> Option<Segment> {
     let base =
         if sbrk_base != 0 { sbrk_base } else { memory.vmas().iter().find(|vma| vma.path == "[heap]")?.start };
     let limit = end_of_mapped(memory, base)?;
@@ -182,7 +186,7 @@ fn main_segment(memory: &Memory, state: &State, sbrk_base: u64) -> Option<Segmen
 }
 
 /// Where the writable anonymous memory around `address` ends; maps that touch count as one.
-pub(super) fn end_of_mapped(memory: &Memory, address: u64) -> Option<u64> {
+pub(super) fn end_of_mapped(memory: &dyn Target, address: u64) -> Option<u64> {
     let vma = memory.vma(address)?;
     let mut end = vma.end;
     while let Some(next) =

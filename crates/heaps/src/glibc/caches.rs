@@ -1,21 +1,23 @@
 //! Tells chunks parked in thread caches from those in use.
 //!
-//! Each cache counts its chunks, bin by bin: that makes the totals. Which arena they are of is told by the key that they
-//! bear (from 2.34), else by following the lists. If neither agrees with the counts, threads went on meanwhile.
+//! Each cache counts its chunks, bin by bin: that makes the totals. Which arena they are of, the
+//! key says that they bear (from 2.34), else by following the lists. If neither agrees with the
+//! counts, threads went on meanwhile.
 
 use super::arenas;
 use super::tcache::{self, Format, SMALL_BINS, Tcache};
 use super::walk::Pass;
 use crate::Arena;
-use offheap_linux::Memory;
+use offheap_target::Target;
 
-/// At so many first chunks of each arena is looked for its thread's cache.
+/// First chunks of each arena that may be its thread's cache.
 const CHUNKS_BEFORE_CACHE: usize = 64;
-/// So many caches must agree on the key, if there are.
+/// Caches that must agree on the key, if there are as many.
 const KEYS_COMPARED: usize = 8;
 
 impl Pass<'_> {
-    /// Looks at the first chunks of each arena for a thread cache, so that the key is known before all is walked.
+    /// Looks at the first chunks of each arena for a thread cache, so that the key is known before
+    /// all is walked.
     pub fn learn_caches(&mut self) {
         if self.memo.format.is_some() {
             return;
@@ -80,18 +82,19 @@ impl Pass<'_> {
             }
         }
         for (arena, counts) in arenas.iter_mut().zip(&self.cached) {
-            arena.tcache_count = counts.iter().sum();
-            arena.tcache =
+            arena.cached_count = counts.iter().sum();
+            arena.cached =
                 counts.iter().enumerate().map(|(bin, count)| count * tcache::chunk_of_bin(bin)).sum();
-            arena.split.tcache = arena.tcache.min(arena.split.in_use);
-            arena.split.in_use -= arena.split.tcache;
+            arena.split.cached = arena.cached.min(arena.split.in_use);
+            arena.split.in_use -= arena.split.cached;
         }
         if self.memo.key.is_none() {
             self.memo.key = common_key(memory, &caches);
         }
     }
 
-    /// Follows every list, a second time from fresh memory where a thread interfered. `None` where one did again.
+    /// Follows every list, a second time from fresh memory where a thread interfered. `None` where
+    /// one did again.
     fn list(&self, caches: &mut [Tcache], capacity: u16) -> Option<Vec<(u64, usize)>> {
         for attempt in 0..2 {
             if attempt > 0 {
@@ -149,7 +152,7 @@ impl Pass<'_> {
 }
 
 /// The key, if the first entries of all caches bear the same.
-fn common_key(memory: &Memory, caches: &[Tcache]) -> Option<u64> {
+fn common_key(memory: &dyn Target, caches: &[Tcache]) -> Option<u64> {
     let mut keys = caches.iter().take(KEYS_COMPARED).filter_map(|cache| cache.key(memory));
     let key = keys.next()?;
     keys.all(|other| other == key).then_some(key)

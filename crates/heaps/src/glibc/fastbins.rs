@@ -1,10 +1,11 @@
-//! The lists of fastbins (up to glibc 2.42): their chunks look in use by boundary tags, so they are listed first.
+//! The lists of fastbins (up to glibc 2.42): their chunks look in use by boundary tags, so they are
+//! listed first.
 
 use super::arenas::{FLAGS, State};
 use super::tcache::Links;
-use offheap_linux::Memory;
+use offheap_target::{Reads, Target};
 
-/// At the most so many chunks are listed, 8 MB of addresses.
+/// Chunks listed at most: 8 MB of addresses.
 const MOST: usize = 1 << 20;
 
 /// Chunks in fastbins, ascending.
@@ -18,7 +19,7 @@ pub(super) struct Fast {
 }
 
 /// Follows every arena's lists.
-pub(super) fn list(memory: &Memory, states: &[State], links: &Links) -> Fast {
+pub(super) fn list(memory: &dyn Target, states: &[State], links: &Links) -> Fast {
     let mut fast = Fast::default();
     for state in states.iter().filter(|state| state.top != 0) {
         for (bin, head) in state.fastbins.iter().enumerate() {

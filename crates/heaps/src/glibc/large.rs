@@ -1,10 +1,11 @@
-//! Large chunks in maps of their own, and memory that the main arena got where brk was blocked: found, checked, added.
+//! Large chunks in maps of their own, and memory that the main arena got where brk was blocked:
+//! found, checked, added.
 
 use super::layout::MmapState;
 use super::mapped::{self, Depth, Head, Search};
 use super::walk::Pass;
 use crate::{Label, LabelKind};
-use offheap_linux::{PAGE, PageKind};
+use offheap_target::{PAGE, PageKind, Reads};
 use std::collections::BTreeMap;
 
 /// Pages that one walk may look at, when all is to be found and when the budget is tight.
@@ -24,7 +25,7 @@ impl Pass<'_> {
         let mut chunks = BTreeMap::new();
         for start in std::mem::take(&mut self.memo.chunks).into_keys() {
             let end = self.memory.vma(start).map_or(start, |vma| vma.end);
-            if self.memory.pagemap().is_present(start)
+            if self.memory.is_present(start)
                 && let Some(bytes) = mapped::chunk_at(self.memory, start, end)
             {
                 chunks.insert(start, bytes);
@@ -57,13 +58,14 @@ impl Pass<'_> {
         self.memo.search = search;
     }
 
-    /// Finds and walks the main arena's other regions until they make up what it has from the system.
+    /// Finds and walks the main arena's other regions until they make up what it has from the
+    /// system.
     fn find_regions(&mut self, main: usize, search: &mut Search, chunks: &mut BTreeMap<u64, u64>) {
         let (system, top) = (self.states[main].system, self.states[main].top);
         let memory = self.memory;
         let mut regions = Vec::new();
         for page in std::mem::take(&mut self.memo.regions) {
-            if memory.pagemap().is_present(page)
+            if memory.is_present(page)
                 && mapped::region_at(memory, page, top)
                 && let Some(end) = self.walk_region(main, page)
             {
@@ -99,17 +101,17 @@ impl Pass<'_> {
     /// Large chunks: their sum, their labels, their sizes, and whether malloc counts as many.
     pub fn add_mapped(&mut self, before: Option<MmapState>, after: Option<MmapState>) {
         let chunks = std::mem::take(&mut self.memo.chunks);
-        self.heap.mmapped_count = chunks.len() as u64;
-        self.heap.mmapped_bytes = chunks.values().sum();
+        self.heap.large_count = chunks.len() as u64;
+        self.heap.large_bytes = chunks.values().sum();
         let agreed = [before, after].into_iter().flatten().any(|state| agrees(&chunks, state));
         if let Some(state) = after.filter(|_| !agreed) {
             self.doubt(format!(
                 "malloc counts {} mmapped chunks of {} bytes, but {} of {} bytes were found",
-                state.count, state.bytes, self.heap.mmapped_count, self.heap.mmapped_bytes
+                state.count, state.bytes, self.heap.large_count, self.heap.large_bytes
             ));
         }
         for (start, bytes) in &chunks {
-            let runs = self.memory.pagemap().runs(*start, start + bytes);
+            let runs = self.memory.runs(*start, start + bytes);
             let present = runs.iter().filter(|run| run.kind == PageKind::Present);
             let resident = present.map(|run| run.end - run.start).sum();
             self.heap.page_account.in_use_resident += resident;

@@ -1,19 +1,21 @@
 //! Where glibc's malloc keeps its state, found by shape: no symbols, no version numbers.
 //!
-//! Sources: `malloc_state`, `malloc_par` and `heap_info` in glibc's malloc/malloc.c and malloc/arena.c, releases 2.17 to
-//! 2.43; what differs between them is told by the memory itself.
+//! Sources: `malloc_state`, `malloc_par` and `heap_info` in glibc's malloc/malloc.c and
+//! malloc/arena.c, releases 2.17 to 2.43; the memory itself tells what differs between them.
 
-use offheap_linux::{Memory, PAGE, PageKind, Vma, image_of};
+use offheap_target::{PAGE, PageKind, Reads, Target, Vma, image_of};
 
 /// Bins of a `malloc_state` (`NBINS - 1`), each a pair of list pointers.
 const BINS: usize = 127;
 /// From the first bin to `next`: the bins (0x7f0) and the bitmap of bins (0x10).
 const BINS_TO_NEXT: u64 = 0x800;
-/// Where the bins may start in `malloc_state`: from 2.27, up to 2.26, and without fastbins (after 2.42).
+/// Where the bins may start in `malloc_state`: from 2.27, up to 2.26, and without fastbins (after
+/// 2.42).
 const BINS_OFFSETS: [u64; 3] = [0x70, 0x68, 0x18];
 /// More arenas than this are no arenas: glibc limits them to eight a core.
 pub(super) const MAX_ARENAS: usize = 16_384;
-/// The most bytes of one module's data that are searched: libc has some 80 KB, a static executable may have more.
+/// The most bytes of one module's data that are searched: libc has some 80 KB, a static executable
+/// may have more.
 const MAX_SEARCHED: u64 = 64 << 20;
 /// `n_mmaps_max` unless somebody set it (`DEFAULT_MMAP_MAX`).
 const DEFAULT_MMAP_MAX: u32 = 65_536;
@@ -36,7 +38,8 @@ pub(crate) struct Layout {
 pub(crate) struct Parameters {
     /// Address of `n_mmaps`, with `n_mmaps_max` and `max_n_mmaps` behind it, four bytes each.
     n_mmaps: u64,
-    /// Address of `mmapped_mem`, with `max_mmapped_mem` and `sbrk_base` behind it, eight bytes each.
+    /// Address of `mmapped_mem`, with `max_mmapped_mem` and `sbrk_base` behind it, eight bytes
+    /// each.
     mmapped_mem: u64,
     /// Address of `mmap_threshold`.
     mmap_threshold: u64,
@@ -55,13 +58,14 @@ pub(crate) struct MmapState {
     pub sbrk_base: u64,
     /// Requests from this size on are mmapped.
     pub threshold: u64,
-    /// What the main arena's top is trimmed by: pages, or huge pages with the tunable `glibc.malloc.hugetlb=1`.
+    /// What the main arena's top is trimmed by: pages, or huge pages with the tunable
+    /// `glibc.malloc.hugetlb=1`.
     pub trim_unit: u64,
 }
 
 impl Parameters {
     /// Reads the fields as they are now, past the cache of `memory`.
-    pub fn read(&self, memory: &Memory) -> Option<MmapState> {
+    pub fn read(&self, memory: &dyn Target) -> Option<MmapState> {
         let [count, _, _, _] = halves(fresh::<16>(memory, self.n_mmaps)?);
         let [bytes, _, sbrk_base] = words(fresh::<24>(memory, self.mmapped_mem)?);
         let [threshold] = words(fresh::<8>(memory, self.mmap_threshold)?);
@@ -79,7 +83,7 @@ impl Parameters {
 
 impl Layout {
     /// Finds the main arena in the writable data of the module at `path`.
-    pub fn find(memory: &Memory, path: &str) -> Option<Layout> {
+    pub fn find(memory: &dyn Target, path: &str) -> Option<Layout> {
         let data = data_of(memory, path);
         let mut layout = data.iter().find_map(|block| find_main_arena(memory, block))?;
         layout.parameters = data.iter().find_map(|block| find_parameters(memory, block));
@@ -125,13 +129,15 @@ impl Block {
     }
 }
 
-/// The present writable data of a module: its own private pages and the anonymous ones of its `.bss` right behind.
-fn data_of(memory: &Memory, path: &str) -> Vec<Block> {
+/// The present writable data of a module: its own private pages and the anonymous ones of its
+/// `.bss` right behind.
+fn data_of(memory: &dyn Target, path: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut end_of_module = None;
     let mut left = MAX_SEARCHED;
     let Some(first) = image_of(memory.vmas(), |vma| vma.path == path) else { return blocks };
-    // A part of the file that somebody mapped once more, to read it, may have a heap right behind it.
+    // A part of the file that somebody mapped once more, to read it, may have a heap right behind
+    // it.
     let image = memory.image_range(first);
     for vma in memory.vmas().iter().filter(|vma| image.contains(&vma.start)) {
         let of_module = vma.path == path && vma.is_file();
@@ -146,8 +152,8 @@ fn data_of(memory: &Memory, path: &str) -> Vec<Block> {
     blocks
 }
 
-fn present_words(memory: &Memory, vma: &Vma, left: &mut u64, blocks: &mut Vec<Block>) {
-    for run in memory.pagemap().runs(vma.start, vma.end) {
+fn present_words(memory: &dyn Target, vma: &Vma, left: &mut u64, blocks: &mut Vec<Block>) {
+    for run in memory.runs(vma.start, vma.end) {
         let len = (run.end - run.start).min(*left);
         if run.kind != PageKind::Present || len == 0 {
             continue;
@@ -167,16 +173,17 @@ fn present_words(memory: &Memory, vma: &Vma, left: &mut u64, blocks: &mut Vec<Bl
 /// Bins that are empty in any heap.
 const LEAST_EMPTY: usize = 2;
 
-/// An empty bin's two pointers point to the bin itself, seen as a chunk: sixteen bytes before them. No other data has 127
-/// such pairs in a row; in a busy heap some hold lists instead.
-pub(super) fn find_main_arena(memory: &Memory, block: &Block) -> Option<Layout> {
+/// An empty bin's two pointers point to the bin itself, seen as a chunk: sixteen bytes before them.
+/// No other data has 127 such pairs in a row; in a busy heap some hold lists instead.
+pub(super) fn find_main_arena(memory: &dyn Target, block: &Block) -> Option<Layout> {
     let words = block.words.as_slice();
     let is_empty = |at: usize, bin: usize| {
         let header = (block.start + at as u64 * 8 + bin as u64 * 16).wrapping_sub(16);
         words.get(at + bin * 2) == Some(&header) && words.get(at + bin * 2 + 1) == Some(&header)
     };
     for at in 2..words.len().saturating_sub(2 * BINS + 6) {
-        // A few bins far apart are looked at first: one of them is nearly always empty, even in a heap in pieces.
+        // A few bins far apart are looked at first: one of them is nearly always empty, even in a
+        // heap in pieces.
         if ![126, 125, 120, 111, 64, 31, 1].into_iter().any(|bin| is_empty(at, bin)) {
             continue;
         }
@@ -200,10 +207,11 @@ pub(super) fn find_main_arena(memory: &Memory, block: &Block) -> Option<Layout> 
 }
 
 /// The arenas are a ring: following `next` from the main arena must lead back to it.
-fn ring_closes(memory: &Memory, bins: u64, offset: u64) -> Option<Layout> {
+fn ring_closes(memory: &dyn Target, bins: u64, offset: u64) -> Option<Layout> {
     let main_arena = bins.checked_sub(offset)?;
     let mut arena = main_arena;
-    // Behind next_free comes attached_threads or, up to 2.22, system_mem: pages, and 132 KB at least once there are any.
+    // Behind next_free comes attached_threads or, up to 2.22, system_mem: pages, and 132 KB at
+    // least once there are any.
     let mut has_attached = true;
     for _ in 0..MAX_ARENAS {
         let next = arena.checked_add(offset + BINS_TO_NEXT)?;
@@ -219,8 +227,9 @@ fn ring_closes(memory: &Memory, bins: u64, offset: u64) -> Option<Layout> {
     None
 }
 
-/// Looks for `n_mmaps_max` with its default, or failing that for `sbrk_base` where the brk heap starts.
-fn find_parameters(memory: &Memory, block: &Block) -> Option<Parameters> {
+/// Looks for `n_mmaps_max` with its default, or failing that for `sbrk_base` where the brk heap
+/// starts.
+fn find_parameters(memory: &dyn Target, block: &Block) -> Option<Parameters> {
     let halves = 0..block.words.len() * 2;
     let by_default = halves
         .filter(|at| block.half(*at) == Some(DEFAULT_MMAP_MAX))
@@ -240,10 +249,11 @@ fn find_parameters(memory: &Memory, block: &Block) -> Option<Parameters> {
     by_default.or_else(by_heap).map(|(_, parameters)| parameters)
 }
 
-/// Reads the block as if `n_mmaps` were its half word of this index: `n_mmaps`, `n_mmaps_max`, `max_n_mmaps`,
-/// `no_dyn_threshold`, four bytes each, then `mmapped_mem`, `max_mmapped_mem`, `sbrk_base`, eight bytes each. Gives a score
-/// for how much there is besides zeros, or `None` where the values contradict each other.
-fn parameters_at(memory: &Memory, block: &Block, n_mmaps: usize) -> Option<(u32, Parameters)> {
+/// Reads the block as if `n_mmaps` were its half word of this index: `n_mmaps`, `n_mmaps_max`,
+/// `max_n_mmaps`, `no_dyn_threshold`, four bytes each, then `mmapped_mem`, `max_mmapped_mem`,
+/// `sbrk_base`, eight bytes each. Gives a score for how much there is besides zeros, or `None`
+/// where the values contradict each other.
+fn parameters_at(memory: &dyn Target, block: &Block, n_mmaps: usize) -> Option<(u32, Parameters)> {
     let word = |at: usize| block.words.get(at).copied();
     let mmapped_mem = (n_mmaps + 4).div_ceil(2);
     let (count, limit, most) = (block.half(n_mmaps)?, block.half(n_mmaps + 1)?, block.half(n_mmaps + 2)?);
@@ -261,8 +271,8 @@ fn parameters_at(memory: &Memory, block: &Block, n_mmaps: usize) -> Option<(u32,
     if !consistent || !sbrk_fits {
         return None;
     }
-    // Before n_mmaps, backwards: (from 2.35: hp_flags, hp_pagesize, thp_pagesize, after 2.42 thp_mode,) arena_max,
-    // arena_test, mmap_threshold. arena_test is 8 unless it was set.
+    // Before n_mmaps, backwards: (from 2.35: hp_flags, hp_pagesize, thp_pagesize, after 2.42
+    // thp_mode,) arena_max, arena_test, mmap_threshold. arena_test is 8 unless it was set.
     let middle = n_mmaps / 2;
     let (threshold, thp_pagesize) = if n_mmaps.is_multiple_of(2) {
         (middle.checked_sub(3)?, None)
@@ -281,11 +291,12 @@ fn parameters_at(memory: &Memory, block: &Block, n_mmaps: usize) -> Option<(u32,
     Some((score, parameters))
 }
 
-/// Reads past the cache, but only what is present: for counters that change while the heap is walked.
-fn fresh<const N: usize>(memory: &Memory, address: u64) -> Option<[u8; N]> {
+/// Reads past the cache, but only what is present: for counters that change while the heap is
+/// walked.
+fn fresh<const N: usize>(memory: &dyn Target, address: u64) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     let last = address.checked_add(N as u64 - 1)?;
-    let present = memory.pagemap().is_present(address) && memory.pagemap().is_present(last);
+    let present = memory.is_present(address) && memory.is_present(last);
     (present && memory.read_bulk(address, &mut bytes) == N).then_some(bytes)
 }
 

@@ -1,12 +1,12 @@
-//! Large chunks in maps of their own, and memory that the main arena got where brk was blocked: both found by the shape
-//! of their first words.
+//! Large chunks in maps of their own, and memory that the main arena got where brk was blocked:
+//! both found by the shape of their first words.
 //!
-//! The kernel merges neighbouring maps, so one may begin anywhere in a mapping, but always with a page. What is found is
-//! checked against `mp_.n_mmaps` and `mp_.mmapped_mem`, or the arena's `system_mem`: as soon as they are reached, no more
-//! pages are looked at.
+//! The kernel merges neighbouring maps, so one may start anywhere in a mapping, but always with a
+//! page. What is found is checked against `mp_.n_mmaps` and `mp_.mmapped_mem`, or the arena's
+//! `system_mem`: as soon as they are reached, no more pages are looked at.
 
 use super::arenas::{FLAGS, IS_MMAPPED, MIN_CHUNK, PREV_INUSE, end_of_mapped};
-use offheap_linux::{Memory, PAGE, PageKind, Vma};
+use offheap_target::{PAGE, PageKind, Reads, Target, Vma};
 use std::collections::{BTreeMap, HashSet};
 
 /// What a page starts with.
@@ -23,7 +23,7 @@ pub(super) enum Head {
 pub(super) enum Depth {
     /// Where mappings start, and behind what was found.
     Starts,
-    /// Where pages begin to be present.
+    /// Where pages start to be present.
     Runs,
     /// Every present page.
     Pages,
@@ -47,7 +47,7 @@ pub(super) struct Search {
 }
 
 impl Search {
-    /// Begins anew with these ranges taken.
+    /// Starts anew with these ranges taken.
     pub fn begin(&mut self, taken: impl Iterator<Item = (u64, u64)>, probes: u64) {
         self.taken = taken.filter(|(start, end)| start < end).collect();
         self.probes = probes;
@@ -59,11 +59,11 @@ impl Search {
         *known = end.max(*known);
     }
 
-    /// Looks through every gap. `look` is given a present page and where its gap ends, and gives where to go on behind
-    /// what starts there, or `None` where nothing does.
+    /// Looks through every gap. `look` is given a present page and where its gap ends, and gives
+    /// where to go on behind what starts there, or `None` where nothing does.
     pub fn sweep(
         &mut self,
-        memory: &Memory,
+        memory: &dyn Target,
         depth: Depth,
         mut look: impl FnMut(&mut Search, u64, u64) -> Option<u64>,
     ) {
@@ -85,14 +85,14 @@ impl Search {
                 };
                 if depth == Depth::Starts {
                     let mut at = start;
-                    while at < end && !self.done && memory.pagemap().is_present(at) {
+                    while at < end && !self.done && memory.is_present(at) {
                         let Some(next) = found(self, at) else { break };
                         at = next;
                     }
                     continue;
                 }
                 let mut at = start;
-                for run in memory.pagemap().runs(start, end) {
+                for run in memory.runs(start, end) {
                     at = at.max(run.start);
                     while at < run.end && run.kind == PageKind::Present && self.probes > 0 && !self.done {
                         match found(self, at) {
@@ -124,8 +124,8 @@ impl Search {
     }
 }
 
-/// glibc maps private, anonymous, readable and writable memory; where the tunable glibc.mem.decorate_maps is on (from
-/// 2.39) it gives it a name.
+/// glibc maps private, anonymous, readable and writable memory; where the tunable
+/// glibc.mem.decorate_maps is on (from 2.39) it gives it a name.
 fn may_hold(vma: &Vma) -> bool {
     vma.read
         && vma.write
@@ -135,7 +135,7 @@ fn may_hold(vma: &Vma) -> bool {
 }
 
 /// What starts at `page`, in a gap that ends at `end`; `top` is the main arena's top chunk.
-pub(super) fn head_at(memory: &Memory, page: u64, end: u64, top: u64) -> Option<Head> {
+pub(super) fn head_at(memory: &dyn Target, page: u64, end: u64, top: u64) -> Option<Head> {
     match chunk_at(memory, page, end) {
         Some(bytes) => Some(Head::Chunk(bytes)),
         None => region_at(memory, page, top).then_some(Head::Region),
@@ -144,10 +144,11 @@ pub(super) fn head_at(memory: &Memory, page: u64, end: u64, top: u64) -> Option<
 
 /// The bytes of the map of the mmapped chunk whose map starts at `page`.
 ///
-/// Up to 2.42 a chunk's size is the map's, a multiple of pages; from 2.43 it is 16 bytes less, and bit 0 of the word before
-/// marks huge pages. What `memalign` hands out has its header further up, with its distance from the map's start in the
-/// word before the size; the header at the start stays there, right unless the chunk was resized since.
-pub(super) fn chunk_at(memory: &Memory, page: u64, end: u64) -> Option<u64> {
+/// Up to 2.42 a chunk's size is the map's, a multiple of pages; from 2.43 it is 16 bytes less, and
+/// bit 0 of the word before marks huge pages. What `memalign` hands out has its header further up,
+/// with its distance from the map's start in the word before the size; the header at the start
+/// stays there, right unless the chunk was resized since.
+pub(super) fn chunk_at(memory: &dyn Target, page: u64, end: u64) -> Option<u64> {
     let mut bytes = [0; PAGE as usize];
     // Most pages are no such thing: two words tell.
     let (head, rest) = bytes.split_at_mut(16);
@@ -165,8 +166,8 @@ pub(super) fn chunk_at(memory: &Memory, page: u64, end: u64) -> Option<u64> {
         .enumerate()
         .skip(1)
         .find_map(|(index, header)| map_bytes(index as u64 * 16, header));
-    // A chunk that realloc grew since the mappings were listed reaches beyond its mapping's end as it was then. It is as long
-    // as the mapping was; anything that claims twice that is no chunk.
+    // A chunk that realloc grew since the mappings were listed reaches beyond its mapping's end as
+    // it was then. It is as long as the mapping was; anything that claims twice that is no chunk.
     Some(aligned.unwrap_or(at_start)).filter(|bytes| *bytes / 2 <= room).map(|bytes| bytes.min(room))
 }
 
@@ -185,9 +186,9 @@ fn map_bytes(offset: u64, header: &[u8]) -> Option<u64> {
     fits.then_some(bytes)
 }
 
-/// True where a range of the main arena starts at `page`: a chunk with nothing before it, then chunks that make sense up
-/// to fence posts, to the top chunk, or for a good while.
-pub(super) fn region_at(memory: &Memory, page: u64, top: u64) -> bool {
+/// True where a range of the main arena starts at `page`: a chunk with nothing before it, then
+/// chunks that make sense up to fence posts, to the top chunk, or for a good while.
+pub(super) fn region_at(memory: &dyn Target, page: u64, top: u64) -> bool {
     let Some(limit) = end_of_mapped(memory, page) else { return false };
     if memory.u64(page) != Ok(0) {
         return false;

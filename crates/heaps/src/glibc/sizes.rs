@@ -1,11 +1,18 @@
 //! Live chunks counted by size.
 
+use crate::SizeClass;
 use std::collections::HashMap;
 
 /// Sizes below this are counted in an array: 4096 of them.
 const SMALL: u64 = 64 << 10;
 /// Places remembered for each size, to look into some chunks later.
 const SAMPLES: usize = 4;
+
+/// Classes listed at most; all of the small ones are among them.
+const MOST_CLASSES: usize = 512;
+/// Bytes of the largest class that is always listed, so that a small one that grows is seen from
+/// its start.
+const SMALL_CLASS: u64 = 1040;
 
 /// Counts by chunk size, with the addresses of a few chunks of each.
 #[derive(Debug, Clone, Default)]
@@ -80,6 +87,32 @@ impl Sizes {
             self.small.get((size / 16) as usize)
         };
         class.into_iter().flat_map(|class| class.samples).filter(|sample| *sample != 0)
+    }
+
+    /// Every small class, the largest others by bytes, and the rest in one of size 0.
+    pub fn classes(&self) -> Vec<SizeClass> {
+        let mut classes: Vec<SizeClass> = self
+            .iter()
+            .map(|(chunk_bytes, class)| SizeClass {
+                chunk_bytes,
+                count: class.count,
+                total_bytes: chunk_bytes.saturating_mul(class.count),
+                hint: None,
+            })
+            .collect();
+        let by_bytes = |class: &SizeClass| (std::cmp::Reverse(class.total_bytes), class.chunk_bytes);
+        classes.sort_unstable_by_key(|class| (class.chunk_bytes > SMALL_CLASS, by_bytes(class)));
+        if classes.len() > MOST_CLASSES {
+            let rest = classes.split_off(MOST_CLASSES - 1);
+            classes.push(SizeClass {
+                chunk_bytes: 0,
+                count: rest.iter().map(|class| class.count).sum(),
+                total_bytes: rest.iter().map(|class| class.total_bytes).sum(),
+                hint: None,
+            });
+        }
+        classes.sort_unstable_by_key(by_bytes);
+        classes
     }
 
     fn class(&mut self, size: u64) -> &mut Class {

@@ -1,11 +1,13 @@
-//! Heaps laid out by hand as releases of glibc do that are not on this machine, walked in this very process.
+//! Heaps laid out by hand as releases of glibc do that are not on this machine, walked in this very
+//! process.
 
 use super::Glibc;
 use super::layout::{Block, Layout, find_main_arena};
 use super::mapped::chunk_at;
 use super::tcache::Format;
 use crate::{Heap, Options};
-use offheap_linux::{Memory, PAGE, Process};
+use offheap_linux::{Live, Process};
+use offheap_target::{PAGE, Reads};
 use std::alloc::{Layout as Space, alloc_zeroed};
 
 const HEAP: u64 = 64 << 20;
@@ -72,11 +74,12 @@ fn space(size: u64, alignment: u64) -> u64 {
 
 fn put(address: u64, word: u64) {
     assert_eq!(address % 8, 0);
-    // SAFETY: every address handed in lies in memory from `space`, which nobody else knows of, and is aligned.
+    // SAFETY: every address handed in lies in memory from `space`, which nobody else knows of, and
+    // is aligned.
     unsafe { (address as *mut u64).write_volatile(word) };
 }
 
-fn memory() -> Memory {
+fn memory() -> Live {
     let process = Process::open(std::process::id() as i32).unwrap();
     process.memory(&process.maps().unwrap()).unwrap()
 }
@@ -97,7 +100,8 @@ fn state(address: u64, release: Release, top: Option<u64>, next: u64, system: u6
     put(behind + system_mem, system);
 }
 
-/// Two empty-handed thread caches' worth of chunks, some free, some in fastbins, and top; gives the main arena.
+/// Two empty-handed thread caches' worth of chunks, some free, some in fastbins, and top; gives the
+/// main arena.
 fn build(release: Release) -> u64 {
     let main = space(0x2000, PAGE);
     let heap = space(HEAP, HEAP);
@@ -186,13 +190,13 @@ fn every_release_is_told_by_its_shape_and_walked() {
         let arena = heap.arenas.iter().find(|arena| !arena.main).unwrap();
         let fast = if release.bins > 0x60 { 2 } else { 0 };
         assert_eq!(arena.system, HEAP_SIZE);
-        assert_eq!((arena.tcache, arena.tcache_count), (0xa0, 2), "{release:?}");
+        assert_eq!((arena.cached, arena.cached_count), (0xa0, 2), "{release:?}");
         assert_eq!((arena.fast, arena.fast_count), (fast * 0x30, fast), "{release:?}");
         assert_eq!((arena.free, arena.free_count), (0x5000 + fast * 0x30, 1), "{release:?}");
         let in_use = release.format.chunk() + (3 - fast) * 0x30 + 10 * 0x100 + 0x400;
         assert_eq!((arena.in_use, arena.in_use_count), (in_use, 1 + (3 - fast) + 10 + 1), "{release:?}");
-        assert_eq!(arena.system, in_use + arena.tcache + arena.free + arena.top + arena.overhead);
-        assert!(arena.trimmable >= 3 * PAGE, "{release:?}: {}", arena.trimmable);
+        assert_eq!(arena.system, in_use + arena.cached + arena.free + arena.top + arena.overhead);
+        assert!(arena.returnable >= 3 * PAGE, "{release:?}: {}", arena.returnable);
         assert_eq!(arena.threads, release.has_attached.then_some(1));
     }
 }

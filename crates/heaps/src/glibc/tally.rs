@@ -1,20 +1,20 @@
-//! Chunk after chunk through one segment, by boundary tags alone: they hold while the process allocates on, where the
-//! lists of free chunks do not.
+//! Chunk after chunk through one segment, by boundary tags alone: they hold while the process
+//! allocates on, where the lists of free chunks do not.
 
 use super::arenas::{FLAGS, IS_MMAPPED, MIN_CHUNK, NON_MAIN_ARENA, PREV_INUSE, Segment};
 use super::sizes::Sizes;
 use super::tcache::{self, Format, SMALL_BINS, Tcache};
 use super::window::{Missing, Window};
 use crate::Resident;
-use offheap_linux::PAGE;
+use offheap_target::PAGE;
 
 /// `sizeof (struct malloc_chunk)`: malloc_trim leaves so much at the start of a free chunk alone.
 const CHUNK_HEADER: u64 = 48;
 /// The largest chunk a fastbin takes (`MAX_FAST_SIZE`).
 const MOST_FAST: u64 = 176;
-/// So many chunks in a row must make sense where the walk finds its place again.
+/// Chunks in a row that must make sense where the walk finds its place again.
 const PLAUSIBLE: u32 = 16;
-/// The walk may look for its place this often in one segment, and over so many bytes in all.
+/// The walk may look for its place this often in one segment, and over this many bytes in all.
 const MOST_RESYNCS: u64 = 256;
 const MOST_SEARCHED: u64 = 16 << 20;
 
@@ -27,7 +27,8 @@ pub(super) struct Guide<'a> {
     pub key: Option<u64>,
     /// The thread caches' format, where it is known.
     pub format: Option<Format>,
-    /// Thread caches seen before, ascending: their contents need not look consistent while a thread changes them.
+    /// Thread caches seen before, ascending: their contents need not look consistent while a thread
+    /// changes them.
     pub caches: &'a [u64],
     /// Count chunks by size.
     pub sizes: bool,
@@ -59,7 +60,7 @@ pub(super) struct Tally {
     /// Resident pages wholly inside free chunks or top.
     pub free_pages: u64,
     /// Resident pages that malloc_trim(0) would give back.
-    pub trimmable: u64,
+    pub returnable: u64,
     pub sizes: Sizes,
     /// Of the chunks asked for, those in use, with their bytes.
     pub chunks: Vec<(u64, u64)>,
@@ -76,14 +77,15 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Fits an earlier tally to what is resident now: the difference counts as in use, which it nearly always is.
+    /// Fits an earlier tally to what is resident now: the difference counts as in use, which it
+    /// nearly always is.
     pub fn refit(&mut self, resident: u64) {
         self.resident = resident;
         self.split.top = self.split.top.min(resident);
         self.split.free = self.split.free.min(resident - self.split.top);
         self.split.in_use = resident - self.split.top - self.split.free;
         self.free_pages = self.free_pages.min(resident);
-        self.trimmable = self.trimmable.min(resident);
+        self.returnable = self.returnable.min(resident);
     }
 
     /// True where not even the first chunk made sense.
@@ -161,13 +163,14 @@ impl Walk<'_, '_, '_> {
             }
             let size = header.size & !FLAGS;
             if at == self.segment.top {
-                // The top chunk ends where the segment does, also when the walk comes a little late.
+                // The top chunk ends where the segment does, also when the walk comes a little
+                // late.
                 return self.finish_at_top(at);
             }
             if size < MIN_CHUNK && self.is_fence(at, size) {
                 if self.segment.main && at < self.segment.top && self.segment.top < self.segment.end {
-                    // Somebody else called sbrk in between; the arena goes on behind his memory, which malloc counts as
-                    // its own.
+                    // Somebody else called sbrk in between; the arena goes on behind his memory,
+                    // which malloc counts as its own.
                     let (resyncs, lost) = (self.tally.resyncs, self.tally.lost);
                     let Some(next) = self.resync(at + 2 * 16) else { return self.give_up(at) };
                     (self.tally.resyncs, self.tally.lost) = (resyncs, lost);
@@ -264,7 +267,7 @@ impl Walk<'_, '_, '_> {
     /// malloc_trim gives back the whole pages of every free chunk behind its header (`mtrim`).
     fn end_free_run(&mut self) {
         if let Some((start, end)) = self.free_run.take() {
-            self.tally.trimmable += self.pages(start + CHUNK_HEADER, end);
+            self.tally.returnable += self.pages(start + CHUNK_HEADER, end);
         }
     }
 
@@ -287,16 +290,17 @@ impl Walk<'_, '_, '_> {
         self.tally.split.top += self.window.resident(at, at + size);
         self.tally.free_pages += self.pages(at + 16, at + size);
         if self.segment.main {
-            // systrim: whole pages (or huge pages) from the end down, but MINSIZE and one byte stay. Only the main
-            // arena's top is given back.
+            // systrim: whole pages (or huge pages) from the end down, but MINSIZE and one byte
+            // stay. Only the main arena's top is given back.
             let unit = self.guide.trim_unit.max(PAGE);
             let most = (at + size - top).saturating_sub(MIN_CHUNK + 1);
             let give = most - most % unit;
-            self.tally.trimmable += self.window.resident(at + size - give, at + size);
+            self.tally.returnable += self.window.resident(at + size - give, at + size);
         }
     }
 
-    /// Fence posts close a range that is no longer the arena's last: chunks of 16 and of 16 or 0 bytes.
+    /// Fence posts close a range that is no longer the arena's last: chunks of 16 and of 16 or 0
+    /// bytes.
     fn is_fence(&mut self, at: u64, size: u64) -> bool {
         let second = self.window.header(at + 16).map_or(u64::MAX, |header| header.size & !FLAGS);
         match size {

@@ -1,8 +1,8 @@
-//! Thread caches (`tcache_perthread_struct` in glibc's malloc/malloc.c), found by their shape: each is a chunk of the heap,
-//! and chunks parked in it look in use by their boundary tags.
+//! Thread caches (`tcache_perthread_struct` in glibc's malloc/malloc.c), found by their shape: each
+//! is a chunk of the heap, and chunks parked in it look in use by their boundary tags.
 
 use super::arenas::FLAGS;
-use offheap_linux::Memory;
+use offheap_target::{Reads, Target};
 
 /// Bins for chunks of one size each: 32, 48, … 1040 bytes.
 pub(super) const SMALL_BINS: usize = 64;
@@ -64,9 +64,10 @@ pub(super) fn chunk_of_bin(bin: usize) -> u64 {
     32 + 16 * bin as u64
 }
 
-/// Reads `bytes` as a thread cache at `address`. `None` where the shape says it is none: a bin has a count if and only if
-/// it has an entry, and an entry is aligned. An empty one is not told from other zeros, and makes no difference. One that
-/// is `known` to be a thread cache is taken as it is: its thread may be about to change it.
+/// Reads `bytes` as a thread cache at `address`. `None` where the shape says it is none: a bin has
+/// a count if and only if it has an entry, and an entry is aligned. An empty one is not told from
+/// other zeros, and makes no difference. One that is `known` to be a thread cache is taken as it
+/// is: its thread may be about to change it.
 pub(super) fn parse(address: u64, format: Format, bytes: &[u8], known: bool) -> Option<Tcache> {
     let numbers_size = format.bins() * format.number_size();
     let (numbers, entries) = bytes.get(..format.size())?.split_at(numbers_size);
@@ -90,7 +91,7 @@ pub(super) fn parse(address: u64, format: Format, bytes: &[u8], known: bool) -> 
 
 impl Tcache {
     /// True where the first entries lead to chunks of their bins' sizes.
-    pub fn entries_fit(&self, memory: &Memory) -> bool {
+    pub fn entries_fit(&self, memory: &dyn Target) -> bool {
         let mut small = self.entries.iter().take(SMALL_BINS).enumerate().filter(|(_, entry)| **entry != 0);
         small
             .by_ref()
@@ -108,14 +109,16 @@ impl Tcache {
         }
     }
 
-    /// True where chunks larger than 1040 bytes are cached (the tunable glibc.malloc.tcache_max from 2.42).
+    /// True where chunks larger than 1040 bytes are cached (the tunable glibc.malloc.tcache_max
+    /// from 2.42).
     pub fn holds_large(&self) -> bool {
         self.entries.iter().skip(SMALL_BINS).any(|entry| *entry != 0)
     }
 
     /// The key that marks chunks in a thread cache (from 2.29), read at the first entry.
-    pub fn key(&self, memory: &Memory) -> Option<u64> {
-        // Before 2.29 there is none; then it is the structure's own address, and from 2.34 a random number for all.
+    pub fn key(&self, memory: &dyn Target) -> Option<u64> {
+        // Before 2.29 there is none; then it is the structure's own address, and from 2.34 a random
+        // number for all.
         let entry = self
             .entries
             .iter()
@@ -124,9 +127,9 @@ impl Tcache {
         memory.u64(entry.checked_add(8)?).ok().filter(|key| *key != 0 && *key != self.address)
     }
 
-    /// Follows the lists: the chunks' addresses. The second value is false where a list did not end as counted, because
-    /// its thread went on.
-    pub fn listed(&self, memory: &Memory, capacity: u16, links: &Links) -> (Vec<(u64, usize)>, bool) {
+    /// Follows the lists: the chunks' addresses. The second value is false where a list did not end
+    /// as counted, because its thread went on.
+    pub fn listed(&self, memory: &dyn Target, capacity: u16, links: &Links) -> (Vec<(u64, usize)>, bool) {
         let mut chunks = Vec::new();
         let mut whole = true;
         for (bin, first) in self.entries.iter().enumerate().take(SMALL_BINS) {
@@ -154,29 +157,32 @@ pub(super) fn totals(caches: &[Tcache], capacity: u16) -> [u64; SMALL_BINS] {
     std::array::from_fn(|bin| caches.iter().map(|cache| u64::from(cache.count(bin, capacity))).sum())
 }
 
-/// How many chunks fit into a bin: what an empty bin of some thread has free. With [`Format::Slots`] only.
+/// How many chunks fit into a bin: what an empty bin of some thread has free. With
+/// [`Format::Slots`] only.
 pub(super) fn capacity(caches: &[Tcache]) -> u16 {
     caches.iter().flat_map(|cache| cache.numbers.iter().copied()).max().unwrap_or(0)
 }
 
-/// How list pointers of thread caches and fastbins are stored: from 2.32 mangled with their own address ("safe-linking").
+/// How list pointers of thread caches and fastbins are stored: from 2.32 mangled with their own
+/// address ("safe-linking").
 #[derive(Debug, Default)]
 pub(super) struct Links {
-    /// What the pointers seen so far speak for: positive for mangled. A chunk that a thread takes from its list while it is
-    /// read can speak for the wrong side, so one is not enough.
+    /// What the pointers seen so far speak for: positive for mangled. A chunk that a thread takes
+    /// from its list while it is read can speak for the wrong side, so one is not enough.
     votes: std::cell::Cell<i32>,
 }
 
-/// So many votes ahead, nothing more is asked.
+/// With this many votes ahead, nothing more is asked.
 const DECIDED: i32 = 32;
 
 impl Links {
     /// The pointer stored at `at`, decoded; 0 ends a list.
-    pub fn follow(&self, memory: &Memory, at: u64) -> Option<u64> {
+    pub fn follow(&self, memory: &dyn Target, at: u64) -> Option<u64> {
         let raw = memory.u64(at).ok()?;
         let decoded = raw ^ at >> 12;
         if self.votes.get().abs() < DECIDED {
-            // A plain end is 0, a mangled end its own address shifted; otherwise the one that is mapped is right.
+            // A plain end is 0, a mangled end its own address shifted; otherwise the one that is
+            // mapped is right.
             let is_mapped =
                 |pointer: u64| pointer.is_multiple_of(16) && memory.vma(pointer).is_some_and(|vma| vma.write);
             let vote = match (raw == 0, decoded == 0, is_mapped(raw), is_mapped(decoded)) {

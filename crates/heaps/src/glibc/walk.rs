@@ -1,4 +1,5 @@
-//! One walk: every segment tallied, thread caches told apart, large chunks found, the whole checked.
+//! One walk: every segment tallied, thread caches told apart, large chunks found, the whole
+//! checked.
 
 use super::arenas::{self, Segment, State};
 use super::fastbins;
@@ -9,7 +10,7 @@ use super::tally::{self, Guide, Tally};
 use super::tcache::{Format, Links, SMALL_BINS};
 use super::window::Window;
 use crate::{Arena, Heap, Label, LabelKind, Options};
-use offheap_linux::{Memory, PAGE};
+use offheap_target::{PAGE, Reads, Target};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -34,9 +35,11 @@ pub(super) struct Memo {
     /// Where memory of the main arena besides the brk heap starts.
     pub regions: Vec<u64>,
     pub search: Search,
-    /// The latest tally of each segment by its start, for walks that the budget does not let read all.
+    /// The latest tally of each segment by its start, for walks that the budget does not let read
+    /// all.
     tallies: HashMap<u64, Remembered>,
-    /// Bytes that may be read beyond the current budget: a segment larger than the budget is read once they suffice.
+    /// Bytes that may be read beyond the current budget: a segment larger than the budget is read
+    /// once they suffice.
     credit: u64,
 }
 
@@ -57,7 +60,7 @@ pub(super) struct Walked {
 
 /// One walk under way.
 pub(super) struct Pass<'p> {
-    pub memory: &'p Memory,
+    pub memory: &'p dyn Target,
     pub options: &'p Options<'p>,
     pub links: &'p Links,
     pub memo: &'p mut Memo,
@@ -75,19 +78,20 @@ pub(super) struct Pass<'p> {
 
 impl Glibc {
     /// Finds malloc's state in the data of the module at `path`.
-    pub fn find(memory: &Memory, path: &str) -> Option<Glibc> {
+    pub fn find(memory: &dyn Target, path: &str) -> Option<Glibc> {
         let layout = Layout::find(memory, path)?;
         Some(Glibc { layout, links: Links::default(), memo: RefCell::default() })
     }
 
-    /// True once malloc's parameters were found and it has memory from `sbrk`: before, zeros look like anything.
-    pub fn is_settled(&self, memory: &Memory) -> bool {
+    /// True once malloc's parameters were found and it has memory from `sbrk`: before, zeros look
+    /// like anything.
+    pub fn is_settled(&self, memory: &dyn Target) -> bool {
         let parameters = self.layout.parameters.as_ref();
         parameters.and_then(|parameters| parameters.read(memory)).is_some_and(|state| state.sbrk_base != 0)
     }
 
     /// Walks the heap. The second value holds the counts by size, for a look into some chunks.
-    pub fn walk(&self, memory: &Memory, options: &Options<'_>) -> (Heap, Sizes) {
+    pub fn walk(&self, memory: &dyn Target, options: &Options<'_>) -> (Heap, Sizes) {
         let mut memo = self.memo.borrow_mut();
         memo.walks += 1;
         let parameters = || self.layout.parameters.as_ref().and_then(|parameters| parameters.read(memory));
@@ -153,8 +157,8 @@ impl Pass<'_> {
         self.fast = fast.chunks;
     }
 
-    /// Tallies the segments of all arenas: all of them, or as many as the budget allows, the one not seen for longest
-    /// first. The first walk sees all.
+    /// Tallies the segments of all arenas: all of them, or as many as the budget allows, the one
+    /// not seen for longest first. The first walk sees all.
     fn walk_segments(&mut self) {
         let mut order: Vec<(usize, Segment)> = self
             .states
@@ -170,7 +174,8 @@ impl Pass<'_> {
         let mut passed_over = false;
         for (arena, segment) in order {
             let cost = if on_budget { self.window.resident(segment.base, segment.end) } else { 0 };
-            // What comes later was seen later: it is not to overtake, or a large segment would never get its turn.
+            // What comes later was seen later: it is not to overtake, or a large segment would
+            // never get its turn.
             passed_over |= on_budget && cost > left && self.memo.tallies.contains_key(&segment.base);
             if let Some(remembered) = self.memo.tallies.get(&segment.base).filter(|_| passed_over) {
                 let mut tally = remembered.tally.clone();
@@ -213,7 +218,8 @@ impl Pass<'_> {
         tally
     }
 
-    /// Tallies memory of the main arena that starts at `page`; gives where it ends, or `None` where it was no such memory.
+    /// Tallies memory of the main arena that starts at `page`; gives where it ends, or `None` where
+    /// it was no such memory.
     pub fn walk_region(&mut self, main: usize, page: u64) -> Option<u64> {
         let top = self.states.get(main)?.top;
         let mut end = arenas::end_of_mapped(self.memory, page)?;
@@ -259,7 +265,7 @@ impl Pass<'_> {
             arena.fast += tally.fast;
             arena.fast_count += tally.fast_count;
             arena.top += tally.top;
-            arena.trimmable += tally.trimmable;
+            arena.returnable += tally.returnable;
             arena.split.in_use += tally.split.in_use;
             arena.split.free += tally.split.free;
             arena.split.top += tally.split.top;
@@ -306,16 +312,16 @@ impl Pass<'_> {
     fn sum_up(&mut self, mut arenas: Vec<Arena>) {
         let heap = &mut self.heap;
         for arena in &mut arenas {
-            let told = arena.in_use + arena.tcache + arena.free + arena.top;
+            let told = arena.in_use + arena.cached + arena.free + arena.top;
             arena.overhead = arena.system.saturating_sub(told);
             heap.system += arena.system;
             heap.in_use += arena.in_use;
             heap.in_use_count += arena.in_use_count;
-            heap.tcache += arena.tcache;
+            heap.cached += arena.cached;
             heap.free += arena.free;
             heap.top += arena.top;
             heap.free_resident += arena.split.free + arena.split.top;
-            heap.trimmable += arena.trimmable;
+            heap.returnable += arena.returnable;
         }
         for Walked { arena, tally, fresh } in &self.walked {
             heap.page_account.in_use_resident += tally.resident.saturating_sub(tally.free_pages);

@@ -1,6 +1,7 @@
-//! Memory seen through a window that slides upwards: a heap of gigabytes is read in bulk without being held.
+//! Memory seen through a window that slides upwards: a heap of gigabytes is read in bulk without
+//! being held.
 
-use offheap_linux::{Memory, PAGE, PageKind, Run};
+use offheap_target::{PAGE, PageKind, Run, Target};
 
 /// The window is at least this large…
 const LEAST: u64 = 4 * PAGE;
@@ -16,7 +17,8 @@ pub(super) struct Header {
     pub prev_size: u64,
     /// Size of this one, with its flags.
     pub size: u64,
-    /// The second word of the chunk's memory: a thread cache leaves its key there. 0 where it is not present.
+    /// The second word of the chunk's memory: a thread cache leaves its key there. 0 where it is
+    /// not present.
     pub key: u64,
 }
 
@@ -31,7 +33,7 @@ pub(super) enum Missing {
 
 /// A window on the target's present memory.
 pub(super) struct Window<'m> {
-    memory: &'m Memory,
+    memory: &'m dyn Target,
     /// Filled up to `len`.
     bytes: Vec<u8>,
     len: usize,
@@ -45,7 +47,7 @@ pub(super) struct Window<'m> {
 }
 
 impl<'m> Window<'m> {
-    pub fn new(memory: &'m Memory) -> Self {
+    pub fn new(memory: &'m dyn Target) -> Self {
         Window {
             memory,
             bytes: vec![0; MOST as usize],
@@ -135,8 +137,8 @@ impl<'m> Window<'m> {
             let mut at = start;
             while at < end {
                 let next = (at & !(PAGE - 1)).saturating_add(SLICE).min(end);
-                resident += sum(&self.memory.pagemap().runs(at & !(PAGE - 1), next.next_multiple_of(PAGE)))
-                    .min(next - at);
+                resident +=
+                    sum(&self.memory.runs(at & !(PAGE - 1), next.next_multiple_of(PAGE))).min(next - at);
                 at = next;
             }
             resident
@@ -148,7 +150,7 @@ impl<'m> Window<'m> {
         if address < self.slice.0 || address >= self.slice.1 {
             let start = address & !(PAGE - 1);
             let end = start.saturating_add(SLICE);
-            self.runs = self.memory.pagemap().runs(start, end);
+            self.runs = self.memory.runs(start, end);
             self.slice = (start, end);
         }
     }

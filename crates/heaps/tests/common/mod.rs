@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses some of it")]
 
-use offheap_linux::{Memory, Process};
+use offheap_linux::{Live, Process};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -83,7 +83,7 @@ impl Target {
         Process::open(self.pid()).unwrap()
     }
 
-    pub fn memory(&self) -> Memory {
+    pub fn memory(&self) -> Live {
         let process = self.process();
         let vmas = process.smaps().unwrap();
         process.memory(&vmas).unwrap()
@@ -135,7 +135,8 @@ fn find_java(dir: &Path, depth: usize) -> Option<PathBuf> {
         .find_map(|entry| find_java(&entry.path(), depth - 1))
 }
 
-/// Compiles `tests/java/NAME.java` with the JDK of the machine, for Java 11; gives the directory of its classes.
+/// Compiles `tests/java/NAME.java` with the JDK of the machine, for Java 11; gives the directory of
+/// its classes.
 pub fn java_class(name: &str) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/java").join(format!("{name}.java"));
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("classes-{}", std::process::id()));

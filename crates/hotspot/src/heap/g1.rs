@@ -1,14 +1,16 @@
-//! G1 (gc/g1): a table of regions, and beside the heap a card table, a block offset table, card counts and mark bitmaps, each
-//! committed region by region through a `G1RegionToSpaceMapper`.
+//! G1 (gc/g1): a table of regions, and beside the heap a card table, a block offset table, card
+//! counts and mark bitmaps, each committed region by region through a `G1RegionToSpaceMapper`.
 
 use super::{Found, shape};
 use crate::What;
 use crate::flags::Flags;
 use crate::labels::Labels;
+use crate::target::Peek;
 use crate::vm::Vm;
 use std::ops::Range;
 
-/// More regions than a heap has: 2,048 are aimed at, and a region is 32 MB (512 MB from 18) at the most.
+/// More regions than a heap has: 2,048 are aimed at, and a region is 32 MB (512 MB from 18) at
+/// most.
 const MAX_REGIONS: u64 = 1 << 20;
 /// Words of a mapper that are searched for its range.
 const MAPPER_WORDS: usize = 16;
@@ -88,8 +90,9 @@ fn committed(vm: &Vm<'_>, heap: u64) -> Option<u64> {
     .try_fold(0u64, |sum, committed| sum.checked_add(committed?))
 }
 
-/// Labels the tables beside the heap; true where they were all found. The region manager holds a pointer to the mapper of the
-/// heap itself, which proves that the shape is right, and to those of the tables.
+/// Labels the tables beside the heap; true where they were all found. The region manager holds a
+/// pointer to the mapper of the heap itself, which proves that the shape is right, and to those of
+/// the tables.
 fn tables(vm: &Vm<'_>, manager: u64, reserved: &Range<u64>, labels: &mut Labels) -> bool {
     let manager_class = class(vm, "G1HeapRegionManager", "HeapRegionManager");
     let size = vm.tables.size_of(manager_class).unwrap_or(256).min(1024);
@@ -113,10 +116,11 @@ fn tables(vm: &Vm<'_>, manager: u64, reserved: &Range<u64>, labels: &mut Labels)
     heap_found && tables >= 3
 }
 
-/// The global mark stack (gc/g1/g1ConcurrentMark.hpp), chunks of 8 KB in mappings of their own. One of the objects that the heap
-/// object points to holds it: in 11 to 23 as the most chunks it may have, its start and the chunks it has; later as the least,
-/// the most and the present number of chunks, the number of buckets, a flag, and an array of the buckets' starts. The flags
-/// that set the least and the most prove that it is the one.
+/// The global mark stack (gc/g1/g1ConcurrentMark.hpp), chunks of 8 KB in mappings of their own. One
+/// of the objects that the heap object points to holds it: in 11 to 23 as the most chunks it may
+/// have, its start and the chunks it has; later as the least, the most and the present number of
+/// chunks, the number of buckets, a flag, and an array of the buckets' starts. The flags that set
+/// the least and the most prove that it is the one.
 fn mark_stack(vm: &Vm<'_>, flags: &Flags, heap: u64, reserved: &Range<u64>) -> Option<Vec<Range<u64>>> {
     let chunks =
         |flag: &str| Some(flags.number(vm.target, flag)?.div_ceil(CHUNK / 8)).filter(|chunks| *chunks > 0);
@@ -141,7 +145,8 @@ fn mark_stack(vm: &Vm<'_>, flags: &Flags, heap: u64, reserved: &Range<u64>) -> O
             {
                 return None;
             }
-            // The first two buckets have the least number of chunks, each further one twice as many as the one before.
+            // The first two buckets have the least number of chunks, each further one twice as many
+            // as the one before.
             let starts = vm.target.words(array, buckets as usize)?;
             let found: Vec<_> = starts
                 .into_iter()
@@ -155,8 +160,8 @@ fn mark_stack(vm: &Vm<'_>, flags: &Flags, heap: u64, reserved: &Range<u64>) -> O
     })
 }
 
-/// What a table of that size is for: one byte for each card of 512 bytes (256 or 1024 by flag from 17), or one bit for each
-/// word, or two.
+/// What a table of that size is for: one byte for each card of 512 bytes (256 or 1024 by flag from
+/// 17), or one bit for each word, or two.
 fn kind(bytes: u64, heap: u64) -> Option<&'static str> {
     let about = |expected: u64| bytes >= expected && bytes <= expected.next_multiple_of(1 << 21) + 8192;
     if about(heap / 64) {

@@ -1,9 +1,11 @@
-//! The collectors with two generations side by side (gc/serial, up to JDK 13 gc/cms) and Epsilon, which has one space.
+//! The collectors with two generations side by side (gc/serial, up to JDK 13 gc/cms) and Epsilon,
+//! which has one space.
 
 use super::{Found, shape};
 use crate::What;
 use crate::labels::Labels;
 use crate::libjvm::CMS_COLLECTOR;
+use crate::target::Peek;
 use crate::vm::Vm;
 
 /// Words of the CMS collector object that are searched.
@@ -55,7 +57,8 @@ fn block_offsets(vm: &Vm<'_>, old: u64, labels: &mut Labels) -> Option<()> {
     Some(())
 }
 
-/// The mark bitmap and the mod union table of CMS, both a `CMSBitMap` inside the collector object, and its mark stack.
+/// The mark bitmap and the mod union table of CMS, both a `CMSBitMap` inside the collector object,
+/// and its mark stack.
 fn cms_tables(vm: &Vm<'_>, labels: &mut Labels) -> bool {
     let Some(collector) = vm.variable(CMS_COLLECTOR).filter(|collector| *collector != 0) else {
         return false;

@@ -12,6 +12,7 @@ use crate::counters;
 use crate::flags::Flags;
 use crate::hsperf::Hsperf;
 use crate::labels::Labels;
+use crate::target::Peek;
 use crate::vm::Vm;
 use crate::{Heap, What};
 use std::ops::Range;
@@ -38,7 +39,8 @@ pub(crate) struct Read {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Part {
     pub(crate) range: Range<u64>,
-    /// Where in the heap's memory it begins: what is mapped several times begins at the same place each time.
+    /// Where in the heap's memory it starts: what is mapped several times starts at the same place
+    /// each time.
     pub(crate) offset: u64,
 }
 

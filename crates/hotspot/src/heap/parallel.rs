@@ -1,10 +1,11 @@
-//! The Parallel collector (gc/parallel): two generations, each with a virtual space, and beside them start arrays, a mark
-//! bitmap and the summary data of the compaction.
+//! The Parallel collector (gc/parallel): two generations, each with a virtual space, and beside
+//! them start arrays, a mark bitmap and the summary data of the compaction.
 
 use super::{Found, shape};
 use crate::What;
 use crate::labels::Labels;
 use crate::libjvm::{PARALLEL_MARK_BITMAP, PARALLEL_SUMMARY};
+use crate::target::Peek;
 use crate::vm::{VirtualSpace, Vm};
 use std::ops::Range;
 
@@ -45,7 +46,8 @@ fn space_used(vm: &Vm<'_>, space: u64) -> Option<u64> {
     vm.u64(space, "MutableSpace", "_top")?.checked_sub(bottom)
 }
 
-/// The object start array of the old generation: a byte for each card, inside or behind the generation object.
+/// The object start array of the old generation: a byte for each card, inside or behind the
+/// generation object.
 fn start_array(vm: &Vm<'_>, old: u64, reserved: &Range<u64>, labels: &mut Labels) {
     let size = vm.tables.size_of("PSOldGen").unwrap_or(256).min(1024);
     let words = vm.target.words_while_readable(old, (size / 8) as usize);

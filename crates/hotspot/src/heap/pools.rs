@@ -1,17 +1,20 @@
-//! The memory pools behind `java.lang.management` (services/memoryService.hpp, memoryPool.hpp): each remembers its usage after
-//! the last collection that collected it, which is what tells live data from garbage.
+//! The memory pools behind `java.lang.management` (services/memoryService.hpp, memoryPool.hpp):
+//! each remembers its usage after the last collection that collected it, which is what tells live
+//! data from garbage.
 
 use crate::libjvm::MEMORY_POOLS;
+use crate::target::Peek;
 use crate::vm::Vm;
 
 /// More pools than there are.
 const MAX_POOLS: u32 = 32;
-/// Words of a `MemoryPool`: vtable, name, type, initial and maximal size, availability, five managers, their number (word 11),
-/// peak usage (12 to 15) and usage after collection (16 to 19); a usage is initial, used, committed, maximum.
+/// Words of a `MemoryPool`: vtable, name, type, initial and maximal size, availability, five
+/// managers, their number (word 11), peak usage (12 to 15) and usage after collection (16 to 19); a
+/// usage is initial, used, committed, maximum.
 const POOL_WORDS: usize = 20;
 
-/// Bytes the old generation (or a heap without generations) had in use after its last collection; `None` before the first or
-/// where libjvm has no symbols.
+/// Bytes the old generation (or a heap without generations) had in use after its last collection;
+/// `None` before the first or where libjvm has no symbols.
 pub(super) fn old_after_gc(vm: &Vm<'_>, max: u64) -> Option<u64> {
     let list = vm.variable(MEMORY_POOLS).filter(|list| *list != 0)?;
     let count = vm

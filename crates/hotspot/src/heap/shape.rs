@@ -1,14 +1,17 @@
 //! Mappings that an object of libjvm's speaks of, told by their shape.
 //!
-//! A collector keeps the range of a table it reserved in one of four ways, none of which vmStructs names: two addresses
-//! (`VirtualSpace`, `G1PageBasedVirtualSpace`), an address and a number of words (`MemRegion`) or of bytes (`ReservedSpace`).
-//! An object of a few hundred words holds few page-aligned words, so that asking for a mapped, page-aligned range of a
-//! plausible size leaves none but those.
+//! A collector keeps the range of a table it reserved in one of four ways, none of which vmStructs
+//! names: two addresses (`VirtualSpace`, `G1PageBasedVirtualSpace`), an address and a number of
+//! words (`MemRegion`) or of bytes (`ReservedSpace`). An object of a few hundred words holds few
+//! page-aligned words, so that asking for a mapped, page-aligned range of a plausible size leaves
+//! none but those.
 
+use crate::target::Peek;
 use crate::vm::Vm;
 use std::ops::Range;
 
-/// Ranges that the `words` of an object speak of: mapped anonymous memory outside `except`, of a size that `fits`.
+/// Ranges that the `words` of an object speak of: mapped anonymous memory outside `except`, of a
+/// size that `fits`.
 pub(crate) fn ranges_in(
     vm: &Vm<'_>,
     words: &[u64],

@@ -1,8 +1,10 @@
-//! Shenandoah (gc/shenandoah): regions, two mark bitmaps, the table of region objects and the collection set's map.
+//! Shenandoah (gc/shenandoah): regions, two mark bitmaps, the table of region objects and the
+//! collection set's map.
 
 use super::{Found, shape};
 use crate::What;
 use crate::labels::Labels;
+use crate::target::Peek;
 use crate::vm::Vm;
 use std::ops::Range;
 
@@ -51,7 +53,8 @@ fn region_count(vm: &Vm<'_>, heap: u64) -> Option<u64> {
     vm.u64(heap, "ShenandoahHeap", "_num_regions").filter(|count| (2..MAX_REGIONS).contains(count))
 }
 
-/// The region objects, one behind the other in a mapping of their own, reached through an array of pointers to them.
+/// The region objects, one behind the other in a mapping of their own, reached through an array of
+/// pointers to them.
 fn region_table(vm: &Vm<'_>, heap: u64, words: &[u64]) -> Option<Range<u64>> {
     let count = region_count(vm, heap)?;
     let size = vm.tables.size_of("ShenandoahHeapRegion")?;
@@ -63,15 +66,16 @@ fn region_table(vm: &Vm<'_>, heap: u64, words: &[u64]) -> Option<Range<u64>> {
         let start = first & !4095;
         shape::is_own_mapping(vm, &(start..end)).then_some(start..end)
     };
-    // In 11 the array is not in vmStructs, so it is told by what it points to.
+    // In 11 the array is not in vmStructs, so it is known by what it points to.
     match vm.pointer(heap, "ShenandoahHeap", "_regions") {
         Some(array) => table(array),
         None => words.iter().filter(|word| **word != 0 && **word % 8 == 0).find_map(|word| table(*word)),
     }
 }
 
-/// The collection set's map: a byte for each region, biased so that an address shifted by the region's size is the index: its
-/// reservation covers everything from address 0. The object that holds it is one of those the heap object points to.
+/// The collection set's map: a byte for each region, biased so that an address shifted by the
+/// region's size is the index: its reservation covers everything from address 0. The object that
+/// holds it is one of those the heap object points to.
 fn collection_set(vm: &Vm<'_>, heap: u64, words: &[u64], reserved: &Range<u64>) -> Option<Range<u64>> {
     let region =
         vm.static_u64("ShenandoahHeapRegion", "RegionSizeBytes").filter(|bytes| bytes.is_power_of_two())?;

@@ -1,11 +1,11 @@
-//! ZGC (gc/z): the heap is a file without a name, mapped where pages are needed: up to JDK 20, and without generations up to
-//! 23, three times, once for each colour of pointer.
+//! ZGC (gc/z): the heap is a file without a name, mapped where pages are needed: up to JDK 20, and
+//! without generations up to 23, three times, once for each colour of pointer.
 
 use super::{Found, Part, shape};
 use crate::What;
 use crate::flags::Flags;
 use crate::labels::Labels;
-use crate::target::Target;
+use crate::target::{Peek, Target};
 use crate::vm::Vm;
 
 /// NUMA nodes read.
@@ -33,7 +33,7 @@ pub(super) fn mapped_times(views: &[Part]) -> u32 {
             [(view.offset, 1), (end, -1)]
         })
         .collect();
-    // Where one mapping ends and another begins, the end comes first.
+    // Where one mapping ends and another starts, the end comes first.
     edges.sort_unstable();
     let mut depth = 0i32;
     edges.iter().fold(1, |most, (_, step)| {
@@ -42,8 +42,8 @@ pub(super) fn mapped_times(views: &[Part]) -> u32 {
     }) as u32
 }
 
-/// The letter that the classes' names start with: in 21 to 23 the collector without generations is kept beside the new one, its
-/// classes renamed.
+/// The letter that the classes' names start with: in 21 to 23 the collector without generations is
+/// kept beside the new one, its classes renamed.
 pub(crate) fn prefix(vm: &Vm<'_>, flags: &Flags) -> char {
     let single = vm.tables.size_of("XCollectedHeap").is_some() && !flags.is_set(vm.target, "ZGenerational");
     if single { 'X' } else { 'Z' }
@@ -91,7 +91,8 @@ fn pages(vm: &Vm<'_>, names: Names, heap: u64) -> Option<(u64, u64)> {
     })
 }
 
-/// Labels the granule maps and the mark stacks; true where the page table, the one that vmStructs names, was found.
+/// Labels the granule maps and the mark stacks; true where the page table, the one that vmStructs
+/// names, was found.
 fn tables(vm: &Vm<'_>, names: Names, heap: u64, labels: &mut Labels) -> bool {
     let size = vm.tables.size_of(&names.of("Heap")).unwrap_or(4096).min(1 << 15);
     let words = vm.target.words_while_readable(heap, (size / 8) as usize);
@@ -105,8 +106,8 @@ fn tables(vm: &Vm<'_>, names: Names, heap: u64, labels: &mut Labels) -> bool {
     if vm.tables.size_of("ZGranuleMapForPageTable").is_none() {
         return page_table_11(vm, page_table, labels).is_some();
     }
-    // ZGranuleMap: the number of entries, then the entries, one pointer for each granule of the address space. The heap object
-    // holds several: of pages and, for relocation, of forwardings.
+    // ZGranuleMap: the number of entries, then the entries, one pointer for each granule of the
+    // address space. The heap object holds several: of pages and, for relocation, of forwardings.
     let Some(count) = vm.target.u64(page_table).filter(|count| (1..1 << 32).contains(count)) else {
         return false;
     };
@@ -131,8 +132,9 @@ fn tables(vm: &Vm<'_>, names: Names, heap: u64, labels: &mut Labels) -> bool {
     found
 }
 
-/// The page table of 11 (ZAddressRangeMap): an array of one word for each smallest page of the address space. The kernel may
-/// have made one mapping of it and its neighbours, malloc's large chunks among them.
+/// The page table of 11 (ZAddressRangeMap): an array of one word for each smallest page of the
+/// address space. The kernel may have made one mapping of it and its neighbours, malloc's large
+/// chunks among them.
 fn page_table_11(vm: &Vm<'_>, page_table: u64, labels: &mut Labels) -> Option<()> {
     let start = vm.target.pointer(page_table).filter(|start| start.is_multiple_of(4096))?;
     let addresses = u64::try_from(vm.tables.constant("ZAddressOffsetMask")?).ok()?.checked_add(1)?;
@@ -145,8 +147,8 @@ fn page_table_11(vm: &Vm<'_>, page_table: u64, labels: &mut Labels) -> Option<()
     Some(())
 }
 
-/// The space the mark stacks are cut from (ZMarkStackSpace, up to 24): start, top and end, committed up to the end. In 11 it
-/// lies at a fixed address (`ZMarkStackSpaceStart`).
+/// The space the mark stacks are cut from (ZMarkStackSpace, up to 24): start, top and end,
+/// committed up to the end. In 11 it lies at a fixed address (`ZMarkStackSpaceStart`).
 fn mark_stacks(vm: &Vm<'_>, words: &[u64], labels: &mut Labels) {
     const START_11: u64 = 0x1500_0000_0000;
     const LEAST: u64 = 1 << 20;

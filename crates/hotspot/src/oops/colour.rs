@@ -1,16 +1,20 @@
-//! Coloured pointers of generational ZGC (gc/z/zAddress.hpp): an address shifted to the left, below it sixteen bits of state.
+//! Coloured pointers of generational ZGC (gc/z/zAddress.hpp): an address shifted to the left, below
+//! it sixteen bits of state.
 //!
-//! Every cycle of the collector takes another colour as the good one, and a reference that was not loaded since keeps its
-//! old one. So a pointer is read by the colour that it has itself, not by the one that is good now.
+//! Every cycle of the collector takes another colour as the good one, and a reference that was not
+//! loaded since keeps its old one. So a pointer is read by the colour that it has itself, not by
+//! the one that is good now.
 
-/// Lowest of the four bits of which one says in which cycle the pointer was right (`ZPointerRemappedShift`).
+/// Lowest of the four bits of which one says in which cycle the pointer was right
+/// (`ZPointerRemappedShift`).
 #[cfg(target_arch = "x86_64")]
 const REMAPPED_SHIFT: u32 = 12;
 
 /// The address in `pointer`; 0 for null, which has a colour too.
 ///
-/// On x86 the address begins right above the bit that is set (`ZPointerLoadShiftTable` in cpu/x86/gc/z/zAddress_x86.hpp):
-/// its own three lowest bits, always 0, lie where the other three could be. No bit at all is null.
+/// On x86 the address starts right above the bit that is set (`ZPointerLoadShiftTable` in
+/// cpu/x86/gc/z/zAddress_x86.hpp): its own three lowest bits, always 0, lie where the other three
+/// could be. No bit at all is null.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn address(pointer: u64) -> u64 {
     match (pointer >> REMAPPED_SHIFT) & 15 {
@@ -21,7 +25,7 @@ pub(super) fn address(pointer: u64) -> u64 {
 
 /// The address in `pointer`; 0 for null, which has a colour too.
 ///
-/// Elsewhere the address always begins above the state (cpu/aarch64/gc/z/zAddress_aarch64.hpp).
+/// Elsewhere the address always starts above the state (cpu/aarch64/gc/z/zAddress_aarch64.hpp).
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) fn address(pointer: u64) -> u64 {
     pointer >> 16

@@ -1,9 +1,10 @@
-//! The heap's memory a block at a time, and one bit for each place in it that an object may start at.
+//! The heap's memory a block at a time, and one bit for each place in it that an object may start
+//! at.
 
 use crate::heap::Part;
 use crate::oops::Oops;
 use crate::vm::Vm;
-use offheap_linux::PageKind;
+use offheap_target::PageKind;
 use std::collections::HashMap;
 
 /// Bytes read at once.
@@ -41,7 +42,8 @@ impl<'a> Blocks<'a> {
         })
     }
 
-    /// Where in the heap's memory an address is: the same for all addresses that memory is mapped at.
+    /// Where in the heap's memory an address is: the same for all addresses that memory is mapped
+    /// at.
     pub(super) fn place(&self, address: u64) -> Option<u64> {
         self.parts
             .iter()
@@ -49,7 +51,8 @@ impl<'a> Blocks<'a> {
             .map(|part| address - part.range.start + part.offset)
     }
 
-    /// True where `bytes` from an address on are all in the heap; what has no room is no object, but looks like one.
+    /// True where `bytes` from an address on are all in the heap; what has no room is no object,
+    /// but looks like one.
     pub(super) fn has_room(&self, address: u64, bytes: u64) -> bool {
         let part = self.parts.iter().find(|part| part.range.contains(&address));
         part.is_some_and(|part| part.range.end - address >= bytes)

@@ -1,11 +1,13 @@
-//! Which objects are in use: the Java heap marked from outside, as a collector would, while the program runs.
+//! Which objects are in use: the Java heap marked from outside, as a collector would, while the
+//! program runs.
 //!
-//! It answers one question where no collection came by to answer it: are the objects that own native memory still referred
-//! to, or garbage that waits? Roots are the static fields of all classes, the Java threads' objects, and every word on their
-//! stacks that looks like a reference, of virtual threads' too, and what JNI code holds by global references.
+//! It answers one question where no collection came by to answer it: are the objects that own
+//! native memory still referred to, or garbage that waits? Roots are the static fields of all
+//! classes, the Java threads' objects, and every word on their stacks that looks like a reference,
+//! of virtual threads' too, and what JNI code holds by global references.
 //!
-//! The program changes its references meanwhile. Of thousands of objects that is a few; a moving collection spoils it all,
-//! so the caller compares the collectors' counters before and after.
+//! The program changes its references meanwhile. Of thousands of objects that is a few; a moving
+//! collection spoils it all, so the caller compares the collectors' counters before and after.
 
 mod blocks;
 mod roots;
@@ -18,17 +20,18 @@ use crate::references::Kinds;
 use crate::scan;
 use crate::vm::Vm;
 use blocks::{Blocks, Marks};
-use offheap_linux::Task;
+use offheap_target::Task;
 use roots::Root;
 use shapes::{Shape, Shapes};
 use std::collections::HashMap;
 
-/// Objects that are followed at the most; two seconds' work.
+/// Objects that are followed at most; two seconds' work.
 const MOST_OBJECTS: u64 = 8_000_000;
 /// Elements of one array that are followed.
 const MOST_ELEMENTS: u64 = 1 << 26;
 
-/// Objects found moved that are put down to words that only look like references; more, and a collection is at it.
+/// Objects found moved that are put down to words that only look like references; more, and a
+/// collection is at it.
 const MOST_MOVED: u64 = 100;
 
 /// Words of one virtual thread's stack that are followed.
@@ -40,8 +43,8 @@ const MOST_OWNERS: usize = 1_000_000;
 /// What was reached.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reach {
-    /// Phantom and final references (Cleaners and finalizers are made of them) that still have their object, if that is no
-    /// direct buffer.
+    /// Phantom and final references (Cleaners and finalizers are made of them) that still have
+    /// their object, if that is no direct buffer.
     pub owners: u64,
     /// Of these, the ones whose object is in use.
     pub owners_in_use: u64,
@@ -63,10 +66,12 @@ pub struct Reach {
     pub complete: bool,
 }
 
-/// What holds objects: the root they were reached from first, the application's static fields before all others.
+/// What holds objects: the root they were reached from first, the application's static fields
+/// before all others.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Holder {
-    /// `"static field app.Cache.ENTRIES (java.util.HashMap)"`, `"the stack of thread main"`, `"JNI code"`.
+    /// `"static field app.Cache.ENTRIES (java.util.HashMap)"`, `"the stack of thread main"`, `"JNI
+    /// code"`.
     pub what: String,
     /// How many of the owners, or how many bytes of the buffers.
     pub amount: u64,
@@ -80,7 +85,8 @@ struct Owner {
     root: Option<u32>,
 }
 
-/// Marks and counts; `None` where the heap has more than `budget` resident bytes, is swapped, or can't be read this way.
+/// Marks and counts; `None` where the heap has more than `budget` resident bytes, is swapped, or
+/// can't be read this way.
 pub(crate) fn look(
     vm: &Vm<'_>,
     oops: &Oops,
@@ -163,7 +169,8 @@ fn owners(
             let capacity = capacity.filter(|_| Some(klass) == direct);
             let direct = capacity.map(|capacity| blocks.u32(object + capacity).map_or(0, u64::from));
             if owners.len() < MOST_OWNERS {
-                // By its place: what is mapped three times is referred to by any of the three addresses.
+                // By its place: what is mapped three times is referred to by any of the three
+                // addresses.
                 owners.insert(blocks.place(object).unwrap_or(object), Owner { direct, root: None });
             }
         });
@@ -187,7 +194,8 @@ struct Marker<'a> {
 }
 
 impl Marker<'_> {
-    /// Marks all that is reached from one root, which refers to `objects`; `None` where that was too much.
+    /// Marks all that is reached from one root, which refers to `objects`; `None` where that was
+    /// too much.
     fn from(&mut self, root: impl Fn(u64) -> Root, objects: impl IntoIterator<Item = u64>) -> Option<()> {
         for object in objects {
             self.roots.push(root(object));

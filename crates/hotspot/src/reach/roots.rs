@@ -1,4 +1,5 @@
-//! What is in use by itself: static fields, threads, what lies on their stacks, and what JNI code holds.
+//! What is in use by itself: static fields, threads, what lies on their stacks, and what JNI code
+//! holds.
 
 use super::Marker;
 use super::blocks::Blocks;
@@ -10,7 +11,7 @@ use crate::oops::Oops;
 use crate::target::word;
 use crate::threads::{self, JavaStack};
 use crate::vm::Vm;
-use offheap_linux::Task;
+use offheap_target::Task;
 use std::collections::HashMap;
 
 /// Bytes of one stack that are looked at.
@@ -18,7 +19,8 @@ const MOST_STACK: u64 = 8 << 20;
 
 /// Where objects were reached from.
 pub(super) enum Root {
-    /// A static field of a class: the class, the offset in its mirror, and the object that it refers to.
+    /// A static field of a class: the class, the offset in its mirror, and the object that it
+    /// refers to.
     Static { klass: u64, offset: u64, object: u64 },
     /// The stack of a thread, by its name.
     Stack(String),
@@ -57,8 +59,9 @@ fn dotted(name: &str) -> String {
     name.replace('/', ".")
 }
 
-/// Marks from every root; `None` where that was too much or the threads can't be listed. Gives how many global references JNI
-/// code holds, `None` inside where they were not found. The application's own static fields come first, so that what they hold is said to be theirs.
+/// Marks from every root; `None` where that was too much or the threads can't be listed. Gives how
+/// many global references JNI code holds, `None` inside where they were not found. The
+/// application's own static fields come first, so that what they hold counts as theirs.
 pub(super) fn each(vm: &Vm<'_>, oops: &Oops, marker: &mut Marker<'_>, tasks: &[Task]) -> Option<Option<u64>> {
     let (own, of_jdk): (Vec<u64>, Vec<u64>) =
         marker.shapes.loaded().into_iter().partition(|klass| !is_of_jdk(vm, *klass));
@@ -100,7 +103,8 @@ fn statics(vm: &Vm<'_>, oops: &Oops, marker: &mut Marker<'_>, classes: Vec<u64>)
     Some(())
 }
 
-/// Every word on a stack that may be a reference: an interpreted frame has them in full, a compiled one compressed as well.
+/// Every word on a stack that may be a reference: an interpreted frame has them in full, a compiled
+/// one compressed as well.
 fn stack(vm: &Vm<'_>, oops: &Oops, thread: &JavaStack, pointer: Option<u64>) -> Vec<u64> {
     // Where it is known how deep the stack is now, what lies below is of calls that are over.
     let top = pointer.filter(|top| thread.stack.contains(top)).unwrap_or(thread.stack.start);

@@ -1,8 +1,10 @@
-//! Where objects of a class keep their references (oops/instanceKlass.hpp, oops/oopMap of klass, oops/klass.hpp).
+//! Where objects of a class keep their references (oops/instanceKlass.hpp, oops/oopMap of klass,
+//! oops/klass.hpp).
 
 use super::blocks::Blocks;
 use crate::classes;
 use crate::oops::Oops;
+use crate::target::Peek;
 use crate::vm::Vm;
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
@@ -22,8 +24,8 @@ pub(super) enum Shape {
     Elements { data: u64, length: u64 },
     /// None: an array of numbers.
     None,
-    /// The stack of a virtual thread that is not running (`jdk.internal.vm.StackChunk`): beside its fields frames, from an
-    /// offset on, as many words as a field says.
+    /// The stack of a virtual thread that is not running (`jdk.internal.vm.StackChunk`): beside its
+    /// fields frames, from an offset on, as many words as a field says.
     Stack { runs: Rc<[(u32, u32)]>, data: u64, size: u64 },
 }
 
@@ -59,8 +61,8 @@ impl<'a> Shapes<'a> {
         self.loaded.iter().copied().collect()
     }
 
-    /// The class of the object at `object`; `None` where that is no object: its header names no loaded class, or it was
-    /// moved (markWord.hpp: both lowest bits are set).
+    /// The class of the object at `object`; `None` where that is no object: its header names no
+    /// loaded class, or it was moved (markWord.hpp: both lowest bits are set).
     pub(super) fn class_of(&self, blocks: &mut Blocks<'_>, object: u64) -> Option<u64> {
         let mark = blocks.u64(object)?;
         let klass = self.oops.header.klass(mark, blocks.u64(object.checked_add(8)?)?)?;
@@ -98,7 +100,8 @@ impl<'a> Shapes<'a> {
                 _ => Shape::Fields(runs),
             });
         }
-        // An array (klass.hpp): two bits of kind, then eight bits each of header size, element type, and its log2 size.
+        // An array (klass.hpp): two bits of kind, then eight bits each of header size, element
+        // type, and its log2 size.
         const NUMBERS: i32 = -1;
         match helper >> 30 {
             NUMBERS => Some(Shape::None),
@@ -110,8 +113,8 @@ impl<'a> Shapes<'a> {
         }
     }
 
-    /// Bytes of the object at `object`, which is of the class `klass`; without the static fields of a class's mirror and the
-    /// frames of a virtual thread's stack.
+    /// Bytes of the object at `object`, which is of the class `klass`; without the static fields of
+    /// a class's mirror and the frames of a virtual thread's stack.
     pub(super) fn bytes(&self, blocks: &mut Blocks<'_>, object: u64, klass: u64) -> u64 {
         let helper = self.vm.u32(klass, "Klass", "_layout_helper").unwrap_or(0) as i32;
         if helper >= 0 {
@@ -122,7 +125,8 @@ impl<'a> Shapes<'a> {
         (header + (u64::from(length) << log2.min(3))).next_multiple_of(8)
     }
 
-    /// The map blocks of an instance class lie behind its tables of virtual and interface functions.
+    /// The map blocks of an instance class lie behind its tables of virtual and interface
+    /// functions.
     fn fields(&self, klass: u64) -> Option<Vec<(u32, u32)>> {
         let vm = &self.vm;
         let count = vm.u32(klass, "InstanceKlass", "_nonstatic_oop_map_size")?.min(MOST_RUNS);
@@ -135,7 +139,8 @@ impl<'a> Shapes<'a> {
     }
 }
 
-/// Bytes of an instance from its layout helper, whose lowest bit only says how it is allocated (klass.hpp).
+/// Bytes of an instance from its layout helper, whose lowest bit only says how it is allocated
+/// (klass.hpp).
 fn instance_bytes(helper: i32) -> u64 {
     u64::from(helper as u32 & !7)
 }

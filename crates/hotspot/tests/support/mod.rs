@@ -31,8 +31,8 @@ impl Java {
     }
 }
 
-/// Every runtime on this machine, in order of version: the matrix's below `OFFHEAP_JRES`, Debian's and others' below
-/// `/usr/lib/jvm`. None at all is a failure.
+/// Every runtime on this machine, in order of version: the matrix's below `OFFHEAP_JRES`, Debian's
+/// and others' below `/usr/lib/jvm`. None at all is a failure.
 pub fn javas() -> Vec<Java> {
     let jres = std::env::var_os("OFFHEAP_JRES").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/offheap-tools/jres"),

@@ -1,4 +1,5 @@
-//! Every kind of thing that can lie where a file is expected, each reached with openat2 and without.
+//! Every kind of thing that can lie where a file is expected, each reached with openat2 and
+//! without.
 
 use super::*;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
@@ -182,8 +183,8 @@ fn a_file_with_a_lease_makes_nobody_wait() {
     let leased = fs::OpenOptions::new().write(true).open(&path).unwrap();
     /// include/uapi/asm-generic/fcntl.h
     const F_SETSIG: libc::c_int = 10;
-    // SAFETY: system calls on a descriptor that is open. A break of the lease is told by SIGURG, which does nothing, in place of
-    // SIGIO, which would end us.
+    // SAFETY: system calls on a descriptor that is open. SIGURG tells of a break of the lease, and
+    // does nothing, in place of SIGIO, which would end us.
     let taken = unsafe {
         libc::fcntl(leased.as_raw_fd(), F_SETSIG, libc::SIGURG);
         libc::fcntl(leased.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK)

@@ -223,6 +223,78 @@ struct ServeDocument {
     views: Vec<ServeView>,
 }
 
+/// What `offheap map CORE --json` writes, as `offheap_present::core::json` puts it together: of each part what `map` writes of a
+/// process, with `held` for `resident` and without what a core can't tell.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only its schema is of use")]
+struct CoreDocument {
+    /// `offheap/core/v1`
+    schema: String,
+    /// The process's ID inside its own pid namespace.
+    pid: i32,
+    /// Whose memory it was.
+    process: serde_json::Map<String, serde_json::Value>,
+    /// The signal that ended it; null where none did, as with gcore.
+    signal: Option<i32>,
+    /// Bytes of the pages that are not all zero; the domains' sum.
+    held_bytes: u64,
+    /// Bytes of the pages of zeros: never touched, or in use and zero.
+    zero_bytes: u64,
+    /// Bytes that its headers promise and the file doesn't have.
+    missing_bytes: u64,
+    /// The address space.
+    virtual_bytes: u64,
+    /// How many mappings there were.
+    vma_count: u64,
+    /// One figure a domain, largest first.
+    domains: Vec<CoreDomain>,
+    /// What is known of the JVM in it.
+    jvm: Option<serde_json::Map<String, serde_json::Value>>,
+    /// What is known of the C heap.
+    malloc: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Threads by pool, largest first.
+    threads: Vec<serde_json::Map<String, serde_json::Value>>,
+    /// Files mapped, largest first.
+    files: Vec<serde_json::Map<String, serde_json::Value>>,
+    /// What is known of the CPython interpreter in it.
+    python: Option<Python>,
+    /// What the reader must know.
+    notes: Vec<Note>,
+}
+
+/// A domain in a core file.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only its schema is of use")]
+struct CoreDomain {
+    /// Which one.
+    domain: offheap_model::Domain,
+    /// Bytes of its pages that are not all zero.
+    held_bytes: u64,
+    /// Its address space.
+    virtual_bytes: u64,
+    /// Where the figures come from.
+    source: String,
+    /// Its parts, largest first.
+    detail: Vec<CoreDetail>,
+}
+
+/// A part of a domain in a core file.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only its schema is of use")]
+struct CoreDetail {
+    /// What it is.
+    name: String,
+    /// Bytes of its pages that are not all zero.
+    held_bytes: u64,
+    /// Its address space.
+    virtual_bytes: u64,
+    /// Where the figures come from.
+    source: String,
+}
+
 /// A process or a recording.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -271,6 +343,7 @@ fn docs_schemas_are_those_of_the_types() {
         named("offheap/figures/v1", schema_for!(FiguresDocument<'static>)),
         named("offheap/series/v1", schema_for!(SeriesDocument)),
         named("offheap/map/v1", schema_for!(MapDocument)),
+        named("offheap/core/v1", schema_for!(CoreDocument)),
         named("offheap/diagnose/v1", schema_for!(DiagnoseDocument)),
         named("offheap/check/v1", schema_for!(CheckResult)),
         named("offheap/compare/v1", schema_for!(Comparison)),

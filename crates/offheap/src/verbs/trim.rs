@@ -7,8 +7,8 @@ use crate::target;
 use anyhow::bail;
 use offheap_collect::{Collector, Effort};
 use offheap_linux::Process;
+use offheap_model::Snapshot;
 use offheap_model::units::{bytes, duration};
-use offheap_model::{Allocator, Snapshot};
 use serde_json::json;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -35,16 +35,28 @@ pub struct Arguments {
     json: bool,
 }
 
+/// Why a heap that is not glibc's is not trimmed, and what its own way is.
+fn not_glibc(pid: i32, allocator: Option<&str>) -> String {
+    let Some(allocator) = allocator else {
+        return format!(
+            "no allocator that is known serves malloc in process {pid}, so nothing can be trimmed"
+        );
+    };
+    match offheap_collect::gives_back_by(allocator) {
+        Some(way) => format!(
+            "process {pid} uses {allocator}, which a trim of glibc's heap doesn't reach; what the program can call itself: {way}"
+        ),
+        None => format!("process {pid} uses {allocator}, which has no way of giving back what it holds free"),
+    }
+}
+
 /// Runs the verb.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let pid = target::resolve(&arguments.target)?;
     let mut collector = Collector::open(pid)?;
     let before = collector.snapshot(Effort::FULL)?;
-    let Some(malloc) = before.malloc.as_ref().filter(|malloc| malloc.allocator == Allocator::Glibc) else {
-        bail!(
-            "process {pid} does not use glibc's malloc, and malloc_trim can give nothing back of another allocator's heap; \
-             see offheap map {pid} for which one it is"
-        );
+    let Some(malloc) = before.malloc.as_ref().filter(|malloc| malloc.allocator == "glibc") else {
+        bail!("{}", not_glibc(pid, before.malloc.as_ref().map(|malloc| malloc.allocator.as_str())));
     };
     if before.jvm.is_none() {
         bail!(

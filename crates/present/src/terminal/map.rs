@@ -168,8 +168,8 @@ fn malloc(snapshot: &Snapshot, style: Style) -> String {
     let Some(malloc) = &snapshot.malloc else { return String::new() };
     let mut out = style.paint(Tone::Strong, "malloc");
     if !malloc.walked {
-        let name = format!("{:?}", malloc.allocator).to_lowercase();
-        out.push_str(&format!("  {name} {}: named, not walked\n", malloc.allocator_version));
+        let name = format!("{} {}", malloc.allocator, malloc.allocator_version);
+        out.push_str(&format!("  {}: named, not walked\n", name.trim_end()));
         return out;
     }
     let sentence = format!(
@@ -397,7 +397,7 @@ fn cgroup(snapshot: &Snapshot, style: Style) -> String {
     out
 }
 
-fn notes(snapshot: &Snapshot, style: Style) -> String {
+pub(crate) fn notes(snapshot: &Snapshot, style: Style) -> String {
     let mut out = String::new();
     for note in &snapshot.notes {
         out.push_str("• ");

@@ -1,14 +1,16 @@
-//! A bound on what is read of an ELF file: its headers say how large its tables are and how many names they have, and a file that
-//! is not ours may say anything.
+//! A bound on what is read of an ELF file: its headers say how large its tables are and how many
+//! names they have, and a file that is not ours may say anything.
 
 use object::ReadRef;
 use std::cell::Cell;
 use std::ops::Range;
 
-/// Bytes that are read of one file: libjvm with all of its debugging information has 200 MB of tables and names, a browser 1 GB.
+/// Bytes that are read of one file: libjvm with all of its debugging information has 200 MB of
+/// tables and names, a browser 1 GB.
 pub const ELF_BYTES: u64 = 1 << 30;
 
-/// The data of an ELF file, of which only so many bytes are read in all; what comes after is an error.
+/// The data of an ELF file, of which a bounded number of bytes is read in all; what comes after is
+/// an error.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounded<'b, R> {
     data: R,

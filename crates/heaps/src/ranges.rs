@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 /// Ranges, ascending, joined where they touch or overlap.
 #[derive(Debug, Default)]
-pub(super) struct Ranges(BTreeMap<u64, u64>);
+pub(crate) struct Ranges(BTreeMap<u64, u64>);
 
 impl Ranges {
     /// Adds `[start, end)`.

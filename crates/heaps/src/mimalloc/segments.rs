@@ -1,13 +1,13 @@
 //! mimalloc 1 and 2: memory comes in segments that lie at multiples of their size.
 //!
 //! Each segment holds a cookie: its own address xor a number that is the same in the whole process
-//! (`_mi_ptr_cookie` in include/mimalloc/internal.h). The place of the cookie differs between versions, so it is found as
-//! the word of which that holds for several segments.
+//! (`_mi_ptr_cookie` in include/mimalloc/internal.h). The place of the cookie differs between
+//! versions, so it is found as the word of which that holds for several segments.
 
-use super::aligned_starts;
-use super::ranges::Ranges;
 use crate::Options;
-use offheap_linux::Memory;
+use crate::named::aligned_starts;
+use crate::ranges::Ranges;
+use offheap_target::Target;
 use std::collections::HashMap;
 
 /// Segments lie at multiples of 4 MiB (1.x), 32 MiB (2.x) or 64 MiB (2.0).
@@ -20,7 +20,7 @@ const SLICE: u64 = 64 << 10;
 /// What a segment of 2.x takes where its head does not tell.
 const USUAL: u64 = 32 << 20;
 
-pub(super) fn ranges(memory: &Memory, options: &Options<'_>) -> Ranges {
+pub(super) fn ranges(memory: &dyn Target, options: &Options<'_>) -> Ranges {
     let mut heads = Vec::new();
     let mut votes: HashMap<(usize, u64), u32> = HashMap::new();
     for (start, end) in aligned_starts(memory, options, SEGMENT, MOST_STARTS) {

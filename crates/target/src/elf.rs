@@ -1,6 +1,7 @@
 //! Symbols of an ELF file (elf(5)), found through the `object` crate.
 
-use crate::{Bounded, ELF_BYTES};
+use crate::bounded::{Bounded, ELF_BYTES};
+use crate::pages::PAGE;
 use object::read::{ReadCache, ReadRef};
 use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol};
 use std::cell::Cell;
@@ -20,22 +21,45 @@ pub struct Symbol {
     pub size: u64,
 }
 
-/// Where the image of the ELF file `file` ends in memory, counted from where its first byte is mapped: `.bss` included, of
-/// which the file holds nothing. `None` for a file that is no ELF file.
-pub(crate) fn image_bytes(file: &File) -> Option<u64> {
+/// A part of an ELF file that is mapped.
+struct Load {
+    offset: u64,
+    file_bytes: u64,
+    address: u64,
+    memory_bytes: u64,
+    flags: u32,
+}
+
+/// What `file`'s program headers say is mapped; `None` for a file that is no ELF file.
+fn loads(file: &File) -> Option<Vec<Load>> {
     use object::read::elf::{FileHeader, ProgramHeader};
     let cache = ReadCache::new(file);
     let header = object::elf::FileHeader64::<object::Endianness>::parse(&cache).ok()?;
     let endian = header.endian().ok()?;
-    let loads = header
-        .program_headers(endian, &cache)
-        .ok()?
-        .iter()
-        .filter(|segment| segment.p_type(endian) == object::elf::PT_LOAD);
-    let spans = loads.map(|load| {
-        let start: u64 = load.p_vaddr(endian);
-        (start & !(crate::PAGE - 1), start.saturating_add(load.p_memsz(endian)))
-    });
+    let headers = header.program_headers(endian, &cache).ok()?.iter();
+    let load = |segment: &object::elf::ProgramHeader64<object::Endianness>| Load {
+        offset: segment.p_offset(endian),
+        file_bytes: segment.p_filesz(endian),
+        address: segment.p_vaddr(endian),
+        memory_bytes: segment.p_memsz(endian),
+        flags: segment.p_flags(endian).0,
+    };
+    Some(headers.filter(|segment| segment.p_type(endian) == object::elf::PT_LOAD).map(load).collect())
+}
+
+/// The parts of the ELF file `file` that are mapped: place in the file, bytes there, and `PF_R`,
+/// `PF_W`, `PF_X`. None at all for a file that is no ELF file.
+pub fn file_segments(file: &File) -> Vec<(u64, u64, u32)> {
+    let loads = loads(file).unwrap_or_default();
+    loads.iter().map(|load| (load.offset, load.file_bytes, load.flags)).collect()
+}
+
+/// Where the image of the ELF file `file` ends in memory, counted from where its first byte is
+/// mapped: `.bss` included, of which the file holds nothing. `None` for a file that is no ELF file.
+pub fn image_bytes(file: &File) -> Option<u64> {
+    let loads = loads(file)?;
+    let spans =
+        loads.iter().map(|load| (load.address & !(PAGE - 1), load.address.saturating_add(load.memory_bytes)));
     let (first, end) = spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))?;
     Some(end.saturating_sub(first))
 }
@@ -60,13 +84,14 @@ impl Elf {
         Self::parse_wanted(file, |_| true)
     }
 
-    /// As [`Elf::parse`], keeping only the symbols whose names `wanted` takes: libjvm has a hundred thousand.
+    /// As [`Elf::parse`], keeping only the symbols whose names `wanted` takes: libjvm has a hundred
+    /// thousand.
     ///
     /// # Errors
     /// What is wrong with the file.
     pub fn parse_wanted(file: File, wanted: impl Fn(&str) -> bool) -> Result<Self, object::Error> {
-        // In memory a symbol is found ten times as fast as through the cache, but a library with all of its debugging
-        // information would fill it.
+        // In memory a symbol is found ten times as fast as through the cache, but a library with
+        // all of its debugging information would fill it.
         let length = file.metadata().map_or(u64::MAX, |file| file.len());
         if length <= IN_MEMORY {
             let mut bytes = Vec::with_capacity(length as usize);
@@ -128,9 +153,9 @@ impl Elf {
         self.sections.get(name).copied()
     }
 
-    /// What to add to a symbol's address, given where the file's first segment is mapped: 0 for an executable that is not
-    /// position independent.
+    /// What to add to a symbol's address, given where the file's first segment is mapped: 0 for an
+    /// executable that is not position independent.
     pub fn load_bias(&self, first_mapped: u64) -> u64 {
-        if self.is_pie { first_mapped.wrapping_sub(self.first_address & !(crate::PAGE - 1)) } else { 0 }
+        if self.is_pie { first_mapped.wrapping_sub(self.first_address & !(PAGE - 1)) } else { 0 }
     }
 }

@@ -1,13 +1,29 @@
 //! jemalloc 5: base blocks hold its own structures, and among them one `edata_t` for every extent.
 //!
-//! A base block (`base_block_s` in src/base.c) lies at a multiple of 2 MiB and begins with its size, the next block, and an
-//! `edata_t` for what is not used of it yet: that address and size add up to the block's end. An `edata_t`
-//! (`edata_s` in include/jemalloc/internal/edata.h; `extent_s` up to 5.2) is 128 bytes: flags, address, size.
+//! A base block (`base_block_s` in src/base.c) lies at a multiple of 2 MiB and starts with its
+//! size, the next block, and an `edata_t` for what is not used of it yet: that address and size add
+//! up to the block's end. An `edata_t` (`edata_s` in include/jemalloc/internal/edata.h; `extent_s`
+//! up to 5.2) is 128 bytes: flags, address, size.
 
-use super::ranges::Ranges;
-use super::{aligned_starts, may_hold};
-use crate::Options;
-use offheap_linux::{Memory, PAGE, PageKind};
+use crate::allocator::Version;
+use crate::named::{Named, aligned_starts, may_hold};
+use crate::ranges::Ranges;
+use crate::{Allocator, Options};
+use offheap_target::{PAGE, PageKind, Reads, Target};
+
+pub(crate) static ALLOCATOR: Allocator = Allocator {
+    name: "jemalloc",
+    gives_back_by: Some("mallctl(\"arena.4096.purge\", NULL, NULL, NULL, 0)"),
+    marks: &["mallocx", "je_mallocx", "je_malloc"],
+    libraries: &["libjemalloc"],
+    version: Version::Text {
+        // "5.3.0-0-g54eaed1d…" stands alone between NULs.
+        part: b"-g",
+        accepts: |text| text.split('-').next().is_some_and(|v| v.split('.').count() == 3),
+        take: |text| text.split('-').next().map(str::to_owned),
+    },
+    open: |_| Box::new(Named { allocator: "jemalloc", ranges, belongs: |vma| vma.path == "[heap]" }),
+};
 
 const HUGE_PAGE: u64 = 2 << 20;
 const EDATA: usize = 128;
@@ -18,7 +34,7 @@ const MOST_SEARCHED: u64 = 256 << 20;
 /// Read at a time.
 const WINDOW: u64 = 1 << 20;
 
-pub(super) fn ranges(memory: &Memory, options: &Options<'_>) -> Ranges {
+fn ranges(memory: &dyn Target, options: &Options<'_>) -> Ranges {
     let mut ranges = Ranges::default();
     let mut left = MOST_SEARCHED;
     for (block, end) in aligned_starts(memory, options, HUGE_PAGE, MOST_STARTS) {
@@ -31,7 +47,7 @@ pub(super) fn ranges(memory: &Memory, options: &Options<'_>) -> Ranges {
 }
 
 /// The size of the base block at `at`.
-fn block_at(memory: &Memory, at: u64, end: u64) -> Option<u64> {
+fn block_at(memory: &dyn Target, at: u64, end: u64) -> Option<u64> {
     let mut head = [0; 40];
     if memory.read_bulk(at, &mut head) != head.len() {
         return None;
@@ -47,10 +63,10 @@ fn block_at(memory: &Memory, at: u64, end: u64) -> Option<u64> {
     fits.then_some(size)
 }
 
-/// Every extent of which an `edata_t` in the block tells. One that is out of use may name memory that was joined to another
-/// extent since; that makes no difference to the union.
-fn add_extents(memory: &Memory, start: u64, end: u64, left: &mut u64, ranges: &mut Ranges) {
-    for run in memory.pagemap().runs(start, end).into_iter().filter(|run| run.kind == PageKind::Present) {
+/// Every extent of which an `edata_t` in the block tells. One that is out of use may name memory
+/// that was joined to another extent since; that makes no difference to the union.
+fn add_extents(memory: &dyn Target, start: u64, end: u64, left: &mut u64, ranges: &mut Ranges) {
+    for run in memory.runs(start, end).into_iter().filter(|run| run.kind == PageKind::Present) {
         let mut at = run.start;
         while at < run.end && *left > 0 {
             let mut bytes = vec![0; (run.end - at).min(WINDOW) as usize];
@@ -58,7 +74,8 @@ fn add_extents(memory: &Memory, start: u64, end: u64, left: &mut u64, ranges: &m
             *left = left.saturating_sub(bytes.len() as u64);
             at += bytes.len() as u64;
             for edata in bytes[..got].chunks_exact(EDATA) {
-                // A large allocation starts somewhere in its first page, at a multiple of a cache line.
+                // A large allocation starts somewhere in its first page, at a multiple of a cache
+                // line.
                 let (inside, size) = (word_of(&edata[8..16]), word_of(&edata[16..24]) & !(PAGE - 1));
                 let address = inside & !(PAGE - 1);
                 let is_extent =
@@ -72,7 +89,7 @@ fn add_extents(memory: &Memory, start: u64, end: u64, left: &mut u64, ranges: &m
 }
 
 /// True where the range lies in one stretch of anonymous memory, or in memory set aside.
-fn lies_mapped(memory: &Memory, address: u64, size: u64) -> bool {
+fn lies_mapped(memory: &dyn Target, address: u64, size: u64) -> bool {
     let Some(end) = address.checked_add(size) else { return false };
     let mut at = address;
     // jemalloc has some maps side by side, never hundreds in one extent.
