@@ -39,7 +39,9 @@ impl Effort {
 #[derive(Debug)]
 pub struct Collector {
     process: Process,
-    lenses: Lenses,
+    pub(crate) lenses: Lenses,
+    /// Python's objects, as far as they were counted.
+    pub(crate) counted: crate::python::Counted,
     cgroup: Option<Cgroup>,
     /// The group's kills at the look before the last: during the last one the kernel may already
     /// have been at it.
@@ -69,6 +71,7 @@ impl Collector {
         Ok(Collector {
             process,
             lenses,
+            counted: crate::python::Counted::default(),
             identity,
             cgroup: None,
             oom_kills_before: 0,
@@ -190,6 +193,9 @@ impl Collector {
         let tasks = self.process.tasks()?;
         let mut snapshot = Snapshot { files: files::files(&residency.vmas), ..Snapshot::default() };
         let sight = self.lenses.look(&live, tasks, effort, &mut snapshot);
+        if let Some(python) = &mut snapshot.python {
+            self.count_when_due(&live, sight.heap.as_ref().map(|(heap, _)| heap), python);
+        }
 
         let shares = if effort.deep {
             totals::shares(&self.process, residency)

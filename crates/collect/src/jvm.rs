@@ -102,6 +102,11 @@ pub fn claims(view: &View) -> Vec<Claim> {
         .collect()
 }
 
+/// Whether `label` is of the Java heap.
+pub fn is_java_heap(label: &offheap_hotspot::Label) -> bool {
+    label.what == What::JavaHeap
+}
+
 /// The model's word for a thread's kind.
 pub fn thread_kind(kind: HotSpotThreadKind) -> ThreadKind {
     match kind {

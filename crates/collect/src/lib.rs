@@ -20,6 +20,7 @@ mod native;
 mod notes;
 mod pace;
 mod pools;
+mod python;
 mod split;
 pub mod targets;
 mod totals;

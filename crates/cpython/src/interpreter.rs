@@ -1,7 +1,13 @@
 //! Finding an interpreter and telling its version.
 
-use crate::pymalloc::{Arenas, Pymalloc};
-use offheap_target::{Elf, PAGE, Reads, Target, Vma, image_of};
+use crate::census::{self, Census, Counting, Look};
+use crate::objects::Objects;
+use crate::offsets::{COOKIE, DEBUG_BYTES, Offsets};
+use crate::pymalloc::{Arenas, Geometry, Pymalloc};
+use crate::stacks::{self, SubInterpreter};
+use crate::words::Words;
+use offheap_linux::Live;
+use offheap_target::{Elf, PAGE, PageKind, Reads, Target, Vma, image_of};
 use std::cell::RefCell;
 
 /// Text searched for the version at the most.
@@ -13,14 +19,26 @@ pub struct Interpreter {
     version: String,
     main: bool,
     path: String,
-    arenas: RefCell<Arenas>,
+    pub(crate) arenas: RefCell<Arenas>,
+    inside: Result<Inside, String>,
+}
+
+/// What leads to its objects.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Inside {
+    /// Address of `_PyRuntime`.
+    runtime: u64,
+    /// Address of `PyType_Type`.
+    type_type: u64,
+    offsets: Offsets,
 }
 
 impl Interpreter {
     /// Finds a CPython interpreter in the process behind `memory`: `None` where there is none.
     pub fn open(memory: &dyn Target) -> Option<Interpreter> {
         let module = module(memory.vmas())?;
-        let wanted = |name: &str| matches!(name, "Py_Version" | "Py_GetVersion" | "PyType_Type");
+        let wanted =
+            |name: &str| matches!(name, "Py_Version" | "Py_GetVersion" | "PyType_Type" | "_PyRuntime");
         let elf = memory.elf_at_wanted(module.start, wanted)?;
         elf.symbol("PyType_Type").or(elf.symbol("Py_GetVersion"))?;
         let is_python = |path: &str| file_of(path).starts_with("python");
@@ -29,7 +47,54 @@ impl Interpreter {
         let version = exported_version(memory, &elf, module)
             .or_else(|| version_in_text(memory, &elf, module, major, minor))
             .unwrap_or_else(|| minor.map_or(major.to_string(), |minor| format!("{major}.{minor}")));
-        Some(Interpreter { version, main, path: module.path.clone(), arenas: RefCell::default() })
+        let inside = inside(memory, &elf, module, &version);
+        Some(Interpreter { version, main, path: module.path.clone(), arenas: RefCell::default(), inside })
+    }
+
+    /// True for a build without the GIL.
+    pub fn is_free_threaded(&self) -> bool {
+        self.inside.as_ref().is_ok_and(|inside| inside.offsets.free_threaded)
+    }
+
+    /// Its interpreters with their threads and stacks. `memory` is fresh, as for [`Interpreter::view`].
+    ///
+    /// # Errors
+    /// Why they can't be read, a sentence.
+    pub fn interpreters(&self, memory: &Live) -> Result<Vec<SubInterpreter>, String> {
+        let inside = self.inside.clone()?;
+        let found = stacks::interpreters(&inside.objects(memory), inside.runtime);
+        if found.is_empty() {
+            return Err("The interpreter is not initialised, or has ended.".to_owned());
+        }
+        Ok(found)
+    }
+
+    /// Counts its objects by type: `None` for what was not found. `memory` is fresh, as for [`Interpreter::view`].
+    ///
+    /// # Errors
+    /// Why they can't be counted, a sentence.
+    pub fn census(&self, memory: &Live, mut look: Look<'_>) -> Result<Census, String> {
+        let (objects, view, geometry) = self.ready(memory)?;
+        let mut kinds = census::kinds(&objects, &view);
+        let mut counting = Counting::new(&mut kinds);
+        counting.run(memory, &view, geometry, &mut look, None);
+        Ok(counting.finish())
+    }
+
+    /// What a look at all objects begins with.
+    pub(crate) fn ready<'a>(&self, memory: &'a Live) -> Result<(Objects<'a>, Pymalloc, Geometry), String> {
+        let inside = self.inside.clone()?;
+        if inside.offsets.free_threaded {
+            return Err(
+                "It is a build without the GIL, whose objects lie in mimalloc's heaps: those are not read \
+                        yet. Its threads and stacks are."
+                    .to_owned(),
+            );
+        }
+        let view = self.view(memory);
+        let geometry = self.arenas.borrow().geometry();
+        let geometry = geometry.ok_or_else(|| view.doubts.first().cloned().unwrap_or_default())?;
+        Ok((inside.objects(memory), view, geometry))
     }
 
     /// `"3.11.2"`.
@@ -51,6 +116,64 @@ impl Interpreter {
     pub fn view(&self, memory: &dyn Target) -> Pymalloc {
         self.arenas.borrow_mut().view(memory, &self.path)
     }
+}
+
+impl Inside {
+    pub(crate) fn objects<'a>(&self, words: &'a dyn Words) -> Objects<'a> {
+        Objects::new(words, self.offsets, self.type_type)
+    }
+}
+
+/// Finds the runtime's state and how it is laid out.
+fn inside(memory: &dyn Target, elf: &Elf, module: &Vma, version: &str) -> Result<Inside, String> {
+    let bias = elf.load_bias(module.start);
+    let address = |name: &str| Some(bias.wrapping_add(elf.symbol(name)?.address));
+    let runtime = address("_PyRuntime");
+    let (runtime, offsets) = match runtime.or_else(|| with_cookie(memory, &module.path)) {
+        None => {
+            return Err("Its _PyRuntime was not found: neither a symbol nor its cookie is there.".to_owned());
+        }
+        Some(at) => {
+            let named = memory.bytes(at, DEBUG_BYTES).and_then(|bytes| Offsets::named(&bytes));
+            let minor = version.split('.').nth(1).and_then(|minor| minor.parse().ok());
+            // A wrong guess would read other fields: only the releases that were looked at.
+            (at, named.or_else(|| Offsets::of(minor?)))
+        }
+    };
+    let offsets = offsets.ok_or_else(|| {
+        format!("CPython {version} is laid out in a way that is not known here (3.8 to 3.14 are).")
+    })?;
+    let type_type = address("PyType_Type").ok_or("It exports no PyType_Type.")?;
+    Ok(Inside { runtime, type_type, offsets })
+}
+
+/// Looks for the cookie of `_Py_DebugOffsets` in the data of the file `path`, and in what it has behind that in memory.
+fn with_cookie(memory: &dyn Target, path: &str) -> Option<u64> {
+    let mut behind = None;
+    for vma in memory.vmas() {
+        let is_data = vma.path == path || vma.path.is_empty() && behind == Some(vma.start);
+        if !is_data {
+            continue;
+        }
+        behind = Some(vma.end);
+        if !vma.write {
+            continue;
+        }
+        let mut left = MOST_TEXT;
+        for run in memory.runs(vma.start, vma.end) {
+            let len = (run.end - run.start).min(left);
+            if run.kind != PageKind::Present {
+                continue;
+            }
+            left -= len;
+            let mut bytes = vec![0; len as usize];
+            let got = memory.read_bulk(run.start, &mut bytes);
+            if let Some(word) = bytes[..got].chunks_exact(8).position(|word| word == COOKIE) {
+                return Some(run.start + 8 * word as u64);
+            }
+        }
+    }
+    None
 }
 
 /// The first mapping of libpython, or of an executable that has the interpreter in it.

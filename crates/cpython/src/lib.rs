@@ -3,8 +3,21 @@
 //! Objects of up to 512 bytes live in arenas that CPython maps itself (pymalloc, Objects/obmalloc.c); larger ones come from
 //! `malloc` and are the C heap's. Nothing here stops or touches the interpreter.
 
+mod blocks;
+mod census;
+mod holders;
 mod interpreter;
+mod kinds;
+mod lines;
+mod names;
+mod objects;
+mod offsets;
 mod pymalloc;
+mod stacks;
+mod words;
 
+pub use census::{Census, Look, Marks, TypeCount};
+pub use holders::{Holder, Holders, Place, Search};
 pub use interpreter::Interpreter;
 pub use pymalloc::Pymalloc;
+pub use stacks::{Frame, SubInterpreter, Thread};

@@ -9,7 +9,7 @@ use offheap_target::{PAGE, PageKind, Reads, Target, Vma};
 /// Bytes of an `arena_object`.
 const ARENA_OBJECT: u64 = 48;
 /// Bytes of a `pool_header`.
-const POOL_HEADER: u64 = 48;
+pub(crate) const POOL_HEADER: u64 = 48;
 /// Pools that must have their place in an array for it to be the arenas'.
 const WITNESSES: usize = 6;
 /// Places looked at for pools, at the most.
@@ -55,9 +55,9 @@ struct Place {
 
 /// Sizes of arenas and pools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Geometry {
-    arena: u64,
-    pool: u64,
+pub(crate) struct Geometry {
+    pub arena: u64,
+    pub pool: u64,
 }
 
 const GEOMETRIES: [Geometry; 2] =
@@ -66,14 +66,24 @@ const GEOMETRIES: [Geometry; 2] =
 /// A `pool_header`: `ref.count`, `freeblock`, `nextpool`, `prevpool`, `arenaindex`, `szidx`, `nextoffset`,
 /// `maxnextoffset`.
 #[derive(Debug, Clone, Copy)]
-struct Pool {
-    address: u64,
-    count: u64,
+pub(crate) struct Pool {
+    pub address: u64,
+    pub count: u64,
     arena: u64,
-    block: u64,
+    /// Bytes of a block.
+    pub block: u64,
+    /// The first free block that was in use before, or 0.
+    pub free: u64,
+    /// Blocks that were ever given out.
+    pub carved: u64,
 }
 
 impl Arenas {
+    /// Sizes of arenas and pools, once they were found.
+    pub fn geometry(&self) -> Option<Geometry> {
+        self.found.map(|place| place.geometry)
+    }
+
     pub fn view(&mut self, memory: &dyn Target, path: &str) -> Pymalloc {
         if self.found.is_none() && self.searches < MOST_SEARCHES {
             self.searches += 1;
@@ -168,6 +178,11 @@ fn pool_at(memory: &dyn Target, address: u64, geometry: Geometry) -> Option<Pool
     if memory.read_bulk(address, &mut head) != head.len() {
         return None;
     }
+    pool_in(address, &head, geometry)
+}
+
+/// The pool at `address`, whose first bytes are `head`; `None` where it has not the shape of one.
+pub(crate) fn pool_in(address: u64, head: &[u8], geometry: Geometry) -> Option<Pool> {
     let half = |at: usize| {
         head.get(at..at + 4)
             .and_then(|bytes| bytes.try_into().ok())
@@ -187,7 +202,7 @@ fn pool_at(memory: &dyn Target, address: u64, geometry: Geometry) -> Option<Pool
         && count <= carved / block
         && arena < MOST_ARENAS
         && (free_block == 0 || free_block > address && free_block < address + geometry.pool);
-    fits.then_some(Pool { address, count, arena, block })
+    fits.then_some(Pool { address, count, arena, block, free: free_block, carved: carved / block })
 }
 
 /// Every arena of the array, and every pool in it.

@@ -1,9 +1,11 @@
 //! Every CPython of the machine, asked how many blocks and arenas it has.
 
+mod common;
+
+use common::pythons;
 use offheap_cpython::Interpreter;
 use offheap_linux::{Live, Process};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 const PROGRAM: &str = "
@@ -28,21 +30,6 @@ impl Drop for Target {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-fn pythons() -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let home = std::env::var("HOME").unwrap_or_default();
-    for root in [format!("{home}/.pyenv/versions"), "/opt/python".to_owned()] {
-        for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
-            found.push(entry.path().join("bin/python3"));
-        }
-    }
-    found.extend((8..=15).map(|minor| PathBuf::from(format!("/usr/bin/python3.{minor}"))));
-    found.retain(|path| path.exists());
-    found.sort();
-    assert!(!found.is_empty(), "no CPython on this machine: apt-get install python3");
-    found
 }
 
 /// What `sys._debugmallocstats` says: blocks in use (the fourth column of its table) and arenas.

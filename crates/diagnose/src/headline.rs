@@ -3,6 +3,7 @@
 use crate::evidence::Evidence;
 use crate::names;
 use crate::outlook::Outlook;
+use crate::python_types;
 use crate::sites::{caller, function};
 use offheap_model::units::{bytes, hour, rate};
 use offheap_model::{Domain, Finding, Site, Status};
@@ -13,7 +14,9 @@ pub(crate) fn put(verdict: &mut Finding, evidence: &Evidence<'_>) {
         return;
     }
     let what = words(verdict.domain);
-    let place = verdict.site.as_ref().map_or_else(String::new, place);
+    // Of Python the type and the holder matter, not the interpreter's function that was at work.
+    let place = python_types::headline(&verdict.cause, evidence)
+        .unwrap_or_else(|| verdict.site.as_ref().map_or_else(String::new, place));
     let held = verdict.site.as_ref().filter(|site| site.bytes > 0);
     let amount = held.map_or_else(String::new, |site| format!("{} so far, ", bytes(site.bytes)));
     let speed = rate(verdict.slope_bytes_per_s);

@@ -245,7 +245,21 @@ pub(crate) fn attach(finding: &mut Finding, evidence: &Evidence<'_>) {
         finding.domain = Some(origin.domain);
     }
     let does = if is_of_pages(&origin.frames) { "first written to" } else { "allocated" };
-    finding.summary.push_str(&format!(" Most of what stays is {does} by {}.", origin.words()));
+    let of_interpreter = finding.cause.starts_with("python-") && origin.function().is_some_and(is_cpython);
+    let maker = of_interpreter.then(|| maker(&origin)).flatten();
+    match origin.java_caller() {
+        _ if finding.domain != Some(Domain::PythonHeap) && maker.is_some() => {
+            let maker = maker.unwrap_or_default();
+            finding.summary.push_str(&format!(" Most of what stays is made by {maker}."));
+        }
+        // An arena is opened by whoever needs the next block: the objects in it may be others'.
+        Some(caller) if of_interpreter => finding.summary.push_str(&format!(
+            " Arenas were opened in {}, which need not be where the objects that stay are made.",
+            caller.name
+        )),
+        None if of_interpreter => {}
+        _ => finding.summary.push_str(&format!(" Most of what stays is {does} by {}.", origin.words())),
+    }
     let source = match is_probed {
         true if is_of_pages(&origin.frames) => FAULTS,
         true => PROBES,
@@ -262,6 +276,22 @@ pub(crate) fn attach(finding: &mut Finding, evidence: &Evidence<'_>) {
         follows_the_heap(finding);
     }
     finding.site = Some(site(origin));
+}
+
+/// The extension's function that had CPython make an object with a block of its own.
+fn maker(origin: &Origin<'_>) -> Option<String> {
+    let file = |frame: &Frame| {
+        frame.module.as_deref().unwrap_or_default().rsplit('/').next().unwrap_or_default().to_owned()
+    };
+    // Where no extension is in it, the interpreter was called by the C library's start.
+    let of_extension = |frame: &&Frame| {
+        frame.kind == FrameKind::Native
+            && !is_plumbing(&frame.name)
+            && !is_cpython(frame)
+            && !file(frame).starts_with("libc.so")
+    };
+    let maker = origin.frames.iter().find(of_extension)?;
+    Some(format!("{} in {}", maker.name, file(maker)))
 }
 
 /// What a collector keeps beside the objects grows with a Java heap that leaks, and with one that fills: it is no leak itself.

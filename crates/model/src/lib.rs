@@ -12,6 +12,7 @@ mod domain;
 mod finding;
 mod handles;
 mod profile;
+mod python;
 pub mod secrets;
 mod snapshot;
 pub mod units;
@@ -22,6 +23,7 @@ pub use domain::{Domain, UnknownDomain};
 pub use finding::{Evidence, Finding, Site, Status};
 pub use handles::{ClassCount, Handles, LocalReferences, References};
 pub use profile::{Age, Frame, FrameKind, Profile, ProfileSite, Sampling};
+pub use python::{PythonHeld, PythonHolder, PythonInterpreter, PythonObjects, PythonThread, PythonType};
 pub use snapshot::{
     Arena, Cgroup, ContentHint, DirectBuffers, FileFigure, FileKind, HeapFigure, Holder, Jvm, Malloc,
     MemoryTotals, NmtCategory, NmtCounters, Process, Python, Reach, SizeClass, Snapshot, SpaceFigure,

@@ -1,6 +1,6 @@
 //! A snapshot: everything known of one process at one instant.
 
-use crate::{Domain, DomainFigure, Note};
+use crate::{Domain, DomainFigure, Note, PythonHeld, PythonObjects};
 use serde::{Deserialize, Serialize};
 
 /// Everything known of one process at one instant.
@@ -509,4 +509,13 @@ pub struct Python {
     pub arena_bytes: u64,
     /// Blocks in use, where the pools were walked.
     pub blocks: Option<u64>,
+    /// Its objects by type, where they were counted at this snapshot.
+    #[serde(default)]
+    pub objects: Option<PythonObjects>,
+    /// Who holds the types that grew, where that was looked for at this snapshot.
+    #[serde(default)]
+    pub held: Vec<PythonHeld>,
+    /// Whether the main interpreter's collector runs by itself, where that can be read.
+    #[serde(default)]
+    pub collects: Option<bool>,
 }

@@ -6,7 +6,7 @@ use crate::procedure::{Allowed, Found, Procedure, say};
 use crate::sampler::{Sampler, Stop};
 use crate::target;
 use offheap_collect::Collector;
-use offheap_diagnose::{Diagnosis, Evidence, diagnose, rules::IN_USE_DECIDES_S};
+use offheap_diagnose::{Diagnosis, Evidence, diagnose, python_suspects, rules::IN_USE_DECIDES_S};
 use offheap_model::units::{bytes, duration, parse_duration};
 use offheap_model::{Snapshot, Status};
 use offheap_store::{Recording, is_recording};
@@ -124,6 +124,7 @@ fn watch(arguments: &Arguments, allowed: Allowed) -> anyhow::Result<Observed> {
     }
     if observed.ended.is_none() {
         follower.step(&mut observed.snapshots, sampler.collector(), &mut progress, true);
+        python_holders(&mut observed.snapshots, sampler.collector(), &mut progress);
     }
     progress.show("reading the allocation sites");
     let (found, news) = procedure.finish();
@@ -131,6 +132,17 @@ fn watch(arguments: &Arguments, allowed: Allowed) -> anyhow::Result<Observed> {
     say(&news);
     observed.found = found;
     Ok(observed)
+}
+
+/// Has it looked for who holds the Python objects that became more, if some did.
+fn python_holders(snapshots: &mut [Snapshot], collector: &Collector, progress: &mut Progress) {
+    let wanted = python_suspects(&Evidence::of(snapshots));
+    let Some(python) = snapshots.last_mut().and_then(|snapshot| snapshot.python.as_mut()) else { return };
+    for name in wanted {
+        progress.show(&format!("following the references to {name} objects"));
+        // Where it can't be told the verdict stands without.
+        python.held.extend(collector.python_holders(&name));
+    }
 }
 
 /// Times in a window that references are followed: three of them, which make a series, by half of it.

@@ -69,6 +69,17 @@ fn files_of_other_tools() {
 }
 
 #[test]
+fn a_running_python() {
+    let program = Program::start(Command::new("python3").args([
+        "-c",
+        "import sys; kept = [str(i) for i in range(9999)]; print('READY', flush=True); sys.stdin.read()",
+    ]));
+    let pid = program.pid().to_string();
+    is_of("python", &json(&["python", &pid, "--for", "2s", "--holders", "str", "--json"]));
+    is_of("map", &json(&["map", &pid, "--json"]));
+}
+
+#[test]
 fn a_running_jvm() {
     let jdk = jdks().iter().rfind(|jdk| jdk.feature == 17).expect("JDK 17 is here");
     let classes = build_java("Ordinary", common::ORDINARY);

@@ -3,9 +3,11 @@
 use super::{Lens, Look, Sight};
 use crate::account::Account;
 use crate::claims::Claim;
+use crate::collector::Effort;
 use crate::malloc;
 use crate::split::{HeapLabels, Owner, split};
-use offheap_heaps::{LabelKind, Walker};
+use offheap_heaps::{Heap, LabelKind, Walker};
+use offheap_hotspot::View;
 use offheap_model::{Jvm, Snapshot};
 use offheap_target::Target;
 use std::rc::Rc;
@@ -14,6 +16,23 @@ use std::rc::Rc;
 #[derive(Debug, Default)]
 pub(crate) struct HeapLens {
     walker: Option<Walker>,
+}
+
+impl HeapLens {
+    /// Walks the C heap, but for what is the JVM's by `view`.
+    pub fn walk(&self, target: &dyn Target, view: Option<&View>, effort: Effort) -> Option<Heap> {
+        let walker = self.walker.as_ref()?;
+        let exclude: Vec<(u64, u64)> = view
+            .map_or_else(Vec::new, |view| view.labels.iter().map(|label| (label.start, label.end)).collect());
+        let options = offheap_heaps::Options {
+            size_classes: true,
+            hints: effort.deep,
+            budget_bytes: effort.heap_budget,
+            exclude: &exclude,
+            chunks: &[],
+        };
+        Some(walker.walk(target, &options))
+    }
 }
 
 /// A JVM of which nothing is known, for the split.
@@ -31,19 +50,7 @@ impl Lens for HeapLens {
     }
 
     fn look(&mut self, look: &Look<'_>, sight: &mut Sight) {
-        let Some(walker) = &self.walker else { return };
-        let exclude: Vec<(u64, u64)> = sight
-            .view
-            .as_ref()
-            .map_or_else(Vec::new, |view| view.labels.iter().map(|label| (label.start, label.end)).collect());
-        let options = offheap_heaps::Options {
-            size_classes: true,
-            hints: look.effort.deep,
-            budget_bytes: look.effort.heap_budget,
-            exclude: &exclude,
-            chunks: &[],
-        };
-        let heap = walker.walk(look.target, &options);
+        let Some(heap) = self.walk(look.target, sight.view.as_ref(), look.effort) else { return };
         let labels = HeapLabels::new(&heap);
         sight.heap = Some((heap, labels));
     }

@@ -40,6 +40,14 @@ impl JvmLens {
         self.hotspot.is_some()
     }
 
+    /// Where the Java heap lies.
+    pub fn heap_ranges(&self, target: &dyn Target) -> Vec<(u64, u64)> {
+        let (Some(hotspot), Some(tasks)) = (&self.hotspot, target.tasks()) else { return Vec::new() };
+        let view = hotspot.view(target, &tasks, ViewOptions::default());
+        let labels = view.labels.iter().filter(|label| jvm::is_java_heap(label));
+        labels.map(|label| (label.start, label.end)).collect()
+    }
+
     /// Follows the references on the Java heap, once.
     pub fn reach(&self, target: &dyn Target, tasks: &[Task]) -> Option<Reach> {
         let found = self.hotspot.as_ref()?.reach(target, tasks, HEAP_READ_BUDGET)?;

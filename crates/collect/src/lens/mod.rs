@@ -94,8 +94,8 @@ pub(crate) struct Lenses {
     pub jvm: JvmLens,
     threads: threads::ThreadsLens,
     libraries: libraries::LibrariesLens,
-    python: python::PythonLens,
-    heap: heap::HeapLens,
+    pub python: python::PythonLens,
+    pub heap: heap::HeapLens,
 }
 
 impl Lenses {

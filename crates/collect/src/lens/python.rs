@@ -13,6 +13,13 @@ pub(crate) struct PythonLens {
     interpreter: Option<Interpreter>,
 }
 
+impl PythonLens {
+    /// The interpreter, if there is one.
+    pub fn interpreter(&self) -> Option<&Interpreter> {
+        self.interpreter.as_ref()
+    }
+}
+
 impl Lens for PythonLens {
     fn rank(&self) -> u8 {
         3
@@ -43,6 +50,7 @@ impl Lens for PythonLens {
             main: interpreter.is_main(),
             arena_bytes: view.resident,
             blocks: Some(view.blocks),
+            ..Python::default()
         });
     }
 }

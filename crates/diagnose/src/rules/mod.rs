@@ -25,7 +25,11 @@ mod native_malloc_growth;
 mod native_mmap_growth;
 mod netty_pool_arenas;
 mod nio_thread_cache;
+mod python_arenas_kept;
+mod python_container;
+mod python_cycles;
 mod python_growth;
+mod python_lost_references;
 mod slow_leak;
 mod string_symbol_tables;
 mod thread_leak;
@@ -65,6 +69,9 @@ pub const RULES: &[&dyn Rule] = &[
     &tmpfs_growth::TmpfsGrowth,
     &heap_leak::HeapLeak,
     &heap_full::HeapFull,
+    &python_lost_references::PythonLostReferences,
+    &python_container::PythonContainer,
+    &python_cycles::PythonCycles,
     &python_growth::PythonGrowth,
     &string_symbol_tables::StringSymbolTables,
     &jvm_internal_growth::JvmInternalGrowth,
@@ -80,6 +87,7 @@ pub const RULES: &[&dyn Rule] = &[
     &unexplained_growth::UnexplainedGrowth,
     &does_not_fit::DoesNotFit,
     &glibc_retention::GlibcRetention,
+    &python_arenas_kept::PythonArenasKept,
     &heap_committed_empty::HeapCommittedEmpty,
     &thread_stacks_thp::ThreadStacksThp,
     &heap_filling::HeapFilling,

@@ -2,7 +2,7 @@
 //!
 //! ## Signature
 //! pymalloc's arenas (objects of up to 512 bytes) grow steadily to the end of the window, and where blocks are counted
-//! their number does too.
+//! their number does too, and neither a container that holds most of it nor another mistake was found.
 //!
 //! ## Why
 //! A list, dict or registry that is never pruned, an `lru_cache(maxsize=None)`, reference cycles through objects with
@@ -10,6 +10,7 @@
 //! plateau is no leak.
 //!
 //! ## Confirm
+//! - `offheap python PID --for 30s`: the types that grow; `--holders TYPE`: who holds them.
 //! - `PYTHONTRACEMALLOC=10` at the next start and `tracemalloc` snapshots name the Python lines whose objects stay.
 //! - `tracemalloc` in the program (slow), or `gc.get_objects()` counted by type twice.
 //! - Embedded in a JVM (jep, JPype): objects are freed only when the library gets to it; `System.gc()` alone frees nothing.
@@ -22,9 +23,13 @@
 //! *In process 4711, the Python heap grew steadily over 1 min (61 snapshots): 18.0 MiB → 49.1 MiB, +520 KiB/s…*
 
 use super::Rule;
+use super::python_container::PythonContainer;
+use super::python_cycles::PythonCycles;
+use super::python_lost_references::PythonLostReferences;
 use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
 use crate::growth::Freed;
+use crate::python_types::{growing, with_types};
 use crate::series::Key;
 use offheap_model::{Domain, Finding};
 
@@ -38,20 +43,27 @@ impl Rule for PythonGrowth {
 
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding> {
         evidence.last()?.python.as_ref()?;
+        // A mistake that is known is told by the rule for it.
+        let known: [&dyn Rule; 3] = [&PythonLostReferences, &PythonContainer, &PythonCycles];
+        if known.iter().any(|rule| rule.judge(evidence).is_some()) {
+            return None;
+        }
+        let types = growing(evidence);
         let key = Key::Domain(Domain::PythonHeap);
         let growth = evidence.growth(&key, Freed::ByProgram, evidence.material())?;
         let source = evidence.source(Domain::PythonHeap);
-        let subject = Subject {
-            what: "the Python heap",
-            meaning: "Python objects are made and kept.",
-            source: &source,
+        let meaning = match types.first() {
+            Some(kind) => format!("Python objects are made and kept, most of them {}.", kind.name),
+            None => "Python objects are made and kept.".to_owned(),
         };
+        let subject = Subject { what: "the Python heap", meaning: &meaning, source: &source };
         let mut draft = Draft::of_growth(self.id(), evidence, Domain::PythonHeap, &growth, &subject)?
             .fix([
                 "bound or prune the container that holds the objects; lru_cache with a maxsize; weak references",
                 "extension modules: balance Py_INCREF and Py_DECREF",
             ])
             .confirm([
+                format!("offheap python {} --for 30s: the types that grow, and --holders TYPE who holds them", evidence.pid()),
                 "PYTHONTRACEMALLOC=10 at the next start, and tracemalloc snapshots, name the Python lines".to_owned(),
                 "tracemalloc.take_snapshot() twice and compare_to()".to_owned(),
             ]);
@@ -59,6 +71,6 @@ impl Rule for PythonGrowth {
             draft =
                 draft.saw(format!("pymalloc blocks: {:.0} → {:.0}", blocks.from, blocks.to), "pool headers");
         }
-        Some(draft.finish())
+        Some(with_types(draft, evidence).finish())
     }
 }

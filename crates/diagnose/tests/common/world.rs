@@ -329,6 +329,7 @@ impl World {
                 main: true,
                 arena_bytes: b(s.python),
                 blocks: Some(b(s.python / 60.0)),
+                ..Python::default()
             }),
             ..Snapshot::default()
         }

@@ -354,6 +354,7 @@ fn docs_schemas_are_those_of_the_types() {
         named("offheap/jcmd/v1", schema_for!(JcmdDocument)),
         named("offheap/nmt/v1", schema_for!(offheap_nmt::Report)),
         named("offheap/ps/v1", schema_for!(PsDocument)),
+        named("offheap/python/v1", schema_for!(offheap_present::terminal::python::PythonReport)),
         named("offheap/report/v1", schema_for!(offheap_report::Data<'static>)),
         named("offheap/serve/v1", schema_for!(ServeDocument)),
         named("offheap/trim/v1", schema_for!(TrimDocument)),

@@ -14,6 +14,7 @@ pub mod mark;
 pub mod nmt;
 pub mod profile;
 pub mod ps;
+pub mod python;
 pub mod record;
 pub mod report;
 pub mod run;

@@ -7,6 +7,7 @@ pub mod map;
 pub mod outlook;
 pub mod profile;
 pub mod ps;
+pub mod python;
 mod table;
 mod text;
 

@@ -16,7 +16,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("offheap-corefile", &["offheap-target", "offheap-linux"]),
     ("offheap-attach", &["offheap-linux"]),
     ("offheap-hotspot", &["offheap-linux", "offheap-target"]),
-    ("offheap-cpython", &["offheap-target"]),
+    ("offheap-cpython", &["offheap-target", "offheap-linux"]),
     ("offheap-heaps", &["offheap-target"]),
     ("offheap-symbols", &["offheap-linux"]),
     ("offheap-probe", &["offheap-linux", "offheap-heaps"]),

@@ -1,0 +1,188 @@
+//! What the rules on Python have in common: which types became more, and who holds them.
+
+use crate::draft::{Draft, Subject};
+use crate::evidence::Evidence;
+use crate::growth::{Freed, Growth};
+use crate::series::{Key, Series};
+use crate::stats::Point;
+use offheap_model::{Domain, PythonHeld, PythonHolder, PythonType, units};
+use std::collections::BTreeMap;
+
+/// Censuses without which nothing is said.
+const LEAST_CENSUSES: usize = 3;
+/// A type must have gained this share of what all types gained to be looked into…
+const SHARE: f64 = 0.15;
+/// …and this many bytes.
+const LEAST_BYTES: f64 = 512.0 * 1024.0;
+/// Types that are looked into at the most: who holds one often holds the next.
+const MOST: usize = 3;
+/// Of a domain's growth a type must make this share to be what it grows by.
+const EXPLAINS: f64 = 0.4;
+
+/// A type whose objects became more.
+#[derive(Debug, Clone)]
+pub(crate) struct GrowingType<'a> {
+    pub name: &'a str,
+    first: &'a PythonType,
+    last: &'a PythonType,
+    points: Vec<Point>,
+}
+
+impl GrowingType<'_> {
+    /// Bytes gained.
+    pub fn gained(&self) -> f64 {
+        self.last.bytes() as f64 - self.first.bytes() as f64
+    }
+
+    /// Of those, how large a part lies in the C heap.
+    fn in_c_heap(&self) -> f64 {
+        let gained = self.last.heap_bytes as f64 - self.first.heap_bytes as f64;
+        (gained / self.gained().max(1.0)).clamp(0.0, 1.0)
+    }
+
+    /// ``"`str` objects became 12000 more (8000 → 20000), 1.20 MiB"``.
+    pub fn words(&self) -> String {
+        format!(
+            "{} objects: {} → {}, {} more",
+            self.name,
+            self.first.count,
+            self.last.count,
+            units::bytes(self.gained().max(0.0) as u64)
+        )
+    }
+}
+
+/// The types that became more over the window, by the bytes they gained.
+pub(crate) fn growing<'a>(evidence: &Evidence<'a>) -> Vec<GrowingType<'a>> {
+    let begin = evidence.first().map_or(0, |snapshot| snapshot.time_ms);
+    let mut by_name: BTreeMap<&str, Vec<(f64, &PythonType)>> = BTreeMap::new();
+    let mut censuses = 0;
+    for &snapshot in evidence.snapshots() {
+        let Some(objects) = snapshot.python.as_ref().and_then(|python| python.objects.as_ref()) else {
+            continue;
+        };
+        censuses += 1;
+        let t = snapshot.time_ms.saturating_sub(begin) as f64 / 1000.0;
+        for kind in &objects.types {
+            by_name.entry(&kind.name).or_default().push((t, kind));
+        }
+    }
+    if censuses < LEAST_CENSUSES {
+        return Vec::new();
+    }
+    let mut types: Vec<GrowingType<'_>> = by_name
+        .into_iter()
+        .filter_map(|(name, seen)| {
+            let ((_, first), (_, last)) = (seen.first()?, seen.last()?);
+            let points = seen.iter().map(|(t, kind)| Point { t: *t, v: kind.bytes() as f64 }).collect();
+            Some(GrowingType { name, first, last, points })
+        })
+        .filter(|kind| kind.gained() > 0.0)
+        .collect();
+    let all: f64 = types.iter().map(GrowingType::gained).sum();
+    types.retain(|kind| kind.gained() >= LEAST_BYTES.max(SHARE * all));
+    types.sort_by(|a, b| b.gained().total_cmp(&a.gained()));
+    types.truncate(MOST);
+    types
+}
+
+/// The names of the types for which it should be looked who holds them.
+pub fn python_suspects(evidence: &Evidence<'_>) -> Vec<String> {
+    growing(evidence).into_iter().map(|kind| kind.name.to_owned()).collect()
+}
+
+/// Who holds the type, where that was looked for.
+pub(crate) fn held<'a>(evidence: &Evidence<'a>, name: &str) -> Option<&'a PythonHeld> {
+    let mut looks =
+        evidence.snapshots().iter().copied().rev().filter_map(|snapshot| snapshot.python.as_ref());
+    looks
+        .find_map(|python| python.held.iter().find(|held| held.name == name))
+        .filter(|held| held.looked_at > 0)
+}
+
+/// The holder of most of what was looked at, if it has a name.
+pub(crate) fn main_holder(held: &PythonHeld) -> Option<&PythonHolder> {
+    let named = |holder: &&PythonHolder| !matches!(holder.kind.as_str(), "static" | "native" | "stack");
+    held.holders.iter().find(named).filter(|holder| 2 * holder.objects >= held.looked_at)
+}
+
+/// What grows, for the first sentence of a verdict with this cause; `None` where it is none of Python's.
+pub(crate) fn headline(cause: &str, evidence: &Evidence<'_>) -> Option<String> {
+    if !cause.starts_with("python-") {
+        return None;
+    }
+    let types = growing(evidence);
+    let held = |kind: &GrowingType<'_>| Some((kind.name.to_owned(), held(evidence, kind.name)?));
+    let looked_at: Vec<(String, &PythonHeld)> = types.iter().filter_map(held).collect();
+    let lost = looked_at.iter().find(|(_, held)| are_lost(held));
+    let named = looked_at.iter().find_map(|(name, held)| Some((name, main_holder(held)?)));
+    Some(match (lost, named, types.first()) {
+        (Some((name, _)), ..) => format!(": {name} objects whose reference was lost,"),
+        (None, Some((name, holder)), _) => format!(": {name} objects held by {},", holder.what),
+        (None, None, Some(kind)) => format!(", most of it {} objects,", kind.name),
+        (None, None, None) => String::new(),
+    })
+}
+
+/// So many objects without a reference are no accident: healthy programs have a few that are being made.
+const LEAST_LOST: u64 = 10;
+
+/// Whether most of the objects are such that nothing refers to.
+pub(crate) fn are_lost(held: &PythonHeld) -> bool {
+    held.lonely >= LEAST_LOST && 2 * held.lonely >= held.looked_at
+}
+
+/// Where a growing type's memory is, and how that grows: the arenas, or the C heap where the objects are large.
+pub(crate) fn growth_of(evidence: &Evidence<'_>, kind: &GrowingType<'_>) -> Option<(Domain, Growth)> {
+    let least = evidence.material();
+    if kind.in_c_heap() < 0.5 {
+        let growth = evidence.growth(&Key::Domain(Domain::PythonHeap), Freed::ByProgram, least)?;
+        let explains = kind.gained() >= EXPLAINS * (growth.to - growth.from).max(0.0);
+        return explains.then_some((Domain::PythonHeap, growth));
+    }
+    let is_split = evidence.last()?.jvm.as_ref().is_none_or(|jvm| jvm.nmt.is_some());
+    let domain = if is_split { Domain::NativeMalloc } else { Domain::Malloc };
+    // The whole C heap's growth where that is what it is made of, so that one cause is told once.
+    let own = evidence.growth_of(&Series::new(kind.points.clone()), Freed::ByProgram, least);
+    let whole = evidence.growth(&Key::MallocRest, Freed::ByProgram, least);
+    let whole = whole.filter(|whole| kind.gained() >= EXPLAINS * (whole.to - whole.from).max(0.0));
+    Some((domain, whole.filter(|whole| whole.status().is_some()).unwrap_or(own)))
+}
+
+/// What the growth is of, in a sentence's words.
+pub(crate) fn subject<'a>(domain: Domain, meaning: &'a str, source: &'a str) -> Subject<'a> {
+    let what =
+        if domain == Domain::PythonHeap { "the Python heap" } else { "the C heap with large Python objects" };
+    Subject { what, meaning, source }
+}
+
+/// The evidence that all of them bring.
+pub(crate) fn with_types(mut draft: Draft, evidence: &Evidence<'_>) -> Draft {
+    for kind in growing(evidence) {
+        draft = draft.saw(kind.words(), "census of the objects from outside");
+        let Some(held) = held(evidence, kind.name) else { continue };
+        for holder in held.holders.iter().take(2) {
+            let way = std::iter::once(holder.what.as_str()).chain(holder.path.iter().map(String::as_str));
+            draft = draft.saw(
+                format!(
+                    "{} of {} {} objects looked at are held by {}",
+                    holder.objects,
+                    held.looked_at,
+                    kind.name,
+                    way.collect::<Vec<_>>().join(" → ")
+                ),
+                "references followed from outside",
+            );
+        }
+        if held.lonely > 0 {
+            draft = draft.saw(
+                format!(
+                    "{} of {} {} objects looked at are referred to by nothing",
+                    held.lonely, held.looked_at, kind.name
+                ),
+                "two scans of the memory for references",
+            );
+        }
+    }
+    draft
+}
