@@ -97,8 +97,9 @@ impl Collector {
         self.lenses.jvm.hotspot()
     }
 
-    /// Follows the references on the Java heap to see which objects that own native memory are in use; takes up to some
-    /// seconds, and nothing from the target. `None` where there is no JVM, its heap is too large, or it collected meanwhile.
+    /// Follows the references on the Java heap to see which objects that own native memory are in
+    /// use; takes up to some seconds, and nothing from the target. `None` where there is no JVM,
+    /// its heap is too large, or it collected meanwhile.
     pub fn reach(&self) -> Option<Reach> {
         if !self.lenses.jvm.is_open() {
             return None;

@@ -11,17 +11,18 @@ use offheap_model::{
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// Types that are listed at the most.
+/// Types that are listed at most.
 const MOST_TYPES: usize = 100;
-/// Bytes of the C heap that a census reads at the most: a quarter of a second.
+/// Bytes of the C heap that a census reads at most: a quarter of a second.
 const CENSUS_BUDGET: u64 = 512 << 20;
-/// Bytes of memory that one step of a search reads at the most: a second.
+/// Bytes of memory that one step of a search reads at most: a second.
 const STEP_BUDGET: u64 = 2 << 30;
 /// How long a search for holders may take, but for the step that it is at then.
 const SEARCH: Duration = Duration::from_secs(10);
 
-/// In a series of snapshots objects are counted this far apart, and one part in so many of the time is used for it.
+/// In a series of snapshots objects are counted at least this far apart.
 const LEAST: Duration = Duration::from_secs(2);
+/// One part in that many of the time is used for counting.
 const SHARE: u32 = 25;
 
 /// What is kept from census to census.
@@ -97,7 +98,8 @@ impl Collector {
         Ok(objects(census, begun.elapsed()))
     }
 
-    /// Who holds objects of the type `name`: those that came since the first census, if there are some.
+    /// Who holds objects of the type `name`: those that came since the first census, if there are
+    /// some.
     ///
     /// # Errors
     /// Why it can't be told, a sentence.

@@ -1,4 +1,5 @@
-//! The blocks that are in use, one after the other: those of pymalloc's pools, and large objects among the C heap's chunks.
+//! The blocks that are in use, one after the other: those of pymalloc's pools, and large objects
+//! among the C heap's chunks.
 
 use crate::kinds::{Kinds, Role};
 use crate::pymalloc::{Geometry, POOL_HEADER, pool_in};
@@ -11,7 +12,8 @@ const MOST_BLOCKS: usize = (16 << 10) / 8;
 const PIECE: u64 = 1 << 20;
 /// What must be seen before and behind an object: a chunk's header, the heads of the collector.
 const MARGIN: u64 = 64;
-/// What is left over in a chunk behind the object it was made for, at the most, but for texts and such that grow.
+/// What is left over in a chunk behind the object it was made for, at the most, but for texts and
+/// such that grow.
 const SLACK: u64 = 64;
 
 /// What pools hold beside the blocks in use.
@@ -101,8 +103,9 @@ pub(crate) struct Large {
     pub kind: u32,
 }
 
-/// Gives the large objects of known types in `start..end` to `see`. The allocator's chunks are told by the header before the
-/// object, which must fit it, and by what the next one's says of whether it is in use.
+/// Gives the large objects of known types in `start..end` to `see`. The allocator's chunks are told
+/// by the header before the object, which must fit it, and by what the next one's says of whether
+/// it is in use.
 pub(crate) fn large(
     memory: &Live,
     (start, end): (u64, u64),

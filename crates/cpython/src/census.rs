@@ -1,4 +1,5 @@
-//! A census of the objects: how many of each type, and the bytes they take, without stopping the interpreter.
+//! A census of the objects: how many of each type, and the bytes they take, without stopping the
+//! interpreter.
 
 use crate::blocks::{Large, large, of_arena};
 use crate::kinds::{Kinds, Role};
@@ -50,7 +51,8 @@ pub struct Census {
     pub blocks: u64,
     /// See `blocks`.
     pub block_bytes: u64,
-    /// Bytes of those blocks that are no object and no container's elements: what other code keeps there.
+    /// Bytes of those blocks that are no object and no container's elements: what other code keeps
+    /// there.
     pub other_bytes: u64,
     /// Bytes of free blocks in pools that hold others.
     pub free_blocks: u64,
@@ -111,7 +113,8 @@ pub(crate) struct Tables {
     pub picked: Vec<u64>,
     /// How many of the type there are, or are new.
     pub of: u64,
-    /// Blocks of the C heap in which a container in the arenas keeps its elements: start, end, container, its type.
+    /// Blocks of the C heap in which a container in the arenas keeps its elements: start, end,
+    /// container, its type.
     pub storages: Vec<(u64, u64, u64, u32)>,
     pub large: Vec<Large>,
 }
@@ -176,7 +179,8 @@ impl<'k, 'a> Counting<'k, 'a> {
         self.counts.get_mut(number)
     }
 
-    /// Counts all; with `wanted` picks objects of the type of that name, rather those that `before` has not.
+    /// Counts all; with `wanted` picks objects of the type of that name, rather those that `before`
+    /// has not.
     pub(crate) fn run(
         &mut self,
         memory: &Live,

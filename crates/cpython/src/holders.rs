@@ -1,5 +1,5 @@
-//! Who holds objects of a type: references are followed from outside, against their direction, from some of the objects to
-//! what has a name.
+//! Who holds objects of a type: references are followed from outside, against their direction, from
+//! some of the objects to what has a name.
 
 use crate::blocks::of_arena;
 use crate::census::{self, Counting, Look, Marks, Tables};
@@ -74,7 +74,8 @@ pub struct Holder {
     pub what: String,
     /// How many of those that were looked at.
     pub objects: usize,
-    /// What it is: `"module"`, `"class"`, `"lru_cache"`, `"function"`, `"frame"`, `"outside"`, `"static"`, `"stack"`.
+    /// What it is: `"module"`, `"class"`, `"lru_cache"`, `"function"`, `"frame"`, `"outside"`,
+    /// `"static"`, `"stack"`.
     pub kind: &'static str,
     /// The nearest container that holds all of them: `"dict of 5203"`; empty where there is none.
     pub container: String,
@@ -413,7 +414,8 @@ impl Climb<'_, '_> {
         let mut holders = Vec::new();
         for is_good in [true, false] {
             loop {
-                // The first of those that hold as many is the nearest: nodes are in the order in which they were found.
+                // The first of those that hold as many is the nearest: nodes are in the order in
+                // which they were found.
                 let best = self
                     .nodes
                     .iter()
@@ -434,7 +436,8 @@ impl Climb<'_, '_> {
     }
 
     fn holder(&self, number: u32, mask: u128) -> Holder {
-        // The way back to one of the objects, without the blocks between a container and its elements.
+        // The way back to one of the objects, without the blocks between a container and its
+        // elements.
         let mut way: Vec<(u64, Option<u32>, u128)> = Vec::new();
         let mut next = self.nodes.get(number as usize).and_then(|node| node.to);
         while let Some(node) = next.and_then(|number| self.nodes.get(number as usize)) {

@@ -56,7 +56,8 @@ impl Interpreter {
         self.inside.as_ref().is_ok_and(|inside| inside.offsets.free_threaded)
     }
 
-    /// Its interpreters with their threads and stacks. `memory` is fresh, as for [`Interpreter::view`].
+    /// Its interpreters with their threads and stacks. `memory` is fresh, as for
+    /// [`Interpreter::view`].
     ///
     /// # Errors
     /// Why they can't be read, a sentence.
@@ -69,7 +70,8 @@ impl Interpreter {
         Ok(found)
     }
 
-    /// Counts its objects by type: `None` for what was not found. `memory` is fresh, as for [`Interpreter::view`].
+    /// Counts its objects by type: `None` for what was not found. `memory` is fresh, as for
+    /// [`Interpreter::view`].
     ///
     /// # Errors
     /// Why they can't be counted, a sentence.
@@ -112,7 +114,8 @@ impl Interpreter {
         &self.path
     }
 
-    /// Looks at its arenas as they are now. `memory` is fresh: opened, or told to forget, right before.
+    /// Looks at its arenas as they are now. `memory` is fresh: opened, or told to forget, right
+    /// before.
     pub fn view(&self, memory: &dyn Target) -> Pymalloc {
         self.arenas.borrow_mut().view(memory, &self.path)
     }
@@ -147,7 +150,8 @@ fn inside(memory: &dyn Target, elf: &Elf, module: &Vma, version: &str) -> Result
     Ok(Inside { runtime, type_type, offsets })
 }
 
-/// Looks for the cookie of `_Py_DebugOffsets` in the data of the file `path`, and in what it has behind that in memory.
+/// Looks for the cookie of `_Py_DebugOffsets` in the data of the file `path`, and in what it has
+/// behind that in memory.
 fn with_cookie(memory: &dyn Target, path: &str) -> Option<u64> {
     let mut behind = None;
     for vma in memory.vmas() {

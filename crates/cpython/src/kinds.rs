@@ -169,8 +169,8 @@ impl<'a> Kinds<'a> {
         role.unwrap_or(Role::Other)
     }
 
-    /// The object that a block begins with, and where in the block it begins: behind the collector's head of two words, and
-    /// from 3.11 on behind two more for its attributes.
+    /// The object that a block begins with, and where in the block it begins: behind the
+    /// collector's head of two words, and from 3.11 on behind two more for its attributes.
     pub(crate) fn object_in(&mut self, block: &[u8]) -> Option<(usize, u32)> {
         let places: &[usize] = if self.objects.offsets.minor >= 11 { &[0, 16, 32] } else { &[0, 16] };
         places.iter().filter(|at| **at + 16 <= block.len()).find_map(|&at| {
@@ -214,8 +214,8 @@ impl<'a> Kinds<'a> {
         self.objects.words.word(object.checked_add(field)?).filter(|length| *length < 1 << 40)
     }
 
-    /// The block outside of the object that a container keeps its elements in, and its bytes. `head` are the object's first
-    /// bytes.
+    /// The block outside of the object that a container keeps its elements in, and its bytes.
+    /// `head` are the object's first bytes.
     pub(crate) fn storage(&self, number: u32, object: u64, head: &[u8]) -> Option<(u64, u64)> {
         let sized = |at: usize, count: u64, each: u64| {
             let (block, bytes) = (word_in(head, at), count.checked_mul(each)?);

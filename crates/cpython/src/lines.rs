@@ -1,5 +1,5 @@
-//! Which line an instruction is of: the tables of code objects, in the three forms they had (`co_lnotab` until 3.9,
-//! PEP 626's `co_linetable` in 3.10, Objects/locations.md from 3.11).
+//! Which line an instruction is of: the tables of code objects, in the three forms they had
+//! (`co_lnotab` until 3.9, PEP 626's `co_linetable` in 3.10, Objects/locations.md from 3.11).
 
 /// The form of a table, by the minor version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +23,8 @@ impl Form {
     }
 }
 
-/// The line of the instruction at `offset` bytes of a code object whose first line is `first`; `first` where the table does
-/// not say.
+/// The line of the instruction at `offset` bytes of a code object whose first line is `first`;
+/// `first` where the table does not say.
 pub(crate) fn line(form: Form, table: &[u8], first: i64, offset: u64) -> i64 {
     match form {
         Form::Lnotab => lnotab(table, first, offset),
@@ -85,7 +85,8 @@ fn locations(table: &[u8], first: i64, offset: u64) -> Option<i64> {
     None
 }
 
-/// Six bits a byte, the lowest first, the seventh bit says that more follow; the lowest of the value is its sign.
+/// Six bits a byte, the lowest first, the seventh bit says that more follow; the lowest of the
+/// value is its sign.
 fn signed_varint(bytes: &[u8]) -> Option<i64> {
     let mut value = 0u64;
     for (number, byte) in bytes.iter().take(10).enumerate() {

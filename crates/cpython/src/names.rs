@@ -165,7 +165,8 @@ impl<'k, 'a> Names<'k, 'a> {
         name.filter(|_| has_doc)
     }
 
-    /// The name of the memory at `at`, which is no object's, and an address that stands for all of that.
+    /// The name of the memory at `at`, which is no object's, and an address that stands for all of
+    /// that.
     pub(crate) fn of_memory(&self, at: u64) -> (u64, Named) {
         if let Some(place) = self.places.iter().find(|place| (place.start..place.end).contains(&at)) {
             return (place.start, Named::Place(place.what.clone()));
@@ -203,7 +204,8 @@ impl<'k, 'a> Names<'k, 'a> {
         }
     }
 
-    /// The name of a variable, by its number (`co_localsplusnames`, from 3.11, two words before the file's name).
+    /// The name of a variable, by its number (`co_localsplusnames`, from 3.11, two words before the
+    /// file's name).
     fn variable(&self, code: u64, number: u64) -> Option<String> {
         let objects = self.kinds.objects;
         if objects.offsets.minor < 11 {
@@ -217,8 +219,8 @@ impl<'k, 'a> Names<'k, 'a> {
         objects.text(self.memory.u64(at).ok()?)
     }
 
-    /// The holder `name` in words; it is the object at `address`, of the type `kind`, and refers to the first of `children`,
-    /// that one to the next, and so on.
+    /// The holder `name` in words; it is the object at `address`, of the type `kind`, and refers to
+    /// the first of `children`, that one to the next, and so on.
     pub(crate) fn what(&self, name: &Named, address: u64, kind: Option<u32>, children: &[u64]) -> String {
         let word = |offset: u64| self.memory.u64(address.saturating_add(offset)).unwrap_or(0);
         let dict = match kind.map(|kind| self.kinds.role_of(kind)) {
@@ -261,7 +263,8 @@ impl<'k, 'a> Names<'k, 'a> {
         name.unwrap_or_else(|| "a function".to_owned())
     }
 
-    /// The key that the dict at `dict` has for `value`, or what a module's dict has for what holds it.
+    /// The key that the dict at `dict` has for `value`, or what a module's dict has for what holds
+    /// it.
     fn key_of(&self, dict: u64, value: u64) -> Option<String> {
         let objects = self.kinds.objects;
         let mut found = None;

@@ -1,7 +1,7 @@
 //! Objects read from outside: types and their names, texts, dicts.
 //!
-//! Everything read is taken for what it seems to be only after its type was looked at, and is bounded: the interpreter
-//! runs on meanwhile.
+//! Everything read is taken for what it seems to be only after its type was looked at, and is
+//! bounded: the interpreter runs on meanwhile.
 
 use crate::offsets::Offsets;
 use crate::words::{Words, word_in};
@@ -15,7 +15,8 @@ const MOST_ENTRIES: u64 = 1 << 20;
 /// Types, and what was taken for one and is none, that are remembered.
 const MOST_TYPES: usize = 1 << 17;
 
-/// Fields of a `PyTypeObject` (the same from 3.8 to 3.14 in builds with the GIL), behind an object's head of 16 bytes.
+/// Fields of a `PyTypeObject` (the same from 3.8 to 3.14 in builds with the GIL), behind an
+/// object's head of 16 bytes.
 const TP_NAME: u64 = 0x18;
 const TP_BASICSIZE: u64 = 0x20;
 const TP_ITEMSIZE: u64 = 0x28;
@@ -221,7 +222,8 @@ impl<'a> Objects<'a> {
         })
     }
 
-    /// Gives the keys and values of the dict at `address` to `see`, at the most `most` of them, until it returns false.
+    /// Gives the keys and values of the dict at `address` to `see`, at the most `most` of them,
+    /// until it returns false.
     pub(crate) fn entries(&self, dict: u64, most: u64, mut see: impl FnMut(u64, u64) -> bool) {
         // A type's dict may be NULL.
         if dict == 0 {

@@ -1,5 +1,6 @@
-//! Where the fields lie that the readers need: from 3.13 on the interpreter says it itself (`_Py_DebugOffsets`, the first
-//! thing in `_PyRuntime`), before that it is one table for each release.
+//! Where the fields lie that the readers need: from 3.13 on the interpreter says it itself
+//! (`_Py_DebugOffsets`, the first thing in `_PyRuntime`), before that it is one table for each
+//! release.
 
 use crate::words::word_in;
 
@@ -60,7 +61,8 @@ pub(crate) struct Offsets {
 pub(crate) enum Gil {
     /// `_PyRuntime` has the thread state of whoever holds it.
     Current(u64),
-    /// The interpreter has a pointer to its GIL, which has the last holder and whether it is locked.
+    /// The interpreter has a pointer to its GIL, which has the last holder and whether it is
+    /// locked.
     Own { pointer: u64, holder: u64, locked: u64 },
 }
 

@@ -1,8 +1,9 @@
 //! pymalloc's arenas and pools (Objects/obmalloc.c, Include/internal/pycore_obmalloc.h from 3.12).
 //!
-//! An arena is 256 KiB with pools of 4 KiB, from 3.10 one of 1 MiB with pools of 16 KiB. The array of `arena_object`s says
-//! where they are; it is found through the interpreter's data, by the one pointer that leads to an array in which some
-//! pools, found by the shape of their headers, have the place that their headers name.
+//! An arena is 256 KiB with pools of 4 KiB, from 3.10 one of 1 MiB with pools of 16 KiB. The array
+//! of `arena_object`s says where they are; it is found through the interpreter's data, by the one
+//! pointer that leads to an array in which some pools, found by the shape of their headers, have
+//! the place that their headers name.
 
 use offheap_target::{PAGE, PageKind, Reads, Target, Vma};
 
@@ -16,8 +17,8 @@ const WITNESSES: usize = 6;
 const MOST_PROBES: u32 = 200_000;
 /// More arenas than this (at 256 KiB: 256 GiB) are none.
 const MOST_ARENAS: u64 = 1 << 20;
-/// Searches in vain before giving up: an interpreter that was just started has no pools yet, and one that runs with
-/// PYTHONMALLOC=malloc never has.
+/// Searches in vain before giving up: an interpreter that was just started has no pools yet, and
+/// one that runs with PYTHONMALLOC=malloc never has.
 const MOST_SEARCHES: u32 = 4;
 /// Words of the interpreter's data that are looked at.
 const MOST_DATA: u64 = 16 << 20;
@@ -25,7 +26,8 @@ const MOST_DATA: u64 = 16 << 20;
 /// The interpreter's object arenas at one instant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pymalloc {
-    /// Address ranges of arenas with the resident bytes of each, ascending, never overlapping: (start, end, resident).
+    /// Address ranges of arenas with the resident bytes of each, ascending, never overlapping:
+    /// (start, end, resident).
     pub ranges: Vec<(u64, u64, u64)>,
     /// Sum of the resident bytes.
     pub resident: u64,
@@ -63,8 +65,8 @@ pub(crate) struct Geometry {
 const GEOMETRIES: [Geometry; 2] =
     [Geometry { arena: 1 << 20, pool: 16 << 10 }, Geometry { arena: 256 << 10, pool: 4 << 10 }];
 
-/// A `pool_header`: `ref.count`, `freeblock`, `nextpool`, `prevpool`, `arenaindex`, `szidx`, `nextoffset`,
-/// `maxnextoffset`.
+/// A `pool_header`: `ref.count`, `freeblock`, `nextpool`, `prevpool`, `arenaindex`, `szidx`,
+/// `nextoffset`, `maxnextoffset`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pool {
     pub address: u64,
@@ -149,7 +151,8 @@ fn has_all(memory: &dyn Target, array: u64, geometry: Geometry, pools: &[Pool]) 
         })
 }
 
-/// A few pools, found by the shape of their headers. Arenas lie near the libraries, so the search begins at the top.
+/// A few pools, found by the shape of their headers. Arenas lie near the libraries, so the search
+/// begins at the top.
 fn witnesses(memory: &dyn Target, geometry: Geometry) -> Vec<Pool> {
     let mut pools: Vec<Pool> = Vec::new();
     let mut left = MOST_PROBES;
@@ -218,7 +221,8 @@ fn count(memory: &dyn Target, place: Place) -> Pymalloc {
     for index in 0..MOST_ARENAS {
         let entry = array.saturating_add(index * ARENA_OBJECT);
         let Ok(start) = memory.u64(entry) else { break };
-        // nfreepools and ntotalpools; of what is not in use any more only the address is sure to be 0.
+        // nfreepools and ntotalpools; of what is not in use any more only the address is sure to be
+        // 0.
         let Ok(numbers) = memory.u64(entry + 16) else { break };
         let (free, total) = (numbers & 0xffff_ffff, numbers >> 32);
         if start == 0 {

@@ -1,4 +1,5 @@
-//! Interpreters, their threads and the Python stacks of those, as they are at one instant or close to it.
+//! Interpreters, their threads and the Python stacks of those, as they are at one instant or close
+//! to it.
 
 use crate::lines::{Form, line};
 use crate::objects::Objects;
@@ -141,7 +142,8 @@ fn frames(objects: &Objects<'_>, thread: u64) -> (Vec<Frame>, bool) {
 
 fn frame(objects: &Objects<'_>, address: u64) -> Option<Frame> {
     let (words, offsets) = (objects.words, objects.offsets);
-    // The lowest bits of a reference on a stack say how it is counted (3.14, and builds without the GIL).
+    // The lowest bits of a reference on a stack say how it is counted (3.14, and builds without the
+    // GIL).
     let code = words.word(address.checked_add(offsets.frame_code)?)? & !7;
     if !objects.is_a(code, "code") {
         return None;

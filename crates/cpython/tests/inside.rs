@@ -1,5 +1,5 @@
-//! Every CPython of the machine, looked into from outside: stacks, objects by type, and who holds them, against what the
-//! program itself says.
+//! Every CPython of the machine, looked into from outside: stacks, objects by type, and who holds
+//! them, against what the program itself says.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! Reads any profile and writes it as its ending says: `cargo run -p offheap-formats --example convert -- IN OUT`.
+//! Reads any profile and writes it as its ending says: `cargo run -p offheap-formats --example
+//! convert -- IN OUT`.
 
 use offheap_formats::{Figure, collapsed, csv, flamegraph, json, pprof, read_profile, speedscope, unwrap};
 

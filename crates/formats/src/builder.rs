@@ -9,19 +9,19 @@ use std::collections::hash_map::Entry;
 /// Frames of a stack that are kept, from the innermost on.
 pub(crate) const MAX_DEPTH: usize = 4096;
 
-/// Frames of all stacks together that are kept. Formats with trees of stacks can claim thousands of frames in a few bytes;
-/// ten thousand honest stacks have a fiftieth of this.
+/// Frames of all stacks together that are kept. Formats with trees of stacks can claim thousands of
+/// frames in a few bytes; ten thousand honest stacks have a fiftieth of this.
 const MAX_FRAMES: usize = 1 << 25;
 
-/// Frames that are met in all stacks together; stacks beyond that are shortened too. What a few bytes claim over and over
-/// takes time, though it takes no memory.
+/// Frames that are met in all stacks together; stacks beyond that are shortened too. What a few
+/// bytes claim over and over takes time, though it takes no memory.
 const MAX_MET: u64 = 1 << 29;
 
 /// Bytes of a name, a file or a module that are kept: C++ has names of ten thousand.
 pub(crate) const MAX_NAME: usize = 32 << 10;
 
-/// Text of all frames together that is kept, bytes. A file can name one long string in each of a million frames; an honest
-/// profile has a million frames of two hundred bytes.
+/// Text of all frames together that is kept, bytes. A file can name one long string in each of a
+/// million frames; an honest profile has a million frames of two hundred bytes.
 const MAX_TEXT: usize = 256 << 20;
 
 /// The frame that stands for those whose names are beyond that.
@@ -32,8 +32,9 @@ const NAMELESS: &str = "(too many names)";
 pub struct Parsed {
     /// The profile.
     pub profile: Profile,
-    /// For each of the profile's frames its address, where the file has addresses instead of names; such a frame's name is
-    /// the address in hexadecimal until somebody symbolises it. Empty where the file has names.
+    /// For each of the profile's frames its address, where the file has addresses instead of names;
+    /// such a frame's name is the address in hexadecimal until somebody symbolises it. Empty where
+    /// the file has names.
     pub addresses: Vec<Option<u64>>,
     /// What was mapped where, for symbolising.
     pub mappings: Vec<Mapping>,
@@ -42,8 +43,8 @@ pub struct Parsed {
 }
 
 impl Parsed {
-    /// The same with names for frames that are only addresses, where `name` knows one; sites that are one by then are added
-    /// up.
+    /// The same with names for frames that are only addresses, where `name` knows one; sites that
+    /// are one by then are added up.
     pub fn named(self, mut name: impl FnMut(u64, &Frame) -> Option<Frame>) -> Parsed {
         if self.addresses.iter().all(Option::is_none) {
             return self;
@@ -255,7 +256,8 @@ impl Builder {
 }
 
 impl Builder {
-    /// Whether stacks are shortened by now whatever they are: a reader need not make long ones any more.
+    /// Whether stacks are shortened by now whatever they are: a reader need not make long ones any
+    /// more.
     pub(crate) fn is_tired(&self) -> bool {
         self.met > MAX_MET
     }
@@ -270,7 +272,8 @@ fn shorten(text: &mut String) {
     }
 }
 
-/// What kind of frame a bare `name` stands for, by its look: there is nothing else to go by in formats that keep only names.
+/// What kind of frame a bare `name` stands for, by its look: there is nothing else to go by in
+/// formats that keep only names.
 pub(crate) fn kind_by_name(name: &str) -> FrameKind {
     if name.ends_with(".py") || name.contains(".py:") {
         return FrameKind::Python;

@@ -1,7 +1,9 @@
-//! Collapsed (folded) stacks: a line a stack, outermost frame first, frames apart by `;`, then a blank and the figure.
+//! Collapsed (folded) stacks: a line a stack, outermost frame first, frames apart by `;`, then a
+//! blank and the figure.
 //!
-//! Source: Brendan Gregg's FlameGraph (`stackcollapse-*.pl`, `flamegraph.pl`); the suffixes that tell the kind of a frame
-//! (`_[j]` compiled, `_[i]` inlined, `_[k]` kernel; async-profiler adds `_[0]` interpreted, `_[1]` C1) from the same.
+//! Source: Brendan Gregg's FlameGraph (`stackcollapse-*.pl`, `flamegraph.pl`); the suffixes that
+//! tell the kind of a frame (`_[j]` compiled, `_[i]` inlined, `_[k]` kernel; async-profiler adds
+//! `_[0]` interpreted, `_[1]` C1) from the same.
 
 use crate::builder::{kind_by_name, named};
 use crate::{Builder, Error, Figure, Parsed};
@@ -10,7 +12,8 @@ use std::fmt::Write;
 
 const FORMAT: &str = "collapsed stacks file";
 
-/// Writes `figure` of every site that has any. With `annotate`, Java frames get `_[j]` for tools that colour by it.
+/// Writes `figure` of every site that has any. With `annotate`, Java frames get `_[j]` for tools
+/// that colour by it.
 pub fn write(profile: &Profile, figure: Figure, annotate: bool) -> String {
     let mut text = String::new();
     for site in profile.sites.iter().filter(|site| figure.of(site) > 0) {
@@ -35,7 +38,8 @@ pub fn write(profile: &Profile, figure: Figure, annotate: bool) -> String {
     text
 }
 
-/// Reads collapsed stacks; the figure is taken as live bytes. Lines that are none are counted in a note.
+/// Reads collapsed stacks; the figure is taken as live bytes. Lines that are none are counted in a
+/// note.
 ///
 /// # Errors
 /// No line of it is a collapsed stack.
@@ -85,7 +89,8 @@ pub(crate) fn is(head: &[u8]) -> bool {
         && whole.iter().any(|line| line.contains(';'))
 }
 
-/// True where collapsed stacks may begin with `line` in a longer text: two frames at least, and neither looks like prose.
+/// True where collapsed stacks may begin with `line` in a longer text: two frames at least, and
+/// neither looks like prose.
 pub(crate) fn begins(line: &str) -> bool {
     split(line)
         .is_some_and(|(stack, _)| stack.contains(';') && !stack.contains("; ") && !stack.contains(": "))

@@ -49,7 +49,8 @@ impl Figure {
         }
     }
 
-    /// The figure that says most of `profile`: leaked bytes where it knows any, else live, else allocated.
+    /// The figure that says most of `profile`: leaked bytes where it knows any, else live, else
+    /// allocated.
     pub fn best(profile: &Profile) -> Figure {
         let has = |figure: Figure| profile.sites.iter().any(|site| figure.of(site) > 0);
         [Figure::LeakBytes, Figure::LiveBytes, Figure::AllocatedBytes, Figure::LiveCount]

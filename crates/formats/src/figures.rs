@@ -1,5 +1,5 @@
-//! Named figures at an instant: what files without allocation sites say, in one shape, so that two can be compared and many
-//! become a series.
+//! Named figures at an instant: what files without allocation sites say, in one shape, so that two
+//! can be compared and many become a series.
 
 use crate::smaps::Regions;
 use crate::{Cut, Error, Hprof, hs_err, smaps};
@@ -27,7 +27,8 @@ pub struct Figures {
     pub list: Vec<Named>,
     /// Where the readable part ends, where that is before the file's end.
     pub cut: Option<Cut>,
-    /// What the file says by itself, in sentences, what matters most first; empty where its figures are all there is to say.
+    /// What the file says by itself, in sentences, what matters most first; empty where its figures
+    /// are all there is to say.
     pub says: Vec<String>,
     /// What to do about it, or which file to take instead, best first.
     pub advice: Vec<String>,
@@ -87,7 +88,8 @@ pub(crate) fn mapped(bytes: &[u8]) -> Result<Figures, Error> {
     smaps::read_mapped(bytes).map(of_mapped)
 }
 
-/// A file's name: paths of one library differ in nothing but their directory between smaps and pmap.
+/// A file's name: paths of one library differ in nothing but their directory between smaps and
+/// pmap.
 fn file_name(region: &smaps::Region) -> String {
     match region.name.rsplit('/').next().unwrap_or_default() {
         "" => "(anonymous)".to_owned(),

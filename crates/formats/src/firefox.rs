@@ -1,8 +1,9 @@
-//! Firefox Profiler's processed format, for profiler.firefox.com ("Load a profile from file": nothing is uploaded). Source:
-//! firefox-devtools/profiler, src/types/profile.js and docs-developer/CHANGELOG-formats.md, at version 48, from which newer
-//! releases convert.
+//! Firefox Profiler's processed format, for profiler.firefox.com ("Load a profile from file":
+//! nothing is uploaded). Source: firefox-devtools/profiler, src/types/profile.js and
+//! docs-developer/CHANGELOG-formats.md, at version 48, from which newer releases convert.
 //!
-//! A site is a sample whose weight is its bytes; the time of a sample says nothing here and counts up.
+//! A site is a sample whose weight is its bytes; the time of a sample says nothing here and counts
+//! up.
 
 use crate::builder::{kind_by_name, named};
 use crate::{Builder, Error, Figure, Parsed};
@@ -11,7 +12,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
-/// Categories, in the order of [`category`]; the last is the default one, which must be there and is told by being grey.
+/// Categories, in the order of [`category`]; the last is the default one, which must be there and
+/// is told by being grey.
 const CATEGORIES: [(&str, &str); 5] =
     [("Java", "green"), ("Native", "orange"), ("JVM", "purple"), ("Python", "blue"), ("Other", "grey")];
 

@@ -1,10 +1,11 @@
 //! gperftools' heap profiles in text: of the heap profiler (`HEAPPROFILE`), of tcmalloc's sampler
-//! (`MallocExtension::GetHeapSample`), and Go's (`/debug/pprof/heap?debug=1`). Source: gperftools, docs/heapprofile.html, the header
-//! line of `pprof`; Go, runtime/pprof `writeHeapInternal`.
+//! (`MallocExtension::GetHeapSample`), and Go's (`/debug/pprof/heap?debug=1`). Source: gperftools,
+//! docs/heapprofile.html, the header line of `pprof`; Go, runtime/pprof `writeHeapInternal`.
 //!
-//! `heap profile: live: bytes [allocated: bytes] @ kind/interval`, then the same in each line with its stack, then
-//! `MAPPED_LIBRARIES:`. The kind says how figures are scaled up: `heapprofile` not at all (every allocation is seen), all others
-//! as a Poisson process. Go has names in comments behind each stack, and no libraries.
+//! `heap profile: live: bytes [allocated: bytes] @ kind/interval`, then the same in each line with
+//! its stack, then `MAPPED_LIBRARIES:`. The kind says how figures are scaled up: `heapprofile` not
+//! at all (every allocation is seen), all others as a Poisson process. Go has names in comments
+//! behind each stack, and no libraries.
 
 use crate::builder::named;
 use crate::maps::{Names, Stacks, four, unbias};
@@ -23,7 +24,8 @@ pub(crate) fn begins(line: &str) -> bool {
     line.starts_with("heap profile:") && line.contains('@')
 }
 
-/// Reads a profile. Addresses are those of the calls, ready to be symbolised; Go's text has names beside them.
+/// Reads a profile. Addresses are those of the calls, ready to be symbolised; Go's text has names
+/// beside them.
 ///
 /// # Errors
 /// The first line is not its header.
@@ -112,8 +114,9 @@ enum Kind {
     Sampled,
 }
 
-/// The kind and the mean bytes between two samples, as google/pprof (profile/legacy_profile.go, parseHeapHeader) takes them:
-/// of `heap` (Go, and gperftools of old) the figure is twice the interval.
+/// The kind and the mean bytes between two samples, as google/pprof (profile/legacy_profile.go,
+/// parseHeapHeader) takes them: of `heap` (Go, and gperftools of old) the figure is twice the
+/// interval.
 fn sampling(kind: &str, interval: u64) -> (Kind, u64) {
     match kind {
         "heap_v2" | "heapz_v2" => (Kind::Sampled, interval),

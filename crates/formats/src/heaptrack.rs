@@ -1,10 +1,11 @@
-//! heaptrack's files, as recorded (`heaptrack --raw`) and as interpreted (what `heaptrack` leaves behind), versions 1 to 3 of
-//! the format (heaptrack 1.0 to 1.5). Source: heaptrack, src/analyze/accumulatedtracedata.cpp, src/interpret and
-//! src/track/libheaptrack.cpp.
+//! heaptrack's files, as recorded (`heaptrack --raw`) and as interpreted (what `heaptrack` leaves
+//! behind), versions 1 to 3 of the format (heaptrack 1.0 to 1.5). Source: heaptrack,
+//! src/analyze/accumulatedtracedata.cpp, src/interpret and src/track/libheaptrack.cpp.
 //!
-//! A line an event, its first letter the kind, numbers in hexadecimal: `s` a string, `t` a node of the tree of stacks
-//! (address or instruction, parent), `a` a kind of allocation (size, stack), `+` and `-`. Interpreted, `i` is an instruction
-//! with module, function, file and line, and those inlined there; raw, `m` a module, and a free names a pointer.
+//! A line an event, its first letter the kind, numbers in hexadecimal: `s` a string, `t` a node of
+//! the tree of stacks (address or instruction, parent), `a` a kind of allocation (size, stack), `+`
+//! and `-`. Interpreted, `i` is an instruction with module, function, file and line, and those
+//! inlined there; raw, `m` a module, and a free names a pointer.
 
 use crate::builder::MAX_NAME;
 use crate::{Builder, Cut, Error, Mapping, Parsed};
@@ -33,7 +34,8 @@ pub(crate) fn is(head: &[u8]) -> bool {
 /// Suppressions that are kept: nobody writes more.
 const MAX_SUPPRESSIONS: usize = 1000;
 
-/// A pattern of names, as LeakSanitizer has them: anywhere in the name, unless `^` or `$` hold it; `*` is anything.
+/// A pattern of names, as LeakSanitizer has them: anywhere in the name, unless `^` or `$` hold it;
+/// `*` is anything.
 struct Pattern {
     pieces: Vec<String>,
     at_begin: bool,
@@ -95,7 +97,8 @@ struct Tally {
     freed: u64,
 }
 
-/// Reads a file, already unfolded from zstd or gzip. What was never freed is live and leaked, as in heaptrack.
+/// Reads a file, already unfolded from zstd or gzip. What was never freed is live and leaked, as in
+/// heaptrack.
 ///
 /// # Errors
 /// It does not begin with a version, or one not known here.
@@ -140,7 +143,8 @@ struct Numbers {
 }
 
 impl Numbers {
-    /// The kind and the numbers of a line of kind `+`, `-`, `a` or `t`; `None` of any other, and of one that makes no sense.
+    /// The kind and the numbers of a line of kind `+`, `-`, `a` or `t`; `None` of any other, and of
+    /// one that makes no sense.
     fn of(line: &[u8]) -> Option<(u8, Numbers)> {
         let [kind @ (b'+' | b'-' | b'a' | b't'), b' ', rest @ ..] = line else { return None };
         let mut numbers = Numbers::default();
@@ -284,7 +288,8 @@ impl State {
         self.strings.get(index).cloned()
     }
 
-    /// `address module [function file line [function file line …]]`: the innermost inlined function is first.
+    /// `address module [function file line [function file line …]]`: the innermost inlined function
+    /// is first.
     fn instruction(&mut self, rest: &str, builder: &mut Builder) -> Option<()> {
         let mut numbers = rest.split(' ').map(hex);
         let address = numbers.next()??;
@@ -400,7 +405,8 @@ impl State {
         builder.finish(self.mappings, cut)
     }
 
-    /// Whether any frame of `stack` is named by a suppression; `known` are the frames that were asked for.
+    /// Whether any frame of `stack` is named by a suppression; `known` are the frames that were
+    /// asked for.
     fn is_suppressed(&self, stack: &[u32], builder: &mut Builder, known: &mut HashMap<u32, bool>) -> bool {
         if self.suppressions.is_empty() {
             return false;

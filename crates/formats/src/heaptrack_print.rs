@@ -1,5 +1,5 @@
-//! What `heaptrack_print` makes of a heaptrack file: lists of stacks with what they leaked. Source: heaptrack,
-//! src/analyze/print/heaptrack_print.cpp. Its units are of 1000.
+//! What `heaptrack_print` makes of a heaptrack file: lists of stacks with what they leaked. Source:
+//! heaptrack, src/analyze/print/heaptrack_print.cpp. Its units are of 1000.
 
 use crate::builder::named;
 use crate::words::{Base, number, size};
@@ -23,7 +23,8 @@ pub(crate) fn is(head: &[u8]) -> bool {
     crate::words::any_of(head, 200, |line| begins(line) || perhaps(line))
 }
 
-/// What a list's entry begins with: `1.00K leaked over 1 calls from`, `1.00K peak memory consumed over 1 calls from`.
+/// What a list's entry begins with: `1.00K leaked over 1 calls from`, `1.00K peak memory consumed
+/// over 1 calls from`.
 fn entry(line: &str) -> Option<(u64, u64, bool)> {
     let (size_text, rest) = line.split_once(' ')?;
     let is_leak = rest.starts_with("leaked over ");

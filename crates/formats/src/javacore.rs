@@ -1,8 +1,8 @@
-//! OpenJ9's and IBM's `javacore`: its section of native memory. Source: OpenJ9, runtime/rasdump/javadump.cpp,
-//! `writeNativeMemorySection`.
+//! OpenJ9's and IBM's `javacore`: its section of native memory. Source: OpenJ9,
+//! runtime/rasdump/javadump.cpp, `writeNativeMemorySection`.
 //!
-//! A tree: `3MEMUSER       |  |  +--Memory Manager (GC): 800,000,000 bytes / 600 allocations`, a number deeper for each level; a
-//! parent holds its children.
+//! A tree: `3MEMUSER       |  |  +--Memory Manager (GC): 800,000,000 bytes / 600 allocations`, a
+//! number deeper for each level; a parent holds its children.
 
 use crate::Error;
 use crate::figures::{Figures, Named};

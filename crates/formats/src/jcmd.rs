@@ -1,7 +1,8 @@
-//! What `jcmd PID COMMAND` prints, saved to a file: the commands that tell sizes. Source: HotSpot's diagnosticCommand.cpp and
-//! the printers it calls; samples of JDK 11 to 25.
+//! What `jcmd PID COMMAND` prints, saved to a file: the commands that tell sizes. Source: HotSpot's
+//! diagnosticCommand.cpp and the printers it calls; samples of JDK 11 to 25.
 //!
-//! The text may begin with the pid and a colon (as `jcmd` prints) or with the status (as the attach protocol replies).
+//! The text may begin with the pid and a colon (as `jcmd` prints) or with the status (as the attach
+//! protocol replies).
 
 mod compiler;
 mod vm;
@@ -127,7 +128,8 @@ fn is_year(text: &str) -> bool {
     text.parse::<u32>().is_ok_and(|year| year > 1990)
 }
 
-/// `garbage-first heap   total 262144K, used …`; generations of the others: `def new generation   total`.
+/// `garbage-first heap   total 262144K, used …`; generations of the others: `def new generation
+/// total`.
 fn is_heap(line: &str) -> bool {
     let collectors = [
         "garbage-first heap",
@@ -216,7 +218,8 @@ fn loader(line: &str) -> Option<Named> {
     Some(named(if name.is_empty() { "?" } else { &name }, chunks.parse().ok()?, Some(classes.parse().ok()?)))
 }
 
-/// `CodeHeap 'non-profiled nmethods': size=120036Kb used=120Kb max_used=…`; JDK 8: `CodeCache: size=…`.
+/// `CodeHeap 'non-profiled nmethods': size=120036Kb used=120Kb max_used=…`; JDK 8: `CodeCache:
+/// size=…`.
 fn code_heap(line: &str) -> Option<Named> {
     let (name, figures) = line.split_once(": ")?;
     let name = match name.strip_prefix("CodeHeap '") {
@@ -229,8 +232,8 @@ fn code_heap(line: &str) -> Option<Named> {
     Some(named(name, size(used.trim_end_matches(','))?, None))
 }
 
-/// ` garbage-first heap   total 262144K, used 8157K [0x…`: two figures a line. Shenandoah has the words behind the figures:
-/// ` 65536K max, 65536K soft max, 65536K committed, 1536K used`.
+/// ` garbage-first heap   total 262144K, used 8157K [0x…`: two figures a line. Shenandoah has the
+/// words behind the figures: ` 65536K max, 65536K soft max, 65536K committed, 1536K used`.
 fn heap_line(line: &str) -> Vec<Named> {
     let line = line.split('[').next().unwrap_or(line).trim();
     let digits = |word: &str| word.starts_with(|c: char| c.is_ascii_digit());
@@ -254,7 +257,8 @@ fn heap_line(line: &str) -> Vec<Named> {
     let keys = ["total", "committed", "used", "capacity"];
     let first = words.iter().position(|word| keys.contains(word)).unwrap_or(0);
     let name = words.get(..first).unwrap_or_default().join(" ");
-    // JDK 8 has Metaspace's `capacity` beside `committed`, which holds it; ZGC has `max capacity`, a limit.
+    // JDK 8 has Metaspace's `capacity` beside `committed`, which holds it; ZGC has `max capacity`,
+    // a limit.
     let has = |key: &str| words.contains(&key);
     let (keeps_capacity, is_z) = (!has("committed"), name == "ZHeap");
     let pairs = words.windows(3).filter_map(|three| match three {
@@ -273,7 +277,8 @@ fn heap_line(line: &str) -> Vec<Named> {
     if name.is_empty() { Vec::new() } else { pairs.collect() }
 }
 
-/// The tables of `VM.metaspace`: `      Both:      7.53 MB used.`, `Non-class space:  64.00 MB reserved,  8.00 MB ( 12%) committed`.
+/// The tables of `VM.metaspace`: `      Both:      7.53 MB used.`, `Non-class space:  64.00 MB
+/// reserved,  8.00 MB ( 12%) committed`.
 fn metaspace(text: &str) -> Vec<Named> {
     let mut all = Vec::new();
     // What each loader has may come first.
@@ -305,7 +310,8 @@ fn metaspace(text: &str) -> Vec<Named> {
     all
 }
 
-/// glibc's malloc_info(3): for each arena what it has from the system and what of that is free, then blocks of their own mapping.
+/// glibc's malloc_info(3): for each arena what it has from the system and what of that is free,
+/// then blocks of their own mapping.
 fn native_heap(text: &str) -> Vec<Named> {
     let attribute = |line: &str, name: &str| -> Option<u64> {
         let (_, rest) = line.split_once(&format!("{name}=\""))?;
@@ -334,7 +340,8 @@ fn native_heap(text: &str) -> Vec<Named> {
     all
 }
 
-/// The rows of `System.map`: `from-to vsize prot rss hugetlb pgsz notes info file`, `-` where a column has nothing.
+/// The rows of `System.map`: `from-to vsize prot rss hugetlb pgsz notes info file`, `-` where a
+/// column has nothing.
 fn system_map(text: &str) -> Vec<Named> {
     let row = |line: &str| {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();

@@ -1,7 +1,8 @@
 //! jemalloc's heap profiles, `heap_v2` (`prof:true`; jemalloc(3), "HEAP PROFILE FORMAT").
 //!
-//! A stack of return addresses (`@ 0x…`), then its live and accumulated figures, for all threads (`t*`) and thread by thread;
-//! at the end `/proc/self/maps`. Figures are those of the samples: here they are scaled up, as jeprof does.
+//! A stack of return addresses (`@ 0x…`), then its live and accumulated figures, for all threads
+//! (`t*`) and thread by thread; at the end `/proc/self/maps`. Figures are those of the samples:
+//! here they are scaled up, as jeprof does.
 
 use crate::maps::{Names, Stacks, four, unbias};
 use crate::{Error, Parsed};

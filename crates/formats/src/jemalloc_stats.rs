@@ -1,4 +1,5 @@
-//! What jemalloc's `malloc_stats_print` prints (`MALLOC_CONF=stats_print:true`): its totals. Source: jemalloc, src/stats.c.
+//! What jemalloc's `malloc_stats_print` prints (`MALLOC_CONF=stats_print:true`): its totals.
+//! Source: jemalloc, src/stats.c.
 
 use crate::Error;
 use crate::figures::{Figures, Named};

@@ -1,5 +1,6 @@
-//! Text that the JDK makes of a recording: `jfr print`, and the tables of `jfr view` and `jcmd PID JFR.view`. Source: the JDK,
-//! jdk.jfr.internal.tool.PrettyWriter, jdk.jfr.internal.query.TableRenderer.
+//! Text that the JDK makes of a recording: `jfr print`, and the tables of `jfr view` and `jcmd PID
+//! JFR.view`. Source: the JDK, jdk.jfr.internal.tool.PrettyWriter,
+//! jdk.jfr.internal.query.TableRenderer.
 
 use crate::Error;
 use crate::figures::{BY_CATEGORY, Figures, Named};
@@ -147,7 +148,8 @@ fn is_dashes(line: &str) -> bool {
     line.len() > 8 && line.bytes().all(|byte| byte == b'-' || byte == b' ') && line.contains("-- --")
 }
 
-/// Reads a table of `jfr view`: the last observed size of each row, or the first column that is a size.
+/// Reads a table of `jfr view`: the last observed size of each row, or the first column that is a
+/// size.
 ///
 /// # Errors
 /// It has no row with a size.

@@ -75,7 +75,8 @@ pub(crate) fn is(head: &[u8]) -> bool {
     text.trim_start().starts_with('{') && text.contains("\"offheap/profile/")
 }
 
-/// Writes `profile`; `target` is what the contract's `target` holds (`pid`, `command`, `jvm`, `python`), or null.
+/// Writes `profile`; `target` is what the contract's `target` holds (`pid`, `command`, `jvm`,
+/// `python`), or null.
 pub fn write(profile: &Profile, target: serde_json::Value) -> String {
     let sites = profile
         .sites

@@ -1,4 +1,5 @@
-//! `kubectl describe pod`: what the containers may have, and what ended them. Source: kubectl, pkg/describe.
+//! `kubectl describe pod`: what the containers may have, and what ended them. Source: kubectl,
+//! pkg/describe.
 
 use crate::Error;
 use crate::figures::{Figures, Named};

@@ -1,8 +1,9 @@
 //! Foreign file formats in and out: bytes in, values out. No I/O.
 //!
-//! One module a format. A reader takes the whole file as bytes, already [unwrapped](unwrap()) of gzip or zstd, and is
-//! bounded: what it allocates is in proportion to the bytes it was given, whatever counts those claim. A file that is cut off
-//! gives what is there, and a [`Cut`] says where it ends. A writer takes a [`Profile`](offheap_model::Profile).
+//! One module a format. A reader takes the whole file as bytes, already [unwrapped](unwrap()) of
+//! gzip or zstd, and is bounded: what it allocates is in proportion to the bytes it was given,
+//! whatever counts those claim. A file that is cut off gives what is there, and a [`Cut`] says
+//! where it ends. A writer takes a [`Profile`](offheap_model::Profile).
 
 mod builder;
 mod bytes;

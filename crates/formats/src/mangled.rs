@@ -3,7 +3,8 @@
 use crate::builder::MAX_NAME;
 use std::fmt::{Error, Write};
 
-/// A mangled name longer than this is left as it is: no compiler's are, and a few bytes can stand for very much text.
+/// A mangled name longer than this is left as it is: no compiler's are, and a few bytes can stand
+/// for very much text.
 const LONGEST: usize = 4096;
 
 /// Text that ends where a name is longer than any that is kept.
@@ -24,13 +25,15 @@ fn bare(name: &str) -> &str {
     name.strip_prefix('_').filter(|rest| rest.starts_with("_Z") || rest.starts_with("_R")).unwrap_or(name)
 }
 
-/// Whether `name` looks like one that a linker sees: `_Z…` (C++, old Rust), `_R…` (Rust), with one more `_` on macOS.
+/// Whether `name` looks like one that a linker sees: `_Z…` (C++, old Rust), `_R…` (Rust), with one
+/// more `_` on macOS.
 pub(crate) fn is_mangled(name: &str) -> bool {
     let name = bare(name);
     name.len() > 3 && name.len() <= LONGEST && (name.starts_with("_Z") || name.starts_with("_R"))
 }
 
-/// `_Z3foov` → `foo()`; `None` where it is not mangled, or wrongly. The hash at the end of Rust's names is left out.
+/// `_Z3foov` → `foo()`; `None` where it is not mangled, or wrongly. The hash at the end of Rust's
+/// names is left out.
 pub(crate) fn plain(name: &str) -> Option<String> {
     if !is_mangled(name) {
         return None;

@@ -1,5 +1,5 @@
-//! Heap profiles in text that name frames by their addresses: figures and stacks, then `/proc/PID/maps`, which names the
-//! files that the addresses lie in.
+//! Heap profiles in text that name frames by their addresses: figures and stacks, then
+//! `/proc/PID/maps`, which names the files that the addresses lie in.
 
 use crate::builder::{kind_by_name, named};
 use crate::{Builder, Cut, Mapping, Parsed};
@@ -30,8 +30,8 @@ pub(crate) struct Stacks {
 }
 
 impl Stacks {
-    /// Gives each line before `MAPPED_LIBRARIES:` to `each`, which says what it was reading where a line makes no sense; and
-    /// where the readable part ends.
+    /// Gives each line before `MAPPED_LIBRARIES:` to `each`, which says what it was reading where a
+    /// line makes no sense; and where the readable part ends.
     pub(crate) fn read(
         text: &str,
         names: Names,
@@ -55,7 +55,8 @@ impl Stacks {
         (stacks, cut)
     }
 
-    /// The frames of return addresses, innermost first: each one byte back, into the call it returns from.
+    /// The frames of return addresses, innermost first: each one byte back, into the call it
+    /// returns from.
     pub(crate) fn frames(&mut self, addresses: &str) -> Option<Vec<u32>> {
         let mut stack = Vec::new();
         for word in addresses.split_ascii_whitespace() {
@@ -79,8 +80,8 @@ impl Stacks {
         self.builder.frame(frame)
     }
 
-    /// Adds `live count, live bytes, allocated count, allocated bytes` of the samples at `stack`, each pair scaled up by
-    /// `scale`.
+    /// Adds `live count, live bytes, allocated count, allocated bytes` of the samples at `stack`,
+    /// each pair scaled up by `scale`.
     pub(crate) fn add(&mut self, stack: &[u32], figures: [u64; 4], scale: impl Fn(u64, u64) -> (u64, u64)) {
         let [count, bytes, all_count, all_bytes] = figures;
         self.samples = self.samples.saturating_add(count);
@@ -161,8 +162,9 @@ pub(crate) fn module(mappings: &[Mapping], address: u64) -> Option<&str> {
     (address < mapping.end).then_some(mapping.path.as_str())
 }
 
-/// What a sampled figure stands for: of blocks of mean size s sampled each `interval` bytes by a Poisson process, one is seen
-/// with probability 1 − e^(−s / interval). jeprof does the same for `heap_v2`.
+/// What a sampled figure stands for: of blocks of mean size s sampled each `interval` bytes by a
+/// Poisson process, one is seen with probability 1 − e^(−s / interval). jeprof does the same for
+/// `heap_v2`.
 pub(crate) fn unbias(count: u64, bytes: u64, interval: u64) -> (u64, u64) {
     if count == 0 || interval <= 1 {
         return (count, bytes);

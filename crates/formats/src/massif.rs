@@ -1,8 +1,8 @@
-//! valgrind's massif (`massif.out.PID`): snapshots of the heap's size, some with a tree of stacks. Source: valgrind,
-//! massif/ms_print.in.
+//! valgrind's massif (`massif.out.PID`): snapshots of the heap's size, some with a tree of stacks.
+//! Source: valgrind, massif/ms_print.in.
 //!
-//! The tree's root is the heap; its children are the callers of malloc, and so on outwards. A node's own part is what its
-//! children leave of it.
+//! The tree's root is the heap; its children are the callers of malloc, and so on outwards. A
+//! node's own part is what its children leave of it.
 
 use crate::{Builder, Cut, Error, Parsed};
 use offheap_model::{Frame, FrameKind, ProfileSite};
@@ -34,7 +34,8 @@ pub struct Massif {
     pub time_unit: String,
     /// The heap's size over time.
     pub snapshots: Vec<Snapshot>,
-    /// The stacks of the peak, or of the last snapshot with a tree where none is marked as the peak.
+    /// The stacks of the peak, or of the last snapshot with a tree where none is marked as the
+    /// peak.
     pub stacks: Parsed,
 }
 

@@ -1,7 +1,7 @@
-//! Text of bcc's `memleak` (memleak_example.txt): every interval
-//! `[11:16:33] Top 10 stacks with outstanding allocations:`, then for each stack
-//! `960 bytes in 15 allocations from stack` and its frames, `function+0xoffset [module]`, in newer ones after their address; that
-//! of bcc's libbpf-tools (memleak.c) has `0 [<00005581a2c5e1a5>] function+0xoffset [module]`.
+//! Text of bcc's `memleak` (memleak_example.txt): every interval `[11:16:33] Top 10 stacks with
+//! outstanding allocations:`, then for each stack `960 bytes in 15 allocations from stack` and its
+//! frames, `function+0xoffset [module]`, in newer ones after their address; that of bcc's
+//! libbpf-tools (memleak.c) has `0 [<00005581a2c5e1a5>] function+0xoffset [module]`.
 //!
 //! Each interval shows all that is outstanding then, so the last one is taken.
 

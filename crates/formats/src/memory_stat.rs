@@ -1,5 +1,5 @@
-//! A control group's `memory.stat`, of version 1 and 2. Source: Linux, Documentation/admin-guide/cgroup-v2.rst and
-//! cgroup-v1/memory.rst.
+//! A control group's `memory.stat`, of version 1 and 2. Source: Linux,
+//! Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst.
 
 use crate::Error;
 use crate::figures::{Figures, Named};

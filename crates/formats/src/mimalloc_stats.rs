@@ -1,5 +1,5 @@
-//! What mimalloc prints at its end (`MIMALLOC_SHOW_STATS=1`): a table with `peak`, `total`, `freed` (later `current`). Source:
-//! mimalloc, src/stats.c, `_mi_stats_print`.
+//! What mimalloc prints at its end (`MIMALLOC_SHOW_STATS=1`): a table with `peak`, `total`, `freed`
+//! (later `current`). Source: mimalloc, src/stats.c, `_mi_stats_print`.
 
 use crate::Error;
 use crate::figures::{Figures, Named};

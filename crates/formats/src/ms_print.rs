@@ -1,7 +1,8 @@
-//! What valgrind's `ms_print` makes of a massif file: a table of snapshots, and trees of those with detail. Source: valgrind,
-//! massif/ms_print.in.
+//! What valgrind's `ms_print` makes of a massif file: a table of snapshots, and trees of those with
+//! detail. Source: valgrind, massif/ms_print.in.
 //!
-//! A tree's line is `->98.43% (1,000B) 0x109151: main (memory.c:6)`, two characters deeper for each caller.
+//! A tree's line is `->98.43% (1,000B) 0x109151: main (memory.c:6)`, two characters deeper for each
+//! caller.
 
 use crate::builder::named;
 use crate::words::number;

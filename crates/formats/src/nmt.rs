@@ -1,6 +1,7 @@
 //! How a report of Native Memory Tracking is told; its reader is the `nmt` crate.
 
-/// What the JVM answers instead of a report, and what a report begins with where its title is not pasted.
+/// What the JVM answers instead of a report, and what a report begins with where its title is not
+/// pasted.
 const BEGINS: [&str; 6] = [
     "Native memory tracking is not enabled",
     "Total: reserved=",

@@ -1,5 +1,5 @@
-//! What the kernel, the kubelet and Kubernetes' events say when memory ran out. Source: Linux, mm/oom_kill.c
-//! (`oom_kill_process`, `dump_header`); kubelet's oomwatcher.
+//! What the kernel, the kubelet and Kubernetes' events say when memory ran out. Source: Linux,
+//! mm/oom_kill.c (`oom_kill_process`, `dump_header`); kubelet's oomwatcher.
 
 use crate::Error;
 use crate::figures::{Figures, Named};
@@ -48,7 +48,8 @@ struct Killed {
     in_group: bool,
 }
 
-/// `…Killed process 77 (java) total-vm:1kB, anon-rss:1kB, file-rss:1kB, shmem-rss:1kB`; `Kill process` up to Linux 4.
+/// `…Killed process 77 (java) total-vm:1kB, anon-rss:1kB, file-rss:1kB, shmem-rss:1kB`; `Kill
+/// process` up to Linux 4.
 fn killed(line: &str) -> Option<Killed> {
     let (_, rest) = line.split_once("Killed process ").or_else(|| line.split_once("Kill process "))?;
     let (pid, rest) = rest.split_once(' ')?;

@@ -1,7 +1,9 @@
-//! OpenTelemetry profiles (OTLP), protobuf, of one version of the proto: the signal is in development, and its layout changed
-//! from release to release. Field numbers are those of opentelemetry-proto 1.10.0, `profiles/v1development/profiles.proto`.
+//! OpenTelemetry profiles (OTLP), protobuf, of one version of the proto: the signal is in
+//! development, and its layout changed from release to release. Field numbers are those of
+//! opentelemetry-proto 1.10.0, `profiles/v1development/profiles.proto`.
 //!
-//! A profile has one kind of value there: each figure that has any is a profile of its own, over the same tables.
+//! A profile has one kind of value there: each figure that has any is a profile of its own, over
+//! the same tables.
 
 use crate::Figure;
 use crate::protobuf::{Message, Strings};

@@ -1,6 +1,6 @@
-//! `/tmp/perf-PID.map`: names of code that a JIT made, for perf and for us. Source: Linux, tools/perf/Documentation/
-//! jit-interface.txt; written by `jcmd PID Compiler.perfmap` (JDK 17 and later), by `-XX:+DumpPerfMapAtExit` and by
-//! perf-map-agent.
+//! `/tmp/perf-PID.map`: names of code that a JIT made, for perf and for us. Source: Linux,
+//! tools/perf/Documentation/ jit-interface.txt; written by `jcmd PID Compiler.perfmap` (JDK 17 and
+//! later), by `-XX:+DumpPerfMapAtExit` and by perf-map-agent.
 
 use offheap_model::{Frame, FrameKind};
 
@@ -60,8 +60,8 @@ impl PerfMap {
     }
 }
 
-/// HotSpot's `void app.Main.leak(int)`, perf-map-agent's `Lapp/Main;::leak`, async-profiler-like `app/Main.leak`; what has no
-/// class is a stub of the JVM.
+/// HotSpot's `void app.Main.leak(int)`, perf-map-agent's `Lapp/Main;::leak`, async-profiler-like
+/// `app/Main.leak`; what has no class is a stub of the JVM.
 fn frame(text: &str) -> Frame {
     let bare = text.split('(').next().unwrap_or(text).trim();
     let bare = bare.rsplit(' ').next().unwrap_or(bare);

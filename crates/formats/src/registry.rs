@@ -1,4 +1,5 @@
-//! The formats that are read, one line each: how a file of it is told, how one begins in a longer text, what reads it.
+//! The formats that are read, one line each: how a file of it is told, how one begins in a longer
+//! text, what reads it.
 
 use crate::figures::{mapped, resident};
 use crate::jfr::Jfr;
@@ -127,7 +128,8 @@ pub enum Gives {
 /// How a format shows in a longer text.
 #[derive(Debug)]
 pub(crate) struct Text {
-    /// Whether a report begins with this line, also right behind another one. Without blanks around it.
+    /// Whether a report begins with this line, also right behind another one. Without blanks around
+    /// it.
     pub begins: fn(&str) -> bool,
     /// Whether one may begin with this line where nothing else does.
     pub perhaps: Option<fn(&str) -> bool>,
@@ -302,8 +304,9 @@ pub fn read_profile(bytes: &[u8]) -> Result<Parsed, Error> {
     }
 }
 
-/// Reads `bytes`, already unwrapped, of a format that has figures instead of sites: smaps, pmap, hs_err, heap dumps, `jcmd`
-/// outputs and more. (NMT text is recognised as [`Format::Nmt`]; its reader is the `nmt` crate.)
+/// Reads `bytes`, already unwrapped, of a format that has figures instead of sites: smaps, pmap,
+/// hs_err, heap dumps, `jcmd` outputs and more. (NMT text is recognised as [`Format::Nmt`]; its
+/// reader is the `nmt` crate.)
 ///
 /// # Errors
 /// It is of another format, or what its reader says.

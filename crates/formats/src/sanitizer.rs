@@ -1,8 +1,8 @@
 //! Leak reports of LeakSanitizer, alone or in AddressSanitizer (clang and gcc).
 //!
 //! `Direct leak of N byte(s) in M object(s) allocated from:` and then the stack, a line a frame:
-//! `#0 0x… in function file:line:column`, or `(module+0xoffset)` where there are no symbols. Source: LLVM, compiler-rt
-//! lib/lsan/lsan_common.cpp, `LeakReport::PrintReportForLeak`.
+//! `#0 0x… in function file:line:column`, or `(module+0xoffset)` where there are no symbols.
+//! Source: LLVM, compiler-rt lib/lsan/lsan_common.cpp, `LeakReport::PrintReportForLeak`.
 
 use crate::{Builder, Error, Parsed};
 use offheap_model::{Frame, FrameKind, ProfileSite};
@@ -132,7 +132,8 @@ mod tests {
         let text = |text: &str| Some(text.to_owned());
         assert_eq!(
             read("#1 0x55 in app::f(int, char) /src/a b.cpp:7"),
-            // A path with a blank can't be told from a name with one: it is what comes after the last.
+            // A path with a blank can't be told from a name with one: it is what comes after the
+            // last.
             ("app::f(int, char) /src/a".into(), text("b.cpp"), Some(7), None)
         );
         assert_eq!(

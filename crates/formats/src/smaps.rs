@@ -1,5 +1,5 @@
-//! `/proc/PID/smaps`, `smaps_rollup`, `maps` and `pmap` in all its forms, as saved to a file: the mappings with their sizes. Source:
-//! proc(5), pmap(1).
+//! `/proc/PID/smaps`, `smaps_rollup`, `maps` and `pmap` in all its forms, as saved to a file: the
+//! mappings with their sizes. Source: proc(5), pmap(1).
 
 use crate::{Cut, Error};
 
@@ -93,7 +93,8 @@ pub(crate) fn has_pmap(line: &str) -> bool {
         || line.split_once(": ").is_some_and(|(pid, _)| pid.parse::<u32>().is_ok())
 }
 
-/// `00007fe1b2e00000  65536K rw---   [ anon ]`, of `pmap` without an option: address, bytes, permissions, name.
+/// `00007fe1b2e00000  65536K rw---   [ anon ]`, of `pmap` without an option: address, bytes,
+/// permissions, name.
 fn plain_row(line: &str) -> Option<Region> {
     let (address, rest) = line.split_once(' ')?;
     let (size, rest) = rest.trim_start().split_once("K ")?;
@@ -153,7 +154,8 @@ pub(crate) fn has_maps(line: &str) -> bool {
     header(line.trim()).is_some()
 }
 
-/// Reads `/proc/PID/maps`, or `pmap` without an option: what is mapped. What of it is resident is not in it.
+/// Reads `/proc/PID/maps`, or `pmap` without an option: what is mapped. What of it is resident is
+/// not in it.
 ///
 /// # Errors
 /// No line is a mapping.

@@ -1,4 +1,5 @@
-//! speedscope's own JSON (its `file-format-spec.ts`): frames shared, a profile of type `sampled` for every figure there is.
+//! speedscope's own JSON (its `file-format-spec.ts`): frames shared, a profile of type `sampled`
+//! for every figure there is.
 
 use crate::builder::{kind_by_name, named};
 use crate::{Builder, Error, Figure, Parsed};
@@ -94,7 +95,8 @@ struct Samples {
     weights: Vec<f64>,
 }
 
-/// Reads the profiles of bytes, and our own ones of blocks. Which library a frame is of is not in the format.
+/// Reads the profiles of bytes, and our own ones of blocks. Which library a frame is of is not in
+/// the format.
 ///
 /// # Errors
 /// It is damaged, or a profile of time.

@@ -1,8 +1,9 @@
-//! What `jeprof --raw` and `pprof --raw` (the one in Perl) write: names of addresses, then the heap profile itself, so that it
-//! can be read where the program is not. Source: jeprof.in, `PrintSymbolizedProfile`.
+//! What `jeprof --raw` and `pprof --raw` (the one in Perl) write: names of addresses, then the heap
+//! profile itself, so that it can be read where the program is not. Source: jeprof.in,
+//! `PrintSymbolizedProfile`.
 //!
-//! `--- symbol`, `binary=PATH`, a line `0xADDRESS name` each (functions that were inlined there apart by `--`, innermost first),
-//! `---`, then `--- heap` and the profile.
+//! `--- symbol`, `binary=PATH`, a line `0xADDRESS name` each (functions that were inlined there
+//! apart by `--`, innermost first), `---`, then `--- heap` and the profile.
 
 use crate::maps::Names;
 use crate::{Error, Parsed, gperftools, jemalloc};

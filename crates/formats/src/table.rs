@@ -24,7 +24,8 @@ pub struct Row {
     pub name: String,
     /// The stack, innermost first, without lines: those differ from build to build.
     pub frames: Vec<Frame>,
-    /// Instant (whatever the caller counts in) and figure, oldest first. What a file does not have is 0 there.
+    /// Instant (whatever the caller counts in) and figure, oldest first. What a file does not have
+    /// is 0 there.
     pub points: Vec<(i64, u64)>,
     /// How many at the same instants, where that is known.
     pub counts: Vec<Option<u64>>,
@@ -77,7 +78,8 @@ impl Table {
         rows.finish(figures.first().map_or(String::new(), |(_, figures)| figures.of.clone()), is_bytes)
     }
 
-    /// Of one recording of the JDK: its figures of native memory over time; instants are milliseconds since the Unix epoch.
+    /// Of one recording of the JDK: its figures of native memory over time; instants are
+    /// milliseconds since the Unix epoch.
     pub fn of_recording(jfr: &Jfr) -> Table {
         let wanted = |field: &str| matches!(field, "committed" | "size" | "memoryUsed");
         let row = |series: &crate::jfr::Series| Row {
@@ -96,7 +98,8 @@ impl Table {
         Table { of: "native memory in the recording".to_owned(), is_bytes: true, rows }
     }
 
-    /// The sum of all rows at each instant; of rows of unequal instants, and of figures that overlap, it means nothing.
+    /// The sum of all rows at each instant; of rows of unequal instants, and of figures that
+    /// overlap, it means nothing.
     pub fn total(&self) -> Row {
         let mut total = Row { name: "total".to_owned(), ..Row::default() };
         for row in &self.rows {

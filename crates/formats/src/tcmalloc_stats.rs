@@ -1,5 +1,5 @@
-//! What tcmalloc's `MallocExtension::GetStats` prints: lines `MALLOC:  123 (  0.1 MiB) What it is`. Source: gperftools,
-//! src/tcmalloc.cc, `DumpStats`.
+//! What tcmalloc's `MallocExtension::GetStats` prints: lines `MALLOC:  123 (  0.1 MiB) What it is`.
+//! Source: gperftools, src/tcmalloc.cc, `DumpStats`.
 
 use crate::Error;
 use crate::figures::{Figures, Named};

@@ -1,5 +1,6 @@
-//! What `jeprof --text` and `pprof -top` or `-text` print: functions with what they allocated themselves (flat) and with what they
-//! call (cum). There are no stacks in it: a function is a site by itself.
+//! What `jeprof --text` and `pprof -top` or `-text` print: functions with what they allocated
+//! themselves (flat) and with what they call (cum). There are no stacks in it: a function is a site
+//! by itself.
 
 use crate::builder::{kind_by_name, named};
 use crate::words::{Base, size};

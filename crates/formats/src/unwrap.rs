@@ -24,8 +24,8 @@ pub fn wrapping(bytes: &[u8]) -> Option<Wrapping> {
     }
 }
 
-/// `bytes` without their gzip or zstd wrapping; as they are where they have none. A wrapped file that is cut off gives what
-/// can be unfolded.
+/// `bytes` without their gzip or zstd wrapping; as they are where they have none. A wrapped file
+/// that is cut off gives what can be unfolded.
 ///
 /// # Errors
 /// [`Error::TooLarge`] if there would be more than `limit` bytes.
@@ -51,8 +51,8 @@ pub fn unwrap(bytes: &[u8], limit: u64) -> Result<(Cow<'_, [u8]>, Option<Cut>), 
     }
 }
 
-/// `input` without its gzip or zstd wrapping, piece by piece; as it is where it has none. Reading on beyond `limit` bytes is
-/// an error of kind [`ErrorKind::FileTooLarge`], so that a bomb ends.
+/// `input` without its gzip or zstd wrapping, piece by piece; as it is where it has none. Reading
+/// on beyond `limit` bytes is an error of kind [`ErrorKind::FileTooLarge`], so that a bomb ends.
 ///
 /// # Errors
 /// Its first bytes can't be read, or its wrapping is damaged there.

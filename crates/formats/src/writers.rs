@@ -1,4 +1,5 @@
-//! The formats that profiles are written in, one line each: the ending that names it, and what writes it.
+//! The formats that profiles are written in, one line each: the ending that names it, and what
+//! writes it.
 
 use crate::{Figure, collapsed, csv, firefox, flamegraph, json, pprof, speedscope};
 use offheap_model::Profile;
@@ -12,7 +13,8 @@ pub struct Writer {
     write: fn(&Profile, &str, serde_json::Value) -> Vec<u8>,
 }
 
-/// All of them, longer endings before those that they end with. (OTLP is in development: its version must be named.)
+/// All of them, longer endings before those that they end with. (OTLP is in development: its
+/// version must be named.)
 #[rustfmt::skip]
 pub static WRITERS: [Writer; 9] = [
     Writer { ending: ".pb.gz", write: |profile, _, _| packed(&pprof::write(profile)) },
@@ -32,7 +34,8 @@ impl Writer {
         WRITERS.iter().find(|writer| name.ends_with(writer.ending))
     }
 
-    /// `profile` in this format; `title` is for those that show one, `target` is what our JSON says of the process.
+    /// `profile` in this format; `title` is for those that show one, `target` is what our JSON says
+    /// of the process.
     pub fn write(&self, profile: &Profile, title: &str, target: serde_json::Value) -> Vec<u8> {
         (self.write)(profile, title, target)
     }

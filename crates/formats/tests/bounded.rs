@@ -1,5 +1,5 @@
-//! Small files that claim much: what a reader takes of memory and time is bounded by what it was given, not by what that says.
-//! Each of these took gigabytes, minutes or the whole stack.
+//! Small files that claim much: what a reader takes of memory and time is bounded by what it was
+//! given, not by what that says. Each of these took gigabytes, minutes or the whole stack.
 
 use offheap_formats::{heaptrack, hprof, jfr, pprof};
 use std::time::{Duration, Instant};
@@ -136,7 +136,8 @@ fn classes_with_all_fields_there_can_be_and_their_children_end() {
     assert!(begun.elapsed() < BOUND, "{:?}", begun.elapsed());
 }
 
-/// An event with its size before it; sizes are written with five bytes, so that they don't depend on themselves.
+/// An event with its size before it; sizes are written with five bytes, so that they don't depend
+/// on themselves.
 fn event(body: &[u8]) -> Vec<u8> {
     let size = body.len() as u64 + 5;
     let bytes = (0..5).map(|place| (size >> (7 * place)) as u8 & 0x7f | if place < 4 { 0x80 } else { 0 });
@@ -180,7 +181,8 @@ fn constants_that_are_each_other_have_no_text() {
         metadata.extend(text.as_bytes());
     }
     metadata.extend(element(0, &[], &[element(1, &[], &classes)]));
-    // Type 1: start, duration, delta, mask; two pools of one constant each, which refers to key 1 of class 21: itself.
+    // Type 1: start, duration, delta, mask; two pools of one constant each, which refers to key 1
+    // of class 21: itself.
     let pool = [1, 0, 0, 0, 1, 2, 20, 1, 1, 1, 21, 1, 1, 1];
     let (metadata, pool) = (event(&metadata), event(&pool));
     let mut chunk = b"FLR\0\0\x02\0\0".to_vec();

@@ -1,4 +1,5 @@
-//! Files that are cut off anywhere, that claim what they do not have, or whose frames all have one name.
+//! Files that are cut off anywhere, that claim what they do not have, or whose frames all have one
+//! name.
 
 use offheap_formats::{
     Figure, collapsed, csv, detect, firefox, flamegraph, heaptrack, hprof, jfr, json, otlp, pprof,
@@ -49,7 +50,8 @@ fn every_prefix_of_a_small_file_is_read_or_refused() {
     assert!(prefixes > 30_000, "{prefixes}");
 }
 
-/// Counts that the bytes behind them can't hold: nothing is allocated for them, and no sum overflows.
+/// Counts that the bytes behind them can't hold: nothing is allocated for them, and no sum
+/// overflows.
 #[test]
 fn absurd_counts_are_refused_or_end_the_file() {
     let most = u64::MAX;

@@ -58,7 +58,8 @@ fn what_the_heap_holds_outside_is_counted() {
     // 17 inflaters, none closed; each holds its address in an object of its own.
     let peer = dump.peers.iter().find(|peer| peer.class.contains("Inflater")).expect("a native peer");
     assert!(peer.field == "address" && peer.open >= 17 && peer.count >= peer.open, "{peer:?}");
-    // Dumped.KEEP → ArrayList.elementData → Object[] → the buffer; the source launcher's loader may be nearer.
+    // Dumped.KEEP → ArrayList.elementData → Object[] → the buffer; the source launcher's loader may
+    // be nearer.
     let (_, path) = dump.direct.paths.iter().find(|(capacity, _)| *capacity == 12_345).expect("a path");
     let steps: Vec<(&str, &str)> =
         path.steps.iter().map(|step| (step.class.as_str(), step.field.as_str())).collect();

@@ -1,4 +1,5 @@
-//! The reader before all readers: what is clean stays as it is, what was pasted is found again behind any prefix.
+//! The reader before all readers: what is clean stays as it is, what was pasted is found again
+//! behind any prefix.
 
 use offheap_formats::pasted::{self, reports};
 use offheap_formats::{Format, detect, read_figures, read_profile, unwrap};
@@ -118,7 +119,8 @@ fn what_was_pasted_says_the_same() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// Anything at all, and samples cut up and put together: no panic, and no more comes out than went in.
+    /// Anything at all, and samples cut up and put together: no panic, and no more comes out than
+    /// went in.
     #[test]
     fn nothing_makes_it_panic(parts in proptest::collection::vec((0usize..1000, 0usize..1 << 16, 0usize..4000, "[ -~\n\r\t\u{1b}>|=]{0,40}"), 1..6)) {
         let mut bytes = Vec::new();

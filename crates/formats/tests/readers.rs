@@ -1,4 +1,5 @@
-//! Readers on files made by the real tools (`samples/README.md`): totals are those the tools print themselves.
+//! Readers on files made by the real tools (`samples/README.md`): totals are those the tools print
+//! themselves.
 
 use offheap_formats::hs_err::{self, Crash};
 use offheap_formats::{
@@ -66,7 +67,8 @@ fn leak_reports_have_every_byte_once() {
     {
         let parsed = read_profile(&sample(name)).unwrap();
         assert_eq!(leaked(&parsed.profile), 409_954, "{name}");
-        // heaptrack counts what valgrind's and gcc's allocators of the C++ runtime do not; not here, all is freed.
+        // heaptrack counts what valgrind's and gcc's allocators of the C++ runtime do not; not
+        // here, all is freed.
         assert_eq!(live(&parsed.profile), (409_954, 212), "{name}");
         assert_eq!(parsed.cut, None, "{name}");
     }
@@ -114,7 +116,8 @@ fn a_report_without_leaks_says_what_it_is_about() {
 fn massif_has_its_peak_and_its_course() {
     let massif = massif::read(&sample("massif.out")).unwrap();
     assert_eq!((massif.command.as_str(), massif.time_unit.as_str()), ("./leak", "i"));
-    // Snapshot 27 is the one marked as the peak; massif allows itself 1 %, and a later one is 98 bytes larger.
+    // Snapshot 27 is the one marked as the peak; massif allows itself 1 %, and a later one is 98
+    // bytes larger.
     assert_eq!(massif.snapshots[27].heap_bytes, 483_659);
     assert_eq!(live(&massif.stacks.profile).0, 483_659, "own parts of the tree sum to the whole");
     assert_eq!(massif.snapshots[1].heap_bytes, 72_704);
@@ -174,7 +177,8 @@ fn raw_heaptrack_keeps_addresses_and_modules() {
 fn jfr_matches_frees_and_leaves_out_the_tail() {
     let jfr = offheap_formats::jfr::read(&sample("native.jfr.gz")).unwrap();
     let profile = &jfr.profile.profile;
-    // What Mallocs.java does: 100 leaks of 48 of which one is freed, 100 pairs of 1000, one of 5 in the last moment.
+    // What Mallocs.java does: 100 leaks of 48 of which one is freed, 100 pairs of 1000, one of 5 in
+    // the last moment.
     assert_eq!(live(profile), (99 * 48 + 5, 100));
     assert_eq!(leaked(profile), 99 * 48);
     let allocated: u64 = profile.sites.iter().map(|site| site.allocated_bytes).sum();
@@ -238,7 +242,8 @@ fn jfr_number(bytes: &[u8]) -> (usize, usize) {
     (bytes[..length].iter().rev().fold(0, |value, byte| value << 7 | usize::from(byte & 0x7f)), length)
 }
 
-/// A recording of one chunk: the sample's bytes up to the chunk's end, and all its events but metadata and constants.
+/// A recording of one chunk: the sample's bytes up to the chunk's end, and all its events but
+/// metadata and constants.
 fn jfr_chunk() -> (Vec<u8>, Vec<u8>) {
     let mut bytes = sample("native.jfr.gz");
     let size = u64::from_be_bytes(bytes[8..16].try_into().unwrap()) as usize;
@@ -265,7 +270,8 @@ fn jfr_of(mut bytes: Vec<u8>) -> Vec<u8> {
 #[test]
 fn what_looks_like_events_inside_of_one_is_not_taken_for_them() {
     let (bytes, events) = jfr_chunk();
-    // An event of a class that nobody knows, some megabytes long, whose inside is made of events: the middle is in it.
+    // An event of a class that nobody knows, some megabytes long, whose inside is made of events:
+    // the middle is in it.
     let inside = events.repeat((3 << 20) / events.len());
     let mut wrapper = Vec::new();
     let length = inside.len() + 4 + 2;
@@ -395,7 +401,8 @@ fn a_file_that_is_cut_off_gives_its_part_and_says_where_it_ends() {
     }
 }
 
-/// Every reader on every sample, cut off anywhere and with bytes changed: it may refuse, it may not panic.
+/// Every reader on every sample, cut off anywhere and with bytes changed: it may refuse, it may not
+/// panic.
 #[test]
 fn nothing_makes_a_reader_panic() {
     type Reader = fn(&[u8]) -> bool;

@@ -1,4 +1,5 @@
-//! What JNI code holds of the Java heap: global and weak global references by class, the local references of each thread.
+//! What JNI code holds of the Java heap: global and weak global references by class, the local
+//! references of each thread.
 //!
 //! Layouts: gc/shared/oopStorage.hpp and runtime/jniHandles.hpp of JDK 11 to 25.
 
@@ -26,14 +27,16 @@ const PAGE: u64 = 4096;
 /// What JNI code holds at one instant.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Handles {
-    /// `NewGlobalRef` without its `DeleteGlobalRef`, the JVM's own included; `None` where they were not found.
+    /// `NewGlobalRef` without its `DeleteGlobalRef`, the JVM's own included; `None` where they were
+    /// not found.
     pub global: Option<References>,
     /// `NewWeakGlobalRef` without its `DeleteWeakGlobalRef`; `None` where they were not found.
     pub weak: Option<References>,
-    /// Threads with local references, or with frames that were pushed; `None` where the VM's list of threads can't be read.
+    /// Threads with local references, or with frames that were pushed; `None` where the VM's list
+    /// of threads can't be read.
     pub threads: Option<Vec<LocalReferences>>,
-    /// Threads that were attached and have ended without `DetachCurrentThread`: the VM lists them, the kernel does not. By their
-    /// Java names, or their ids.
+    /// Threads that were attached and have ended without `DetachCurrentThread`: the VM lists them,
+    /// the kernel does not. By their Java names, or their ids.
     pub ended_attached: Vec<String>,
 }
 
@@ -44,7 +47,8 @@ pub struct References {
     pub count: u64,
     /// Of these, the ones whose object is gone: a weak reference that nobody has deleted.
     pub cleared: u64,
-    /// How many refer to objects of each class, the most first. What moved while it was read is missing.
+    /// How many refer to objects of each class, the most first. What moved while it was read is
+    /// missing.
     pub by_class: Vec<(String, u64)>,
 }
 
@@ -75,9 +79,9 @@ pub(crate) fn read(vm: &Vm<'_>, oops: &Oops, tasks: &[Task], names: &HashMap<i32
     }
 }
 
-/// The objects that the references of one of the VM's storages refer to, 0 for those that were cleared. The storage has an array
-/// of blocks. vmStructs says nothing of it, so it is told by its shape: a size, a smaller count, then blocks that name their
-/// storage.
+/// The objects that the references of one of the VM's storages refer to, 0 for those that were
+/// cleared. The storage has an array of blocks. vmStructs says nothing of it, so it is found by its
+/// shape: a size, a smaller count, then blocks that name their storage.
 pub(crate) fn stored(vm: &Vm<'_>, oops: &Oops, symbol: &str) -> Option<Vec<u64>> {
     const FIELDS: usize = 8;
     /// Size, count and a counter of users.
@@ -182,7 +186,8 @@ impl<'a> Known<'a> {
         Known { vm: *vm, oops, loaded: all.map(|_| loaded), names: HashMap::new() }
     }
 
-    /// The object in the slot of a local reference. ZGC colours them in some versions, and not in others.
+    /// The object in the slot of a local reference. ZGC colours them in some versions, and not in
+    /// others.
     fn local(&self, slot: u64) -> u64 {
         let address = self.oops.address(slot);
         let is_plain = address != slot && self.class_of(&mut Page::default(), slot).is_some();

@@ -187,7 +187,8 @@ impl HotSpot {
         handles::read(&vm, &self.oops, tasks, &names)
     }
 
-    /// Looks for direct buffers in the resident part of the Java heap, reading at most `budget` bytes.
+    /// Looks for direct buffers in the resident part of the Java heap, reading at most `budget`
+    /// bytes.
     pub fn direct_buffers(&self, memory: &dyn Target, budget: u64) -> DirectBuffers {
         let vm = self.vm(memory);
         let learnt = &mut *self.learnt.borrow_mut();

@@ -7,7 +7,8 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// Every CPython there is: those of pyenv, of the system, and those that OFFHEAP_PYTHONS lists, separated by colons.
+/// Every CPython there is: those of pyenv, of the system, and those that OFFHEAP_PYTHONS lists,
+/// separated by colons.
 pub fn pythons() -> Vec<PathBuf> {
     let mut found = Vec::new();
     let home = std::env::var("HOME").unwrap_or_default();

@@ -1,9 +1,9 @@
-//! A flame graph in one HTML page: no network, no other file. Search, zoom, inverted view, colour by kind of frame, dark and
-//! light; with two profiles the difference between them.
+//! A flame graph in one HTML page: no network, no other file. Search, zoom, inverted view, colour
+//! by kind of frame, dark and light; with two profiles the difference between them.
 //!
-//! Names come from outside and may hold anything: they are only ever JSON inside a `<script>` that is not run (with `<`
-//! written as an escape) and text on a canvas or in `textContent`. A Content-Security-Policy allows this page's one script,
-//! by its hash, and no request at all.
+//! Names come from outside and may hold anything: they are only ever JSON inside a `<script>` that
+//! is not run (with `<` written as an escape) and text on a canvas or in `textContent`. A
+//! Content-Security-Policy allows this page's one script, by its hash, and no request at all.
 
 mod tree;
 
@@ -24,8 +24,8 @@ pub fn write(profile: &Profile, figure: Figure, title: &str) -> String {
     page(tree, title, figure, false, &profile.notes)
 }
 
-/// The page of the difference `after` less `before`: as wide as `after`, or `before` where that is more; red where it grew,
-/// blue where it shrank.
+/// The page of the difference `after` less `before`: as wide as `after`, or `before` where that is
+/// more; red where it grew, blue where it shrank.
 pub fn write_diff(before: &Profile, after: &Profile, figure: Figure, title: &str) -> String {
     let mut tree = Tree::new();
     tree.add(after, |site| [figure.of(site), 0]);

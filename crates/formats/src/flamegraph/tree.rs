@@ -87,7 +87,8 @@ impl Tree {
         }
     }
 
-    /// The names, the nodes in pre-order as `[depth, name, kind, value, other value]`, and how many were too narrow.
+    /// The names, the nodes in pre-order as `[depth, name, kind, value, other value]`, and how many
+    /// were too narrow.
     pub(super) fn finish(mut self, diff: bool) -> (Vec<String>, Vec<Value>, usize) {
         let width = |node: &Node| node.values[0].max(node.values[1]);
         let narrowest = (self.nodes.first().map_or(0, width) as f64 * NARROWEST) as u64;

@@ -1,9 +1,9 @@
-//! Java heap dumps (hprof, 1.0.1 and 1.0.2): what in the heap holds memory outside of it. Source: HotSpot,
-//! share/services/heapDumper.cpp, "HPROF binary format".
+//! Java heap dumps (hprof, 1.0.1 and 1.0.2): what in the heap holds memory outside of it. Source:
+//! HotSpot, share/services/heapDumper.cpp, "HPROF binary format".
 //!
-//! Not a heap analyser: classes with their instances, native peers, class loaders, JNI global references, direct buffers and
-//! what keeps the largest of them alive. Several passes over the file and tables of classes and roots, none of objects, so
-//! memory does not grow with the heap.
+//! Not a heap analyser: classes with their instances, native peers, class loaders, JNI global
+//! references, direct buffers and what keeps the largest of them alive. Several passes over the
+//! file and tables of classes and roots, none of objects, so memory does not grow with the heap.
 
 mod paths;
 mod stream;
@@ -27,11 +27,13 @@ pub struct Hprof {
     pub time_ms: i64,
     /// Classes, most instances first.
     pub classes: Vec<ClassFigure>,
-    /// Class loaders by the classes they hold, most first; the boot loader is the one without a class.
+    /// Class loaders by the classes they hold, most first; the boot loader is the one without a
+    /// class.
     pub loaders: Vec<LoaderFigure>,
     /// JNI global references by the class of what they hold, most first.
     pub jni_globals: Vec<(String, u64)>,
-    /// Classes whose instances own something outside of the heap, by the instances that still do, most first.
+    /// Classes whose instances own something outside of the heap, by the instances that still do,
+    /// most first.
     pub peers: Vec<PeerFigure>,
     /// Direct ByteBuffers that own their memory.
     pub direct: Direct,
@@ -144,7 +146,8 @@ const MAX_FIELDS: usize = 4 << 20;
 const MAX_INSTANCE: usize = 4096;
 /// Dimensions of an array (JVMS 4.9.1).
 const MAX_DIMENSIONS: usize = 255;
-/// Characters of a class's name that are shown: a million objects can be of one class with a name of 64 KiB.
+/// Characters of a class's name that are shown: a million objects can be of one class with a name
+/// of 64 KiB.
 const MAX_NAME: usize = 1000;
 /// Sizes of direct buffers that are told apart.
 const MAX_SIZES: usize = 1 << 16;
@@ -247,8 +250,8 @@ struct Peer {
     place: (usize, usize),
     /// The field's name.
     field: u64,
-    /// What must be set for the instance to own what the handle leads to; slices, duplicates and views of another buffer
-    /// have its address, and own nothing.
+    /// What must be set for the instance to own what the handle leads to; slices, duplicates and
+    /// views of another buffer have its address, and own nothing.
     owner: Option<(usize, usize)>,
 }
 
@@ -392,8 +395,9 @@ impl Tables {
                 let name = self.text(*name).to_ascii_lowercase();
                 *kind == 11 && HANDLES.contains(&name.as_slice())
             });
-            // Of the JDK's buffers only those with a cleaner own anything: on the heap `address` is an offset into the array,
-            // and views of other types (DirectLongBufferU…) have no cleaner at all.
+            // Of the JDK's buffers only those with a cleaner own anything: on the heap `address` is
+            // an offset into the array, and views of other types (DirectLongBufferU…) have no
+            // cleaner at all.
             let is_buffer = self.text(class.name).starts_with(b"java/nio/");
             let cleaner = fields.iter().find(|(name, ..)| self.text(*name) == b"cleaner");
             let owner = cleaner.filter(|_| is_buffer).map(|(_, _, place)| *place);
@@ -404,7 +408,8 @@ impl Tables {
         roles
     }
 
-    /// Name, type and place (offset, size) of all fields of an instance: its own class's first, then its parent's, and so on.
+    /// Name, type and place (offset, size) of all fields of an instance: its own class's first,
+    /// then its parent's, and so on.
     fn all_fields(&self, id: u64) -> Vec<(u64, u8, (usize, usize))> {
         let (mut all, mut at, mut offset) = (Vec::new(), id, 0);
         // A class is its own ancestor only in a damaged dump.

@@ -1,7 +1,8 @@
 //! What keeps an object alive: the shortest chain of references from a root to it.
 //!
-//! A search backwards, from the object towards the roots, a pass over the dump for each step: who refers to what was found
-//! last? Only what was found is remembered, so memory does not grow with the heap as a table of all objects would.
+//! A search backwards, from the object towards the roots, a pass over the dump for each step: who
+//! refers to what was found last? Only what was found is remembered, so memory does not grow with
+//! the heap as a table of all objects would.
 
 use super::stream::{Class, Item, number, size_of};
 use super::{MAX_INSTANCE, Path, Step, Tables, root_name};
@@ -10,7 +11,8 @@ use std::collections::{HashMap, HashSet};
 
 /// Objects at once: one for each size of buffers that is looked into, as many as a mask has bits.
 pub(super) const MAX_TARGETS: usize = 8;
-/// Steps, that is passes. Chains in honest programs have fewer than a dozen; a linked list may have any number.
+/// Steps, that is passes. Chains in honest programs have fewer than a dozen; a linked list may have
+/// any number.
 const MAX_STEPS: usize = 16;
 /// Objects found for one target; beyond it, everything refers to it.
 const MAX_FOUND: usize = 1 << 17;
@@ -40,7 +42,8 @@ struct Search {
     held: Option<(u64, u64, u64)>,
 }
 
-/// The references an instance's bytes hold: where, and the field's name; by class, of its parents too.
+/// The references an instance's bytes hold: where, and the field's name; by class, of its parents
+/// too.
 type Layouts = HashMap<u64, Vec<(usize, u64)>, RandomState>;
 
 /// Which objects are looked for, by a filter first: nearly every reference is to something else.
@@ -142,7 +145,8 @@ pub(super) fn search(
             _ => {}
         });
         for (search, next) in searches.iter_mut().zip(next).filter(|(search, _)| search.end.is_none()) {
-            // A static field is as good as a root, and one step nearer than what was found just now.
+            // A static field is as good as a root, and one step nearer than what was found just
+            // now.
             let held = statics.iter().find(|(_, _, to)| search.frontier.contains(to));
             if let Some(held) = held {
                 search.held = Some(*held);
@@ -160,7 +164,8 @@ pub(super) fn search(
     searches.iter().map(|search| path(tables, search)).collect()
 }
 
-/// Where each class's instances hold references; `java.lang.ref.Reference.referent` keeps nothing alive.
+/// Where each class's instances hold references; `java.lang.ref.Reference.referent` keeps nothing
+/// alive.
 fn layouts(tables: &Tables) -> Layouts {
     let (mut layouts, mut places) = (Layouts::default(), 0);
     for id in tables.classes.keys() {

@@ -4,7 +4,8 @@ use super::FORMAT;
 use crate::{Cut, Error};
 use std::io::Read;
 
-/// Bytes that are looked at in one piece: no record's head, and no instance of an honest class, is larger.
+/// Bytes that are looked at in one piece: no record's head, and no instance of an honest class, is
+/// larger.
 const WINDOW: usize = 4 << 20;
 
 /// What a dump is made of.

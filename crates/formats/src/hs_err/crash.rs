@@ -21,7 +21,8 @@ pub enum Crash {
     SentFromOutside,
     /// A mapped file has become shorter than its mapping, or its disk is full or broken.
     MappedFile,
-    /// Off-heap memory was read or written by its address after it was freed, or at a wrong address.
+    /// Off-heap memory was read or written by its address after it was freed, or at a wrong
+    /// address.
     OffHeapAccess,
     /// A compiler failed on a method.
     Compiler,
@@ -67,7 +68,8 @@ const STARTING: f64 = 5.0;
 /// So many Java threads are worth a word.
 const MANY_THREADS: u64 = 1000;
 
-/// Whether a module is of the C library, or of the system below all libraries: who called it is what counts.
+/// Whether a module is of the C library, or of the system below all libraries: who called it is
+/// what counts.
 fn is_libc(module: &str) -> bool {
     let name = module.to_ascii_lowercase();
     [
@@ -191,7 +193,8 @@ impl HsErr {
         }
         let is_segv =
             matches!(signal, "SIGSEGV" | "SIGBUS" | "EXCEPTION_ACCESS_VIOLATION" | "EXCEPTION_IN_PAGE_ERROR");
-        // Above the way by which it was read there is nothing but the C library's and the JVM's copying.
+        // Above the way by which it was read there is nothing but the C library's and the JVM's
+        // copying.
         let raw = self.stack().chain(&self.java_stack).take_while(|frame| {
             frame.module.as_deref().is_none_or(|module| is_libc(module) || is_jvm(module))
         });

@@ -1,4 +1,5 @@
-//! What a log knows, as an expert would list it: what was asked for, what there was, who was running.
+//! What a log knows, as an expert would list it: what was asked for, what there was, who was
+//! running.
 
 use super::HsErr;
 use crate::Named;
@@ -10,7 +11,8 @@ const NULL_PAGE: u64 = 4096;
 const NAMED: usize = 3;
 
 impl HsErr {
-    /// What is known, label and value, what matters most first; `nmt` are the figures of its NMT section.
+    /// What is known, label and value, what matters most first; `nmt` are the figures of its NMT
+    /// section.
     pub fn facts(&self, nmt: &[Named]) -> Vec<(&'static str, String)> {
         let mut facts: Vec<(&'static str, String)> = Vec::new();
         let mut add =

@@ -23,7 +23,8 @@ pub(super) fn signal_info(text: &str) -> Signal {
     let in_brackets = |text: &str| Some(text.split_once('(')?.1.split_once(')')?.0.to_owned());
     let mut signal = Signal::default();
     if let Some((_, address)) = text.split_once(" address 0x").filter(|_| text.contains("0xc000")) {
-        // Windows: `EXCEPTION_ACCESS_VIOLATION (0xc0000005), reading address 0x8`; `ExceptionCode=0xc0000005, …` up to JDK 8.
+        // Windows: `EXCEPTION_ACCESS_VIOLATION (0xc0000005), reading address 0x8`;
+        // `ExceptionCode=0xc0000005, …` up to JDK 8.
         let name = text.split([' ', ',']).next().unwrap_or_default();
         signal.name =
             if name.starts_with("ExceptionCode=") { "EXCEPTION_ACCESS_VIOLATION" } else { name }.to_owned();
@@ -107,8 +108,8 @@ pub(super) fn is_signal(name: &str) -> bool {
     is_upper && (name.starts_with("SIG") || name.starts_with("EXCEPTION_"))
 }
 
-/// `Native memory allocation (malloc) failed to allocate 32744 bytes for ChunkPool::allocate`, `… (mmap) failed to map …`,
-/// up to JDK 8 also `requested 32744 bytes for …`.
+/// `Native memory allocation (malloc) failed to allocate 32744 bytes for ChunkPool::allocate`, `…
+/// (mmap) failed to map …`, up to JDK 8 also `requested 32744 bytes for …`.
 pub(super) fn refused(text: &str) -> Option<Refused> {
     let by = text
         .split_once("allocation (")
@@ -118,7 +119,8 @@ pub(super) fn refused(text: &str) -> Option<Refused> {
         .iter()
         .find_map(|words| text.split_once(words))?;
     let (bytes, rest) = rest.split_once(" bytes")?;
-    // `for committing reserved memory.`, from JDK 21 on `. Error detail: committing reserved memory.`
+    // `for committing reserved memory.`, from JDK 21 on `. Error detail: committing reserved
+    // memory.`
     let purpose =
         rest.strip_prefix(" for ").or_else(|| rest.strip_prefix(". Error detail: ")).unwrap_or(rest);
     let purpose = purpose.trim().trim_end_matches('.');
@@ -141,7 +143,8 @@ pub(super) fn meminfo(line: &str) -> Option<(&'static str, u64)> {
     Some((key, value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)?))
 }
 
-/// The name of a Java thread in the list of them: `  0x… JavaThread "main" daemon [_thread_blocked, id=8, …]`.
+/// The name of a Java thread in the list of them: `  0x… JavaThread "main" daemon [_thread_blocked,
+/// id=8, …]`.
 pub(super) fn java_thread(line: &str) -> Option<&str> {
     let (_, rest) = line.split_once(" JavaThread \"")?;
     // Names may hold quotes: the state stands behind the last one.

@@ -1,7 +1,8 @@
-//! HotSpot's fatal error logs (`hs_err_pidN.log`). Source: HotSpot, share/utilities/vmError.cpp and os_linux.cpp.
+//! HotSpot's fatal error logs (`hs_err_pidN.log`). Source: HotSpot, share/utilities/vmError.cpp and
+//! os_linux.cpp.
 //!
-//! Sections come in a fixed order and any may be missing: the log is written by a process that is dying. The section of NMT
-//! is given as text: its reader is the `nmt` crate.
+//! Sections come in a fixed order and any may be missing: the log is written by a process that is
+//! dying. The section of NMT is given as text: its reader is the `nmt` crate.
 
 mod crash;
 mod facts;
@@ -26,7 +27,8 @@ pub struct HsErr {
     pub refused: Option<Refused>,
     /// What the JVM counts as possible reasons for that.
     pub reasons: Vec<String>,
-    /// The frame that the head names: all that is known of the stack where nothing but the head is there.
+    /// The frame that the head names: all that is known of the stack where nothing but the head is
+    /// there.
     pub problematic_frame: Option<Frame>,
     /// The process.
     pub pid: Option<i32>,
@@ -46,9 +48,11 @@ pub struct HsErr {
     pub native_stack: Vec<Frame>,
     /// The stack of Java frames, innermost first.
     pub java_stack: Vec<Frame>,
-    /// Java threads in the list of threads; logs of a thread that the JVM does not know have no list.
+    /// Java threads in the list of threads; logs of a thread that the JVM does not know have no
+    /// list.
     pub java_threads: Option<u64>,
-    /// Java threads by the name of their pool, most first: names that differ in nothing but numbers are one.
+    /// Java threads by the name of their pool, most first: names that differ in nothing but numbers
+    /// are one.
     pub pools: Vec<(String, u64)>,
     /// Threads of the process, as the kernel counts them.
     pub process_threads: Option<u64>,
@@ -148,7 +152,8 @@ pub(crate) fn begins_vm_info(line: &str) -> bool {
     line.starts_with("# JRE version:")
 }
 
-/// True where `head` begins like one: what the JVM says of a fatal error, behind warnings at most; or with a later section.
+/// True where `head` begins like one: what the JVM says of a fatal error, behind warnings at most;
+/// or with a later section.
 pub(crate) fn is(head: &[u8]) -> bool {
     let text = String::from_utf8_lossy(head.get(..16 << 10).unwrap_or(head));
     let mut warned = false;
@@ -161,7 +166,8 @@ pub(crate) fn is(head: &[u8]) -> bool {
     warned
 }
 
-/// True where `head` begins like `jcmd PID VM.info`: the log's sections of a JVM that lives. Behind `12345:` or a status.
+/// True where `head` begins like `jcmd PID VM.info`: the log's sections of a JVM that lives. Behind
+/// `12345:` or a status.
 pub(crate) fn is_vm_info(head: &[u8]) -> bool {
     let text = String::from_utf8_lossy(head.get(..1024).unwrap_or(head));
     let mut lines = text.lines().map(str::trim).peekable();
@@ -205,7 +211,8 @@ pub fn read(bytes: &[u8]) -> Result<HsErr, Error> {
     let unmarked = !text.lines().take(40).any(|line| line.trim_start().starts_with('#'));
     for line in text.lines() {
         if part == Part::Nmt {
-            // Its own headings have two blanks and a dash; the section ends where the next one's title stands.
+            // Its own headings have two blanks and a dash; the section ends where the next one's
+            // title stands.
             if line.starts_with("---------------") || line.starts_with("Periodic native trim") {
                 part = Part::Other;
             } else {
@@ -384,7 +391,8 @@ mod tests {
         assert!(read(more.as_bytes()).unwrap().cut.is_some());
     }
 
-    // The lines that differ from later releases, as JDK 8's vmError.cpp and os_posix.cpp print them.
+    // The lines that differ from later releases, as JDK 8's vmError.cpp and os_posix.cpp print
+    // them.
     #[test]
     fn a_log_of_jdk_8() {
         let log = |siginfo: &str| {

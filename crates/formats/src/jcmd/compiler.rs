@@ -1,5 +1,6 @@
-//! `Compiler.memory` (JDK 22 and later): what each compilation took from the C heap for its arenas, at its peak. Source:
-//! HotSpot's compilationMemoryStatistic.cpp; the columns differ from release to release, so they are found by their names.
+//! `Compiler.memory` (JDK 22 and later): what each compilation took from the C heap for its arenas,
+//! at its peak. Source: HotSpot's compilationMemoryStatistic.cpp; the columns differ from release
+//! to release, so they are found by their names.
 
 use super::named;
 use crate::figures::Named;
@@ -9,7 +10,8 @@ pub(super) fn is_memory(line: &str) -> bool {
     line.starts_with("Compiler Memory Statistic") || line.starts_with("Compilation memory statistics")
 }
 
-/// By method: arena bytes at the peak, and compilations. A table, or blocks of lines where `verbose` was asked for.
+/// By method: arena bytes at the peak, and compilations. A table, or blocks of lines where
+/// `verbose` was asked for.
 pub(super) fn memory(text: &str) -> Vec<Named> {
     let (mut all, mut columns): (Vec<Named>, Vec<&str>) = (Vec::new(), Vec::new());
     let (mut method, mut compiler) = (None, "");

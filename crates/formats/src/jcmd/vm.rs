@@ -3,7 +3,8 @@
 use super::named;
 use crate::figures::Named;
 
-/// `-XX:MaxHeapSize=268435456`, `-XX:+UseG1GC` (1) or `-XX:-UsePerfData` (0). Which numbers are bytes, only their names tell.
+/// `-XX:MaxHeapSize=268435456`, `-XX:+UseG1GC` (1) or `-XX:-UsePerfData` (0). Which numbers are
+/// bytes, only their names tell.
 pub(super) fn flag(word: &str) -> Option<Named> {
     let flag = word.strip_prefix("-XX:")?;
     if let Some(on) = flag.strip_prefix('+') {
@@ -22,7 +23,8 @@ pub(super) fn flag(word: &str) -> Option<Named> {
     Some(if is_bytes { named(name, value, None) } else { named(name, 0, Some(value)) })
 }
 
-/// Names of the counters' top (HotSpot's perfData.cpp: `java`, `com.sun`, `sun`, each with a subsystem).
+/// Names of the counters' top (HotSpot's perfData.cpp: `java`, `com.sun`, `sun`, each with a
+/// subsystem).
 pub(super) fn is_counter(line: &str) -> bool {
     let name = line.split_once('=').map_or("", |(name, _)| name);
     ["java.ci.", "java.cls.", "java.threads.", "sun.ci.", "sun.cls.", "sun.gc."]
@@ -30,7 +32,8 @@ pub(super) fn is_counter(line: &str) -> bool {
         .any(|top| name.starts_with(top))
 }
 
-/// `sun.gc.metaspace.used=123` as bytes, `java.threads.live=7` as a number; texts, times and what is neither are left out.
+/// `sun.gc.metaspace.used=123` as bytes, `java.threads.live=7` as a number; texts, times and what
+/// is neither are left out.
 pub(super) fn counter(line: &str) -> Option<Named> {
     let (name, value) = line.trim().split_once('=')?;
     let value = value.parse::<u64>().ok()?;
@@ -54,7 +57,8 @@ pub(super) fn is_hash_table(line: &str) -> bool {
         || line.starts_with("Static Archve Statistics")
 }
 
-/// By table what `Total footprint         :           =    524936 bytes` says, and `Number of entries       :         8 = …`.
+/// By table what `Total footprint         :           =    524936 bytes` says, and `Number of
+/// entries       :         8 = …`.
 pub(super) fn hash_tables(text: &str) -> Vec<Named> {
     let mut all: Vec<Named> = Vec::new();
     for line in text.lines().map(str::trim) {

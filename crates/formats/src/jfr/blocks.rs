@@ -21,8 +21,8 @@ const YOUNG: usize = 1 << 12;
 /// Bits of the filter.
 const BITS: usize = 1 << 20;
 
-/// Blocks by address. Most blocks die young: each goes into the one slot that its address has first, and into the map only
-/// when another wants that slot. A block is in one of the two places.
+/// Blocks by address. Most blocks die young: each goes into the one slot that its address has
+/// first, and into the map only when another wants that slot. A block is in one of the two places.
 pub(super) struct Blocks {
     /// Empty ones have address 0.
     young: Vec<Block>,
@@ -102,7 +102,8 @@ mod tests {
         let mut seed = 1u64;
         for step in 0..400_000u64 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            // More addresses than slots, and each met many times; fewer removals in the first half, so that it grows.
+            // More addresses than slots, and each met many times; fewer removals in the first half,
+            // so that it grows.
             let address = 16 * (1 + (seed >> 33) % 20_000);
             if (seed >> 20) % 4 < if step < 200_000 { 1 } else { 3 } {
                 assert_eq!(blocks.remove(address), map.remove(&address).is_some());

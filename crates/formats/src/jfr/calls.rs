@@ -9,7 +9,8 @@ use std::collections::HashMap;
 /// Fields of an event that are looked at.
 const MAX_FIELDS: usize = value::MOST;
 
-/// Where the fields of an event are: there may be tens of millions of events, so names are looked at once a chunk.
+/// Where the fields of an event are: there may be tens of millions of events, so names are looked
+/// at once a chunk.
 struct Layout {
     /// How many fields are before the end of the last that is looked at.
     fields: usize,
@@ -69,7 +70,8 @@ impl Layout {
     }
 }
 
-/// A call of malloc or free. Tens of millions are held at once: sizes that are rarely large stand elsewhere.
+/// A call of malloc or free. Tens of millions are held at once: sizes that are rarely large stand
+/// elsewhere.
 #[derive(Clone, Copy)]
 pub(super) struct Call {
     /// In ticks.
@@ -103,7 +105,8 @@ pub(super) struct Calls {
     large: Vec<u64>,
     /// Keys of the stack traces that were met.
     pub(super) stacks: Vec<u32>,
-    /// By key, the index into `stacks` plus one. Keys of async-profiler are places in a table, and small.
+    /// By key, the index into `stacks` plus one. Keys of async-profiler are places in a table, and
+    /// small.
     numbers: Vec<u32>,
     /// The same of large keys.
     others: HashMap<u32, u32, RandomState>,

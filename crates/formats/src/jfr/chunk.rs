@@ -21,7 +21,8 @@ const PIECE: usize = 512 << 10;
 /// Class → key → value.
 type Pools = HashMap<u64, HashMap<u64, Value, RandomState>, RandomState>;
 
-/// What the events of a chunk are read by: its classes, constants and clock. It holds none of its bytes.
+/// What the events of a chunk are read by: its classes, constants and clock. It holds none of its
+/// bytes.
 pub(super) struct Chunk {
     /// Where it begins in its source.
     base: u64,
@@ -81,8 +82,8 @@ impl Chunk {
         Ok(chunk)
     }
 
-    /// Reads metadata and constant pools: from where the header of a finished chunk says they are, else, and if anything is
-    /// not as it says, by a walk over all events.
+    /// Reads metadata and constant pools: from where the header of a finished chunk says they are,
+    /// else, and if anything is not as it says, by a walk over all events.
     fn tables(&mut self, source: &dyn Source, metadata: u64, pool: u64) {
         let (mut pools, mut classes) = self.placed(source, metadata, pool).unwrap_or_default();
         if classes.is_none() {
@@ -128,12 +129,14 @@ impl Chunk {
             if before >= at {
                 return None;
             }
-            // It ends where the later one begins, at the most: what is read of all pools is no more than the chunk.
+            // It ends where the later one begins, at the most: what is read of all pools is no more
+            // than the chunk.
             (limit, at) = (at, before);
         }
     }
 
-    /// The fields of the event at `at`, which must be of class `wanted` and end at `limit` at the most.
+    /// The fields of the event at `at`, which must be of class `wanted` and end at `limit` at the
+    /// most.
     fn body(&self, source: &dyn Source, at: u64, wanted: u64, limit: u64) -> Option<Vec<u8>> {
         let room = limit.min(self.size as u64).checked_sub(at).filter(|_| at >= HEADER as u64)?;
         let mut head = [0; 9];
@@ -145,7 +148,8 @@ impl Chunk {
         Some(event.body.to_vec())
     }
 
-    /// Every event that begins in `range`: where the next one begins, or where that stopped before the chunk's end, with what.
+    /// Every event that begins in `range`: where the next one begins, or where that stopped before
+    /// the chunk's end, with what.
     #[inline]
     fn walk(
         &self,
@@ -181,7 +185,8 @@ impl Chunk {
         Ok(at)
     }
 
-    /// Every event but metadata and constants that begins in `range`. What it gives, as [`walk`](Self::walk).
+    /// Every event but metadata and constants that begins in `range`. What it gives, as
+    /// [`walk`](Self::walk).
     #[inline]
     pub(super) fn events(
         &self,
@@ -196,9 +201,11 @@ impl Chunk {
         })
     }
 
-    /// Where an event near the middle begins, most likely: known is only what all events before it end with.
+    /// Where an event near the middle begins, most likely: known is only what all events before it
+    /// end with.
     pub(super) fn middle(&self, source: &dyn Source) -> Option<usize> {
-        /// Events from any place on soon are the true ones: sizes are small, and wrong classes mostly not known.
+        /// Events from any place on soon are the true ones: sizes are small, and wrong classes
+        /// mostly not known.
         const IN_STEP: usize = 256;
         let (from, mut bytes) = (self.size / 2, vec![0; 64 << 10]);
         let count = source.read_at(self.base + from as u64, &mut bytes).ok()?;
@@ -335,7 +342,8 @@ pub(super) struct Event<'a> {
     pub(super) kind: u64,
     /// Its fields.
     pub(super) body: &'a [u8],
-    /// Its fields and all that follows in the chunk, for readers that look at several bytes at once.
+    /// Its fields and all that follows in the chunk, for readers that look at several bytes at
+    /// once.
     pub(super) more: &'a [u8],
     /// Where it ends.
     end: usize,
@@ -486,7 +494,8 @@ impl<'c> View<'c> {
         self.text_within(DEEPEST)
     }
 
-    /// The same, looking into so many structures at most: constants can refer to each other in a circle.
+    /// The same, looking into so many structures at most: constants can refer to each other in a
+    /// circle.
     fn text_within(self, depth: usize) -> Option<String> {
         let Part::Value(value) = self.part else { return None };
         match value {

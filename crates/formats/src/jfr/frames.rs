@@ -46,8 +46,8 @@ fn frame(view: View<'_>, is_async_profiler: bool) -> Option<Frame> {
     let name = method.field_text("name")?;
     let class = method.field("type").and_then(|class| class.field_text("name")).unwrap_or_default();
     let described = view.field("type").and_then(|kind| kind.field_text("description")).unwrap_or_default();
-    // async-profiler's machine code is `Native`, `C++` (by how the name is mangled) or `Kernel`, and its class is the library.
-    // The JDK's `Native` are Java's native methods.
+    // async-profiler's machine code is `Native`, `C++` (by how the name is mangled) or `Kernel`,
+    // and its class is the library. The JDK's `Native` are Java's native methods.
     let is_code = is_async_profiler && matches!(described.as_str(), "Native" | "C++" | "Kernel");
     if is_code || class.is_empty() {
         let library = class.rsplit('/').next().unwrap_or_default();

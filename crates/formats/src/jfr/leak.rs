@@ -22,7 +22,8 @@ struct Matcher {
 }
 
 impl Matcher {
-    /// Takes the calls in the list `half` of both parts of a chunk, in the order of time. `stacks` are known by now.
+    /// Takes the calls in the list `half` of both parts of a chunk, in the order of time. `stacks`
+    /// are known by now.
     fn take(&mut self, half: usize, [first, second]: &[Part<'_>; 2], stacks: usize) {
         self.allocated.resize(stacks, (0, 0));
         let (mut a, mut b) = (first.0.half(half), second.0.half(half));

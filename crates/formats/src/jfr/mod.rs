@@ -1,11 +1,13 @@
-//! JDK Flight Recorder files, of the JDK and of async-profiler: driven by the metadata that each chunk carries.
+//! JDK Flight Recorder files, of the JDK and of async-profiler: driven by the metadata that each
+//! chunk carries.
 //!
-//! Layout (the JDK's jdk.jfr.internal.consumer: `ChunkHeader`, `MetadataReader`, `ConstantMap`; jfrMetadata and
-//! jfrCheckpointWriter in HotSpot): a file is chunks; a chunk is a header of 68 bytes, then events, each `size type fields`, among
-//! them the metadata (type 0: classes with their fields) and constant pools (type 1).
+//! Layout (the JDK's jdk.jfr.internal.consumer: `ChunkHeader`, `MetadataReader`, `ConstantMap`;
+//! jfrMetadata and jfrCheckpointWriter in HotSpot): a file is chunks; a chunk is a header of 68
+//! bytes, then events, each `size type fields`, among them the metadata (type 0: classes with their
+//! fields) and constant pools (type 1).
 //!
-//! Read here are `profiler.Malloc` and `profiler.Free`, as a profile of what was not freed, and the JDK's events of native
-//! memory, as series. Everything else is passed over.
+//! Read here are `profiler.Malloc` and `profiler.Free`, as a profile of what was not freed, and the
+//! JDK's events of native memory, as series. Everything else is passed over.
 
 mod blocks;
 mod calls;
@@ -54,8 +56,9 @@ pub struct Library {
 /// What a recording says of native memory.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Jfr {
-    /// The profile of `profiler.Malloc` events; without sites where there are none. `leak_bytes` leaves out what was allocated
-    /// in the last tenth of the recording: it may yet be freed (async-profiler's tail rule).
+    /// The profile of `profiler.Malloc` events; without sites where there are none. `leak_bytes`
+    /// leaves out what was allocated in the last tenth of the recording: it may yet be freed
+    /// (async-profiler's tail rule).
     pub profile: Parsed,
     /// The JDK's figures over time.
     pub series: Vec<Series>,
@@ -76,8 +79,8 @@ pub fn read(bytes: &[u8]) -> Result<Jfr, Error> {
     read_at(&bytes)
 }
 
-/// The same, of a file that is not in memory. It is read piece by piece by two threads: nothing that is larger than a
-/// processor's cache passes through memory.
+/// The same, of a file that is not in memory. It is read piece by piece by two threads: nothing
+/// that is larger than a processor's cache passes through memory.
 ///
 /// # Errors
 /// As [`read`]; or `source` can't be read.

@@ -39,8 +39,8 @@ impl Read for Following<'_> {
     }
 }
 
-/// Chunks are at the most this large. The JDK begins a new one at 12 MiB (-XX:FlightRecorderOptions maxchunksize),
-/// async-profiler at 100 MiB (chunksize).
+/// Chunks are at the most this large. The JDK begins a new one at 12 MiB (-XX:FlightRecorderOptions
+/// maxchunksize), async-profiler at 100 MiB (chunksize).
 const LARGEST_CHUNK: u64 = 2 << 30;
 
 /// A recording, one chunk after the other.

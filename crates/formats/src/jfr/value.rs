@@ -14,7 +14,8 @@ pub(super) enum Value {
     /// Fields of a class, in its order.
     Struct(u64, Vec<Value>),
     Array(Vec<Value>),
-    /// An array of structures of a class that has only numbers and constants: their fields, one structure after the other.
+    /// An array of structures of a class that has only numbers and constants: their fields, one
+    /// structure after the other.
     Rows(u64, Vec<i64>),
     Nothing,
 }
@@ -36,8 +37,8 @@ pub(super) const MOST: usize = 15;
 /// Numbers side by side, their places found all at once: there may be hundreds of millions.
 pub(super) struct Numbers<'a> {
     window: &'a [u8; WINDOW],
-    /// Where each begins, and in the upper half how long it is: put there and taken in one, which a processor does faster than
-    /// two bytes together that were put there one by one.
+    /// Where each begins, and in the upper half how long it is: put there and taken in one, which a
+    /// processor does faster than two bytes together that were put there one by one.
     spans: [u32; MOST + 1],
 }
 
@@ -45,8 +46,9 @@ pub(super) struct Numbers<'a> {
 const WINDOW: usize = 40;
 
 impl<'a> Numbers<'a> {
-    /// The first `count` (up to [`MOST`]) numbers in `bytes`, and where they end; `None` where that can't be told at once: they
-    /// take more than 32 bytes, or one of them takes nine, or there are not [`WINDOW`] bytes.
+    /// The first `count` (up to [`MOST`]) numbers in `bytes`, and where they end; `None` where that
+    /// can't be told at once: they take more than 32 bytes, or one of them takes nine, or there are
+    /// not [`WINDOW`] bytes.
     #[inline(always)]
     pub(super) fn of(bytes: &'a [u8], count: usize) -> Option<(Numbers<'a>, usize)> {
         let window = bytes.first_chunk::<WINDOW>()?;

@@ -1,11 +1,13 @@
 //! Leak records of valgrind's memcheck, as text and as XML (`--xml=yes`).
 //!
-//! Text: `==PID== 330 bytes in 10 blocks are definitely lost in loss record 1 of 4` and then the frames; source: valgrind,
-//! memcheck/mc_leakcheck.c (`pp_LossRecord`). XML: docs/internals/xml-output-protocol4.txt.
+//! Text: `==PID== 330 bytes in 10 blocks are definitely lost in loss record 1 of 4` and then the
+//! frames; source: valgrind, memcheck/mc_leakcheck.c (`pp_LossRecord`). XML:
+//! docs/internals/xml-output-protocol4.txt.
 //!
-//! Definitely, indirectly and possibly lost blocks are leaked; still reachable ones are only live. A definite loss is shown with
-//! what is lost through it (`400,024 (24 direct, 400,000 indirect) bytes`); where that has records of its own only the direct
-//! part is counted, so that no byte counts twice.
+//! Definitely, indirectly and possibly lost blocks are leaked; still reachable ones are only live.
+//! A definite loss is shown with what is lost through it (`400,024 (24 direct, 400,000 indirect)
+//! bytes`); where that has records of its own only the direct part is counted, so that no byte
+//! counts twice.
 
 mod text;
 mod xml;
@@ -37,7 +39,8 @@ enum Kind {
     Reachable,
 }
 
-/// `400,024 (24 direct, 400,000 indirect) bytes in 1 blocks are definitely lost in loss record 4 of 4`
+/// `400,024 (24 direct, 400,000 indirect) bytes in 1 blocks are definitely lost in loss record 4 of
+/// 4`
 fn loss(text: &str) -> Option<Loss> {
     let number = |text: &str| text.replace(',', "").parse::<u64>().ok();
     let (size, rest) = text.split_once(" bytes in ")?;

@@ -24,8 +24,8 @@ pub(crate) fn perhaps(line: &str) -> bool {
     own(line).is_some_and(|text| loss(text).is_some())
 }
 
-/// Reads the loss records; other output between them is passed over. A report that there is nothing to lose gives a profile
-/// without sites.
+/// Reads the loss records; other output between them is passed over. A report that there is nothing
+/// to lose gives a profile without sites.
 ///
 /// # Errors
 /// There is none, and it does not say that all is freed.

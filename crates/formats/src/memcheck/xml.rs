@@ -1,4 +1,5 @@
-//! memcheck's report as XML. Only the elements that matter are known; there are no attributes in the protocol.
+//! memcheck's report as XML. Only the elements that matter are known; there are no attributes in
+//! the protocol.
 
 use super::{Loss, finish, loss};
 use crate::builder::named;

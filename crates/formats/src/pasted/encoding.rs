@@ -1,5 +1,5 @@
-//! What stands between the text and its bytes: UTF-16, byte order marks, Windows line ends, a terminal's colours, a mail's
-//! quoted-printable, a web page's entities.
+//! What stands between the text and its bytes: UTF-16, byte order marks, Windows line ends, a
+//! terminal's colours, a mail's quoted-printable, a web page's entities.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -101,7 +101,8 @@ fn without_escapes(text: &str) -> String {
     out
 }
 
-/// Whether each `=` of a text is followed by what quoted-printable (RFC 2045) has there, and one is an `=` itself.
+/// Whether each `=` of a text is followed by what quoted-printable (RFC 2045) has there, and one is
+/// an `=` itself.
 fn is_quoted_printable(text: &str) -> bool {
     if !text.contains("=3D") {
         return false;

@@ -1,8 +1,10 @@
-//! Text as people paste it: reports of other tools between a ticket's words, quoted, numbered, stamped by a log, coloured.
+//! Text as people paste it: reports of other tools between a ticket's words, quoted, numbered,
+//! stamped by a log, coloured.
 //!
-//! A file that begins like a report, and has nothing in it that only a paste has, is left as it is, byte for byte. Everything
-//! else is looked through line by line: where a line begins a report, behind whatever prefixes it has, the report is what
-//! follows, without those prefixes, up to where another begins or the paste ends. Takes time in proportion to the text.
+//! A file that begins like a report, and has nothing in it that only a paste has, is left as it is,
+//! byte for byte. Everything else is looked through line by line: where a line begins a report,
+//! behind whatever prefixes it has, the report is what follows, without those prefixes, up to where
+//! another begins or the paste ends. Takes time in proportion to the text.
 
 mod encoding;
 mod prefix;
@@ -70,7 +72,8 @@ pub fn reports(bytes: &[u8]) -> Pasted<'_> {
     }
 }
 
-/// Whether a text that begins like a report has anything that only a paste has: a fence, a prompt, an arrow, a second report.
+/// Whether a text that begins like a report has anything that only a paste has: a fence, a prompt,
+/// an arrow, a second report.
 fn is_paste(text: &str, reader: &Reader) -> bool {
     let Some(kind) = &reader.text else { return false };
     let mut begins = 0;
@@ -101,7 +104,8 @@ struct Begin {
     indent: usize,
 }
 
-/// Whether a report begins with `line`: plainly, or behind prefixes. `open` is the format of the report that it is in.
+/// Whether a report begins with `line`: plainly, or behind prefixes. `open` is the format of the
+/// report that it is in.
 fn begin(line: &str, open: Option<&'static Reader>) -> Option<Begin> {
     let (mut rest, mut kinds) = (line, Vec::new());
     loop {
@@ -174,7 +178,8 @@ fn search(text: &str, first: Option<&'static Reader>, mut done: BTreeSet<&'stati
             lead.clear();
             continue;
         }
-        // What swallows others (a fatal error log has an NMT report and a heap in it) ends by its own last line only.
+        // What swallows others (a fatal error log has an NMT report and a heap in it) ends by its
+        // own last line only.
         let swallows = open
             .as_ref()
             .and_then(|open| open.begin.reader.text.as_ref())
@@ -265,7 +270,8 @@ fn search(text: &str, first: Option<&'static Reader>, mut done: BTreeSet<&'stati
     Pasted { skipped: if found.is_empty() { None } else { said(&done, outside, inside) }, reports: found }
 }
 
-/// The pid and the colon that jcmd prints before a report, the status of the attach protocol, the date of a thread dump.
+/// The pid and the colon that jcmd prints before a report, the status of the attach protocol, the
+/// date of a thread dump.
 fn is_lead(line: &str) -> bool {
     let digits = line.trim_end_matches(':');
     let is_number =

@@ -1,9 +1,11 @@
-//! What stands before, behind and around the lines of a paste: quotes, logs' times, line numbers, fences, prompts, arrows.
+//! What stands before, behind and around the lines of a paste: quotes, logs' times, line numbers,
+//! fences, prompts, arrows.
 
 /// Prefixes of one line that are taken off.
 pub(super) const MOST: usize = 5;
 
-/// A kind of prefix: its name in words, whether a line without it is no longer of the paste, and how it is taken off.
+/// A kind of prefix: its name in words, whether a line without it is no longer of the paste, and
+/// how it is taken off.
 struct Kind {
     name: &'static str,
     must_go_on: bool,
@@ -66,7 +68,8 @@ pub(super) fn is_fence(line: &str) -> bool {
     line.starts_with(['`', '~', '{', '[', '<']) && marks.iter().any(|mark| line.starts_with(mark))
 }
 
-/// A line that somebody typed at a prompt: `user@host:~$ jcmd 1 …`, `[root@host ~]# …`, `$ jcmd …`, `PS C:\> …`, `/ # …`.
+/// A line that somebody typed at a prompt: `user@host:~$ jcmd 1 …`, `[root@host ~]# …`, `$ jcmd …`,
+/// `PS C:\> …`, `/ # …`.
 pub(super) fn is_prompt(line: &str) -> bool {
     let typed =
         |rest: &str| rest.trim_start().starts_with(|c: char| c.is_ascii_alphabetic() || "./(".contains(c));
@@ -181,7 +184,8 @@ fn fraction_and_zone(text: &str) -> &str {
     rest
 }
 
-/// One blank or tab, or a bracket and a blank, behind a time. Where nothing follows there is no blank.
+/// One blank or tab, or a bracket and a blank, behind a time. Where nothing follows there is no
+/// blank.
 fn behind(rest: &str, bracket: bool) -> Option<&str> {
     let rest = if bracket { rest.strip_prefix(']')? } else { rest };
     if rest.is_empty() {
@@ -199,7 +203,8 @@ fn iso(line: &str) -> Option<&str> {
     behind(fraction_and_zone(bare.get(length..)?), bare.len() < line.len())
 }
 
-/// `10:11:12 `, `[10:11:12.123] `; of memleak's own `[10:11:12] Top …` its reader's begin is looked for first.
+/// `10:11:12 `, `[10:11:12.123] `; of memleak's own `[10:11:12] Top …` its reader's begin is looked
+/// for first.
 fn clock(line: &str) -> Option<&str> {
     let bare = line.strip_prefix('[').unwrap_or(line);
     let length = digits(bare, "00:00:00")?;

@@ -1,7 +1,8 @@
-//! pprof's `profile.proto`: protobuf, usually in gzip. Source: github.com/google/pprof, proto/profile.proto.
+//! pprof's `profile.proto`: protobuf, usually in gzip. Source: github.com/google/pprof,
+//! proto/profile.proto.
 //!
-//! What kind a frame is has no field there. It is in its mapping: frames of Java are in one called `[java]`, of Python in
-//! `[python]`, of the JVM in libjvm; all others are native.
+//! What kind a frame is has no field there. It is in its mapping: frames of Java are in one called
+//! `[java]`, of Python in `[python]`, of the JVM in libjvm; all others are native.
 
 mod read;
 mod write;
@@ -16,8 +17,9 @@ const PYTHON: &str = "[python]";
 /// The mapping of the JVM's own code where the library's path is not known.
 const JVM: &str = "libjvm.so";
 
-/// The sample types written, (type, unit). The first four are what Go's heap profiles have, so that every viewer knows
-/// them; the last is the part of `inuse_space` that is older than the window's tail.
+/// The sample types written, (type, unit). The first four are what Go's heap profiles have, so that
+/// every viewer knows them; the last is the part of `inuse_space` that is older than the window's
+/// tail.
 const TYPES: [(&str, &str); 5] = [
     ("alloc_objects", "count"),
     ("alloc_space", "bytes"),
@@ -76,7 +78,8 @@ mod tests {
         }
     }
 
-    // What Go's runtime writes: period and its type first; and what `pprof -base` leaves of a difference.
+    // What Go's runtime writes: period and its type first; and what `pprof -base` leaves of a
+    // difference.
     #[test]
     fn fields_in_any_order_and_differences() {
         let field = |number: u8, message: &[u8]| [&[number << 3 | 2, message.len() as u8], message].concat();

@@ -63,12 +63,14 @@ impl Tables<'_> {
     }
 }
 
-/// Fields that are looked at to tell a profile: Go's runtime has written period and sample types by then.
+/// Fields that are looked at to tell a profile: Go's runtime has written period and sample types by
+/// then.
 const HEAD_FIELDS: usize = 64;
 
-/// True where `bytes` begin like a profile. Writers put its fields in any order: Go's runtime begins with the period's type,
-/// others with a sample type or the strings. All of the first fields must be such as a profile has, and one of them of its own
-/// shape: no text and no other file is read so by chance.
+/// True where `bytes` begin like a profile. Writers put its fields in any order: Go's runtime
+/// begins with the period's type, others with a sample type or the strings. All of the first fields
+/// must be such as a profile has, and one of them of its own shape: no text and no other file is
+/// read so by chance.
 pub fn is(bytes: &[u8]) -> bool {
     let mut reader = Bytes::new(bytes);
     let mut own = false;
@@ -112,7 +114,8 @@ fn is_message(message: &[u8]) -> bool {
     !message.is_empty()
 }
 
-/// Reads a profile with heap-like sample types (`inuse_space`, `alloc_space`, `space`, `objects`…), not compressed.
+/// Reads a profile with heap-like sample types (`inuse_space`, `alloc_space`, `space`, `objects`…),
+/// not compressed.
 ///
 /// # Errors
 /// It is no profile, or none of its sample types is of memory.
@@ -299,7 +302,8 @@ fn top_field<'a>(tables: &mut Tables<'a>, number: u64, value: Value<'a>) {
     }
 }
 
-/// Which of our figures a sample type is. Go has `inuse_*` and `alloc_*`, gperftools and jemalloc `objects` and `space`.
+/// Which of our figures a sample type is. Go has `inuse_*` and `alloc_*`, gperftools and jemalloc
+/// `objects` and `space`.
 fn figure(kind: &str, unit: &str) -> Option<Figure> {
     match kind {
         "leak_space" => Some(Figure::LeakBytes),
