@@ -3,6 +3,7 @@
 use crate::{Jdk, Program, build_harm_java, offheap};
 use std::mem::offset_of;
 use std::os::unix::fs::FileExt;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,16 @@ pub fn one(jdk: &Jdk, signal: &str, limit: Duration) -> Result<Duration, String>
     let pid = jvm.pid();
     let mut command = Command::new(offheap());
     command.args(["profile", &pid.to_string(), "--for", "5m", "--interval", "1k"]);
+    // Whoever started this test may ignore them (nohup), and offheap keeps to what it inherits.
+    // SAFETY: calls that a child may make before exec.
+    unsafe {
+        command.pre_exec(|| {
+            for signal in [libc::SIGHUP, libc::SIGPIPE, libc::SIGINT, libc::SIGTERM] {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+            Ok(())
+        });
+    }
     let mut child =
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().map_err(|error| error.to_string())?;
     let end = Instant::now() + Duration::from_secs(60);
