@@ -19,6 +19,8 @@ pub(crate) enum Named {
     LruCache,
     Function,
     Frame(String),
+    /// What a call keeps for a moment, beside its variables.
+    Call(String),
     Place(String),
     Static(String),
     Native,
@@ -28,7 +30,7 @@ pub(crate) enum Named {
 impl Named {
     /// It says who holds; the others only where.
     pub(crate) fn is_good(&self) -> bool {
-        !matches!(self, Named::Static(_) | Named::Native | Named::Stack)
+        !matches!(self, Named::Call(_) | Named::Static(_) | Named::Native | Named::Stack)
     }
 
     pub(crate) fn kind(&self) -> &'static str {
@@ -37,7 +39,7 @@ impl Named {
             Named::Class(_) => "class",
             Named::LruCache => "lru_cache",
             Named::Function => "function",
-            Named::Frame(_) => "frame",
+            Named::Frame(_) | Named::Call(_) => "frame",
             Named::Place(_) => "outside",
             Named::Static(_) => "static",
             Named::Native => "native",
@@ -179,11 +181,11 @@ impl<'k, 'a> Names<'k, 'a> {
             && at - frame.locals < MOST_FRAME
         {
             let variable = self.variable(frame.code, (at - frame.locals) / 8);
-            let what = match variable {
-                Some(name) => format!("variable `{name}` of {}", frame.what),
-                None => format!("a call under way in {}", frame.what),
+            let name = match variable {
+                Some(name) => Named::Frame(format!("variable `{name}` of {}", frame.what)),
+                None => Named::Call(format!("a call under way in {}", frame.what)),
             };
-            return (at, Named::Frame(what));
+            return (at, name);
         }
         let Some(vma) = vma else { return (at, Named::Native) };
         if vma.path == "[stack]" || self.stacks.contains(&vma.start) {
@@ -248,7 +250,7 @@ impl<'k, 'a> Names<'k, 'a> {
                 format!("the lru_cache of {function}{bound}")
             }
             Named::Function => format!("the closure or defaults of {}", self.function(address)),
-            Named::Frame(what) | Named::Place(what) => what.clone(),
+            Named::Frame(what) | Named::Call(what) | Named::Place(what) => what.clone(),
             Named::Static(file) => format!("static data of {file}"),
             Named::Native => "memory of native code".to_owned(),
             Named::Stack => "a thread's native stack".to_owned(),
