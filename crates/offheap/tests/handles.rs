@@ -31,7 +31,7 @@ public class Refs {
         for (int i = 0; i < 5; i++) { System.gc(); Thread.sleep(20); }
         attach(3);
         System.out.println("READY");
-        for (int c; (c = System.in.read()) >= 0;) if (c == '+') { global(kept, 500); System.out.println("more"); }
+        for (int c; (c = System.in.read()) >= 0;) if (c == '+') { global(kept, 100); System.out.println("more"); }
     }
 }
 "#;
@@ -80,18 +80,22 @@ fn what_grows_is_shown_first() {
     let jdk = jdks().iter().find(|jdk| jdk.feature == 17).expect("JDK 17 is here");
     let mut jvm = start(jdk, &[], 20, 100);
     let pid = jvm.pid().to_string();
-    let child = Command::new(offheap_testkit::offheap())
+    let mut child = Command::new(offheap_testkit::offheap())
         .args(["handles", &pid, "--for", "2s"])
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    // The first look takes some milliseconds; it is over when a thread waits for the second.
-    std::thread::sleep(std::time::Duration::from_millis(900));
-    assert_eq!(jvm.try_ask("+").as_deref(), Some("more"));
+    // Before the first look, between the two, and after the second: whatever the machine's pace.
+    while child.try_wait().unwrap().is_none() {
+        assert_eq!(jvm.try_ask("+").as_deref(), Some("more"));
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let row = text.lines().find(|line| line.contains("Refs$Kept")).unwrap_or_else(|| panic!("{text}"));
-    assert!(row.split_whitespace().eq(["600", "+500", "Refs$Kept"]), "{text}");
+    let grew = row.split_whitespace().find_map(|cell| cell.strip_prefix('+')).unwrap_or_default();
+    let grew: u64 = grew.replace(',', "").parse().unwrap_or(0);
+    assert!(grew > 0 && grew.is_multiple_of(100), "{text}");
     assert!(text.contains("Thread a worker: 20 local frames were pushed and not popped."), "{text}");
 }
 
