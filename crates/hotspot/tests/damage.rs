@@ -129,7 +129,7 @@ fn no_damage_makes_a_view_panic_or_lie_about_ranges() {
             let memory = process.memory(&process.maps().unwrap()).unwrap();
             let tasks = process.tasks().unwrap();
             let mut hotspot = HotSpot::open(&memory).unwrap();
-            for seed in 0..24 {
+            for seed in 0..60 {
                 // From a word in three, where little is understood, to one in ten thousand, where
                 // all but one thing is.
                 let rarity = [3, 10, 30, 100, 1000, 10_000][seed as usize % 6];

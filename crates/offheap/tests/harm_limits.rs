@@ -8,17 +8,25 @@ fn near_its_limit_no_process_is_killed_by_a_look() {
     if !is_root("a memory group of its own") {
         return;
     }
-    let outside = [(4, "profile"), (4, "diagnose"), (8, "profile"), (16, "profile"), (32, "profile")];
-    // As in `kubectl exec`: offheap is charged to the same limit.
-    let inside = [(4, "profile"), (8, "diagnose"), (16, "profile"), (32, "profile"), (32, "diagnose")];
-    let looks = outside.map(|look| (look, false)).into_iter().chain(inside.map(|look| (look, true)));
-    for ((left, verb), inside) in looks {
-        let verb = &format!("{verb}{}", if inside { ", inside" } else { "" });
-        match near::look(jdk(17), left << 20, &[verb.split(',').next().unwrap(), "--for", "1s"], inside) {
+    for (left, verb, inside) in [
+        (4, "profile", false),
+        (4, "diagnose", false),
+        (8, "profile", false),
+        (16, "profile", false),
+        (32, "profile", false),
+        // As in `kubectl exec`: offheap is charged to the same limit.
+        (4, "profile", true),
+        (8, "diagnose", true),
+        (16, "profile", true),
+        (32, "profile", true),
+        (32, "diagnose", true),
+    ] {
+        match near::look(jdk(17), left << 20, &[verb, "--for", "1s"], inside) {
             Ok(look) => {
-                assert!(look.kills == 0 && look.lives, "{verb}, {left} MiB left: {look:?}");
+                let context = format!("{verb}, inside {inside}, {left} MiB left: {look:?}");
+                assert!(look.kills == 0 && look.lives, "{context}");
                 // What remains of the agent after it was stopped.
-                assert!(look.left[1] < 4 << 20, "{verb}, {left} MiB left: {look:?}");
+                assert!(look.left[1] < 4 << 20, "{context}");
             }
             Err(error) => {
                 eprintln!("NOT TESTED: near the limit: {error}");

@@ -178,10 +178,12 @@ pub fn run(storm: &Storm<'_>) -> Report {
     report
 }
 
-/// Whether a line of the JVM's standard error is only what this weather does: a thread that the full heap hits while it is
-/// looking at an earlier error tells of it.
+/// Whether a line of the JVM's standard error is only what this weather does: the JVM's words for a thread that the full heap
+/// hits while it handles an earlier error (`Exception: … thrown from the UncaughtExceptionHandler in thread "…"`).
 fn is_weather(line: &str, kinds: &[&str]) -> bool {
-    line.trim().is_empty() || (kinds.contains(&"oom") && line.contains("java.lang.OutOfMemoryError"))
+    const FULL: &str =
+        "Exception: java.lang.OutOfMemoryError thrown from the UncaughtExceptionHandler in thread ";
+    line.is_empty() || (kinds.contains(&"oom") && line.starts_with(FULL))
 }
 
 /// The words of a crash's log that say where it was.

@@ -33,7 +33,11 @@ pub fn preloaded(seed: u32) -> Result<(), String> {
 /// A JVM that has damaged libraries before the agent comes; what was wrong.
 pub fn attached(jdk: &Jdk, seed: u32) -> Result<(), String> {
     let tables = build_harm("jni_tables", &["targets/tables.c"], &["-shared", "-DJNI"]);
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let mut command = Command::new(&jdk.java);
+    command
+        .arg(format!("-XX:ErrorFile={}/hs_err.log", folder.path().display()))
+        .arg("-XX:-CreateCoredumpOnCrash");
     command.args(["-Xmx32m", "-XX:+UseSerialGC", "-cp"]).arg(build_harm_java("Host")).arg("Host").arg(tables);
     let mut jvm = Program::start(command.arg(seed.to_string()).env("HARM_LIBRARIES", storm::libraries()));
     let pid = jvm.pid().to_string();
@@ -43,8 +47,9 @@ pub fn attached(jdk: &Jdk, seed: u32) -> Result<(), String> {
     let answer = jvm.try_ask("alive");
     if answer.as_deref() != Some("alive") {
         return Err(format!(
-            "seed {seed}: the JVM: {:?}: {answer:?}",
-            jvm.ends_within(Duration::from_secs(5))
+            "seed {seed}: the JVM: {:?}: {answer:?}{}",
+            jvm.ends_within(Duration::from_secs(5)),
+            storm::crash(folder.path())
         ));
     }
     match ended.code() {
