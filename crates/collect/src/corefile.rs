@@ -38,7 +38,7 @@ fn cut_off(file: &CoreFile) -> Note {
     Note {
         id: "core-cut-off".to_owned(),
         text: format!(
-            "The core file was cut off: {} of what its headers promise are not in it.",
+            "The core file was cut off: {} that its headers promise are missing.",
             bytes(file.missing_bytes)
         ),
         remedy: "ulimit -c unlimited (systemd-coredump: ProcessSizeMax and ExternalSizeMax in coredump.conf), and \

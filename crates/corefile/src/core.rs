@@ -2,7 +2,7 @@
 
 use crate::arguments::{self, Arguments};
 use crate::elf;
-use crate::headers::{self, Error, Segment};
+use crate::headers::{self, Error, Segment, USER_END};
 use crate::held::{self, Load};
 use crate::notes::{self, Identity, Notes, Thread};
 use offheap_linux::foreign::{Expect, open_here};
@@ -311,9 +311,6 @@ impl Target for Core {
                 (!short.is_empty()).then(|| short.replace(' ', "\0").into_bytes())
             }),
             ProcText::Environment => self.arguments.environment.clone(),
-            ProcText::AuxiliaryVector => {
-                (!self.notes.auxiliary.is_empty()).then(|| self.notes.auxiliary.clone())
-            }
         }
     }
 }
@@ -325,7 +322,9 @@ fn in_order(mut segments: Vec<Segment>) -> Vec<Segment> {
         segment.kind == elf::LOAD
             && segment.address.is_multiple_of(PAGE)
             && segment.memory_bytes > 0
-            && segment.address.checked_add(segment.memory_bytes).is_some_and(|end| end <= u64::MAX - PAGE)
+            && segment.address.checked_add(segment.memory_bytes).is_some_and(|end| {
+                end <= USER_END || segment.address == VSYSCALL && segment.memory_bytes == PAGE
+            })
     });
     segments.sort_by_key(|segment| segment.address);
     let mut end = 0;

@@ -2,7 +2,7 @@
 //! mapped, the auxiliary vector (fs/binfmt_elf.c: `fill_note_info`, `fill_files_note`).
 
 use crate::elf;
-use crate::headers::{Segment, word_of};
+use crate::headers::{Segment, USER_END, word_of};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -28,21 +28,17 @@ const PRPSINFO_ARGUMENTS: std::ops::Range<usize> = 56..136;
 
 #[cfg(target_arch = "x86_64")]
 mod machine {
-    /// Words in `pr_reg` (`user_regs_struct`), and which of them are the stack pointer and the
-    /// program counter.
+    /// Words in `pr_reg` (`user_regs_struct`), and which of them is the stack pointer.
     pub(super) const REGISTERS: usize = 27;
     pub(super) const STACK_POINTER: usize = 19;
-    pub(super) const PROGRAM_COUNTER: usize = 16;
 }
 #[cfg(target_arch = "aarch64")]
 mod machine {
-    /// Words in `pr_reg` (`user_pt_regs`), and which of them are the stack pointer and the program
-    /// counter.
+    /// Words in `pr_reg` (`user_pt_regs`), and which of them is the stack pointer.
     pub(super) const REGISTERS: usize = 34;
     pub(super) const STACK_POINTER: usize = 31;
-    pub(super) const PROGRAM_COUNTER: usize = 32;
 }
-use machine::{PROGRAM_COUNTER, REGISTERS, STACK_POINTER};
+use machine::{REGISTERS, STACK_POINTER};
 
 /// The registers of a thread, in the kernel's order (`user_regs_struct` on x86-64, `user_pt_regs`
 /// on aarch64).
@@ -53,11 +49,6 @@ impl Registers {
     /// The stack pointer.
     pub fn stack_pointer(&self) -> u64 {
         self.0[STACK_POINTER]
-    }
-
-    /// The program counter.
-    pub fn program_counter(&self) -> u64 {
-        self.0[PROGRAM_COUNTER]
     }
 }
 
@@ -112,6 +103,8 @@ pub(crate) struct Notes {
 pub(crate) fn read(file: &File, length: u64, segments: &[Segment]) -> Notes {
     let mut notes = Notes::default();
     let mut left = MOST_NOTES;
+    // Note segments may overlap, so that a small file has much in its notes.
+    let mut room = 2 * MOST_NOTE;
     for segment in segments.iter().filter(|segment| segment.kind == elf::NOTE) {
         let end = segment.offset.saturating_add(segment.file_bytes).min(length);
         let mut at = segment.offset;
@@ -121,8 +114,9 @@ pub(crate) fn read(file: &File, length: u64, segments: &[Segment]) -> Notes {
             }
             left -= 1;
             if let Some(take) = taker(kind)
-                && desc_bytes <= MOST_NOTE
+                && desc_bytes <= room.min(MOST_NOTE)
             {
+                room -= desc_bytes;
                 let mut bytes = vec![0; desc_bytes as usize];
                 if file.read_exact_at(&mut bytes, desc).is_ok() {
                     // What is wrong with one note says nothing of the others.
@@ -145,11 +139,10 @@ fn header(file: &File, at: u64, end: u64) -> Option<(u32, u64, u64, u64)> {
         return None;
     }
     file.read_exact_at(&mut header, at).ok()?;
-    let half = |at: usize| header.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
-    let (name, desc) = (u64::from(half(0)?), u64::from(half(4)?));
+    let (name, desc) = (u64::from(half(&header, 0)?), u64::from(half(&header, 4)?));
     let desc_at = at.checked_add(HEADER)?.checked_add(name.next_multiple_of(4))?;
     let next = desc_at.checked_add(desc.next_multiple_of(4))?;
-    (desc_at.checked_add(desc)? <= end).then_some((half(8)?, desc_at, desc, next))
+    (desc_at.checked_add(desc)? <= end).then_some((half(&header, 8)?, desc_at, desc, next))
 }
 
 type Take = fn(&mut Notes, &[u8]) -> Option<()>;
@@ -211,14 +204,15 @@ fn auxiliary(notes: &mut Notes, bytes: &[u8]) -> Option<()> {
 /// paths.
 fn files(notes: &mut Notes, bytes: &[u8]) -> Option<()> {
     let word = |index: usize| bytes.get(index.checked_mul(8)?..)?.get(..8).map(word_of);
-    let count = usize::try_from(word(0)?).ok()?.min(MOST_FILES);
+    let count = usize::try_from(word(0)?).ok()?;
     let page = word(1)?;
     let texts = bytes.get(16usize.checked_add(count.checked_mul(24)?)?..)?;
     let mut known = std::collections::HashMap::new();
-    for (index, text) in texts.split(|byte| *byte == 0).take(count).enumerate() {
+    let room = MOST_FILES.saturating_sub(notes.mapped.len());
+    for (index, text) in texts.split(|byte| *byte == 0).take(count.min(room)).enumerate() {
         let at = 2 + index * 3;
         let (start, end, offset) = (word(at)?, word(at + 1)?, word(at + 2)?);
-        if start >= end || text.is_empty() {
+        if start >= end || end > USER_END || text.is_empty() {
             continue;
         }
         let path = *known.entry(text).or_insert_with(|| {

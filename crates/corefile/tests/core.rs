@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use std::io::Write;
 use support::{Segment, auxiliary, build, file, files, identity, load, note, thread};
 
+const CODE: u64 = 0x4000_0000_0000;
 const STACK: u64 = 0x7ffc_0000_0000;
 const HEAP: u64 = 0x5555_0000_0000;
 const AT_EXECFN: u64 = 31;
@@ -146,6 +147,19 @@ fn a_terabyte_of_nothing_takes_no_time() {
     let core = Core::open(file).unwrap();
     assert_eq!(core.held_bytes(), 0x1000);
     assert_eq!(core.u64(HEAP + (1 << 39)), Ok(0));
+}
+
+#[test]
+fn memory_that_no_process_can_have_is_left_out() {
+    let far = Segment { memory_bytes: 1 << 63, ..load(HEAP, vec![5; 0x1000]) };
+    let library =
+        files(&[(1 << 62, 1 << 63, 0, "/lib/libjemalloc.so.2"), (CODE, CODE + 0x1000, 0, "/lib/a.so")]);
+    let notes = Segment { kind: 4, bytes: library, ..Segment::default() };
+    let core = Core::open(file(&build(&[notes, far, load(STACK, vec![6; 0x1000])]))).unwrap();
+    let ranges: Vec<(u64, u64)> = core.vmas().iter().map(|vma| (vma.start, vma.end)).collect();
+    assert!(ranges.iter().all(|(_, end)| *end <= 1 << 56), "{ranges:x?}");
+    assert!(ranges.contains(&(STACK, STACK + 0x1000)), "{ranges:x?}");
+    assert!(core.vmas().iter().all(|vma| !vma.path.contains("jemalloc")), "{:?}", core.vmas());
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub(crate) const PICKED: usize = 120;
 /// Arenas whose blocks are remembered, 8 KiB each; and large objects.
 const MOST_MARKED: usize = 4_096;
 const MOST_LARGE: usize = 1 << 18;
-/// Blocks are multiples of 16 bytes, before 3.7 of 8.
+/// Blocks are multiples of 16 bytes (Objects/obmalloc.c, 3.7 and later).
 const UNIT: u64 = 16;
 /// Elements of a block of a deque, and its bytes (Modules/_collectionsmodule.c).
 const DEQUE_BLOCK: u64 = 64;
@@ -220,7 +220,7 @@ impl<'k, 'a> Counting<'k, 'a> {
                             count.arena_bytes += small;
                             elements += small;
                         }
-                        Some((_, bytes, None)) => count.heap_bytes += bytes,
+                        Some((_, bytes, None)) => count.heap_bytes = count.heap_bytes.saturating_add(bytes),
                         None => {}
                     }
                 }
@@ -292,7 +292,8 @@ impl<'k, 'a> Counting<'k, 'a> {
                 let storage = self.kinds.storage(large.kind, large.object, &head);
                 if let Some(count) = self.count(large.kind) {
                     count.count += 1;
-                    count.heap_bytes += large.bytes + storage.map_or(0, |(_, bytes)| bytes);
+                    let held = storage.map_or(0, |(_, bytes)| bytes);
+                    count.heap_bytes = count.heap_bytes.saturating_add(large.bytes).saturating_add(held);
                 }
                 if let Some(marks) = look.mark.as_deref_mut()
                     && marks.large.len() < MOST_LARGE
@@ -300,7 +301,7 @@ impl<'k, 'a> Counting<'k, 'a> {
                     marks.large.insert(large.object);
                 }
                 if let Some((name, before)) = wanted {
-                    if let Some((block, bytes)) = storage {
+                    if let Some((block, bytes)) = storage.filter(|_| tables.storages.len() < MOST_LARGE) {
                         tables.storages.push((block, block.saturating_add(bytes), large.object, large.kind));
                     }
                     if tables.large.len() < MOST_LARGE {
@@ -325,7 +326,7 @@ impl<'k, 'a> Counting<'k, 'a> {
             let sum = by_name.entry(&kind.info.name).or_default();
             sum.count += count.count;
             sum.arena_bytes += count.arena_bytes;
-            sum.heap_bytes += count.heap_bytes;
+            sum.heap_bytes = sum.heap_bytes.saturating_add(count.heap_bytes);
             sum.gc = kind.info.gc;
         }
         self.census.types =

@@ -17,6 +17,8 @@ const MOST_LEVELS: u32 = 14;
 /// Objects on the way, in all; and of one object's referrers.
 const MOST_NODES: usize = 40_000;
 const MOST_REFERRERS: u32 = 48;
+/// References to one node that are kept to be looked at: some are weak, or an object's own.
+const MOST_HITS: u32 = 64 * MOST_REFERRERS;
 /// Bits of the filter that most words don't pass.
 const FILTER: usize = 1 << 20;
 /// Memory is read in pieces of this size.
@@ -31,7 +33,7 @@ pub struct Place {
     pub start: u64,
     /// Where it ends.
     pub end: u64,
-    /// What refers from there: `"a Java object"`.
+    /// What refers from there: `"an object on the Java heap"`.
     pub what: String,
 }
 
@@ -192,8 +194,12 @@ impl Climb<'_, '_> {
                 break;
             }
             if begun.elapsed() > self.search.time {
-                self.cut = format!("after {level} steps the time was over");
+                self.cut = format!("time ran out after {level} step{}", if level == 1 { "" } else { "s" });
                 break;
+            }
+            // The first look is a moment old.
+            if level > 0 {
+                self.look_again();
             }
             let before = self.nodes.len() as u32;
             self.step(&frontier);
@@ -215,7 +221,7 @@ impl Climb<'_, '_> {
         let mut lonely = alone.clone();
         if !lonely.is_empty() && self.cut.is_empty() {
             std::thread::sleep(Duration::from_millis(50));
-            self.memory.forget();
+            self.look_again();
             let kept = self.nodes.len();
             self.step(&alone);
             lonely.retain(|n| self.nodes.get(*n as usize).is_some_and(|node| node.referrers == 0));
@@ -255,9 +261,8 @@ impl Climb<'_, '_> {
         Some(number)
     }
 
-    /// Finds what refers to the nodes of `frontier`.
-    fn step(&mut self, frontier: &[u32]) {
-        // Containers that grow move their elements meanwhile.
+    /// Where the elements of containers lie now: those that grow move them meanwhile.
+    fn look_again(&mut self) {
         self.memory.forget();
         let mut look = Look { c_heap: self.search.c_heap, budget: self.search.budget, mark: None };
         let tables = Counting::new(self.names.kinds).run(
@@ -268,10 +273,15 @@ impl Climb<'_, '_> {
             Some(("", None)),
         );
         (self.tables.storages, self.tables.large) = (tables.storages, tables.large);
+    }
+
+    /// Finds what refers to the nodes of `frontier`.
+    fn step(&mut self, frontier: &[u32]) {
         let targets = Targets::new(&self.nodes, frontier);
         let mut hits: Vec<(u32, u64, u64, u64)> = Vec::new();
         let mut buffer = Vec::new();
         let nodes = &self.nodes;
+        let mut counts = vec![0; nodes.len()];
         let mut look = |word: u64, at: u64, block: u64, bytes: u64| {
             if !targets.may_be(word) {
                 return;
@@ -280,7 +290,8 @@ impl Climb<'_, '_> {
                 let fits = nodes
                     .get(number as usize)
                     .is_some_and(|node| word >= node.address && word - node.address < node.len);
-                if fits {
+                if fits && let Some(count) = counts.get_mut(number as usize).filter(|n| **n < MOST_HITS) {
+                    *count += 1;
                     hits.push((number, at, block, bytes));
                 }
             }
@@ -312,7 +323,7 @@ impl Climb<'_, '_> {
             }
         }
         if left == 0 {
-            self.cut = "there was more memory than may be read".to_owned();
+            self.cut = "it reached its limit on how much memory to read".to_owned();
         }
         for (number, at, block, bytes) in hits {
             self.take(number, at, block, bytes);

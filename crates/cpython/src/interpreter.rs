@@ -51,11 +51,6 @@ impl Interpreter {
         Some(Interpreter { version, main, path: module.path.clone(), arenas: RefCell::default(), inside })
     }
 
-    /// True for a build without the GIL.
-    pub fn is_free_threaded(&self) -> bool {
-        self.inside.as_ref().is_ok_and(|inside| inside.offsets.free_threaded)
-    }
-
     /// Its interpreters with their threads and stacks. `memory` is fresh, as for
     /// [`Interpreter::view`].
     ///

@@ -12,6 +12,8 @@ const MOST_KINDS: usize = 1 << 16;
 const NONE: u32 = u32::MAX;
 /// Types between a class and what it derives from, at the most.
 const MOST_BASES: usize = 16;
+/// Bytes of what an object keeps beside itself; a figure above is one that was read in a bad moment.
+const MOST_STORAGE: u64 = 1 << 44;
 
 /// What is known of a type's inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,7 +221,7 @@ impl<'a> Kinds<'a> {
     pub(crate) fn storage(&self, number: u32, object: u64, head: &[u8]) -> Option<(u64, u64)> {
         let sized = |at: usize, count: u64, each: u64| {
             let (block, bytes) = (word_in(head, at), count.checked_mul(each)?);
-            (block != 0 && bytes > 0 && bytes < 1 << 44).then_some((block, bytes))
+            (block != 0 && bytes > 0 && bytes < MOST_STORAGE).then_some((block, bytes))
         };
         match self.role_of(number) {
             Role::List => sized(0x18, word_in(head, 0x20), 8),
@@ -234,7 +236,7 @@ impl<'a> Kinds<'a> {
                 // Keys that several dicts share belong to none of them.
                 let is_own = self.objects.words.word(keys)? == 1;
                 let table = self.objects.dict_table(object).filter(|_| is_own)?;
-                Some((table.keys, table.bytes))
+                Some((table.keys, table.bytes)).filter(|(_, bytes)| *bytes < MOST_STORAGE)
             }
             _ => None,
         }

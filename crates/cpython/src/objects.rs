@@ -208,7 +208,7 @@ impl<'a> Objects<'a> {
         };
         // Two thirds of the table may be filled.
         let most = size.checked_mul(2)? / 3;
-        if size > 1 << 40 || filled > most.max(8) {
+        if size > 1 << 40 || index > 1 << 43 || filled > most.max(8) {
             return None;
         }
         let entries = keys.checked_add(entries)?.checked_add(index)?;

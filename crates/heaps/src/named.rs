@@ -57,10 +57,14 @@ pub(crate) fn aligned_starts(
     alignment: u64,
     most: usize,
 ) -> Vec<(u64, u64)> {
+    /// Places that are looked at: every 2 MiB of 8 TiB. A core file may claim any amount of memory.
+    const MOST_PLACES: u32 = 1 << 22;
     let mut starts = Vec::new();
+    let mut left = MOST_PLACES;
     for vma in target.vmas().iter().filter(|vma| may_hold(vma)) {
         let mut at = vma.start.next_multiple_of(alignment);
-        while at < vma.end && starts.len() < most {
+        while at < vma.end && starts.len() < most && left > 0 {
+            left -= 1;
             let excluded = options.exclude.iter().any(|(start, end)| (*start..*end).contains(&at));
             if !excluded && target.is_present(at) {
                 starts.push((at, vma.end));

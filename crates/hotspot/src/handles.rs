@@ -6,7 +6,7 @@
 use crate::classes;
 use crate::libjvm::{GLOBAL_HANDLES, WEAK_GLOBAL_HANDLES};
 use crate::oops::Oops;
-use crate::target::{Peek, word};
+use crate::target::Peek;
 use crate::threads;
 use crate::vm::Vm;
 use offheap_target::Task;
@@ -22,7 +22,6 @@ const LOCAL_REFERENCES: u32 = 32;
 const MOST_LOCAL_BLOCKS: u64 = 1 << 16;
 /// From a block's `_next` to its `_pop_frame_link`, with `_last` between them.
 const NEXT_TO_LINK: u64 = 16;
-const PAGE: u64 = 4096;
 
 /// What JNI code holds at one instant.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -107,7 +106,10 @@ pub(crate) fn stored(vm: &Vm<'_>, oops: &Oops, symbol: &str) -> Option<Vec<u64>>
                 in_use.filter_map(|bit| references.get(bit)).map(|reference| oops.address(*reference));
             found.get_or_insert_with(Vec::new).extend(objects);
         }
-        found.get_or_insert_with(Vec::new);
+        // A storage has one array; several fields may point at it.
+        if !found.get_or_insert_with(Vec::new).is_empty() {
+            break;
+        }
     }
     found
 }
@@ -190,7 +192,7 @@ impl<'a> Known<'a> {
     /// others.
     fn local(&self, slot: u64) -> u64 {
         let address = self.oops.address(slot);
-        let is_plain = address != slot && self.class_of(&mut Page::default(), slot).is_some();
+        let is_plain = address != slot && self.class_of(slot).is_some();
         if is_plain { slot } else { address }
     }
 
@@ -201,9 +203,8 @@ impl<'a> Known<'a> {
         let cleared = count - objects.len() as u64;
         objects.sort_unstable();
         let mut of: HashMap<u64, u64> = HashMap::new();
-        let mut page = Page::default();
         for object in objects {
-            if let Some(klass) = self.class_of(&mut page, object) {
+            if let Some(klass) = self.class_of(object) {
                 *of.entry(klass).or_default() += 1;
             }
         }
@@ -218,9 +219,9 @@ impl<'a> Known<'a> {
         References { count, cleared, by_class }
     }
 
-    fn class_of(&self, page: &mut Page, object: u64) -> Option<u64> {
-        let vm = &self.vm;
-        let (mark, next) = (page.word(vm, object)?, page.word(vm, object.checked_add(8)?)?);
+    fn class_of(&self, object: u64) -> Option<u64> {
+        let target = self.vm.target;
+        let (mark, next) = (target.u64(object)?, target.u64(object.checked_add(8)?)?);
         // The two lowest bits of an object that was moved (markWord.hpp).
         let klass = (mark & 3 != 3).then(|| self.oops.header.klass(mark, next)).flatten()?;
         self.loaded.as_ref().is_none_or(|loaded| loaded.contains(&klass)).then_some(klass)
@@ -232,30 +233,6 @@ impl<'a> Known<'a> {
             .entry(klass)
             .or_insert_with(|| classes::name(&vm, klass).map(|name| readable(&name)))
             .clone()
-    }
-}
-
-/// The page that was read last.
-struct Page {
-    start: u64,
-    bytes: Vec<u8>,
-}
-
-impl Default for Page {
-    fn default() -> Self {
-        Page { start: u64::MAX, bytes: Vec::new() }
-    }
-}
-
-impl Page {
-    fn word(&mut self, vm: &Vm<'_>, address: u64) -> Option<u64> {
-        let start = address & !(PAGE - 1);
-        if start != self.start {
-            self.bytes = vm.target.bytes(start, PAGE as usize).unwrap_or_default();
-            self.start = start;
-        }
-        let at = (address - start) as usize;
-        self.bytes.get(at..at.checked_add(8)?).map(word)
     }
 }
 

@@ -131,7 +131,6 @@ impl Target for Live {
             ProcText::Exe => return Some(self.process.exe().ok()?.into_bytes()),
             ProcText::CommandLine => "cmdline",
             ProcText::Environment => "environ",
-            ProcText::AuxiliaryVector => "auxv",
         };
         self.process.bytes(file).ok()
     }

@@ -1,12 +1,16 @@
 //! `offheap map` of core files that gcore wrote: what it says is what it said of the process right before.
 
 mod common;
+#[path = "../../corefile/tests/support/mod.rs"]
+#[allow(dead_code, reason = "of the cores made by hand one is needed")]
+mod made;
 
 use common::{domain, json, offheap};
 use offheap_testkit::{Program, build_c, build_java, jdk};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// malloc, a map, and threads, without pages of zeros.
 const PROGRAM: &str = r#"
@@ -153,4 +157,19 @@ fn what_is_no_core_says_so() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(error.contains("no core file"), "{error}");
+}
+
+/// As much memory as a header can claim, of an allocator whose heaps are looked for all over it.
+#[test]
+fn a_core_that_claims_to_be_endless_is_looked_at_in_seconds() {
+    let library = made::files(&[(0x1000, 0x2000, 0, "/usr/lib/libjemalloc.so.2")]);
+    let notes = made::Segment { kind: 4, bytes: library, ..made::Segment::default() };
+    let heap = made::Segment { memory_bytes: 1 << 55, ..made::load(1 << 54, vec![1; 0x1000]) };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("core.1");
+    std::fs::write(&path, made::build(&[notes, heap])).unwrap();
+    let mut command = Command::new(offheap_testkit::offheap());
+    let ended = offheap_testkit::run_within(command.arg("map").arg(&path), Duration::from_secs(60));
+    assert_eq!(ended.code(), Some(0), "{:?}: {}", ended.status, ended.err);
+    assert!(ended.peak_bytes < 400 << 20, "{} MiB", ended.peak_bytes >> 20);
 }

@@ -26,8 +26,6 @@ pub enum ProcText {
     CommandLine,
     /// Its environment when it was started, each entry ended by a NUL.
     Environment,
-    /// The auxiliary vector: pairs of words (getauxval(3)).
-    AuxiliaryVector,
 }
 
 /// A process as far as it can be looked at: live, dead in a core file, or made by a test.
