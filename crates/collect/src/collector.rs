@@ -26,13 +26,17 @@ pub struct Effort {
     pub deep: bool,
     /// Bytes of malloc arenas that one snapshot may read.
     pub heap_budget: u64,
+    /// Count the objects of a CPython, where that is due.
+    pub objects: bool,
 }
 
 impl Effort {
     /// For one account that a person waits for.
-    pub const FULL: Effort = Effort { deep: true, heap_budget: u64::MAX };
+    pub const FULL: Effort = Effort { deep: true, heap_budget: u64::MAX, objects: true };
     /// For a snapshot a second.
-    pub const SERIES: Effort = Effort { deep: false, heap_budget: 1 << 30 };
+    pub const SERIES: Effort = Effort { deep: false, heap_budget: 1 << 30, objects: true };
+    /// For who wants the account alone.
+    pub const ACCOUNT: Effort = Effort { objects: false, ..Effort::SERIES };
 }
 
 /// Takes snapshots of one process.
@@ -101,9 +105,7 @@ impl Collector {
     /// use; takes up to some seconds, and nothing from the target. `None` where there is no JVM,
     /// its heap is too large, or it collected meanwhile.
     pub fn reach(&self) -> Option<Reach> {
-        if !self.lenses.jvm.is_open() {
-            return None;
-        }
+        self.hotspot()?;
         let look = || {
             let live = self.process.memory(&self.process.maps().ok()?).ok()?;
             self.lenses.jvm.reach(&live, &self.process.tasks().ok()?)
@@ -194,7 +196,9 @@ impl Collector {
         let tasks = self.process.tasks()?;
         let mut snapshot = Snapshot { files: files::files(&residency.vmas), ..Snapshot::default() };
         let sight = self.lenses.look(&live, tasks, effort, &mut snapshot);
-        if let Some(python) = &mut snapshot.python {
+        if effort.objects
+            && let Some(python) = &mut snapshot.python
+        {
             self.count_when_due(&live, sight.heap.as_ref().map(|(heap, _)| heap), python);
         }
 

@@ -54,6 +54,17 @@ pub struct LocalReferences {
     pub references: References,
 }
 
+impl Handles {
+    /// How many frames the thread `tid` has pushed and not popped; 0 where it is not listed, which it is not without any.
+    pub fn pushed_frames(&self, tid: i32) -> u64 {
+        self.threads
+            .iter()
+            .flatten()
+            .find(|thread| thread.tid == tid)
+            .map_or(0, |thread| thread.pushed_frames)
+    }
+}
+
 impl References {
     /// How many refer to objects of `class`.
     pub fn of(&self, class: &str) -> u64 {

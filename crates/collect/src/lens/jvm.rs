@@ -35,11 +35,6 @@ impl JvmLens {
         self.hotspot.as_ref()
     }
 
-    /// True where a JVM was found that can be looked into.
-    pub fn is_open(&self) -> bool {
-        self.hotspot.is_some()
-    }
-
     /// Where the Java heap lies.
     pub fn heap_ranges(&self, target: &dyn Target) -> Vec<(u64, u64)> {
         let (Some(hotspot), Some(tasks)) = (&self.hotspot, target.tasks()) else { return Vec::new() };

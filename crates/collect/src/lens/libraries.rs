@@ -3,7 +3,6 @@
 use super::{Lens, Look, Sight};
 use crate::claims::Claim;
 use crate::native;
-use offheap_model::Snapshot;
 
 /// Looks at the images of libraries.
 #[derive(Debug, Default)]
@@ -16,11 +15,7 @@ impl Lens for LibrariesLens {
         2
     }
 
-    fn look(&mut self, _: &Look<'_>, _: &mut Sight) {}
-
     fn claims(&mut self, look: &Look<'_>, _: &Sight) -> Vec<Claim> {
         native::bss_claims(look.target.vmas(), look.target, &mut self.images)
     }
-
-    fn fill(&self, _: &Sight, _: &mut Snapshot) {}
 }

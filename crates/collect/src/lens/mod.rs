@@ -74,7 +74,7 @@ pub(crate) trait Lens {
     }
 
     /// Looks.
-    fn look(&mut self, look: &Look<'_>, sight: &mut Sight);
+    fn look(&mut self, _look: &Look<'_>, _sight: &mut Sight) {}
 
     /// The address ranges that it knows.
     fn claims(&mut self, look: &Look<'_>, sight: &Sight) -> Vec<Claim>;
@@ -85,7 +85,7 @@ pub(crate) trait Lens {
     }
 
     /// Fills in its part of the snapshot, in which the domains have their figures now.
-    fn fill(&self, sight: &Sight, snapshot: &mut Snapshot);
+    fn fill(&self, _sight: &Sight, _snapshot: &mut Snapshot) {}
 }
 
 /// All lenses. What one knows of a process for good it keeps from one look to the next.

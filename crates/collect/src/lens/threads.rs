@@ -36,8 +36,6 @@ impl Lens for ThreadsLens {
     fn split(&mut self, _: &Look<'_>, _: &mut Sight, account: &mut Account, snapshot: &mut Snapshot) {
         snapshot.threads = self.take(account);
     }
-
-    fn fill(&self, _: &Sight, _: &mut Snapshot) {}
 }
 
 impl ThreadsLens {

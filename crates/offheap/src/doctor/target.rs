@@ -158,7 +158,7 @@ fn namespaces(process: &Process, checks: &mut Vec<Check>) {
 
 /// Takes an account: the proof that it works.
 fn account(process: &Process, examined: &mut Examined) {
-    let taken = Collector::open(process.pid()).and_then(|mut collector| collector.snapshot(Effort::SERIES));
+    let taken = Collector::open(process.pid()).and_then(|mut collector| collector.snapshot(Effort::ACCOUNT));
     examined.checks.push(match taken {
         Ok(account) => {
             let rss = account.memory.rss_bytes;

@@ -194,8 +194,8 @@ fn unrecognised(path: &Path, bytes: &[u8]) -> anyhow::Error {
         return anyhow!("{path}: its format is not recognised ({kind}); {known}");
     }
     anyhow!(
-        "{path}: its format is not recognised. By its words it could be: {}; but no line begins one: paste it from its first line \
-         on, with its line ends; {known}",
+        "{path}: its format is not recognised. Some of its words are those of: {}; but the line that such a report starts with is \
+         missing: paste it from its first line on, with its line ends; {known}",
         could.join(", ")
     )
 }

@@ -118,7 +118,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let pid = target::resolve(arguments.target.as_deref().unwrap_or_default())?;
-    let account = Collector::open(pid)?.snapshot(Effort::SERIES)?;
+    let account = Collector::open(pid)?.snapshot(Effort::ACCOUNT)?;
     let stop = Stop::catch()?;
     let profile = if account.jvm.is_some() {
         warn_of_the_warning(&account);

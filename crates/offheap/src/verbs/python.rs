@@ -15,22 +15,23 @@ use std::time::{Duration, Instant};
 
 /// The least time from one census to the next.
 const EVERY: Duration = Duration::from_secs(1);
-/// A census may use one part in so many of the time.
+/// A census may use one part in that many of the time.
 const SHARE: u32 = 20;
-/// Censuses of a window at the most.
+/// Censuses of a window at most.
 const MOST: u32 = 600;
 
 /// Look into a CPython interpreter: objects by type, what grows and who holds it, threads and their Python stacks.
 ///
-/// Looks from outside only: nothing is loaded, nothing stopped; the figures are those of a program that runs on meanwhile.
+/// Looks from outside only: nothing is loaded and nothing stops. The program goes on meanwhile, so a count is not of one exact
+/// instant.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// A pid, or a part of exactly one command line.
     target: String,
-    /// Count the objects over so long, to see which types grow.
+    /// Count the objects for this long, to see which types grow.
     #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
     length: Option<Duration>,
-    /// Say who holds the objects of this type (its name as it is listed); with --for, of those that came meanwhile.
+    /// Say who holds the objects of this type (its name as it is listed); with --for, of those made meanwhile.
     #[arg(long, value_name = "TYPE")]
     holders: Vec<String>,
     /// Show every type, thread and frame.
@@ -45,7 +46,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let pid = target::resolve(&arguments.target)?;
     let mut collector = Collector::open(pid)?;
-    let mut snapshot = collector.snapshot(Effort::SERIES)?;
+    let mut snapshot = collector.snapshot(Effort::ACCOUNT)?;
     if snapshot.python.is_none() {
         bail!(
             "no CPython interpreter was found in process {pid}; offheap ps lists the processes that have one"
@@ -65,14 +66,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         objects = series.last().map(|(_, objects)| objects.clone());
         growth = Some(grown(&series));
         // Where it has ended what was learnt stays.
-        snapshot = collector.snapshot(Effort::SERIES).unwrap_or(snapshot);
+        snapshot = collector.snapshot(Effort::ACCOUNT).unwrap_or(snapshot);
     }
     let python = snapshot.python.unwrap_or_default();
     let mut held = Vec::new();
     for name in arguments.holders.iter().filter(|_| objects.is_some()) {
         match collector.python_holders(name) {
             Ok(found) => held.push(found),
-            Err(why) => missing.push(format!("Who holds {name} can't be told: {why}")),
+            Err(why) => missing.push(format!("What holds {name} can't be determined: {why}")),
         }
     }
     let interpreters = collector.python_interpreters().unwrap_or_else(|why| {

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 /// The JDK's own command for it.
 const COMMAND: &str = "System.trim_native_heap";
+/// All of the C heap, and no objects.
+const EFFORT: Effort = Effort { objects: false, ..Effort::FULL };
 /// A trim walks every free chunk; many gigabytes take seconds.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -54,7 +56,7 @@ fn not_glibc(pid: i32, allocator: Option<&str>) -> String {
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let pid = target::resolve(&arguments.target)?;
     let mut collector = Collector::open(pid)?;
-    let before = collector.snapshot(Effort::FULL)?;
+    let before = collector.snapshot(EFFORT)?;
     let Some(malloc) = before.malloc.as_ref().filter(|malloc| malloc.allocator == "glibc") else {
         bail!("{}", not_glibc(pid, before.malloc.as_ref().map(|malloc| malloc.allocator.as_str())));
     };
@@ -67,7 +69,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     let how = trim(pid, arguments.no_agent)?;
     let took = begun.elapsed();
-    let after = collector.snapshot(Effort::FULL)?;
+    let after = collector.snapshot(EFFORT)?;
     show(arguments, &before, &after, predicted, how, took);
     Ok(ExitCode::SUCCESS)
 }

@@ -10,19 +10,17 @@ const MANY_FRAMES: u64 = 16;
 /// Local references of one thread that stand out at one instant: HotSpot promises room for 16, and warns at a few thousand.
 const MANY_LOCALS: u64 = 4096;
 
+/// The references of one kind.
+type KindOf = fn(&Handles) -> Option<&References>;
+
 /// What was found, with what it was `before` and how many seconds ago.
 pub fn render(now: &Handles, before: Option<(&Handles, f64)>, style: Style) -> String {
     let mut text = kinds(now, before, style);
-    for (title, of) in [("GLOBAL", now.global.as_ref()), ("WEAK", now.weak.as_ref())] {
-        let was =
-            before.and_then(
-                |(before, _)| {
-                    if title == "GLOBAL" { before.global.as_ref() } else { before.weak.as_ref() }
-                },
-            );
-        if let Some(of) = of.filter(|of| !of.by_class.is_empty()) {
+    let kinds: [(&str, KindOf); 2] = [("GLOBAL", |of| of.global.as_ref()), ("WEAK", |of| of.weak.as_ref())];
+    for (title, kind) in kinds {
+        if let Some(of) = kind(now).filter(|of| !of.by_class.is_empty()) {
             text.push('\n');
-            text.push_str(&classes(title, of, before.is_some().then_some(was), style));
+            text.push_str(&classes(title, of, before.map(|(before, _)| kind(before)), style));
         }
     }
     text.push_str(&threads(now, before.map(|(before, _)| before), style));
@@ -102,10 +100,7 @@ fn threads(now: &Handles, before: Option<&Handles>, style: Style) -> String {
     let shown = if style.all { threads.len() } else { SHOWN };
     for thread in threads.iter().take(shown) {
         let mut cells = vec![grouped(thread.references.count), grouped(thread.pushed_frames)];
-        cells.extend(before.map(|before| {
-            let was = before.threads.iter().flatten().find(|was| was.tid == thread.tid);
-            change(thread.pushed_frames, was.map_or(0, |was| was.pushed_frames))
-        }));
+        cells.extend(before.map(|before| change(thread.pushed_frames, before.pushed_frames(thread.tid))));
         cells.push(thread.thread.clone());
         table.row(Tone::Plain, cells);
     }
@@ -120,16 +115,12 @@ fn threads(now: &Handles, before: Option<&Handles>, style: Style) -> String {
 fn stands_out(now: &Handles, before: Option<(&Handles, f64)>) -> Vec<String> {
     let mut said = Vec::new();
     for thread in now.threads.iter().flatten() {
-        let was = before.and_then(|(before, _)| {
-            before.threads.iter().flatten().find(|was| was.tid == thread.tid).map(|was| was.pushed_frames)
-        });
         if thread.pushed_frames >= MANY_FRAMES {
-            let grew = match (before, was.and_then(|was| thread.pushed_frames.checked_sub(was))) {
-                (Some((_, seconds)), Some(more)) if more > 0 => {
-                    format!(", {} more than {seconds:.0} s ago", grouped(more))
-                }
-                _ => String::new(),
-            };
+            let grew = before.and_then(|(before, seconds)| {
+                let more = thread.pushed_frames.saturating_sub(before.pushed_frames(thread.tid));
+                (more > 0).then(|| format!(", {} more than {seconds:.0} s ago", grouped(more)))
+            });
+            let grew = grew.unwrap_or_default();
             said.push(format!(
                 "Thread {}: {} local frames were pushed and not popped{grew}. Each PushLocalFrame needs its PopLocalFrame.",
                 thread.thread,
@@ -146,16 +137,14 @@ fn stands_out(now: &Handles, before: Option<(&Handles, f64)>) -> Vec<String> {
     }
     if let Some(first) = now.ended_attached.first() {
         let count = now.ended_attached.len();
-        said.push(format!(
-            "{} ended without DetachCurrentThread ({first}{}): the JVM keeps what it knows of {}.",
-            if count == 1 {
-                "1 attached thread".to_owned()
-            } else {
-                format!("{} attached threads", grouped(count as u64))
-            },
-            if count > 1 { ", …" } else { "" },
-            if count == 1 { "it" } else { "them" },
-        ));
+        said.push(if count == 1 {
+            format!("1 attached thread ended without DetachCurrentThread ({first}): the JVM keeps what it knows of it.")
+        } else {
+            format!(
+                "{} attached threads ended without DetachCurrentThread ({first}, …): the JVM keeps what it knows of them.",
+                grouped(count as u64)
+            )
+        });
     }
     said
 }
