@@ -25,6 +25,8 @@ const FILTER: usize = 1 << 20;
 const PIECE: u64 = 1 << 20;
 /// So large a part of the objects must have led to a name for the search to end.
 const ENOUGH: f64 = 0.9;
+/// So large a part of what the first holds makes another its equal.
+const ABOUT: f64 = 0.9;
 
 /// Memory outside of the interpreter with a name of its own: the Java heap.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -425,16 +427,18 @@ impl Climb<'_, '_> {
         let mut holders = Vec::new();
         for is_good in [true, false] {
             loop {
-                // The first of those that hold as many is the nearest: nodes are in the order in
-                // which they were found.
-                let best = self
-                    .nodes
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, node)| node.name.as_ref().is_some_and(|name| !is_good || name.is_good()))
-                    .rev()
-                    .max_by_key(|(_, node)| (node.mask & left).count_ones());
-                let Some((number, node)) = best.filter(|(_, node)| node.mask & left != 0) else { break };
+                let count = |node: &Node| (node.mask & left).count_ones();
+                let named = || {
+                    let nodes = self.nodes.iter().enumerate();
+                    nodes.filter(|(_, node)| node.name.as_ref().is_some_and(|n| !is_good || n.is_good()))
+                };
+                let most = named().map(|(_, node)| count(node)).max().unwrap_or(0);
+                // Of those that hold about as many: a frame's block has words that are over, so one
+                // of the others; then the nearest, as nodes are in the order in which they were found.
+                let best = named()
+                    .filter(|(_, node)| most > 0 && f64::from(count(node)) >= ABOUT * f64::from(most))
+                    .min_by_key(|(_, node)| matches!(node.name, Some(Named::Frame(_))));
+                let Some((number, node)) = best else { break };
                 let mask = node.mask & left;
                 left &= !mask;
                 holders.push(self.holder(number as u32, mask));

@@ -135,7 +135,11 @@ impl<'k, 'a> Names<'k, 'a> {
             Role::Class => self.kinds.objects.as_type(object).map(|info| Named::Class(info.name)),
             Role::LruCache => Some(Named::LruCache),
             Role::Function => Some(Named::Function),
-            Role::Frame => Some(Named::Frame(format!("a variable of {}", self.of_frame(object)))),
+            // A module's variables are its globals, which have their own name.
+            Role::Frame => Some(match self.of_frame(object).as_str() {
+                module @ "<module>" => Named::Call(format!("a call under way in {module}")),
+                function => Named::Frame(format!("a variable of {function}")),
+            }),
             _ => None,
         }
     }
