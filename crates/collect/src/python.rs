@@ -189,6 +189,7 @@ fn objects(census: Census, took: Duration) -> PythonObjects {
         free_block_bytes: census.free_blocks,
         free_pool_bytes: census.free_pools,
         arenas: census.arenas,
+        unread_bytes: census.unread,
         took_us: took.as_micros() as u64,
     }
 }

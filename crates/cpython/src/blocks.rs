@@ -23,6 +23,8 @@ pub(crate) struct Free {
     pub in_pools: u64,
     /// Bytes of pools without a block in use.
     pub pools: u64,
+    /// Bytes that were not read: they are in swap, which looking would bring back.
+    pub unread: u64,
 }
 
 /// A block of a pool.
@@ -43,12 +45,14 @@ pub(crate) fn of_arena(
     let end = start.saturating_add(geometry.arena);
     for run in memory.pagemap().runs(start, end) {
         if run.kind != PageKind::Present {
+            free.unread += run.end - run.start;
             continue;
         }
         let from = run.start.next_multiple_of(geometry.pool);
         let len = run.end.saturating_sub(from);
         buffer.resize(len as usize, 0);
         let got = memory.read_bulk(from, buffer);
+        free.unread += len - got as u64;
         let bytes = buffer.get(..got).unwrap_or_default();
         // What is left of a pool whose last pages were never touched is read as well.
         for (number, pool) in bytes.chunks(geometry.pool as usize).enumerate() {
@@ -105,14 +109,15 @@ pub(crate) struct Large {
 
 /// Gives the large objects of known types in `start..end` to `see`. The allocator's chunks are told
 /// by the header before the object, which must fit it, and by what the next one's says of whether
-/// it is in use.
+/// it is in use. Returns how many bytes were not read: in swap, or more than `left`.
 pub(crate) fn large(
     memory: &Live,
     (start, end): (u64, u64),
     kinds: &mut Kinds<'_>,
     left: &mut u64,
     see: &mut impl FnMut(Large, &[u8]),
-) {
+) -> u64 {
+    let mut unread = 0;
     let mut buffer = Vec::new();
     for run in memory.pagemap().runs(start, end) {
         let mut at = run.start;
@@ -134,9 +139,12 @@ pub(crate) fn large(
                     see(large, bytes.get(offset..).unwrap_or_default());
                 }
             }
+            unread += (until - from) - got as u64;
             at = to;
         }
+        unread += run.end - at;
     }
+    unread
 }
 
 /// The chunk that holds the object at `place` alone.

@@ -60,8 +60,8 @@ pub struct Census {
     pub free_pools: u64,
     /// How many arenas.
     pub arenas: u64,
-    /// The C heap was not read to its end.
-    pub cut: bool,
+    /// Bytes that were not looked at: in swap, or of the C heap beyond the budget.
+    pub unread: u64,
 }
 
 /// Where objects were, so that a later census knows the new ones.
@@ -117,6 +117,8 @@ pub(crate) struct Tables {
     /// container, its type.
     pub storages: Vec<(u64, u64, u64, u32)>,
     pub large: Vec<Large>,
+    /// See [`Census`].
+    pub unread: u64,
 }
 
 /// Picks some of many, each as likely.
@@ -246,6 +248,7 @@ impl<'k, 'a> Counting<'k, 'a> {
             });
             self.census.free_blocks += free.in_pools;
             self.census.free_pools += free.pools;
+            self.census.unread += free.unread;
         }
         self.other = self.other.saturating_sub(elements);
         self.large(memory, look, wanted, &mut tables);
@@ -258,6 +261,7 @@ impl<'k, 'a> Counting<'k, 'a> {
             tables.picked.append(&mut old.picked);
             tables.picked.truncate(PICKED);
         }
+        tables.unread = self.census.unread;
         tables.storages.sort_unstable();
         tables.large.sort_unstable_by_key(|large| large.chunk);
         tables
@@ -272,12 +276,8 @@ impl<'k, 'a> Counting<'k, 'a> {
     ) {
         let mut left = look.budget;
         for &range in look.c_heap {
-            if left == 0 {
-                self.census.cut = true;
-                break;
-            }
             let mut found = Vec::new();
-            large(memory, range, self.kinds, &mut left, &mut |large, head| {
+            self.census.unread += large(memory, range, self.kinds, &mut left, &mut |large, head| {
                 if found.len() < MOST_LARGE {
                     found.push((large, head.get(..0x30).unwrap_or(head).to_vec()));
                 }

@@ -111,6 +111,8 @@ struct Climb<'k, 'a> {
     nodes: Vec<Node>,
     by_address: HashMap<u64, u32>,
     edges: Vec<(u32, u32)>,
+    /// Bytes that the last look did not read: they are in swap.
+    unread: u64,
     cut: String,
 }
 
@@ -164,6 +166,7 @@ impl Interpreter {
             &mut look,
             Some((search.name, search.before)),
         );
+        let unread = tables.unread;
         let tasks = memory.tasks().unwrap_or_default();
         let names = Names::new(&mut kinds, memory, &frames, &tasks, search.places);
         let mut climb = Climb {
@@ -176,6 +179,7 @@ impl Interpreter {
             nodes: Vec::new(),
             by_address: HashMap::new(),
             edges: Vec::new(),
+            unread,
             cut: String::new(),
         };
         Ok(climb.run())
@@ -230,6 +234,12 @@ impl Climb<'_, '_> {
             self.nodes.truncate(kept);
         } else {
             lonely.clear();
+        }
+        if self.unread > 0 && self.cut.is_empty() {
+            // Who refers to them may lie there.
+            lonely.clear();
+            self.cut =
+                format!("{} KiB of its memory were not read: in swap, or past a limit", self.unread >> 10);
         }
         let holders = self.holders(picked.len());
         Holders {
@@ -298,19 +308,24 @@ impl Climb<'_, '_> {
                 }
             }
         };
+        let mut unread = 0;
         for &(start, _, _) in &self.view.ranges {
-            of_arena(self.memory, start, self.geometry, &mut buffer, &mut |block| {
+            let free = of_arena(self.memory, start, self.geometry, &mut buffer, &mut |block| {
                 let bytes = block.bytes.len() as u64;
                 for (number, word) in block.bytes.chunks_exact(8).enumerate() {
                     let word = word.try_into().map_or(0, u64::from_le_bytes);
                     look(word, block.address + 8 * number as u64, block.address, bytes);
                 }
             });
+            unread += free.unread;
         }
         let mut left = self.search.budget;
         for (start, end) in self.names.scanned() {
             for run in self.memory.pagemap().runs(start, end) {
                 let mut at = run.start;
+                if run.kind != PageKind::Present {
+                    unread += run.end - run.start;
+                }
                 while run.kind == PageKind::Present && at < run.end && left > 0 {
                     let len = (run.end - at).min(PIECE).min(left);
                     left -= len;
@@ -320,10 +335,12 @@ impl Climb<'_, '_> {
                         let word = word.try_into().map_or(0, u64::from_le_bytes);
                         look(word, at + 8 * number as u64, 0, 0);
                     }
+                    unread += len - got as u64;
                     at += len;
                 }
             }
         }
+        self.unread = unread;
         if left == 0 {
             self.cut = "it reached its limit on how much memory to read".to_owned();
         }

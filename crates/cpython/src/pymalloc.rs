@@ -144,11 +144,27 @@ fn has_all(memory: &dyn Target, array: u64, geometry: Geometry, pools: &[Pool]) 
     // Most words are no pointers to memory that can be written.
     memory.vma(array).is_some_and(|vma| vma.write && vma.is_anonymous())
         && pools.iter().all(|pool| {
-            let entry = array.saturating_add(pool.arena * ARENA_OBJECT);
-            memory
-                .u64(entry)
-                .is_ok_and(|start| start <= pool.address && pool.address - start < geometry.arena)
+            // Many a pointer leads to one to an address a little below a pool: of objects, of the
+            // collector's list. It must be an arena's.
+            let start = entry(memory, array, pool.arena, geometry);
+            start.is_some_and(|start| start <= pool.address && pool.address - start < geometry.arena)
         })
+}
+
+/// Where the arena begins that has the place `index` of `array`: 0 where the place is not in use,
+/// `None` where it is none.
+fn entry(memory: &dyn Target, array: u64, index: u64, geometry: Geometry) -> Option<u64> {
+    let at = array.checked_add(index.checked_mul(ARENA_OBJECT)?)?;
+    let start = memory.u64(at).ok()?;
+    // nfreepools and ntotalpools; of what is not in use any more only the address is sure to be 0.
+    let numbers = memory.u64(at.checked_add(16)?).ok()?;
+    let (free, total) = (numbers & 0xffff_ffff, numbers >> 32);
+    let pools_at_most = geometry.arena / geometry.pool;
+    let is_arena = start.is_multiple_of(PAGE)
+        && (pools_at_most - 1..=pools_at_most).contains(&total)
+        && free <= total
+        && memory.vma(start).is_some_and(|vma| vma.write && vma.is_anonymous());
+    (start == 0 || is_arena).then_some(start)
 }
 
 /// A few pools, found by the shape of their headers. Arenas lie near the libraries, so the search
@@ -215,16 +231,10 @@ fn count(memory: &dyn Target, place: Place) -> Pymalloc {
         view.doubts.push("the array of arenas could not be read".to_owned());
         return view;
     };
-    let Geometry { arena: size, pool: pool_size } = place.geometry;
-    let pools_at_most = size / pool_size;
     let mut unused = 0;
     for index in 0..MOST_ARENAS {
-        let entry = array.saturating_add(index * ARENA_OBJECT);
-        let Ok(start) = memory.u64(entry) else { break };
-        // nfreepools and ntotalpools; of what is not in use any more only the address is sure to be
-        // 0.
-        let Ok(numbers) = memory.u64(entry + 16) else { break };
-        let (free, total) = (numbers & 0xffff_ffff, numbers >> 32);
+        // The array ends with the block it is in.
+        let Some(start) = entry(memory, array, index, place.geometry) else { break };
         if start == 0 {
             // The array doubles when it is full, so of what is behind its end no more need be read.
             unused += 1;
@@ -232,14 +242,6 @@ fn count(memory: &dyn Target, place: Place) -> Pymalloc {
                 break;
             }
             continue;
-        }
-        let is_arena = start.is_multiple_of(PAGE)
-            && (pools_at_most - 1..=pools_at_most).contains(&total)
-            && free <= total
-            && memory.vma(start).is_some_and(|vma| vma.write && vma.is_anonymous());
-        if !is_arena {
-            // The array ends with the block it is in.
-            break;
         }
         add_arena(memory, start, place.geometry, &mut view);
     }
@@ -270,4 +272,50 @@ fn add_arena(memory: &dyn Target, start: u64, geometry: Geometry, view: &mut Pym
         }
     }
     view.ranges.push((start, end, resident));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use offheap_target::Synthetic;
+
+    const ARENA: u64 = 0x7000_0000_0000;
+    const MODULE: u64 = 0x5000_0000_0000;
+    const ARRAY: u64 = 0x6000_0000_0000;
+
+    fn put(bytes: &mut [u8], at: u64, word: u64) {
+        bytes[at as usize..at as usize + 8].copy_from_slice(&word.to_le_bytes());
+    }
+
+    #[test]
+    fn what_points_close_to_a_pool_is_no_array_of_arenas() {
+        let Geometry { arena: size, pool: pool_size } = GEOMETRIES[0];
+        let mut arena = vec![0; size as usize];
+        for number in 1..8 {
+            let pool = number * pool_size;
+            // One block of 32 bytes in use, of the first arena.
+            put(&mut arena, pool, 1);
+            put(&mut arena, pool + 32, 1 << 32);
+            put(&mut arena, pool + 40, (POOL_HEADER + 32) | (pool_size - 32) << 32);
+        }
+        // An object whose first word leads to the one before it, as in the collector's list.
+        put(&mut arena, 0x100, ARENA + 0xc0);
+        let mut array = vec![0; 4096];
+        put(&mut array, 0, ARENA);
+        put(&mut array, 16, 56 | 64 << 32);
+        let mut data = vec![0; 4096];
+        put(&mut data, 0x80, ARENA + 0x100);
+        put(&mut data, 0x100, ARRAY);
+
+        let mut target = Synthetic::default();
+        let path = "/usr/lib/libpython3.11.so.1.0".to_owned();
+        let end = MODULE + 4096;
+        let vma = Vma { start: MODULE, end, read: true, write: true, path: path.clone(), ..Vma::default() };
+        target.map(vma, data);
+        target.anonymous(ARRAY, array);
+        target.anonymous(ARENA, arena);
+        let view = Arenas::default().view(&target, &path);
+        assert_eq!(view.ranges, [(ARENA, ARENA + size, size)]);
+        assert_eq!((view.blocks, view.block_bytes), (7, 224));
+    }
 }

@@ -19,6 +19,9 @@ pub struct PythonObjects {
     pub free_pool_bytes: u64,
     /// How many arenas.
     pub arenas: u64,
+    /// Bytes that were not looked at: in swap, or of the C heap beyond what a census may read.
+    #[serde(default)]
+    pub unread_bytes: u64,
     /// How long the census took, microseconds.
     pub took_us: u64,
 }

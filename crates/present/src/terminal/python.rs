@@ -173,8 +173,9 @@ fn grown(growth: &PythonGrowth, style: Style) -> String {
 fn holders(held: &PythonHeld, style: Style) -> String {
     if held.looked_at == 0 {
         let text = format!(
-            "There is no object of the type {}: it is written as the list of types has it.",
-            held.name
+            "No object of the type {} was found{}. The name is written as the list of types has it.",
+            held.name,
+            if held.cut.is_empty() { String::new() } else { format!(" ({})", held.cut) }
         );
         return wrap(&text, style.width, 2) + "\n";
     }
@@ -261,6 +262,14 @@ fn census(objects: &PythonObjects, arena_bytes: u64, style: Style) -> String {
     );
     out.push_str(&wrap(&text, style.width, 0));
     out.push('\n');
+    if objects.unread_bytes > 0 {
+        let text = format!(
+            "Not counted: what lies in {} that were not read, in swap or more of the C heap than a census may read.",
+            bytes(objects.unread_bytes)
+        );
+        out.push_str(&style.paint(Tone::Warn, &wrap(&text, style.width, 0)));
+        out.push('\n');
+    }
     out
 }
 
