@@ -266,10 +266,19 @@ impl Builder {
 /// Cuts a text that is longer than any name.
 fn shorten(text: &mut String) {
     if text.len() > MAX_NAME {
-        let end = (0..=MAX_NAME).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-        text.truncate(end);
-        text.push('…');
+        *text = short(text);
     }
+}
+
+/// A copy of `text`, cut where it is longer than any name.
+fn short(text: &str) -> String {
+    if text.len() <= MAX_NAME {
+        return text.to_owned();
+    }
+    let end = (0..=MAX_NAME).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    let mut cut = text.get(..end).unwrap_or_default().to_owned();
+    cut.push('…');
+    cut
 }
 
 /// What kind of frame a bare `name` stands for, by its look: there is nothing else to go by in
@@ -291,9 +300,9 @@ pub(crate) fn kind_by_name(name: &str) -> FrameKind {
     if java { FrameKind::Java } else { FrameKind::Native }
 }
 
-/// A frame of which only the name is known.
+/// A frame of which only the name is known; one that is longer than any name is not copied whole.
 pub(crate) fn named(name: &str, kind: FrameKind) -> Frame {
-    Frame { name: name.to_owned(), kind, file: None, line: None, module: None }
+    Frame { name: short(name), kind, file: None, line: None, module: None }
 }
 
 #[cfg(test)]
@@ -365,6 +374,7 @@ mod tests {
         let lengths: Vec<usize> = profile.frames.iter().map(|frame| frame.name.len()).collect();
         // Each is cut, and when there is no more room the others are one.
         let cut = MAX_NAME + '…'.len_utf8();
+        assert_eq!(named(&long, FrameKind::Native).name.len(), cut);
         assert_eq!(lengths, [cut, cut, cut, NAMELESS.len()]);
         assert_eq!(profile.sites.iter().map(|site| site.live_bytes).sum::<u64>(), 100);
         assert!(profile.notes[0].starts_with("97 frames have lost their names"), "{:?}", profile.notes);

@@ -71,6 +71,9 @@ pub const BY_CATEGORY: &str = "committed bytes by NMT category";
 /// What files that only say what is mapped are of.
 const MAPPED: &str = "mapped bytes by file";
 
+/// What files that say what is resident are of.
+pub const RESIDENT: &str = "resident bytes by mapped file";
+
 /// Resident bytes by file, of smaps and `pmap -X`.
 pub(crate) fn resident(bytes: &[u8], read: fn(&[u8]) -> Result<Regions, Error>) -> Result<Figures, Error> {
     read(bytes).map(|regions| {
@@ -103,11 +106,12 @@ const ARENA: u64 = 64 << 20;
 fn of_mapped(regions: Regions) -> Figures {
     let list = &regions.regions;
     let is_begin = |region: &smaps::Region| region.name.is_empty() && region.start.is_multiple_of(ARENA);
-    let whole = list.iter().filter(|region| is_begin(region) && region.end - region.start == ARENA).count();
+    let is_arena = |low: &smaps::Region, end: u64| is_begin(low) && low.start.checked_add(ARENA) == Some(end);
+    let whole = list.iter().filter(|region| is_arena(region, region.end)).count();
     // The two halves of an arena, in use and not yet, are neighbours.
-    let halves = list.windows(2).filter(|pair| {
-        matches!(pair, [low, high] if is_begin(low) && low.end == high.start && high.end == low.start.saturating_add(ARENA))
-    });
+    let halves = list
+        .windows(2)
+        .filter(|pair| matches!(pair, [low, high] if low.end == high.start && is_arena(low, high.end)));
     let arenas = whole + halves.count();
     let named = regions.regions.iter().map(|region| Named {
         name: file_name(region),
@@ -129,7 +133,7 @@ fn of_regions(regions: Regions) -> Figures {
         bytes: region.rss_bytes,
         count: Some(1),
     });
-    Figures { cut: regions.cut.clone(), ..Figures::new("resident bytes by mapped file", named) }
+    Figures { cut: regions.cut.clone(), ..Figures::new(RESIDENT, named) }
 }
 
 /// The figures of a fatal error log, without those of its NMT section.

@@ -93,8 +93,9 @@ pub fn read_print(bytes: &[u8]) -> Result<Jfr, Error> {
                 "startTime" => *at = time(value).unwrap_or(*at),
                 "type" => *of = value.trim().trim_matches('"').to_owned(),
                 key => {
-                    if let (Some(field), Some(value)) =
-                        (FIELDS.iter().find(|field| **field == key), size(value, Base::Binary))
+                    if values.len() < FIELDS.len()
+                        && let Some(field) = FIELDS.iter().find(|field| **field == key)
+                        && let Some(value) = size(value, Base::Binary)
                     {
                         values.push((*field, value));
                     }
@@ -233,6 +234,10 @@ mod tests {
         assert_eq!(committed.points, [(1_714_558_272_000, 7_864_320), (1_714_558_273_500, 9_437_184)]);
         let error = read_print(b"jdk.CPULoad {\n  jvmUser = 1%\n}\n").unwrap_err().to_string();
         assert!(error.contains("none of its 1 events"), "{error}");
+        let twice = of("10:11:12.000 (2024-05-01)", &"7.5 MB\n  committed = ".repeat(1000));
+        let points: usize =
+            read_print(twice.as_bytes()).unwrap().series.iter().map(|series| series.points.len()).sum();
+        assert_eq!(points, 7, "an event has each field once");
     }
 
     #[test]

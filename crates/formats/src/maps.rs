@@ -1,7 +1,7 @@
 //! Heap profiles in text that name frames by their addresses: figures and stacks, then
 //! `/proc/PID/maps`, which names the files that the addresses lie in.
 
-use crate::builder::{kind_by_name, named};
+use crate::builder::{MAX_DEPTH, kind_by_name, named};
 use crate::{Builder, Cut, Mapping, Parsed};
 use foldhash::fast::RandomState;
 use offheap_model::{Frame, FrameKind, ProfileSite};
@@ -55,8 +55,8 @@ impl Stacks {
         (stacks, cut)
     }
 
-    /// The frames of return addresses, innermost first: each one byte back, into the call it
-    /// returns from.
+    /// The frames of return addresses, innermost first, at most [`MAX_DEPTH`] of them: each one byte
+    /// back, into the call it returns from.
     pub(crate) fn frames(&mut self, addresses: &str) -> Option<Vec<u32>> {
         let mut stack = Vec::new();
         for word in addresses.split_ascii_whitespace() {
@@ -70,7 +70,8 @@ impl Stacks {
                     None => vec![self.builder.address(address, module(&self.mappings, address))],
                 }
             });
-            stack.extend_from_slice(frames);
+            let room = MAX_DEPTH.saturating_sub(stack.len());
+            stack.extend_from_slice(frames.get(..room).unwrap_or(frames));
         }
         Some(stack)
     }
@@ -175,4 +176,20 @@ pub(crate) fn unbias(count: u64, bytes: u64, interval: u64) -> (u64, u64) {
         return (count, bytes);
     }
     ((count as f64 / seen).round() as u64, (bytes as f64 / seen).round() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stack_of_long_inlined_ones_ends() {
+        let names = Names::from_iter([(0x2000, vec!["f".to_owned(); 1000])]);
+        let mut stacks = Stacks { names, ..Stacks::default() };
+        let addresses = "0x1000 ".to_owned() + &"0x2000 ".repeat(1000);
+        let frames = stacks.frames(&addresses).unwrap();
+        assert_eq!(frames.len(), MAX_DEPTH);
+        assert_ne!(frames[0], frames[1]);
+        assert_eq!(stacks.frames(&(addresses + "nonsense")), None);
+    }
 }

@@ -5,6 +5,7 @@ use crate::Error;
 use crate::figures::{Figures, Named};
 use crate::words::{Base, behind, size};
 use offheap_model::units::bytes as in_words;
+use std::collections::HashMap;
 
 /// Words of the lines that are of it.
 const WORDS: [&str; 9] = [
@@ -38,6 +39,9 @@ pub(crate) fn is(head: &[u8]) -> bool {
     crate::words::any_of(head, 2000, begins)
 }
 
+/// Killed processes that have a sentence each.
+const MOST_TOLD: usize = 20;
+
 /// A process that was killed.
 #[derive(Default)]
 struct Killed {
@@ -45,7 +49,6 @@ struct Killed {
     name: String,
     resident: u64,
     parts: [u64; 3],
-    in_group: bool,
 }
 
 /// `…Killed process 77 (java) total-vm:1kB, anon-rss:1kB, file-rss:1kB, shmem-rss:1kB`; `Kill
@@ -61,7 +64,6 @@ fn killed(line: &str) -> Option<Killed> {
         name: name.to_owned(),
         resident: parts.iter().fold(0, |sum, part| sum.saturating_add(*part)),
         parts,
-        in_group: line.contains("Memory cgroup"),
     })
 }
 
@@ -73,14 +75,20 @@ pub fn read(bytes: &[u8]) -> Result<Figures, Error> {
     let text = String::from_utf8_lossy(bytes);
     let (mut all, mut limit, mut group, mut host): (Vec<Killed>, Option<(u64, u64)>, bool, bool) =
         (Vec::new(), None, false, false);
+    // Where in `all` the process with a pid is.
+    let mut places: HashMap<String, usize> = HashMap::new();
     let mut victim = None;
     for line in text.lines() {
         if let Some(found) = killed(line).filter(|found| found.resident > 0 || !line.contains("Kill process"))
         {
-            group |= found.in_group;
             // The kernel says it once as it decides and once as it is done.
-            if !all.iter().any(|known| known.pid == found.pid && known.resident >= found.resident) {
-                all.push(found);
+            match places.get(&found.pid).and_then(|place| all.get_mut(*place)) {
+                Some(known) if found.resident > known.resident => *known = found,
+                Some(_) => {}
+                None => {
+                    places.insert(found.pid.clone(), all.len());
+                    all.push(found);
+                }
             }
         }
         group |= line.contains("Memory cgroup out of memory")
@@ -108,7 +116,7 @@ pub fn read(bytes: &[u8]) -> Result<Figures, Error> {
         }
     }
     let mut figures = Figures::new("what was killed as memory ran out", named);
-    for one in &all {
+    for one in all.iter().take(MOST_TOLD) {
         let name = if one.name.is_empty() { "a process" } else { &one.name };
         let resident = if one.resident > 0 {
             format!(
@@ -120,6 +128,9 @@ pub fn read(bytes: &[u8]) -> Result<Figures, Error> {
             String::new()
         };
         figures = figures.saying(format!("The kernel killed {name} (pid {}){resident}.", one.pid));
+    }
+    if all.len() > MOST_TOLD {
+        figures = figures.saying(format!("The kernel killed {} more.", all.len() - MOST_TOLD));
     }
     if let (Some(victim), true) = (&victim, all.is_empty()) {
         figures =
@@ -168,5 +179,22 @@ mod tests {
         assert!(read(machine.as_bytes()).unwrap().says[1].contains("machine itself"));
         let kubelet = "E0501 10:11:12.123456 kubelet oom_watcher.go: System OOM encountered, victim process: java, pid: 77\n";
         assert!(read(kubelet.as_bytes()).unwrap().says[0].contains("killed java"));
+    }
+
+    #[test]
+    fn a_process_that_is_named_twice_is_one_and_of_many_the_first_are_told() {
+        let line = |pid: u32, kib: u64| {
+            format!(
+                "Out of memory: Killed process {pid} (java) total-vm:9kB, anon-rss:{kib}kB, file-rss:0kB, shmem-rss:0kB\n"
+            )
+        };
+        let twice = read((line(7, 1024) + &line(7, 2048)).as_bytes()).unwrap();
+        assert_eq!(twice.list.iter().map(|named| named.bytes).sum::<u64>(), 2 << 20);
+        assert!(twice.says[0].contains("2.00 MiB resident"), "{:?}", twice.says);
+        assert!(!twice.says[1].contains("killed java"), "{:?}", twice.says);
+        let storm: String = (0..1000).map(|pid| line(pid, 1024)).collect();
+        let storm = read(storm.as_bytes()).unwrap();
+        assert_eq!((storm.list.len(), storm.says.len()), (3000, 22));
+        assert_eq!(storm.says[20], "The kernel killed 980 more.");
     }
 }

@@ -327,6 +327,14 @@ fn row(columns: &[&str], line: &str) -> Option<Region> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_mapping_that_ends_before_it_starts_is_no_arena() {
+        let low = "7f0000000000-7f0000000000 rw-p 00000000 00:00 0\n7f0004000000-7f0000000000 rw-p 00000000 00:00 0\n\
+            ffffffffffffffff-0 rw-p 00000000 00:00 0\n0-ffffffffffffffff rw-p 00000000 00:00 0\n";
+        let figures = crate::figures::mapped(low.as_bytes()).unwrap();
+        assert_eq!(figures.says.len(), 1, "{:?}", figures.says);
+    }
+
     fn named(regions: &Regions) -> Vec<(&str, u64)> {
         regions.regions.iter().map(|region| (region.name.as_str(), region.rss_bytes >> 10)).collect()
     }

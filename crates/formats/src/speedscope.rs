@@ -6,6 +6,7 @@ use crate::{Builder, Error, Figure, Parsed};
 use offheap_model::{Profile, ProfileSite};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 
 const FORMAT: &str = "speedscope file";
 
@@ -104,6 +105,7 @@ pub fn read(bytes: &[u8]) -> Result<Parsed, Error> {
     let not = |reason: String| Error::NotThis { format: FORMAT, reason };
     let file: File = serde_json::from_slice(bytes).map_err(|error| not(error.to_string()))?;
     let mut builder = Builder::new();
+    let mut numbers: HashMap<u32, u32> = HashMap::new();
     let mut read = 0;
     for profile in &file.profiles {
         let own = Figure::ALL.into_iter().find(|figure| figure.title() == profile.name);
@@ -117,12 +119,14 @@ pub fn read(bytes: &[u8]) -> Result<Parsed, Error> {
             let stack: Vec<u32> = sample
                 .iter()
                 .rev()
-                .filter_map(|index| file.shared.frames.get(*index as usize))
+                .filter_map(|index| Some((*index, file.shared.frames.get(*index as usize)?)))
                 .take(crate::builder::MAX_DEPTH)
-                .map(|frame| {
-                    let mut known = named(&frame.name, kind_by_name(&frame.name));
-                    (known.file, known.line) = (frame.file.clone(), frame.line);
-                    builder.frame(known)
+                .map(|(index, frame)| {
+                    *numbers.entry(index).or_insert_with(|| {
+                        let mut known = named(&frame.name, kind_by_name(&frame.name));
+                        (known.file, known.line) = (frame.file.clone(), frame.line);
+                        builder.frame(known)
+                    })
                 })
                 .collect();
             let mut site = ProfileSite::default();

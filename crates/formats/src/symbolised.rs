@@ -5,6 +5,7 @@
 //! `--- symbol`, `binary=PATH`, a line `0xADDRESS name` each (functions that were inlined there
 //! apart by `--`, innermost first), `---`, then `--- heap` and the profile.
 
+use crate::builder::MAX_DEPTH;
 use crate::maps::Names;
 use crate::{Error, Parsed, gperftools, jemalloc};
 
@@ -39,7 +40,7 @@ pub fn read(bytes: &[u8]) -> Result<Parsed, Error> {
             Some((u64::from_str_radix(address.strip_prefix("0x")?, 16).ok()?, name))
         });
         if let Some((address, name)) = named {
-            names.insert(address, name.split("--").map(str::to_owned).collect());
+            names.insert(address, name.split("--").take(MAX_DEPTH).map(str::to_owned).collect());
         }
     }
     Err(no("no profile follows its names"))
@@ -64,6 +65,9 @@ mod tests {
         assert_eq!(of(jemalloc), ("main;outer();inner 600\n".to_owned(), 0));
         let tcmalloc = "heap profile: 1: 600 [1: 600] @ heapprofile\n1: 600 [1: 600] @ 0x2000 0x1000\n\nMAPPED_LIBRARIES:\n";
         assert_eq!(of(tcmalloc), ("main;outer();inner 600\n".to_owned(), 0));
+        let long = format!("--- symbol\n0x2000 {}\n---\n--- heap\n{jemalloc}", "f--".repeat(2 * MAX_DEPTH));
+        let deep = read(long.as_bytes()).unwrap().profile;
+        assert_eq!(deep.sites[0].stack.len(), MAX_DEPTH);
         assert!(
             read(b"--- symbol\n0x1 f\n---\n--- profile\n\0\0\0\0").is_err() && read(b"--- symbol\n").is_err()
         );

@@ -1,7 +1,7 @@
 //! Small files that claim much: what a reader takes of memory and time is bounded by what it was
 //! given, not by what that says. Each of these took gigabytes, minutes or the whole stack.
 
-use offheap_formats::{heaptrack, hprof, jfr, pprof};
+use offheap_formats::{heaptrack, hprof, jfr, pprof, speedscope};
 use std::time::{Duration, Instant};
 
 /// Far above what it takes: this is no benchmark.
@@ -50,6 +50,21 @@ fn one_long_name_of_many_frames_is_cut() {
     let text: usize = parsed.profile.frames.iter().map(|frame| frame.name.len()).sum();
     assert!(text < 30 << 20, "{text}");
     assert_eq!(parsed.profile.sites.iter().map(|site| site.live_bytes).sum::<u64>(), frames);
+    assert!(begun.elapsed() < BOUND, "{:?}", begun.elapsed());
+}
+
+// A copy of the file's name for each use of the frame is 1 TiB here.
+#[test]
+fn a_long_file_name_is_copied_once_however_often_its_frame_is_met() {
+    let (stack, file) = (format!("[{}0]", "0,".repeat(999)), "x".repeat(10 << 20));
+    let (stacks, weights) = (vec![stack.as_str(); 100].join(","), vec!["1"; 100].join(","));
+    let text = format!(
+        r#"{{"$schema":"https://www.speedscope.app/file-format-schema.json","shared":{{"frames":[{{"name":"f","file":"{file}"}}]}},
+        "profiles":[{{"unit":"bytes","samples":[{stacks}],"weights":[{weights}]}}]}}"#
+    );
+    let begun = Instant::now();
+    let profile = speedscope::read(text.as_bytes()).unwrap().profile;
+    assert_eq!((profile.frames.len(), profile.sites[0].live_bytes), (1, 100));
     assert!(begun.elapsed() < BOUND, "{:?}", begun.elapsed());
 }
 

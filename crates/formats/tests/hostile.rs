@@ -63,6 +63,8 @@ fn absurd_counts_are_refused_or_end_the_file() {
             .to_owned(),
         format!("heap_v2/{most}\n  t*: {most}: {most} [{most}: {most}]\n@ 0x1 0x2\n  t*: {most}: {most} [0: 0]\n@ 0x3\n  t*: {most}: {most} [0: 0]\n"),
         format!("heap profile: {most}: {most} [{most}: {most}] @ heap_v2/{most}\n{most}: {most} [{most}: {most}] @ 0x1\n"),
+        format!("--- symbol\n0x2000 {}\n---\n--- heap\nheap_v2/1\n  t*: 1: 600 [0: 0]\n@{}\n  t*: 1: 600 [0: 0]\n\nMAPPED_LIBRARIES:\n",
+            "f--".repeat(30_000), " 0x2000".repeat(100_000)),
         format!("desc: (none)\ncmd: x\ntime_unit: i\n#-----------\nsnapshot=0\n#-----------\ntime=0\nmem_heap_B={most}\n\
             mem_heap_extra_B={most}\nmem_stacks_B={most}\nheap_tree=peak\nn{most}: {most} (heap)\n n{most}: {most} 0x1: f (a.c:1)\n"),
         format!("num     #instances         #bytes  class name\n   1:  {most}  {most}  a.B\n   2:  {most}  {most}  a.B\n"),

@@ -101,3 +101,62 @@ fn a_tickets_files_are_one_case() {
     let case = diagnose(&[&after, &dump, &few]);
     assert!(case["verdict"]["summary"].as_str().unwrap().contains("40 threads and"), "{:#}", case["verdict"]);
 }
+
+fn verdict(files: &[&str]) -> String {
+    let arguments: Vec<&str> = ["diagnose", "--json"].iter().chain(files).copied().collect();
+    let output = offheap(&arguments);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    json["verdict"]["summary"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_directory_may_hold_what_is_no_report() {
+    let folder = tempfile::tempdir().unwrap();
+    file(&folder, "README.md", "What we saw on Monday: the service grew.\n");
+    file(&folder, "notes.txt", "");
+    for (name, other) in [("nmt-1.txt", 200), ("nmt-2.txt", 9200)] {
+        file(&folder, name, &nmt(100, other));
+    }
+    let compared = text(&["diff", folder.path().to_str().unwrap()]);
+    assert!(compared.contains("+8.8 MiB") || compared.contains("+8.79 MiB"), "{compared}");
+}
+
+#[test]
+fn what_is_mapped_is_not_resident_and_of_several_kills_one_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = file(&folder, "nmt.txt", &nmt(100_000, 200));
+    let mapped = "77:   java -jar app.jar\nAddress           Kbytes Mode  Offset           Device    Mapping\n\
+        00007f0000000000 9000000 rw--- 0000000000000000 000:00000   [ anon ]\n\
+        mapped: 9000000K    writeable/private: 9000000K    shared: 0K\n";
+    let pmap = file(&folder, "pmap-d.txt", mapped);
+    let summary = verdict(&[&report, &pmap]);
+    assert!(!summary.contains("are resident") && summary.contains("what is resident"), "{summary}");
+    let kill = |pid: u32, kib: u32| {
+        format!(
+            "Memory cgroup out of memory: Killed process {pid} (java) total-vm:9kB, anon-rss:{kib}kB, file-rss:1024kB, shmem-rss:0kB\n"
+        )
+    };
+    let log = file(&folder, "kernel.txt", &[kill(7, 1_047_552), kill(8, 523_264), kill(9, 1024)].concat());
+    let summary = verdict(&[&report, &log]);
+    assert!(summary.contains("1.00 GiB are resident"), "{summary}");
+}
+
+#[test]
+fn what_grew_most_is_named_whatever_its_kind_is_called() {
+    let folder = tempfile::tempdir().unwrap();
+    // "committed bytes by NMT category" comes before "resident bytes by mapped file".
+    let smaps = |kib: u32| {
+        format!(
+            "7f00a0000000-7f00de800000 rw-p 00000000 00:00 0 /x/libleak.so\nSize: 1024000 kB\nRss: {kib} kB\n"
+        )
+    };
+    let files = [
+        file(&folder, "nmt-1.txt", &nmt(100, 200)),
+        file(&folder, "nmt-2.txt", &nmt(100, 9200)),
+        file(&folder, "smaps-1.txt", &smaps(1000)),
+        file(&folder, "smaps-2.txt", &smaps(900_000)),
+    ];
+    let summary = verdict(&files.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(summary.contains("libleak.so grew most"), "{summary}");
+}

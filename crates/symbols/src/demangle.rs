@@ -1,7 +1,26 @@
 //! C++ and Rust names as their authors wrote them.
 
-/// Mangled names longer than this are left as they are: demangling can make them exponentially longer.
+use std::fmt::{Error, Write};
+
+/// Mangled names longer than this are left as they are: no compiler's are.
 const LONGEST: usize = 4096;
+
+/// Bytes of a name at most; one that stands for more is left as it is: a few bytes of a mangled name
+/// can stand for exponentially much text.
+const MOST: usize = 32 << 10;
+
+/// Text that ends where a name is longer than any that is kept.
+struct Bounded(String);
+
+impl Write for Bounded {
+    fn write_str(&mut self, text: &str) -> Result<(), Error> {
+        if self.0.len() + text.len() > MOST {
+            return Err(Error);
+        }
+        self.0.push_str(text);
+        Ok(())
+    }
+}
 
 /// `_ZN3foo3barEi` → `foo::bar(int)`; a name that is not mangled, or wrongly, stays as it is. The hash at the end of Rust
 /// names is left out, and so is the version that dynamic symbols may carry (`malloc@@GLIBC_2.2.5`).
@@ -10,16 +29,21 @@ pub fn demangle(name: &str) -> String {
     if name.len() > LONGEST {
         return name.to_owned();
     }
+    plain(name).unwrap_or_else(|| name.to_owned())
+}
+
+/// What a mangled name stands for, where that is at most [`MOST`] bytes.
+fn plain(name: &str) -> Option<String> {
+    let mut out = Bounded(String::new());
     if let Ok(rust) = rustc_demangle::try_demangle(name) {
-        return format!("{rust:#}");
+        write!(out, "{rust:#}").ok()?;
+    } else if name.starts_with("_Z") {
+        let symbol = cpp_demangle::Symbol::new(name).ok()?;
+        symbol.structured_demangle(&mut out, &cpp_demangle::DemangleOptions::default()).ok()?;
+    } else {
+        return None;
     }
-    if name.starts_with("_Z")
-        && let Ok(symbol) = cpp_demangle::Symbol::new(name)
-        && let Ok(plain) = symbol.demangle()
-    {
-        return plain;
-    }
-    name.to_owned()
+    Some(out.0)
 }
 
 #[cfg(test)]
@@ -37,5 +61,20 @@ mod tests {
         for untouched in ["main", "Java_Leak_keep", "_Z", "_ZNope", ""] {
             assert_eq!(demangle(untouched), untouched);
         }
+    }
+
+    // `f(T<int, int>, T<T<int, int>, T<int, int>>, …)`: each argument is twice the one before it.
+    #[test]
+    fn a_name_that_stands_for_far_too_much_stays_as_it_is() {
+        let doubled = |times: usize| -> String {
+            let mut name = String::from("_Z1f1TIiiE");
+            for digit in ('0'..='9').chain('A'..='Z').take(times) {
+                name.push_str(&format!("S_IS{digit}_S{digit}_E"));
+            }
+            name
+        };
+        assert_eq!(demangle(&doubled(1)), "f(T<int, int>, T<T<int, int>, T<int, int> >)");
+        // 120 bytes that stand for 50 MiB.
+        assert_eq!(demangle(&doubled(20)), doubled(20));
     }
 }

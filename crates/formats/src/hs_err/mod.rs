@@ -285,6 +285,9 @@ fn begin(line: &str) -> Option<Part> {
 /// Warnings, reasons and lines of the head that are kept: the JVM has a dozen.
 const MOST_LINES: usize = 64;
 
+/// Bytes of the command line from which on nothing is added to it; a log names it once or twice.
+const MOST_COMMAND: usize = 64 << 10;
+
 fn warning(log: &mut HsErr, line: &str) {
     if log.warnings.len() < MOST_LINES {
         log.warnings.push(line.trim().to_owned());
@@ -341,7 +344,7 @@ fn other(log: &mut HsErr, line: &str) {
     } else if let Some(thread) = line.strip_prefix("Current thread ") {
         log.thread = thread.split_once("):").map_or(thread, |(_, thread)| thread).trim().to_owned();
     } else if let Some(command) = line.strip_prefix("java_command: ") {
-        if !log.command_line.contains(command) {
+        if log.command_line.len() < MOST_COMMAND && !log.command_line.contains(command) {
             let blank = if log.command_line.is_empty() { "" } else { " " };
             log.command_line = format!("{}{blank}{command}", log.command_line);
         }
@@ -389,6 +392,19 @@ mod tests {
         assert!(log.advice(&[])[0].starts_with("libdemo.so (demo_copy) failed"));
         let more = format!("{head}\n---------------  T H R E A D  ---------------\n");
         assert!(read(more.as_bytes()).unwrap().cut.is_some());
+    }
+
+    #[test]
+    fn a_log_of_nothing_but_commands_has_one_that_ends() {
+        let mut text =
+            String::from("#\n# A fatal error has been detected by the Java Runtime Environment:\n#\n");
+        text.push_str("---------------  P R O C E S S  ---------------\n\n");
+        for number in 0..2000 {
+            text.push_str(&format!("java_command: {number} {}\n", "x".repeat(1000)));
+        }
+        let log = read(text.as_bytes()).unwrap();
+        assert!(log.command_line.starts_with("0 x"));
+        assert!(log.command_line.len() < MOST_COMMAND + 2000, "{}", log.command_line.len());
     }
 
     // The lines that differ from later releases, as JDK 8's vmError.cpp and os_posix.cpp print

@@ -13,8 +13,8 @@ use crate::registry::{self, Format, Reader};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-/// Texts longer than this are no pastes: they are read as they are.
-const MAX_PASTE: usize = 16 << 20;
+/// Texts longer than this many bytes are no pastes: they are read as they are.
+pub const MAX_PASTE: usize = 16 << 20;
 /// Reports of one paste that are read.
 const MAX_REPORTS: usize = 1000;
 /// Lines before a report's first one that may belong to it: a pid, a date, blank lines.

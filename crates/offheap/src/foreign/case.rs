@@ -4,7 +4,7 @@
 use super::verdict::{document, finding, growing, instant, window};
 use super::{Content, Reading, series_of};
 use offheap_diagnose::Diagnosis;
-use offheap_formats::{Figures, Format};
+use offheap_formats::{Figures, Format, RESIDENT};
 use offheap_model::units::bytes;
 use offheap_model::{Domain, Evidence, Finding, Status};
 use std::collections::BTreeMap;
@@ -80,14 +80,16 @@ impl Facts {
         let sum = || figures.list.iter().fold(0u64, |sum, named| sum.saturating_add(named.bytes));
         let get = |name: &str| figures.list.iter().find(|named| named.name == name);
         match format {
-            Format::Smaps | Format::Pmap => self.resident = Some((sum(), file)),
+            // `pmap -d` has only what is mapped.
+            Format::Smaps | Format::Pmap if figures.of == RESIDENT => self.resident = Some((sum(), file)),
             Format::ProcStatus => {
                 self.resident =
                     get("resident").map(|named| (named.bytes, file.clone())).or(self.resident.take());
                 self.threads.extend(get("threads").and_then(|named| named.count).map(|count| (count, file)));
             }
             Format::Oom => {
-                self.resident = (sum() > 0).then(|| (sum(), file.clone())).or(self.resident.take());
+                let largest = largest_process(figures);
+                self.resident = (largest > 0).then(|| (largest, file.clone())).or(self.resident.take());
                 self.killed = figures.says.first().map(|text| (text.clone(), file));
             }
             Format::Kubectl => {
@@ -148,6 +150,18 @@ impl Facts {
     }
 }
 
+/// Resident bytes of the largest process in the `figures` of an out-of-memory message: a log has those of several kills.
+fn largest_process(figures: &Figures) -> u64 {
+    let mut processes: BTreeMap<&str, u64> = BTreeMap::new();
+    for named in &figures.list {
+        // `java (77), anonymous`
+        let (process, _) = named.name.rsplit_once(", ").unwrap_or((&named.name, ""));
+        let resident = processes.entry(process).or_default();
+        *resident = resident.saturating_add(named.bytes);
+    }
+    processes.into_values().max().unwrap_or(0)
+}
+
 /// What `readings`, which are of several kinds, say together.
 pub(super) fn case(readings: Vec<Reading>) -> anyhow::Result<Diagnosis> {
     let files: Vec<_> = readings.iter().map(|reading| reading.path.clone()).collect();
@@ -179,6 +193,7 @@ pub(super) fn case(readings: Vec<Reading>) -> anyhow::Result<Diagnosis> {
         );
         findings.extend(growing(&series));
     }
+    grown.sort_by_key(|(_, change)| std::cmp::Reverse(*change));
     let contradictions = contradictions(&facts);
     let missing = missing(&facts, &grown);
     let mut together = together(&facts, &grown);

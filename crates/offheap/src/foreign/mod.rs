@@ -117,9 +117,12 @@ const TEXTS: [&str; 5] = ["txt", "log", "out", "md", "stat"];
 
 /// Whether `path` is a directory, or a file that holds something of a format that is read here, or is meant to.
 pub fn is_foreign(path: &Path) -> bool {
-    if path.is_dir() {
-        return true;
-    }
+    path.is_dir() || holds(path, true)
+}
+
+/// Whether the file at `path` holds something of a format that is read here; with `by_ending`, also whether its ending says
+/// that it is meant to.
+fn holds(path: &Path, by_ending: bool) -> bool {
     let Ok(head) = head(path) else { return false };
     if detect(&head).is_some() {
         return true;
@@ -130,7 +133,9 @@ pub fn is_foreign(path: &Path) -> bool {
     }
     let is_text =
         path.extension().and_then(|ending| ending.to_str()).is_some_and(|ending| TEXTS.contains(&ending));
-    is_text || whole(path).is_ok_and(|(bytes, _)| !pasted::reports(&bytes).reports.is_empty())
+    by_ending && is_text
+        || whole(path, pasted::MAX_PASTE as u64)
+            .is_ok_and(|(bytes, _)| !pasted::reports(&bytes).reports.is_empty())
 }
 
 fn open(path: &Path, limit: u64, folded: (u64, u64)) -> anyhow::Result<Box<dyn Read>> {
@@ -231,7 +236,7 @@ pub fn read_all(path: &Path, perf_maps: &PerfMaps) -> anyhow::Result<Vec<Reading
         None if !pasted::is_text(&head) => return Err(unrecognised(path, &head)),
         _ => {}
     }
-    let (bytes, damage) = whole(path)?;
+    let (bytes, damage) = whole(path, WHOLE_LIMIT)?;
     let pasted = pasted::reports(&bytes);
     let several = pasted.reports.len() > 1;
     let mut readings = Vec::new();
@@ -359,15 +364,15 @@ impl Reading {
     }
 }
 
-/// A whole file, and where its wrapping is damaged.
-fn whole(path: &Path) -> anyhow::Result<(Vec<u8>, Option<Cut>)> {
+/// A whole file of at most `limit` bytes, unpacked, and where its wrapping is damaged.
+fn whole(path: &Path, limit: u64) -> anyhow::Result<(Vec<u8>, Option<Cut>)> {
     let mut bytes = Vec::new();
-    let result = open(path, WHOLE_LIMIT, HELD)?.take(WHOLE_LIMIT + 1).read_to_end(&mut bytes);
-    if bytes.len() as u64 > WHOLE_LIMIT {
+    let result = open(path, limit, HELD)?.take(limit.saturating_add(1)).read_to_end(&mut bytes);
+    if bytes.len() as u64 > limit {
         bail!(
             "{} has more than {}, unpacked: no honest file of its format does",
             path.display(),
-            units::bytes(WHOLE_LIMIT)
+            units::bytes(limit)
         );
     }
     if let Err(error) = &result
@@ -410,14 +415,7 @@ fn nmt(bytes: &[u8], notes: &mut Vec<String>) -> anyhow::Result<Figures> {
 /// # Errors
 /// It can't be read, is larger than `limit`, or has none.
 pub fn nmt_reports(path: &Path, limit: u64) -> anyhow::Result<(Vec<offheap_nmt::Report>, Vec<String>)> {
-    let (bytes, damage) = whole(path)?;
-    if bytes.len() as u64 > limit {
-        bail!(
-            "{} has more than {}; no output of VM.native_memory is that large",
-            path.display(),
-            units::bytes(limit)
-        );
-    }
+    let (bytes, damage) = whole(path, limit)?;
     let pasted = pasted::reports(&bytes);
     let (mut found, mut others) = (Vec::new(), Vec::new());
     for report in &pasted.reports {
@@ -477,7 +475,7 @@ pub fn expand(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
         let mut found = Vec::new();
         for entry in std::fs::read_dir(path).with_context(cannot)?.take(MAX_FILES) {
             let entry = entry.with_context(cannot)?.path();
-            if entry.is_file() && is_foreign(&entry) {
+            if entry.is_file() && holds(&entry, false) {
                 found.push(entry);
             }
         }
@@ -518,4 +516,19 @@ fn code(frames: &[Frame]) -> String {
     let from = if skipped < frames.len() { skipped } else { 0 };
     let names: Vec<String> = frames.iter().skip(from).take(3).map(|frame| bare(&frame.name)).collect();
     names.join(" < ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_larger_than_its_limit_is_not_read_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report.txt");
+        std::fs::write(&path, "x".repeat(11)).unwrap();
+        assert_eq!(whole(&path, 11).unwrap().0.len(), 11);
+        let error = whole(&path, 10).unwrap_err().to_string();
+        assert!(error.contains("more than 10 B"), "{error}");
+    }
 }
