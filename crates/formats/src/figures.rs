@@ -65,6 +65,11 @@ impl Figures {
     }
 }
 
+/// Bytes of all of them.
+pub fn sum(list: &[Named]) -> u64 {
+    list.iter().fold(0, |sum, named| sum.saturating_add(named.bytes))
+}
+
 /// What NMT's figures are called, in reports, in logs and in recordings: those can be compared.
 pub const BY_CATEGORY: &str = "committed bytes by NMT category";
 
@@ -73,6 +78,12 @@ const MAPPED: &str = "mapped bytes by file";
 
 /// What files that say what is resident are of.
 pub const RESIDENT: &str = "resident bytes by mapped file";
+
+/// What a heap dump's figures are of, and those of a class histogram.
+pub const BY_CLASS: &str = "instances by class";
+
+/// What the figures of a fatal error log without an NMT section are of.
+pub const OF_LOG: &str = "an hs_err log's memory";
 
 /// Resident bytes by file, of smaps and `pmap -X`.
 pub(crate) fn resident(bytes: &[u8], read: fn(&[u8]) -> Result<Regions, Error>) -> Result<Figures, Error> {
@@ -147,7 +158,7 @@ pub fn of_log(log: hs_err::HsErr) -> Figures {
     let named = named
         .into_iter()
         .filter_map(|(name, bytes, count)| Some(Named { name: name.to_owned(), bytes: bytes?, count }));
-    Figures { cut: log.cut, ..Figures::new("an hs_err log's memory", named) }
+    Figures { cut: log.cut, ..Figures::new(OF_LOG, named) }
 }
 
 /// The figures of a heap dump: its classes, and what direct buffers hold outside of the heap.
@@ -162,7 +173,7 @@ pub fn of_dump(dump: Hprof) -> Figures {
         bytes: class.bytes,
         count: Some(class.count),
     });
-    let mut figures = Figures::new("instances by class", classes.chain([direct]));
+    let mut figures = Figures::new(BY_CLASS, classes.chain([direct]));
     (figures.time_ms, figures.cut) = (Some(dump.time_ms), dump.cut);
     figures
 }

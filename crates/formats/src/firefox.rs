@@ -170,7 +170,6 @@ const FORMAT: &str = "Firefox Profiler file";
 pub(crate) fn is(head: &[u8]) -> bool {
     let text = String::from_utf8_lossy(head);
     text.trim_start().starts_with('{') && text.contains("\"importedFrom\":\"offheap\"")
-        || text.starts_with("{\"libs\":[],\"meta\":{\"categories\":[{\"color\":\"green\",\"name\":\"Java\"")
 }
 
 #[derive(Deserialize)]

@@ -9,19 +9,11 @@ use crate::figures::{Figures, Named};
 use crate::words::{any_of, number};
 use offheap_model::units::bytes as in_words;
 
-/// True where it begins with `line`.
-pub(crate) fn begins(line: &str) -> bool {
-    line.starts_with("0SECTION") && ["NATIVEMEMINFO", "TITLE"].iter().any(|section| line.contains(section))
-}
-
-/// True where it may begin with it.
+/// True where it may begin with `line`.
 pub(crate) fn perhaps(line: &str) -> bool {
-    line.starts_with("0MEMUSER") || line.starts_with("1MEMUSER")
-}
-
-/// True where it begins, or may begin, with `line`.
-pub(crate) fn either(line: &str) -> bool {
-    begins(line) || perhaps(line)
+    line.starts_with("0SECTION") && ["NATIVEMEMINFO", "TITLE"].iter().any(|section| line.contains(section))
+        || line.starts_with("0MEMUSER")
+        || line.starts_with("1MEMUSER")
 }
 
 /// True where `line` can be of it: all its lines have a tag.
@@ -37,7 +29,7 @@ pub(crate) fn has(line: &str) -> bool {
 
 /// True where the first lines of `head` are of it.
 pub(crate) fn is(head: &[u8]) -> bool {
-    any_of(head, 30, |line| begins(line) || perhaps(line))
+    any_of(head, 30, perhaps)
 }
 
 /// Level, name, bytes, allocations.
@@ -61,7 +53,7 @@ pub fn read(bytes: &[u8]) -> Result<Figures, Error> {
     let total = nodes.iter().filter(|node| node.0 == 1).fold(0u64, |sum, node| sum.saturating_add(node.2));
     let mut path: Vec<usize> = Vec::new();
     for at in 0..nodes.len() {
-        let Some((level, name, bytes, count)) = nodes.get(at).copied() else { break };
+        let Some((level, _, bytes, count)) = nodes.get(at).copied() else { break };
         while path.last().and_then(|last| nodes.get(*last)).is_some_and(|(above, ..)| *above >= level) {
             path.pop();
         }
@@ -70,7 +62,6 @@ pub fn read(bytes: &[u8]) -> Result<Figures, Error> {
             parent.2 = parent.2.saturating_sub(bytes);
             parent.3 = parent.3.saturating_sub(count);
         }
-        let _ = name;
         path.push(at);
         if path.len() > 64 {
             break;

@@ -7,7 +7,7 @@
 mod compiler;
 mod vm;
 
-use crate::figures::{Figures, Named};
+use crate::figures::{BY_CLASS, Figures, Named};
 use crate::{Cut, Error};
 
 const FORMAT: &str = "jcmd output";
@@ -161,9 +161,7 @@ pub fn read(bytes: &[u8]) -> Result<Figures, Error> {
     let text = String::from_utf8_lossy(bytes);
     let lines = || text.lines();
     let (of, named, end): (&str, Vec<Named>, Option<&str>) = match command {
-        Command::ClassHistogram => {
-            ("instances by class", lines().filter_map(class).collect(), Some("Total "))
-        }
+        Command::ClassHistogram => (BY_CLASS, lines().filter_map(class).collect(), Some("Total ")),
         Command::ClassLoaderStats => {
             ("metaspace by the class of the loader", lines().filter_map(loader).collect(), Some("Total = "))
         }

@@ -8,13 +8,10 @@ use offheap_model::units::bytes as in_words;
 
 /// True where it may begin with `line`.
 pub(crate) fn perhaps(line: &str) -> bool {
-    ["Last State:", "Reason:", "Container ID:", "Restart Count:"].iter().any(|key| line.starts_with(key))
-        || begins(line)
-}
-
-/// True where it begins with it.
-pub(crate) fn begins(line: &str) -> bool {
-    line == "Containers:" || line.starts_with("Namespace:")
+    ["Namespace:", "Last State:", "Reason:", "Container ID:", "Restart Count:"]
+        .iter()
+        .any(|key| line.starts_with(key))
+        || line == "Containers:"
 }
 
 /// True where the first lines of `head` are of it.
@@ -28,17 +25,11 @@ pub(crate) fn is(head: &[u8]) -> bool {
 #[derive(Default)]
 struct Container {
     name: String,
-    state: String,
     reason: String,
     exit_code: Option<i64>,
     restarts: Option<u64>,
     limit: Option<u64>,
     request: Option<u64>,
-}
-
-/// A quantity of Kubernetes: `2Gi`, `512Mi`, `500M`, `1073741824`.
-fn quantity(text: &str) -> Option<u64> {
-    size(text, Base::Decimal)
 }
 
 /// Reads it.
@@ -65,12 +56,7 @@ pub fn read(bytes: &[u8]) -> Result<Figures, Error> {
         }
         let Some(container) = all.last_mut() else { continue };
         match key {
-            "State" | "Last State" => {
-                is_last = key == "Last State";
-                if value == "Terminated" {
-                    container.state = key.to_owned();
-                }
-            }
+            "State" | "Last State" => is_last = key == "Last State",
             // What ended it last is what counts, whether it is up again or not.
             "Reason" if is_last || container.reason.is_empty() => container.reason = value.to_owned(),
             "Exit Code" if is_last || container.exit_code.is_none() => {
@@ -78,8 +64,9 @@ pub fn read(bytes: &[u8]) -> Result<Figures, Error> {
             }
             "Restart Count" => container.restarts = value.parse().ok(),
             "Limits" | "Requests" => part = if key == "Limits" { "Limits" } else { "Requests" },
-            "memory" if part == "Limits" => container.limit = quantity(value),
-            "memory" if part == "Requests" => container.request = quantity(value),
+            // `2Gi`, `512Mi`, `500M`, `1073741824`.
+            "memory" if part == "Limits" => container.limit = size(value, Base::Decimal),
+            "memory" if part == "Requests" => container.request = size(value, Base::Decimal),
             _ => {}
         }
     }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 pub(crate) type Names = HashMap<u64, Vec<String>, RandomState>;
 
 /// Stands for a stack of which the profiler could not find a single frame.
-const NO_STACK: &str = "(no stack)";
+pub(crate) const NO_STACK: &str = "(no stack)";
 
 /// Why there are such.
 const WHY_NO_STACK: &str = "have no stack: where the profiler was called, its unwinder found nothing to go by (jemalloc's \

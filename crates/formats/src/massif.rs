@@ -96,12 +96,7 @@ pub fn read(bytes: &[u8]) -> Result<Massif, Error> {
     let mut builder = best.map(|(_, builder)| builder).unwrap_or_default();
     if builder.profile().sites.is_empty() {
         let peak = massif.snapshots.iter().map(|snapshot| snapshot.heap_bytes).max().unwrap_or(0);
-        let text = format!(
-            "none of {} snapshots has stacks; the largest is of {}",
-            massif.snapshots.len(),
-            offheap_model::units::bytes(peak)
-        );
-        builder.profile().notes.push(text);
+        builder.profile().notes.push(no_stacks(massif.snapshots.len() as u64, peak));
     }
     builder.profile().sampling.interval_bytes = 1;
     massif.stacks = builder.finish(Vec::new(), cut);
@@ -162,7 +157,16 @@ fn node(line: &str) -> Option<(u64, u64, &str)> {
     Some((children.parse().ok()?, bytes.parse().ok()?, text))
 }
 
-fn frame(text: &str) -> Frame {
+/// What must be said of `snapshots` none of which has a tree; the largest has `bytes`.
+pub(crate) fn no_stacks(snapshots: u64, bytes: u64) -> String {
+    format!(
+        "none of {snapshots} snapshots has stacks; the largest is of {}",
+        offheap_model::units::bytes(bytes)
+    )
+}
+
+/// `0x109256: app::big() (leak.cpp:10)`, as massif and ms_print have it behind a node's bytes.
+pub(crate) fn frame(text: &str) -> Frame {
     match text.strip_prefix("0x").and_then(|rest| rest.split_once(": ")) {
         Some((_, described)) => crate::memcheck::frame(described),
         // "in 2 places, all below massif's threshold (1.00%)"

@@ -5,6 +5,8 @@
 //!
 //! Each interval shows all that is outstanding then, so the last one is taken.
 
+use crate::builder::named;
+use crate::maps::NO_STACK;
 use crate::{Builder, Error, Parsed};
 use offheap_model::{Frame, FrameKind, ProfileSite};
 
@@ -44,7 +46,7 @@ pub fn read(bytes: &[u8]) -> Result<Parsed, Error> {
     let close = |(figures, mut stack): (ProfileSite, Vec<u32>), builder: &mut Builder| {
         if stack.is_empty() {
             // Of --combined-only, and where the kernel could not unwind.
-            stack.push(builder.frame(crate::builder::named("(no stack)", FrameKind::Native)));
+            stack.push(builder.frame(named(NO_STACK, FrameKind::Native)));
         }
         builder.add(&stack, &figures);
     };

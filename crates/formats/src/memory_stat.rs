@@ -2,11 +2,11 @@
 //! Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst.
 
 use crate::Error;
-use crate::figures::{Figures, Named};
+use crate::figures::{Figures, Named, sum};
 use crate::words::lines_of;
 use offheap_model::units::bytes as in_words;
 
-/// What adds up to the group's memory in version 2.
+/// What adds up to the group's memory in version 2; the first [`USERS`] are not the kernel's own.
 const VERSION_2: [(&str, &str); 9] = [
     ("anon", "anonymous: heaps, stacks, off-heap memory"),
     ("file", "page cache and tmpfs"),
@@ -18,6 +18,9 @@ const VERSION_2: [(&str, &str); 9] = [
     ("vmalloc", "kernel: vmalloc"),
     ("slab", "kernel: slab"),
 ];
+
+/// Parts of version 2 that are not within `kernel`.
+const USERS: usize = 2;
 
 /// The same in version 1; `mapped_file` is a part of the cache.
 const VERSION_1: [(&str, &str); 3] = [
@@ -71,14 +74,14 @@ pub fn read(bytes: &[u8]) -> Result<Figures, Error> {
     }
     // What the kernel counts and none of its parts says.
     if let Some(kernel) = value("kernel").filter(|_| !is_old) {
-        let parts = ["kernel_stack", "pagetables", "sec_pagetables", "percpu", "sock", "vmalloc", "slab"];
-        let known = parts.iter().filter_map(|key| value(key)).fold(0u64, u64::saturating_add);
+        let known =
+            VERSION_2.iter().skip(USERS).filter_map(|(key, _)| value(key)).fold(0, u64::saturating_add);
         if kernel > known {
             named.push(Named { name: "kernel: other".to_owned(), bytes: kernel - known, count: None });
         }
     }
     let anonymous = get(if is_old { "rss" } else { "anon" }).unwrap_or(0);
-    let sum = named.iter().fold(0u64, |sum, named| sum.saturating_add(named.bytes));
+    let sum = sum(&named);
     let cache = get(if is_old { "cache" } else { "file" }).unwrap_or(0);
     let mut says = format!(
         "{} of {} are anonymous: only the end of what has them, or swap, gives them back.",

@@ -4,10 +4,9 @@
 //! A tree's line is `->98.43% (1,000B) 0x109151: main (memory.c:6)`, two characters deeper for each
 //! caller.
 
-use crate::builder::named;
 use crate::words::number;
-use crate::{Builder, Error, Parsed};
-use offheap_model::{FrameKind, ProfileSite};
+use crate::{Builder, Error, Parsed, massif};
+use offheap_model::ProfileSite;
 
 const FORMAT: &str = "ms_print output";
 
@@ -80,13 +79,7 @@ pub fn read(bytes: &[u8]) -> Result<Parsed, Error> {
     let chosen = trees.iter().find(|(snapshot, _)| Some(*snapshot) == peak).or(trees.last());
     match chosen {
         Some((_, tree)) => stacks(tree, &mut builder),
-        None => {
-            let text = format!(
-                "none of {snapshots} snapshots has stacks; the largest is of {}",
-                offheap_model::units::bytes(largest)
-            );
-            builder.profile().notes.push(text);
-        }
+        None => builder.profile().notes.push(massif::no_stacks(snapshots, largest)),
     }
     Ok(builder.finish(Vec::new(), None))
 }
@@ -113,12 +106,9 @@ fn stacks(tree: &[(usize, u64, &str)], builder: &mut Builder) {
         if let Some((left, _)) = path.last_mut() {
             *left = left.saturating_sub(*bytes);
         }
-        let frame = match text.strip_prefix("0x").and_then(|rest| rest.split_once(": ")) {
-            Some((_, described)) => Some(crate::memcheck::frame(described)),
-            None if *depth > 0 => Some(named(&format!("({text})"), FrameKind::Native)),
-            None => None,
-        };
-        path.push((*bytes, frame.map(|frame| builder.frame(frame))));
+        let has_frame = *depth > 0 || text.starts_with("0x");
+        let frame = has_frame.then(|| builder.frame(massif::frame(text)));
+        path.push((*bytes, frame));
     }
     while !path.is_empty() {
         close(&mut path, builder);

@@ -17,19 +17,9 @@ const LINES: [(&str, &str); 8] = [
     ("VmSize", "virtual"),
 ];
 
-/// True where it begins with `line`.
-pub(crate) fn begins(line: &str) -> bool {
-    line.starts_with("VmPeak:")
-}
-
-/// True where it may begin with it.
+/// True where it may begin with `line`.
 pub(crate) fn perhaps(line: &str) -> bool {
-    ["Name:\t", "VmSize:", "VmRSS:", "VmHWM:", "RssAnon:"].iter().any(|key| line.starts_with(key))
-}
-
-/// True where it begins, or may begin, with `line`.
-pub(crate) fn either(line: &str) -> bool {
-    begins(line) || perhaps(line)
+    ["Name:\t", "VmPeak:", "VmSize:", "VmRSS:", "VmHWM:", "RssAnon:"].iter().any(|key| line.starts_with(key))
 }
 
 /// True where the first lines of `head` are of it.

@@ -2,7 +2,7 @@
 //! Source: gperftools, src/tcmalloc.cc, `DumpStats`.
 
 use crate::Error;
-use crate::figures::{Figures, Named};
+use crate::figures::{Figures, Named, sum};
 use crate::words::any_of;
 use offheap_model::units::bytes as in_words;
 
@@ -55,7 +55,7 @@ pub fn read(bytes: &[u8]) -> Result<Figures, Error> {
             reason: "bytes in use by the application are not in it".into(),
         });
     };
-    let sum = named.iter().fold(0u64, |sum, named| sum.saturating_add(named.bytes));
+    let sum = sum(&named);
     let held = sum.saturating_sub(used);
     let figures = Figures::new("tcmalloc's memory", named).saying(format!(
         "{} of {} are in use by the program, {} are free but held.",

@@ -1,7 +1,7 @@
 //! What a log speaks of, and what to do.
 
 use super::HsErr;
-use crate::Named;
+use crate::figures::{Named, sum};
 use offheap_model::units::bytes as in_words;
 use offheap_model::{Frame, FrameKind};
 
@@ -225,7 +225,6 @@ impl HsErr {
     /// What to do, best first; `nmt` are the figures of its NMT section.
     pub fn advice(&self, nmt: &[Named]) -> Vec<String> {
         let mut all: Vec<String> = Vec::new();
-        let exclude = |method: &str| format!("-XX:CompileCommand=exclude,{}", method.replace("::", "."));
         match self.crash() {
             Crash::HeapDoesNotFit => {
                 let initial =
@@ -340,7 +339,7 @@ impl HsErr {
             let what = method.map_or_else(String::new, |method| format!(" compiling {method}"));
             let how = method.map_or_else(
                 || "the method under \"Current CompileTask\" from compilation".to_owned(),
-                exclude_words,
+                |method| format!("it with {}", exclude(method)),
             );
             all.push(format!("The JIT compiler itself has {}{what}: exclude {how}; JDK 22 and later can limit it (-XX:CompileCommand=MemLimit,*.*,1g). Update the JDK.", in_words(compiler)));
         }
@@ -349,7 +348,7 @@ impl HsErr {
             all.push(format!("{count} of {all_threads} Java threads are named {pool}: that is a leak of threads; each has a stack, and maps of its own (vm.max_map_count). Find what starts them without an end."));
         }
         let largest = nmt.iter().max_by_key(|named| named.bytes).filter(|named| named.bytes > 0);
-        let accounted = nmt.iter().fold(0u64, |sum, named| sum.saturating_add(named.bytes));
+        let accounted = sum(nmt);
         match (largest, self.rss_bytes) {
             (Some(_), Some(rss)) if rss > accounted.saturating_add(accounted / 4) => all.push(format!(
                 "{} are resident and NMT knows {}: the rest was allocated by native libraries, or is held by the allocator. offheap map PID of the next one splits it.",
@@ -374,7 +373,7 @@ impl HsErr {
     }
 }
 
-/// `org.demo.Big::huge (-XX:CompileCommand=exclude,org.demo.Big.huge)`
-fn exclude_words(method: &str) -> String {
-    format!("it with -XX:CompileCommand=exclude,{}", method.replace("::", "."))
+/// What excludes `org.demo.Big::huge` from compilation: `-XX:CompileCommand=exclude,org.demo.Big.huge`
+fn exclude(method: &str) -> String {
+    format!("-XX:CompileCommand=exclude,{}", method.replace("::", "."))
 }

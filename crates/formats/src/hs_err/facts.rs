@@ -2,7 +2,7 @@
 //! running.
 
 use super::HsErr;
-use crate::Named;
+use crate::figures::{Named, sum};
 use offheap_model::units::{bytes, duration};
 
 /// Addresses below this are a null pointer with an offset: the first page is never mapped.
@@ -50,7 +50,7 @@ impl HsErr {
                 format!("{} in use{held}", bytes(used))
             }),
         );
-        let sum = nmt.iter().fold(0u64, |sum, named| sum.saturating_add(named.bytes));
+        let sum = sum(nmt);
         let mut largest: Vec<&Named> = nmt.iter().collect();
         largest.sort_by_key(|named| std::cmp::Reverse(named.bytes));
         let parts: Vec<String> = largest

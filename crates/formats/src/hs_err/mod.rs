@@ -54,8 +54,6 @@ pub struct HsErr {
     /// Java threads by the name of their pool, most first: names that differ in nothing but numbers
     /// are one.
     pub pools: Vec<(String, u64)>,
-    /// Threads of the process, as the kernel counts them.
-    pub process_threads: Option<u64>,
     /// Resident bytes of the process, where it got that far.
     pub rss_bytes: Option<u64>,
     /// malloc'ed and not freed, as glibc counts, where it got that far.
@@ -315,10 +313,8 @@ fn head(log: &mut HsErr, line: &str, unmarked: bool) {
     if let Some((_, pid)) = text.split_once(" pid=") {
         log.pid = pid.split(',').next().and_then(|pid| pid.parse().ok());
     }
-    if let Some((name, rest)) = text.split_once(" (0x").filter(|(name, _)| lines::is_signal(name)) {
-        let signal = log.signal.get_or_insert_default();
-        signal.name = name.to_owned();
-        let _ = rest;
+    if let Some((name, _)) = text.split_once(" (0x").filter(|(name, _)| lines::is_signal(name)) {
+        log.signal.get_or_insert_default().name = name.to_owned();
     }
     if let Some(refused) = lines::refused(text) {
         log.refused = Some(refused);
@@ -365,14 +361,10 @@ fn other(log: &mut HsErr, line: &str) {
         log.c_heap_retained_bytes = sizes.split_once("retained: ").and_then(|(_, retained)| size(retained));
     } else if let Some((_, sizes)) = line.split_once(", physical ").filter(|_| line.starts_with("Memory: ")) {
         log.physical_bytes = size(sizes).zip(sizes.split_once('(').and_then(|(_, free)| size(free)));
-    } else if let Some((key, bytes)) = lines::meminfo(line) {
-        if !log.host.iter().any(|(known, _)| known == key) {
-            log.host.push((key.to_owned(), bytes));
-        }
-    } else if let Some(count) =
-        line.strip_prefix("Process thread count: ").or_else(|| line.strip_prefix("Threads: "))
+    } else if let Some((key, bytes)) = lines::meminfo(line)
+        && !log.host.iter().any(|(known, _)| known == key)
     {
-        log.process_threads = count.trim().parse().ok();
+        log.host.push((key.to_owned(), bytes));
     }
 }
 

@@ -17,6 +17,7 @@ pub(crate) use text::{begins as begins_text, is as is_text, perhaps as perhaps_t
 pub(crate) use xml::is as is_xml;
 pub use xml::read as read_xml;
 
+use crate::words::number;
 use crate::{Builder, Error, Parsed};
 use offheap_model::{Frame, FrameKind, ProfileSite};
 
@@ -42,7 +43,6 @@ enum Kind {
 /// `400,024 (24 direct, 400,000 indirect) bytes in 1 blocks are definitely lost in loss record 4 of
 /// 4`
 fn loss(text: &str) -> Option<Loss> {
-    let number = |text: &str| text.replace(',', "").parse::<u64>().ok();
     let (size, rest) = text.split_once(" bytes in ")?;
     let (blocks, rest) = rest.split_once(" blocks are ")?;
     let kind = [

@@ -1,5 +1,5 @@
 //! What stands between the text and its bytes: UTF-16, byte order marks, Windows line ends, a
-//! terminal's colours, a mail's quoted-printable, a web page's entities.
+//! terminal's colours, a mail's quoted-printable.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;

@@ -193,13 +193,8 @@ pub fn read(bytes: &[u8]) -> Result<Parsed, Error> {
                 negative_bytes = negative_bytes.saturating_add(signed.unsigned_abs());
             }
             let value = u64::try_from(signed).unwrap_or(0);
-            match figure {
-                Some(Figure::LeakBytes) => site.leak_bytes = value,
-                Some(Figure::LiveBytes) => site.live_bytes = value,
-                Some(Figure::LiveCount) => site.live_count = value,
-                Some(Figure::AllocatedBytes) => site.allocated_bytes = value,
-                Some(Figure::AllocatedCount) => site.allocated_count = value,
-                None => {}
+            if let Some(figure) = figure {
+                *figure.of_mut(&mut site) = value;
             }
         }
         negative += u64::from(is_less);

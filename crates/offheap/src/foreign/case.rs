@@ -4,7 +4,7 @@
 use super::verdict::{document, finding, growing, instant, window};
 use super::{Content, Reading, series_of};
 use offheap_diagnose::Diagnosis;
-use offheap_formats::{Figures, Format, RESIDENT};
+use offheap_formats::{BY_CLASS, Figures, Format, RESIDENT, sum};
 use offheap_model::units::bytes;
 use offheap_model::{Domain, Evidence, Finding, Status};
 use std::collections::BTreeMap;
@@ -77,7 +77,7 @@ impl Facts {
     }
 
     fn figures(&mut self, format: Format, figures: &Figures, file: String) {
-        let sum = || figures.list.iter().fold(0u64, |sum, named| sum.saturating_add(named.bytes));
+        let sum = || sum(&figures.list);
         let get = |name: &str| figures.list.iter().find(|named| named.name == name);
         match format {
             // `pmap -d` has only what is mapped.
@@ -111,7 +111,7 @@ impl Facts {
                 self.held = held.map(|named| (named.bytes, file)).or(self.held.take());
             }
             Format::Jcmd => match figures.of.as_str() {
-                "instances by class" => {
+                BY_CLASS => {
                     let buffers =
                         figures.list.iter().filter(|named| named.name == "java.nio.DirectByteBuffer");
                     let count = buffers.filter_map(|named| named.count).sum();
@@ -170,9 +170,9 @@ pub(super) fn case(readings: Vec<Reading>) -> anyhow::Result<Diagnosis> {
     let mut kinds: BTreeMap<String, Vec<Reading>> = BTreeMap::new();
     let mut findings: Vec<Finding> = Vec::new();
     for reading in readings {
-        match reading.figures() {
-            Some(figures) if !matches!(reading.content, Content::Log(..)) => {
-                kinds.entry(figures.of).or_default().push(reading);
+        match reading.kind().map(str::to_owned) {
+            Some(kind) if !matches!(reading.content, Content::Log(..)) => {
+                kinds.entry(kind).or_default().push(reading);
             }
             None if reading.profile().is_some() => kinds.entry(String::new()).or_default().push(reading),
             // A log says by itself what happened.
@@ -230,7 +230,7 @@ fn line(reading: &Reading) -> Evidence {
         Content::Figures(figures) => {
             let first = figures.says.first().cloned();
             first.unwrap_or_else(|| {
-                let sum = figures.list.iter().fold(0u64, |sum, named| sum.saturating_add(named.bytes));
+                let sum = sum(&figures.list);
                 let largest = figures.list.first().map_or("", |named| named.name.as_str());
                 if sum > 0 {
                     format!("{}: {} together, most of it {largest}", figures.of, bytes(sum))

@@ -93,6 +93,17 @@ impl Reading {
         }
     }
 
+    /// What its [figures](Reading::figures) are of: only those of one kind are compared.
+    pub fn kind(&self) -> Option<&str> {
+        match &self.content {
+            Content::Figures(figures) => Some(&figures.of),
+            Content::Dump(_) => Some(offheap_formats::BY_CLASS),
+            Content::Log(_, nmt) if nmt.is_empty() => Some(offheap_formats::OF_LOG),
+            Content::Log(..) => Some(NMT),
+            Content::Profile(_) | Content::Recording(_) => None,
+        }
+    }
+
     /// Its sites.
     pub fn profile(&self) -> Option<&Parsed> {
         match &self.content {
@@ -320,16 +331,15 @@ impl Reading {
             (Format::Nmt, _) => Content::Figures(nmt(bytes, &mut self.notes)?),
             (Format::VmInfo, _) => {
                 let log = hs_err::read(bytes)?;
-                let section = log.nmt.as_ref().map(|text| offheap_nmt::parse(text.as_bytes()));
-                match section.as_ref().map(categories).filter(|nmt| !nmt.is_empty()) {
+                match section(&log).as_ref().map(categories).filter(|nmt| !nmt.is_empty()) {
                     Some(nmt) => Content::Figures(Figures { cut: log.cut, ..Figures::new(NMT, nmt) }),
                     None => Content::Figures(offheap_formats::of_log(log)),
                 }
             }
             (Format::HsErr, _) => {
                 let log = hs_err::read(bytes)?;
-                let section = log.nmt.as_ref().map(|text| offheap_nmt::parse(text.as_bytes()));
-                Content::Log(Box::new(log), section.as_ref().map_or(Vec::new(), categories))
+                let nmt = section(&log).as_ref().map_or(Vec::new(), categories);
+                Content::Log(Box::new(log), nmt)
             }
             (_, Gives::Figures(read)) => Content::Figures(read(bytes)?),
             (_, Gives::Series(read)) => {
@@ -397,7 +407,7 @@ fn nmt(bytes: &[u8], notes: &mut Vec<String>) -> anyhow::Result<Figures> {
         notes.push(format!("{} lines make no sense and were left out", report.problems.len()));
     }
     let figures = Figures::new(NMT, categories(&report));
-    let sum = figures.list.iter().fold(0u64, |sum, figure| sum.saturating_add(figure.bytes));
+    let sum = offheap_formats::sum(&figures.list);
     // Each category is rounded to a unit of the report; some are below a unit, and left out.
     let unit = report.scale.map_or(1 << 10, offheap_nmt::Scale::bytes);
     let rounded = unit.saturating_mul(MOST_CATEGORIES);
@@ -422,9 +432,8 @@ pub fn nmt_reports(path: &Path, limit: u64) -> anyhow::Result<(Vec<offheap_nmt::
         match report.format {
             Format::Nmt => found.push(offheap_nmt::parse(&report.bytes)),
             Format::HsErr | Format::VmInfo => {
-                let section = hs_err::read(&report.bytes).ok().and_then(|log| log.nmt);
-                match section {
-                    Some(text) => found.push(offheap_nmt::parse(text.as_bytes())),
+                match hs_err::read(&report.bytes).ok().as_ref().and_then(section) {
+                    Some(report) => found.push(report),
                     None => others.push(format!(
                         "this {} has no NMT section: the JVM ran without -XX:NativeMemoryTracking=summary",
                         report.format.name()
@@ -448,6 +457,11 @@ pub fn nmt_reports(path: &Path, limit: u64) -> anyhow::Result<(Vec<offheap_nmt::
         });
     }
     Ok((found, damage.map(|cut| cut.to_string()).into_iter().chain(pasted.skipped).collect()))
+}
+
+/// The NMT section of a fatal error log.
+fn section(log: &HsErr) -> Option<offheap_nmt::Report> {
+    log.nmt.as_ref().map(|text| offheap_nmt::parse(text.as_bytes()))
 }
 
 /// NMT's categories: what is committed, malloc included; the number is that of mallocs.

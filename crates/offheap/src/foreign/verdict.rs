@@ -7,6 +7,7 @@ use offheap_diagnose::{Diagnosis, Level, Outlook, RssTrend, SCHEMA, Target, Wind
 use offheap_formats::{Figure, Format, Row};
 use offheap_model::units::{bytes, duration, rate};
 use offheap_model::{Domain, Evidence, Finding, Frame, Profile, ProfileSite, Site, Status};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// Growth below this is not worth a word.
@@ -32,8 +33,7 @@ pub fn diagnose(paths: &[PathBuf]) -> anyhow::Result<Diagnosis> {
         let window = Window { start: reading.time_ms.unwrap_or(0), ..window(1) };
         return Ok(document(std::slice::from_ref(&reading.path), window, vec![instant(reading)]));
     }
-    let kinds: std::collections::BTreeSet<Option<String>> =
-        readings.iter().map(|reading| reading.figures().map(|figures| figures.of)).collect();
+    let kinds: BTreeSet<Option<&str>> = readings.iter().map(Reading::kind).collect();
     let has_log = readings.iter().any(|reading| matches!(reading.content, Content::Log(..)));
     if kinds.len() > 1 || has_log {
         return case(readings);
