@@ -8,6 +8,7 @@ mod compiler;
 mod vm;
 
 use crate::figures::{BY_CLASS, Figures, Named};
+use crate::words::{self, Base};
 use crate::{Cut, Error};
 
 const FORMAT: &str = "jcmd output";
@@ -298,7 +299,7 @@ fn metaspace(text: &str) -> Vec<Named> {
             let (Some(number), Some(unit)) = (words.next(), words.next()) else { continue };
             let what = words.next().map(|word| word.trim_end_matches('.')).unwrap_or("free chunks");
             if matches!(what, "used" | "committed" | "free chunks")
-                && let Some(bytes) = decimal(number, unit)
+                && let Some(bytes) = size(&format!("{number}{unit}"))
             {
                 let class = if name.starts_with("Non") { "non-class" } else { "class" };
                 all.push(named(&format!("{class}, {what}"), bytes, None));
@@ -369,39 +370,12 @@ fn trimmed(line: &str) -> Vec<Named> {
 /// `"worker-12" #33 …`: threads whose names differ only in digits are one pool.
 fn thread(line: &str) -> Option<Named> {
     let (name, rest) = line.strip_prefix('"')?.rsplit_once("\" ")?;
-    rest.contains("tid=").then(|| {
-        let mut pool = String::new();
-        for c in name.chars() {
-            match c {
-                c if c.is_ascii_digit() && pool.ends_with('*') => {}
-                c if c.is_ascii_digit() => pool.push('*'),
-                c => pool.push(c),
-            }
-        }
-        named(&pool, 0, Some(1))
-    })
+    rest.contains("tid=").then(|| named(&words::without_numbers(name, '*'), 0, Some(1)))
 }
 
 /// `120036Kb`, `8157K`, `206M` → bytes.
 fn size(text: &str) -> Option<u64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    number.parse::<u64>().ok()?.checked_mul(factor(unit)?)
-}
-
-fn decimal(number: &str, unit: &str) -> Option<u64> {
-    let number: f64 = number.parse().ok().filter(|number: &f64| *number >= 0.0 && *number < 1e15)?;
-    Some((number * factor(unit)? as f64).round() as u64)
-}
-
-fn factor(unit: &str) -> Option<u64> {
-    match unit.chars().next() {
-        None | Some('b' | 'B') => Some(1),
-        Some('k' | 'K') => Some(1 << 10),
-        Some('m' | 'M') => Some(1 << 20),
-        Some('g' | 'G') => Some(1 << 30),
-        Some(_) => None,
-    }
+    words::size(text, Base::Binary)
 }
 
 #[cfg(test)]

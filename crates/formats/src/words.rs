@@ -43,15 +43,33 @@ pub(crate) fn number(text: &str) -> Option<u64> {
         .flatten()
 }
 
+/// What is looked at of a file to tell its first lines.
+const HEAD: usize = 64 << 10;
+
 /// The first lines of `head`, without blanks around them.
 pub(crate) fn lines_of(head: &[u8], most: usize) -> Vec<String> {
-    let text = String::from_utf8_lossy(head.get(..64 << 10).unwrap_or(head));
+    let text = String::from_utf8_lossy(head.get(..HEAD).unwrap_or(head));
     text.lines().take(most).map(|line| line.trim().to_owned()).collect()
 }
 
 /// Whether any of the first lines of `head` is such.
 pub(crate) fn any_of(head: &[u8], most: usize, is: impl Fn(&str) -> bool) -> bool {
-    lines_of(head, most).iter().any(|line| is(line))
+    String::from_utf8_lossy(head.get(..HEAD).unwrap_or(head)).lines().take(most).any(|line| is(line.trim()))
+}
+
+/// `name` with each number in it as one `mark`: what differs in nothing else is of one pool.
+pub(crate) fn without_numbers(name: &str, mark: char) -> String {
+    let (mut out, mut in_number) = (String::with_capacity(name.len()), false);
+    for c in name.chars() {
+        let is_digit = c.is_ascii_digit();
+        match (is_digit, in_number) {
+            (true, true) => {}
+            (true, false) => out.push(mark),
+            (false, _) => out.push(c),
+        }
+        in_number = is_digit;
+    }
+    out
 }
 
 /// The number behind `key` up to the next word: `total-vm:123kB,` → `123kB`.
@@ -64,6 +82,15 @@ pub(crate) fn behind<'a>(line: &'a str, key: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_of_names_are_marks() {
+        for (name, expected) in
+            [("pool-1-thread-12", "pool-*-thread-*"), ("main", "main"), ("7", "*"), ("", "")]
+        {
+            assert_eq!(without_numbers(name, '*'), expected);
+        }
+    }
 
     #[test]
     fn sizes_of_all_looks() {

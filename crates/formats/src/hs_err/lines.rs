@@ -1,20 +1,15 @@
 //! Lines of a log.
 
 use super::{Refused, Signal};
+use crate::words::{self, Base};
 use offheap_model::{Frame, FrameKind};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// `185282K, …` → bytes.
 pub(super) fn size(text: &str) -> Option<u64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let factor = match unit.chars().next() {
-        Some('k' | 'K') => 1 << 10,
-        Some('m' | 'M') => 1 << 20,
-        Some('g' | 'G') => 1 << 30,
-        _ => 1,
-    };
-    number.parse::<u64>().ok()?.checked_mul(factor)
+    let word = text.split(|c: char| !c.is_ascii_alphanumeric()).next()?;
+    // A limit that is none may be larger than any memory.
+    words::size(word, Base::Binary).or_else(|| word.parse().ok())
 }
 
 /// `si_signo: 11 (SIGSEGV), si_code: 1 (SEGV_MAPERR), si_addr: 0x10`; the first of JDK 8
@@ -168,21 +163,10 @@ pub(super) struct Pools {
 
 impl Pools {
     pub(super) fn add(&mut self, name: &str) {
-        let (mut every, mut last, mut digits) = (String::new(), name.to_owned(), false);
-        for c in name.chars().take(200) {
-            if c.is_ascii_digit() {
-                if !digits {
-                    every.push('N');
-                }
-            } else {
-                every.push(c);
-            }
-            digits = c.is_ascii_digit();
-        }
+        let cut = name.char_indices().nth(200).and_then(|(at, _)| name.get(..at)).unwrap_or(name);
+        let every = words::without_numbers(cut, 'N');
         let bare = name.trim_end_matches(|c: char| c.is_ascii_digit());
-        if bare.len() < name.len() {
-            last = format!("{bare}N");
-        }
+        let last = if bare.len() < name.len() { format!("{bare}N") } else { name.to_owned() };
         if self.all.len() < MOST_POOLS || self.all.contains_key(&every) {
             let pool = self.all.entry(every).or_default();
             pool.0 += 1;
@@ -203,5 +187,25 @@ impl Pools {
             self.all.into_iter().map(|(every, (count, names))| (name(every, names), count)).collect();
         list.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes_end_where_their_unit_does() {
+        for (text, bytes) in [
+            ("185282K (peak: 185282K)", 185_282 << 10),
+            ("16303368k(1063636k free)", 16_303_368 << 10),
+            ("3g", 3 << 30),
+            ("536870912", 536_870_912),
+            // What version 1 of control groups has for no limit.
+            ("9223372036854771712", 9_223_372_036_854_771_712),
+        ] {
+            assert_eq!(size(text), Some(bytes), "{text}");
+        }
+        assert_eq!((size("unlimited"), size("-1"), size("")), (None, None, None));
     }
 }

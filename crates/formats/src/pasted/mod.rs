@@ -154,7 +154,6 @@ impl Open {
 
 /// Looks through all lines. `first` is what the text as a whole begins like.
 fn search(text: &str, first: Option<&'static Reader>, mut done: BTreeSet<&'static str>) -> Pasted<'static> {
-    let lines: Vec<&str> = text.lines().collect();
     let (mut found, mut outside, mut inside): (Vec<Report<'static>>, usize, usize) = (Vec::new(), 0, 0);
     let mut open: Option<Open> = None;
     // Lines before a begin that may be its own.
@@ -165,12 +164,13 @@ fn search(text: &str, first: Option<&'static Reader>, mut done: BTreeSet<&'stati
                      outside: &mut usize| {
         let Some(open) = open.take() else { return };
         let count = open.lines.len();
-        match finish(open, done, inside) {
-            Some(report) if found.len() < MAX_REPORTS => found.push(report),
-            _ => *outside += count,
+        let report = if found.len() < MAX_REPORTS { finish(open, done, inside) } else { None };
+        match report {
+            Some(report) => found.push(report),
+            None => *outside += count,
         }
     };
-    for (number, line) in lines.iter().enumerate() {
+    for (number, line) in text.lines().enumerate() {
         let bare = line.trim();
         if prefix::is_fence(bare) {
             close(&mut open, &mut done, &mut inside, &mut outside);
@@ -239,7 +239,7 @@ fn search(text: &str, first: Option<&'static Reader>, mut done: BTreeSet<&'stati
             }
             None => {
                 // Prefixes of the line that follows are not known yet.
-                let mut peeled = *line;
+                let mut peeled = line;
                 for _ in 0..prefix::MOST {
                     let Some((_, rest)) = prefix::peel_any(peeled) else { break };
                     if is_lead(peeled.trim()) {
