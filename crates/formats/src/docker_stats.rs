@@ -50,7 +50,7 @@ pub fn read(bytes: &[u8]) -> Result<Figures, Error> {
     });
     let named = rows.into_iter().map(|(name, bytes, _)| Named { name, bytes, count: None });
     Ok(Figures::new("what containers use", named)
-        .saying(format!("{name} has most: {}{part}.", in_words(used)))
+        .saying(format!("{name} uses the most: {}{part}.", in_words(used)))
         .advising(
             "What is in it is not in this table: offheap map PID in the container, or its memory.stat.",
         ))
@@ -67,7 +67,7 @@ mod tests {
             ab12cd34ef57   db        0.10%     512MiB / 2GiB         25.00%    1kB / 2kB     0B / 0B       7\n";
         assert!(is(docker.as_bytes()));
         let figures = read(docker.as_bytes()).unwrap();
-        assert_eq!(figures.says, ["app has most: 1.50 GiB of 2.00 GiB (75 %)."]);
+        assert_eq!(figures.says, ["app uses the most: 1.50 GiB of 2.00 GiB (75 %)."]);
         assert_eq!(figures.list[1].bytes, 512 << 20);
         let top = "NAME        CPU(cores)   MEMORY(bytes)\napp-7d      12m          900Mi\n";
         assert_eq!(read(top.as_bytes()).unwrap().list[0].bytes, 900 << 20);

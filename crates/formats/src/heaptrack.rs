@@ -396,7 +396,8 @@ impl State {
         builder.profile().sampling.interval_bytes = 1;
         if suppressed > 0 {
             builder.profile().notes.push(format!(
-                "{suppressed} bytes are suppressed (leak: lines in the file): they count as live and not as leaked"
+                "{} are suppressed (leak: lines in the file): they count as live and not as leaked",
+                offheap_model::units::bytes(suppressed)
             ));
         }
         if self.unknown_frees > 0 {
@@ -462,7 +463,7 @@ mod tests {
         let profile = read(text.as_bytes()).unwrap().profile;
         let sum = |of: fn(&ProfileSite) -> u64| profile.sites.iter().map(of).sum::<u64>();
         assert_eq!((sum(|site| site.leak_bytes), sum(|site| site.live_bytes)), (100, 1100));
-        assert!(profile.notes[0].starts_with("1000 bytes are suppressed"), "{:?}", profile.notes);
+        assert!(profile.notes[0].starts_with("0.98 KiB are suppressed"), "{:?}", profile.notes);
     }
 
     #[test]

@@ -98,18 +98,20 @@ pub fn read(bytes: &[u8]) -> Result<Figures, Error> {
             || "no memory limit of its own".to_owned(),
             |limit| format!("a memory limit of {}", in_words(limit)),
         );
-        let restarts = one
-            .restarts
-            .filter(|count| *count > 0)
-            .map_or_else(String::new, |count| format!(", restarted {count} times"));
+        let restarts = match one.restarts {
+            None | Some(0) => String::new(),
+            Some(1) => ", restarted once".to_owned(),
+            Some(count) => format!(", restarted {count} times"),
+        };
         match (one.reason.as_str(), one.exit_code) {
             ("OOMKilled", _) => {
                 killed = true;
-                figures = figures
-                    .saying(format!("{name} was killed for memory (OOMKilled): it has {limit}{restarts}."));
+                figures = figures.saying(format!(
+                    "{name} was killed because it ran out of memory (OOMKilled): it has {limit}{restarts}."
+                ));
             }
             (reason, Some(137)) => {
-                figures = figures.saying(format!("{name} was killed by SIGKILL (exit code 137, reason {reason}), which need not be for memory: {limit}{restarts}."));
+                figures = figures.saying(format!("{name} was killed by SIGKILL (exit code 137, reason {reason}), which does not have to mean that memory ran out: {limit}{restarts}."));
             }
             (reason, Some(code)) if code != 0 => {
                 let signal = if code > 128 { format!(", by signal {}", code - 128) } else { String::new() };
@@ -143,11 +145,13 @@ mod tests {
         let figures = read(text.as_bytes()).unwrap();
         assert_eq!(
             figures.says[0],
-            "app was killed for memory (OOMKilled): it has a memory limit of 2.00 GiB, restarted 4 times."
+            "app was killed because it ran out of memory (OOMKilled): it has a memory limit of 2.00 GiB, restarted 4 times."
         );
         assert_eq!(figures.says[1], "sidecar has a memory limit of 122 MiB.");
+        let once = text.replace("Restart Count:  4", "Restart Count:  1");
+        assert!(read(once.as_bytes()).unwrap().says[0].ends_with("2.00 GiB, restarted once."));
         let part = "Last State:     Terminated\n  Reason:       Error\n  Exit Code:    137\n";
         assert!(is(part.as_bytes()));
-        assert!(read(part.as_bytes()).unwrap().says[0].contains("need not be for memory"));
+        assert!(read(part.as_bytes()).unwrap().says[0].contains("does not have to mean that memory ran out"));
     }
 }

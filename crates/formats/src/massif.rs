@@ -159,10 +159,7 @@ fn node(line: &str) -> Option<(u64, u64, &str)> {
 
 /// What must be said of `snapshots` none of which has a tree; the largest has `bytes`.
 pub(crate) fn no_stacks(snapshots: u64, bytes: u64) -> String {
-    format!(
-        "none of {snapshots} snapshots has stacks; the largest is of {}",
-        offheap_model::units::bytes(bytes)
-    )
+    format!("none of {snapshots} snapshots has stacks; the largest is {}", offheap_model::units::bytes(bytes))
 }
 
 /// `0x109256: app::big() (leak.cpp:10)`, as massif and ms_print have it behind a node's bytes.

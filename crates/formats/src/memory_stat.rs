@@ -84,7 +84,7 @@ pub fn read(bytes: &[u8]) -> Result<Figures, Error> {
     let sum = sum(&named);
     let cache = get(if is_old { "cache" } else { "file" }).unwrap_or(0);
     let mut says = format!(
-        "{} of {} are anonymous: only the end of what has them, or swap, gives them back.",
+        "{} of {} are anonymous: they are freed only when the process that holds them ends, or swapped out.",
         in_words(anonymous),
         in_words(sum)
     );

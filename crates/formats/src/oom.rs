@@ -145,7 +145,7 @@ pub fn read(bytes: &[u8]) -> Result<Figures, Error> {
     }
     figures = if group {
         figures
-            .saying("The limit that was met is the container's, not the machine's.")
+            .saying("The limit that was hit is the container's, not the machine's.")
             .advising("Compare the limit with -Xmx plus what the JVM has beside its heap: offheap fit PID, or offheap map PID of the next one before it dies.")
             .advising("offheap record --profile keeps the last state of a process that is killed, with the code that allocated.")
     } else {

@@ -92,7 +92,7 @@ fn a_tickets_files_are_one_case() {
     // Without the thread dump and NMT the one thing that is missing is named.
     let case = diagnose(&[&smaps, &dump]);
     assert!(
-        case["verdict"]["summary"].as_str().unwrap().contains("Missing is NMT's summary"),
+        case["verdict"]["summary"].as_str().unwrap().contains("What is missing: NMT's summary"),
         "{:#}",
         case["verdict"]
     );

@@ -11,7 +11,7 @@ use offheap_model::{Frame, FrameKind};
 pub enum Crash {
     /// Native memory ran out: malloc or mmap failed.
     NativeMemory,
-    /// The heap that the JVM was to begin with does not fit.
+    /// The JVM's initial heap does not fit into memory.
     HeapDoesNotFit,
     /// A thread could not be created.
     Threads,
@@ -43,7 +43,7 @@ impl Crash {
     pub fn title(self) -> &'static str {
         match self {
             Crash::NativeMemory => "The JVM ran out of native memory",
-            Crash::HeapDoesNotFit => "The heap that the JVM was to begin with does not fit into memory",
+            Crash::HeapDoesNotFit => "The JVM's initial heap does not fit into memory",
             Crash::Threads => "The JVM could not create a thread",
             Crash::ThreadsForbidden => {
                 "The JVM may not create threads (EPERM): a seccomp filter of an old container runtime forbids it"
@@ -58,7 +58,7 @@ impl Crash {
             Crash::NativeLibrary => "A native library failed",
             Crash::JavaFrame => "Java code failed on memory that something else has written over",
             Crash::Jvm => "The JVM itself failed",
-            Crash::Unknown => "The JVM failed, and the log does not say of what",
+            Crash::Unknown => "The JVM failed, and the log does not say why",
         }
     }
 }
@@ -355,7 +355,7 @@ impl HsErr {
                 in_words(rss),
                 in_words(accounted)
             )),
-            (Some(named), _) if all.is_empty() => all.push(format!("By NMT {} has most: {}.", named.name, in_words(named.bytes))),
+            (Some(named), _) if all.is_empty() => all.push(format!("NMT's largest category is {}: {}.", named.name, in_words(named.bytes))),
             (None, _) if all.is_empty() => all.push("The process could not get native memory: look at what fills it, not at the Java heap alone (offheap map PID; this log has no NMT section: -XX:NativeMemoryTracking=summary makes one).".to_owned()),
             _ => {}
         }

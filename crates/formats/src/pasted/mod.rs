@@ -330,7 +330,8 @@ fn said(done: &BTreeSet<&'static str>, outside: usize, inside: usize) -> Option<
         parts.push(format!("{} of other text", lines(outside)));
     }
     if inside > 0 {
-        parts.push(format!("{} within that are none of it", lines(inside)));
+        let are = if inside == 1 { "is" } else { "are" };
+        parts.push(format!("{} inside a report that {are} not part of it", lines(inside)));
     }
     (!parts.is_empty()).then(|| format!("left out of the pasted text: {}", parts.join(", ")))
 }

@@ -208,7 +208,7 @@ pub(super) fn case(readings: Vec<Reading>) -> anyhow::Result<Diagnosis> {
             .push_str(&format!(" The files contradict each other: {}.", contradictions.join("; ")));
     }
     if let Some(missing) = missing {
-        together.summary.push_str(&format!(" Missing is {missing}."));
+        together.summary.push_str(&format!(" What is missing: {missing}."));
         together.confirm.insert(0, format!("take {missing}, then: offheap diagnose with all files again"));
     }
     // A crash that is told by its own log is the case, unless the files together know a leak.
