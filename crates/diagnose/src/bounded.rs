@@ -14,7 +14,7 @@ struct Filling {
     bound: &'static str,
 }
 
-const FILLINGS: [Filling; 12] = [
+const FILLINGS: [Filling; 11] = [
     Filling {
         by: &[
             "LoadToCache",
@@ -76,14 +76,10 @@ const FILLINGS: [Filling; 12] = [
         bound: "cache_size",
     },
     Filling {
-        by: &["lru_cache_wrapper", "bounded_lru_cache"],
+        // Modules/_functoolsmodule.c; the functions for a maxsize of None and of 0 have other names.
+        by: &["bounded_lru_cache_wrapper"],
         what: "a functools.lru_cache",
-        bound: "its maxsize, in entries and not in bytes; None is no bound",
-    },
-    Filling {
-        by: &["re._cache", "_sre.compile"],
-        what: "the cache of regular expressions",
-        bound: "512 entries in CPython",
+        bound: "its maxsize, in entries and not in bytes",
     },
 ];
 
@@ -127,4 +123,32 @@ pub(crate) fn take_back(finding: &mut Finding) {
         0,
         "watch until it is full: what fills to its bound stops there, and is used again".to_owned(),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FILLINGS, filling};
+    use offheap_model::{Frame, FrameKind};
+
+    fn what(name: &str, kind: FrameKind) -> Option<&'static str> {
+        let frame = Frame { name: name.to_owned(), kind, file: None, line: None, module: None };
+        filling(&[frame]).map(|filling| filling.what)
+    }
+
+    #[test]
+    fn a_cache_without_a_bound_is_none_that_fills() {
+        let of_python = Some("a functools.lru_cache");
+        assert_eq!(what("bounded_lru_cache_wrapper", FrameKind::Native), of_python);
+        for without in ["infinite_lru_cache_wrapper", "uncached_lru_cache_wrapper", "lru_cache_new"] {
+            assert_eq!(what(without, FrameKind::Native), None, "{without}");
+        }
+    }
+
+    #[test]
+    fn what_a_program_calls_its_own_methods_makes_no_cache() {
+        for own in ["com.store._cache.put", "app.core._cacheEntry", "shop.more._cache"] {
+            assert_eq!(what(own, FrameKind::Java), None, "{own}");
+        }
+        assert!(FILLINGS.iter().all(|filling| !filling.by.is_empty()));
+    }
 }
