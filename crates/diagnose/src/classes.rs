@@ -1,7 +1,7 @@
 //! Which classes had more objects at the window's end: what holds a heap's growth, and whether native peers were dropped or
 //! are still held.
 
-use crate::verdict::Diagnosis;
+use crate::verdict::{Diagnosis, needs_code};
 use offheap_model::{Domain, Evidence, Finding, FrameKind, Status, units};
 
 /// A class with another number of objects than before.
@@ -47,9 +47,8 @@ impl Diagnosis {
     /// Adds what two class histograms, `seconds` apart, say of its verdict and findings.
     pub fn name_classes(&mut self, classes: &[ClassGrowth], seconds: f64) {
         for finding in std::iter::once(&mut self.verdict).chain(&mut self.findings) {
-            let speaks = matches!(finding.status, Status::Leak | Status::DoesNotFit | Status::Inconclusive);
             match finding.domain {
-                _ if !speaks => {}
+                _ if !needs_code(finding) => {}
                 Some(Domain::JavaHeap) if finding.status == Status::DoesNotFit => full_heap(finding, classes),
                 Some(Domain::JavaHeap) => heap(finding, classes, seconds),
                 _ => peers(finding, classes),

@@ -59,4 +59,6 @@ pub use series::{Key, Series};
 pub use sites::{
     FIRST_WRITE, FIRST_WRITE_TO_MAP, caller, domain_of, function, is_object, is_of_pages, object_label,
 };
-pub use verdict::{Diagnosis, DomainTrend, Next, RssTrend, Runtime, SCHEMA, Target, Window, diagnose};
+pub use verdict::{
+    Diagnosis, DomainTrend, Next, RssTrend, Runtime, SCHEMA, Target, Window, diagnose, needs_code,
+};

@@ -5,6 +5,7 @@ use crate::evidence::Evidence;
 use crate::libraries::{Library, is_library_method, library_of};
 use crate::names;
 use crate::references;
+use crate::verdict::needs_code;
 use offheap_model::{
     Domain, Evidence as Observation, Finding, Frame, FrameKind, Profile, ProfileSite, Site, Status, units,
 };
@@ -219,7 +220,7 @@ fn kept(site: &ProfileSite, seconds: f64) -> f64 {
 
 /// Adds the site to a finding of growth, with the advice for its library.
 pub(crate) fn attach(finding: &mut Finding, evidence: &Evidence<'_>) {
-    let growing = matches!(finding.status, Status::Leak | Status::DoesNotFit | Status::Inconclusive);
+    let growing = needs_code(finding);
     let of_heap = finding.domain == Some(Domain::JavaHeap);
     if growing && let Some(advice) = finding.site.as_ref().and_then(|site| advice::of(&site.frames)) {
         // The rule has named the code itself.

@@ -154,6 +154,11 @@ const PAGE_CACHE: &str = "cgroup-page-cache";
 /// A leak below this confidence is only suspected.
 const SURE_ENOUGH: f64 = 0.6;
 
+/// Whether the code and the classes behind a finding matter: what does not fit by its configuration needs neither.
+pub fn needs_code(finding: &Finding) -> bool {
+    matches!(finding.status, Status::Leak | Status::Inconclusive) || finding.cause == HEAP_FULL
+}
+
 /// Judges the evidence.
 pub fn diagnose(evidence: &Evidence<'_>) -> Diagnosis {
     let mut findings: Vec<Finding> = RULES.iter().filter_map(|rule| rule.judge(evidence)).collect();

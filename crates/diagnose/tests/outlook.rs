@@ -4,7 +4,7 @@ mod common;
 
 use common::world::{MB, World, jvm};
 use common::{Random, ramp};
-use offheap_diagnose::{Diagnosis, Evidence, Outlook, Part, diagnose};
+use offheap_diagnose::{ClassGrowth, Diagnosis, Evidence, Outlook, Part, diagnose, needs_code};
 use offheap_model::{Cgroup, Domain, Status};
 
 const MIB: u64 = 1 << 20;
@@ -57,6 +57,19 @@ fn a_heap_that_may_grow_past_the_limit_does_not_fit() {
     let sum: u64 = outlook.parts.iter().map(|part| part.may_grow_to_bytes).sum();
     assert_eq!(outlook.ceiling_bytes, sum);
     assert_eq!(part(outlook, "java-heap").may_grow_to_bytes, 256 * MIB);
+    // What the heap holds, and which code filled it, has no part in that.
+    let mut named = diagnosis.clone();
+    named.name_classes(
+        &[ClassGrowth {
+            name: "app.Order".to_owned(),
+            before: 10,
+            after: 2_000_000,
+            bytes: 80_000_000,
+            after_bytes: 90_000_000,
+        }],
+        60.0,
+    );
+    assert_eq!((named.verdict, needs_code(&diagnosis.verdict)), (diagnosis.verdict.clone(), false));
     // What it says to set, fits.
     let xmx: f64 =
         outlook.settings[0].strip_prefix("-Xmx").unwrap().split('m').next().unwrap().parse().unwrap();

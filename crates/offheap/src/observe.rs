@@ -48,13 +48,22 @@ pub struct Observed {
     pub ended: Option<String>,
 }
 
+/// Whether it is asked who holds what became more: of use to a verdict only, and not free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum References {
+    /// Followed where that matters.
+    Followed,
+    /// Left alone.
+    Left,
+}
+
 /// Watches or reads; a process only as far as it is `allowed`.
 ///
 /// # Errors
 /// No such target, no rights, no such recording.
-pub fn observe(arguments: &Arguments, allowed: Allowed) -> anyhow::Result<Observed> {
+pub fn observe(arguments: &Arguments, allowed: Allowed, references: References) -> anyhow::Result<Observed> {
     let path = Path::new(&arguments.target);
-    if is_recording(path) { read(path, arguments.pid) } else { watch(arguments, allowed) }
+    if is_recording(path) { read(path, arguments.pid) } else { watch(arguments, allowed, references) }
 }
 
 /// What a recording has of one process; see [`instants::target`] for `pid`.
@@ -75,7 +84,7 @@ pub fn read(path: &Path, pid: Option<i32>) -> anyhow::Result<Observed> {
     })
 }
 
-fn watch(arguments: &Arguments, allowed: Allowed) -> anyhow::Result<Observed> {
+fn watch(arguments: &Arguments, allowed: Allowed, references: References) -> anyhow::Result<Observed> {
     let pid = target::resolve(&arguments.target)?;
     let allowed = allowed.ask(&format!("process {pid}"));
     let stop = Stop::catch()?;
@@ -88,7 +97,7 @@ fn watch(arguments: &Arguments, allowed: Allowed) -> anyhow::Result<Observed> {
     let end = begun + arguments.length;
     let mut progress = Progress::new();
     let mut procedure = Procedure::new(allowed, arguments.length);
-    let mut follower = Follower::new(arguments.length);
+    let mut follower = (references == References::Followed).then(|| Follower::new(arguments.length));
     loop {
         match sampler.snapshot() {
             // Last words are no point of a series; the next look tells the end.
@@ -100,7 +109,9 @@ fn watch(arguments: &Arguments, allowed: Allowed) -> anyhow::Result<Observed> {
             }
             Err(error) => return Err(error.into()),
         }
-        follower.step(&mut observed.snapshots, sampler.collector(), &mut progress, false);
+        if let Some(follower) = &mut follower {
+            follower.step(&mut observed.snapshots, sampler.collector(), &mut progress, false);
+        }
         let news = procedure.step(&observed.snapshots);
         if !news.is_empty() {
             progress.clear();
@@ -122,7 +133,7 @@ fn watch(arguments: &Arguments, allowed: Allowed) -> anyhow::Result<Observed> {
             break;
         }
     }
-    if observed.ended.is_none() {
+    if let Some(follower) = follower.as_mut().filter(|_| observed.ended.is_none()) {
         follower.step(&mut observed.snapshots, sampler.collector(), &mut progress, true);
         python_holders(&mut observed.snapshots, sampler.collector(), &mut progress);
     }
@@ -136,6 +147,9 @@ fn watch(arguments: &Arguments, allowed: Allowed) -> anyhow::Result<Observed> {
 
 /// Has it looked for who holds the Python objects that became more, if some did.
 fn python_holders(snapshots: &mut [Snapshot], collector: &Collector, progress: &mut Progress) {
+    if snapshots.last().is_none_or(|snapshot| snapshot.python.is_none()) {
+        return;
+    }
     let wanted = python_suspects(&Evidence::of(snapshots));
     let Some(python) = snapshots.last_mut().and_then(|snapshot| snapshot.python.as_mut()) else { return };
     for name in wanted {

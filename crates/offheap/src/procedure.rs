@@ -8,7 +8,7 @@ use crate::output;
 use crate::pauses::{Pauses, Step, heap_in_use, in_words};
 use crate::verbs::jcmd;
 use offheap_diagnose::{
-    ClassGrowth, Diagnosis, Evidence, Next, Suspect, caller, diagnose, references_grow, suspect,
+    ClassGrowth, Diagnosis, Evidence, Next, Suspect, caller, diagnose, needs_code, references_grow, suspect,
 };
 use offheap_model::units::{duration, rate};
 use offheap_model::{Domain, Finding, Profile, Snapshot, Status};
@@ -520,11 +520,6 @@ fn expected(pause: Option<Duration>) -> String {
 fn is_open(verdict: &Finding) -> bool {
     let of_heap = verdict.domain == Some(Domain::JavaHeap);
     verdict.status == Status::Leak || needs_code(verdict) && of_heap
-}
-
-/// Whether the code and the classes behind a verdict matter: what does not fit by its configuration needs neither.
-fn needs_code(verdict: &Finding) -> bool {
-    matches!(verdict.status, Status::Leak | Status::Inconclusive) || verdict.cause == "heap-full"
 }
 
 /// Whether one of the findings leaves the Java heap open.

@@ -1,5 +1,6 @@
 //! `offheap check`
 
+use crate::observe::References;
 use crate::procedure::Allowed;
 use crate::{files, observe, output};
 use anyhow::Context;
@@ -48,7 +49,7 @@ pub struct Arguments {
 /// Runs the verb.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let allowed = if arguments.sites { Allowed::AGENT } else { Allowed::NOTHING };
-    let observed = observe::observe(&arguments.observe, allowed)?;
+    let observed = observe::observe(&arguments.observe, allowed, References::Left)?;
     let evidence = Evidence::of(&observed.snapshots).with_marks(&observed.marks);
     let mut result = check(&evidence, arguments.max_growth, &arguments.domain);
     if arguments.sites {

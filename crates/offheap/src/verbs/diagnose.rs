@@ -1,14 +1,14 @@
 //! `offheap diagnose`
 
 use super::report;
-use crate::observe::Observed;
+use crate::observe::{Observed, References};
 use crate::pauses::DEFAULT_MAX_PAUSE;
 use crate::procedure::{Allowed, Gc};
 use crate::{files, foreign, observe, output};
 use anyhow::bail;
-use offheap_diagnose::{Comparison, Diagnosis, Evidence, compare, diagnose, render_markdown};
+use offheap_diagnose::{Comparison, Diagnosis, Evidence, compare, diagnose, needs_code, render_markdown};
+use offheap_model::Evidence as Observation;
 use offheap_model::units::parse_duration;
-use offheap_model::{Evidence as Observation, Status};
 use offheap_present::terminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -80,14 +80,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     // Read first: a wrong name must show before the window, not after it.
     let before = arguments.compare.as_ref().map(|path| observe::read(path, None)).transpose()?;
-    let observed = observe::observe(&arguments.observe, allowed)?;
+    let observed = observe::observe(&arguments.observe, allowed, References::Followed)?;
     let mut evidence = Evidence::of(&observed.snapshots).with_marks(&observed.marks);
     if let Some(profile) = &observed.found.profile {
         evidence = evidence.with_profile(profile);
     }
     let mut diagnosis = diagnose(&evidence);
-    let grows = matches!(diagnosis.verdict.status, Status::Leak | Status::DoesNotFit | Status::Inconclusive);
-    if let Some(why) = observed.found.no_code.clone().filter(|_| grows) {
+    if let Some(why) = observed.found.no_code.clone().filter(|_| needs_code(&diagnosis.verdict)) {
         diagnosis
             .verdict
             .evidence

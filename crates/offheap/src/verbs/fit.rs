@@ -1,5 +1,6 @@
 //! `offheap fit`
 
+use crate::observe::References;
 use crate::procedure::Allowed;
 use crate::{observe, output};
 use offheap_diagnose::{Evidence, Outlook};
@@ -38,7 +39,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         every: None,
         pid: arguments.pid,
     };
-    let observed = observe::observe(&watch, Allowed::NOTHING)?;
+    let observed = observe::observe(&watch, Allowed::NOTHING, References::Left)?;
     let evidence = Evidence::of(&observed.snapshots);
     let outlook = Outlook::of(&evidence, arguments.limit);
     if arguments.json {
