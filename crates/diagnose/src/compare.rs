@@ -153,6 +153,7 @@ fn figure(evidence: &Evidence<'_>, domain: Domain) -> Key {
         Domain::DirectMemory => Key::DirectReserved,
         Domain::Malloc | Domain::NativeMalloc => Key::MallocRest,
         Domain::Metaspace => Key::Metaspace,
+        Domain::Tmpfs => Key::CgroupTmpfs,
         _ => Key::Domain(domain),
     };
     if evidence.series(&counted).is_some() { counted } else { Key::Domain(domain) }

@@ -40,6 +40,7 @@ fn words(domain: Option<Domain>) -> &'static str {
         Some(Domain::NativeMmap) => "Memory that native code maps (native-mmap)",
         Some(Domain::PythonHeap) => "Memory of Python objects (python-heap)",
         Some(Domain::MappedFiles) => "Memory of mapped files",
+        Some(Domain::Tmpfs) => "Memory of files in tmpfs",
         _ => "Memory",
     }
 }

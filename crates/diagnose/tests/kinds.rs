@@ -5,7 +5,7 @@ mod common;
 
 use common::Random;
 use common::world::{MB, World, jvm, native};
-use offheap_diagnose::{Diagnosis, Evidence, diagnose};
+use offheap_diagnose::{Diagnosis, Evidence, Fixed, compare, diagnose};
 use offheap_model::{
     Cgroup, Detail, Domain, Finding, Frame, FrameKind, Profile, ProfileSite, Reach, Sampling, Snapshot,
     Status,
@@ -81,6 +81,21 @@ fn tmpfs_that_grows_is_a_leak_of_the_container() {
         let leak = judged(&world, |t, s| s.cgroup = Some(group(spool(t), 0.0)), None);
         is_leak(&leak.verdict, "tmpfs-growth", Domain::Tmpfs);
         assert!(leak.outlook.kill_at.is_some());
+        let first = leak.verdict.summary.split(". ").next().unwrap();
+        assert!(first.starts_with("Memory of files in tmpfs grows"), "{first}");
+    }
+    // Asked again with the same growth it is still there, and with none it is gone.
+    let snapshots = |group: &dyn Fn(f64) -> Cgroup| {
+        let mut snapshots = base().snapshots();
+        snapshots.iter_mut().enumerate().for_each(|(i, s)| s.cgroup = Some(group(i as f64)));
+        snapshots
+    };
+    let before = snapshots(&|t| group(spool(t), 0.0));
+    for (after, fixed) in
+        [(before.clone(), Fixed::Still), (snapshots(&|_| group(20.0 * MB, 0.0)), Fixed::Gone)]
+    {
+        let comparison = compare(&Evidence::of(&before), &Evidence::of(&after));
+        assert_eq!((comparison.fixed, comparison.domain), (fixed, Some(Domain::Tmpfs)), "{comparison:#?}");
     }
     // Page cache can be dropped; what the process has mapped is its own.
     let cache = judged(&base(), |t, s| s.cgroup = Some(group(20.0 * MB, spool(t))), None).verdict;
