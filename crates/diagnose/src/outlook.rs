@@ -43,6 +43,15 @@ pub struct Part {
     pub because: String,
 }
 
+impl Part {
+    /// Whether it grew in the window and nothing bounds it: what it may come to is then only what it is now.
+    pub fn grows_unbounded(&self) -> bool {
+        self.bound_bytes.is_none() && self.because.starts_with(UNBOUNDED)
+    }
+}
+
+/// How the words for such a part begin.
+const UNBOUNDED: &str = "it grows, and nothing bounds it";
 /// The kernel's table of pages takes a byte for so many that are mapped (8 bytes for 4 KiB).
 const PAGE_TABLE: u64 = 512;
 /// A code cache that grows is expected to come to this many times what it is.
@@ -210,13 +219,9 @@ fn metaspace(evidence: &Evidence<'_>, jvm: &Jvm, now: u64) -> Part {
             Part::bound(Domain::Metaspace, now, max, bound, "it grows, and MaxMetaspaceSize binds it")
         }
         Some(_) => Part::bound(Domain::Metaspace, now, now, bound, "flat in the window"),
-        None if grows(evidence, &Key::Metaspace) => Part::bound(
-            Domain::Metaspace,
-            now,
-            now,
-            None,
-            "it grows, and nothing bounds it: -XX:MaxMetaspaceSize would",
-        ),
+        None if grows(evidence, &Key::Metaspace) => {
+            Part::bound(Domain::Metaspace, now, now, None, format!("{UNBOUNDED}: -XX:MaxMetaspaceSize would"))
+        }
         None => Part::bound(Domain::Metaspace, now, now, None, "flat in the window; no limit is set"),
     }
 }
@@ -297,7 +302,7 @@ fn files(last: &Snapshot, domain: Domain, now: u64) -> Part {
 
 fn observed(evidence: &Evidence<'_>, domain: Domain) -> String {
     if grows(evidence, &Key::Domain(domain)) {
-        "it grows, and nothing bounds it".to_owned()
+        UNBOUNDED.to_owned()
     } else {
         "flat in the window; nothing bounds it".to_owned()
     }

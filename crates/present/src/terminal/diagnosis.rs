@@ -76,22 +76,27 @@ fn outlook(diagnosis: &Diagnosis, style: Style) -> String {
     if outlook.parts.is_empty() {
         return String::new();
     }
-    let mut text = match (outlook.limit_bytes, outlook.fits) {
-        (Some(limit), fits) => format!(
+    let mut text = match outlook.limit_bytes {
+        Some(limit) => format!(
             "Limit {}, {} left; {}: {}.",
             bytes(limit),
             bytes(outlook.headroom_bytes.unwrap_or(0)),
-            if fits == Some(true) { "it fits" } else { "it does not fit" },
+            match (outlook.fits, outlook.kill_at) {
+                (Some(true), Some(_)) => "it fits only if the leak is stopped",
+                (Some(true), None) => "it fits",
+                _ => "it does not fit",
+            },
             outlook.arithmetic()
         ),
-        (None, _) => format!(
+        None => format!(
             "No limit is set. It may come to {}: {}.",
             bytes(outlook.ceiling_bytes),
             outlook.arithmetic()
         ),
     };
     if let Some(at) = outlook.kill_at {
-        let until = |at: i64| hour(at, diagnosis.window.start);
+        let now = diagnosis.window.start.saturating_add((diagnosis.window.seconds * 1000.0) as i64);
+        let until = |at: i64| hour(at, now);
         text.push_str(&format!(" The limit is reached at about {}", until(at)));
         if let Some([Some(sooner), later]) = outlook.kill_at_ci95 {
             let later = later.map_or_else(|| "never".to_owned(), until);
@@ -283,4 +288,45 @@ pub fn render_check(check: &CheckResult, style: Style) -> String {
         out.push_str(&format!("{}\n", style.paint(tone(line.outcome), &wrap(&text, style.width, 13))));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use offheap_diagnose::{Evidence, Outlook, Part, diagnose};
+    use offheap_model::Domain;
+
+    /// A window of two hours over midnight, and a limit that the parts keep within.
+    fn leaking(kill_at: Option<i64>) -> Diagnosis {
+        let mut diagnosis = diagnose(&Evidence::of(&[]));
+        diagnosis.window.start = 86_400_000 - 3_600_000;
+        diagnosis.window.seconds = 7200.0;
+        diagnosis.outlook = Outlook {
+            limit_bytes: Some(1 << 30),
+            headroom_bytes: Some(600 << 20),
+            ceiling_bytes: 424 << 20,
+            fits: Some(true),
+            parts: vec![Part {
+                domain: Domain::NativeMalloc,
+                now_bytes: 424 << 20,
+                may_grow_to_bytes: 424 << 20,
+                bound_bytes: None,
+                because: String::new(),
+            }],
+            kill_at,
+            ..Outlook::default()
+        };
+        diagnosis
+    }
+
+    #[test]
+    fn what_leaks_towards_its_limit_is_not_said_to_fit() {
+        let style = Style { width: 2000, ..Style::default() };
+        let text = outlook(&leaking(Some(86_400_000 + 5 * 3_600_000)), style);
+        assert!(text.contains("it fits only if the leak is stopped: "), "{text}");
+        // The day is counted from the window's end, as the verdict's first sentence does.
+        assert!(text.contains("The limit is reached at about 05:00 UTC."), "{text}");
+        let text = outlook(&leaking(None), style);
+        assert!(text.contains("left; it fits: ") && !text.contains("reached"), "{text}");
+    }
 }

@@ -25,14 +25,24 @@ pub fn render(who: &str, outlook: &Outlook, style: Style) -> String {
 
 fn sentence(who: &str, outlook: &Outlook) -> String {
     let ceiling = bytes(outlook.ceiling_bytes);
-    match outlook.limit_bytes {
+    let unbounded: Vec<&str> =
+        outlook.parts.iter().filter(|part| part.grows_unbounded()).map(|part| part.domain.as_str()).collect();
+    let mut text = match outlook.limit_bytes {
         Some(limit) => format!(
             "{who} may come to {ceiling} of {}; {} are left now.",
             bytes(limit),
             bytes(outlook.headroom_bytes.unwrap_or(0))
         ),
         None => format!("{who} may come to {ceiling}. Hold it against a limit: offheap fit … --limit 2G"),
+    };
+    if !unbounded.is_empty() {
+        let (grow, count) = if unbounded.len() == 1 { ("grows", "is") } else { ("grow", "are") };
+        text.push_str(&format!(
+            " But {} {grow} with nothing to bound it, and {count} counted as now: offheap diagnose tells whether that ends.",
+            unbounded.join(", ")
+        ));
     }
+    text
 }
 
 /// Part by part, the sum last.
@@ -60,4 +70,50 @@ fn table(outlook: &Outlook, style: Style) -> String {
     let now: u64 = outlook.parts.iter().map(|part| part.now_bytes).fold(0, u64::saturating_add);
     table.row(Tone::Strong, vec!["sum".to_owned(), bytes(now), bytes(outlook.ceiling_bytes)]);
     table.render(style)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use offheap_diagnose::{Evidence, Part};
+    use offheap_model::{Domain, DomainFigure, MemoryTotals, Snapshot};
+
+    /// A program whose C heap gains so much a second.
+    fn program(per_s: u64) -> Vec<Snapshot> {
+        let figure = |domain, rss_bytes| DomainFigure {
+            domain,
+            rss_bytes,
+            virtual_bytes: rss_bytes,
+            swap_bytes: 0,
+            huge_bytes: 0,
+            source: "synthetic".to_owned(),
+            detail: Vec::new(),
+        };
+        (0..61)
+            .map(|second: u64| {
+                let heap = (30 << 20) + second * per_s;
+                Snapshot {
+                    time_ms: second as i64 * 1000,
+                    memory: MemoryTotals { rss_bytes: heap + (8 << 20), ..MemoryTotals::default() },
+                    domains: vec![figure(Domain::NativeMalloc, heap), figure(Domain::Unattributed, 8 << 20)],
+                    ..Snapshot::default()
+                }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_grows_without_a_bound_is_named_beside_fits() {
+        let said = |per_s| {
+            let snapshots = program(per_s);
+            let outlook = Outlook::of(&Evidence::of(&snapshots), Some(1 << 30));
+            assert_eq!(outlook.fits, Some(true));
+            let style = Style { width: 400, ..Style::default() };
+            (render("process 1", &outlook, style), outlook.parts.iter().any(Part::grows_unbounded))
+        };
+        let (text, unbounded) = said(1 << 20);
+        assert!(unbounded && text.contains("But native-malloc grows with nothing to bound it"), "{text}");
+        let (text, unbounded) = said(0);
+        assert!(!unbounded && !text.contains("But "), "{text}");
+    }
 }
