@@ -106,6 +106,19 @@ pub(crate) fn main_holder(held: &PythonHeld) -> Option<&PythonHolder> {
     held.holders.iter().find(named).filter(|holder| 2 * holder.objects >= held.looked_at)
 }
 
+/// Of a cache with a bound that it has not reached: how many entries it has, and how many it may have.
+pub(crate) fn filling(holder: &PythonHolder) -> Option<(u64, u64)> {
+    let bound = most_entries(holder)?;
+    let entries: u64 = holder.container.rsplit(' ').next()?.parse().ok()?;
+    (entries < bound).then_some((entries, bound))
+}
+
+/// The bound in "the lru_cache of … (maxsize=16000)".
+pub(crate) fn most_entries(holder: &PythonHolder) -> Option<u64> {
+    let bounded = holder.kind == "lru_cache";
+    holder.what.rsplit_once("(maxsize=").filter(|_| bounded)?.1.strip_suffix(')')?.parse().ok()
+}
+
 /// What grows, for the first sentence of a verdict with this cause; `None` where it is none of Python's.
 pub(crate) fn headline(cause: &str, evidence: &Evidence<'_>) -> Option<String> {
     if !cause.starts_with("python-") {
@@ -115,7 +128,10 @@ pub(crate) fn headline(cause: &str, evidence: &Evidence<'_>) -> Option<String> {
     let held = |kind: &GrowingType<'_>| Some((kind.name.to_owned(), held(evidence, kind.name)?));
     let looked_at: Vec<(String, &PythonHeld)> = types.iter().filter_map(held).collect();
     let lost = looked_at.iter().find(|(_, held)| are_lost(held));
-    let named = looked_at.iter().find_map(|(name, held)| Some((name, main_holder(held)?)));
+    let named = looked_at.iter().find_map(|(name, held)| {
+        let holder = main_holder(held)?;
+        filling(holder).is_none().then_some((name, holder))
+    });
     Some(match (lost, named, types.first()) {
         (Some((name, _)), ..) => format!(": {name} objects whose reference was lost,"),
         (None, Some((name, holder)), _) => format!(": {name} objects held by {},", holder.what),
@@ -143,10 +159,11 @@ pub(crate) fn growth_of(evidence: &Evidence<'_>, kind: &GrowingType<'_>) -> Opti
     let is_split = evidence.last()?.jvm.as_ref().is_none_or(|jvm| jvm.nmt.is_some());
     let domain = if is_split { Domain::NativeMalloc } else { Domain::Malloc };
     // The whole C heap's growth where that is what it is made of, so that one cause is told once.
-    let own = evidence.growth_of(&Series::new(kind.points.clone()), Freed::ByProgram, least);
-    let whole = evidence.growth(&Key::MallocRest, Freed::ByProgram, least);
-    let whole = whole.filter(|whole| kind.gained() >= EXPLAINS * (whole.to - whole.from).max(0.0));
-    Some((domain, whole.filter(|whole| whole.status().is_some()).unwrap_or(own)))
+    let whole = evidence.growth(&Key::MallocRest, Freed::ByProgram, least).filter(|whole| {
+        whole.status().is_some() && kind.gained() >= EXPLAINS * (whole.to - whole.from).max(0.0)
+    });
+    let own = || evidence.growth_of(&Series::new(kind.points.clone()), Freed::ByProgram, least);
+    Some((domain, whole.unwrap_or_else(own)))
 }
 
 /// What the growth is of, in a sentence's words.

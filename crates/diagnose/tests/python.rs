@@ -124,6 +124,60 @@ fn a_cache_with_a_bound_that_fills_is_healthy_and_one_without_is_a_leak() {
     decides(&diagnosis, "python-container", Status::Leak, Domain::PythonHeap, &["lru_cache of price"]);
 }
 
+/// The verdict where `share` of what grows is `app.Price` objects, held as `cached` says, and the rest `str`, as `other` says.
+fn judged_of_two(share: f64, cached: PythonHeld, other: PythonHeld) -> Diagnosis {
+    let mut snapshots = program(&CARTS);
+    for objects in snapshots.iter_mut().filter_map(|s| s.python.as_mut()?.objects.as_mut()) {
+        let moved = (objects.types[0].arena_bytes as f64 - 2.0 * MB) * share;
+        objects.types[0].arena_bytes -= moved as u64;
+        let bytes = (1 << 20) + moved as u64;
+        objects.types.push(PythonType {
+            name: "app.Price".to_owned(),
+            count: bytes / 60,
+            arena_bytes: bytes,
+            ..PythonType::default()
+        });
+    }
+    let python = snapshots.last_mut().unwrap().python.as_mut().unwrap();
+    python.held = vec![
+        PythonHeld { name: "app.Price".to_owned(), ..cached },
+        PythonHeld { name: "str".to_owned(), ..other },
+    ];
+    diagnose(&Evidence::of(&snapshots))
+}
+
+#[test]
+fn a_cache_that_fills_hides_no_leak_of_another_type() {
+    let cache = |entries: &str| {
+        held(
+            0,
+            &[("the lru_cache of price (maxsize=16000)", "lru_cache", 120, &format!("dict of {entries}"))],
+        )
+    };
+    let carts = held(0, &[("`carts` of module shop", "module", 118, "dict of 5203")]);
+    let words = ["objects held by `carts` of module shop, grows", "It is str objects, held by `carts`"];
+    for share in [0.3, 0.55] {
+        let diagnosis = judged_of_two(share, cache("9000"), carts.clone());
+        decides(&diagnosis, "python-container", Status::Leak, Domain::PythonHeap, &words);
+    }
+    // Nor one that nobody is named for; what the cache holds in several types is the cache's.
+    let diagnosis = judged_of_two(0.3, cache("9000"), held(0, &[]));
+    decides(&diagnosis, "python-growth", Status::Leak, Domain::PythonHeap, &["most of them str"]);
+    let diagnosis = judged_of_two(0.5, cache("9000"), cache("9000"));
+    decides(&diagnosis, "python-container", Status::Healthy, Domain::PythonHeap, &["9000 of 16000 entries"]);
+}
+
+#[test]
+fn a_cache_that_is_full_or_whose_entries_grow_is_no_cache_that_fills() {
+    for container in ["list of 90000", "dict of 16000", "deque"] {
+        let cache = ("the lru_cache of price (maxsize=16000)", "lru_cache", 120, container);
+        let diagnosis = judged(&CARTS, held(0, &[cache]), Some(true));
+        let words = ["held by the lru_cache of price (maxsize=16000)"];
+        decides(&diagnosis, "python-container", Status::Leak, Domain::PythonHeap, &words);
+        assert!(!diagnosis.verdict.fix[0].contains("give it a maxsize"), "{:?}", diagnosis.verdict.fix);
+    }
+}
+
 #[test]
 fn lost_references_are_told_also_of_large_objects() {
     let diagnosis = judged(&CARTS, held(117, &[]), Some(true));
@@ -143,6 +197,18 @@ fn cycles_stay_only_where_the_collector_is_off() {
     decides(&diagnosis, "python-cycles", Status::Leak, Domain::PythonHeap, &["gc.disable"]);
     for collects in [Some(true), None] {
         let diagnosis = judged(&CARTS, alone.clone(), collects);
+        decides(&diagnosis, "python-growth", Status::Leak, Domain::PythonHeap, &[]);
+    }
+    // Nor where native code, or many containers of which none is the main one, hold most of them.
+    for others in [
+        held(0, &[("memory of native code", "native", 118, "")]),
+        held(
+            0,
+            &[("`a` of module shop", "module", 40, "dict of 50"), ("`b` of module shop", "module", 30, "")],
+        ),
+        held(40, &[("`a` of module shop", "module", 30, "dict of 50")]),
+    ] {
+        let diagnosis = judged(&CARTS, others, Some(false));
         decides(&diagnosis, "python-growth", Status::Leak, Domain::PythonHeap, &[]);
     }
     // With the collector off a container may still be the cause.

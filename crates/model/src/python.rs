@@ -67,6 +67,15 @@ pub struct PythonHeld {
     pub cut: String,
 }
 
+impl PythonHeld {
+    /// Of those looked at, how many neither a holder nor the lack of any reference was told of: they refer to each other, or are
+    /// about to go.
+    pub fn untold(&self) -> u64 {
+        let told = self.holders.iter().map(|holder| holder.objects).fold(self.lonely, u64::saturating_add);
+        self.looked_at.saturating_sub(told)
+    }
+}
+
 /// One that holds objects.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]

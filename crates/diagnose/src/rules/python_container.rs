@@ -27,7 +27,9 @@ use super::Rule;
 use super::python_lost_references::PythonLostReferences;
 use crate::draft::Draft;
 use crate::evidence::Evidence;
-use crate::python_types::{growing, growth_of, held, main_holder, subject, with_types};
+use crate::python_types::{
+    GrowingType, filling, growing, growth_of, held, main_holder, most_entries, subject, with_types,
+};
 use offheap_model::{Domain, Finding, PythonHeld, PythonHolder, Status, units};
 
 /// See the page.
@@ -42,50 +44,65 @@ impl Rule for PythonContainer {
         if PythonLostReferences.judge(evidence).is_some() {
             return None;
         }
-        let (kind, held, holder) = growing(evidence).into_iter().find_map(|kind| {
-            let held = held(evidence, kind.name)?;
-            Some((kind, held, main_holder(held)?))
-        })?;
-        if let Some(finding) = filling(self.id(), evidence, kind.name, held, holder) {
-            return Some(finding);
+        let types = growing(evidence);
+        let all: f64 = types.iter().map(GrowingType::gained).sum();
+        let (mut fills, mut healthy) = (0.0, None);
+        for kind in &types {
+            let Some(held) = held(evidence, kind.name) else { continue };
+            let Some(holder) = main_holder(held) else { continue };
+            if let Some(entries) = filling(holder) {
+                fills += kind.gained();
+                healthy = healthy.or_else(|| fills_up(self.id(), evidence, kind.name, held, holder, entries));
+            } else if let Some(leak) = leak(self.id(), evidence, kind, holder) {
+                return Some(leak);
+            }
         }
-        let (domain, growth) = growth_of(evidence, &kind)?;
-        let container =
-            if holder.container.is_empty() { String::new() } else { format!(", in a {}", holder.container) };
-        let meaning = format!("It is {} objects, held by {}{container}.", kind.name, holder.what);
-        let source = evidence.source(domain);
-        let draft =
-            Draft::of_growth(self.id(), evidence, domain, &growth, &subject(domain, &meaning, &source))?;
-        let fix = match holder.kind.as_str() {
-            "lru_cache" => format!(
-                "{}: give it a maxsize; on a method it keeps every self, so cache a function of what matters instead",
-                holder.what
-            ),
-            "outside" => "release it in Java: close() the jep.python.PyObject, remove the proxy from the collection; jep \
-                          frees Python objects only when the next one is made"
-                .to_owned(),
-            "frame" => format!("{}: bound or prune it while the function runs", holder.what),
-            _ => format!("bound or prune {}; or weak references", holder.what),
-        };
-        let draft = with_types(draft, evidence).fix([fix]).confirm([format!(
-            "offheap python {} --for 30s --holders {}",
-            evidence.pid(),
-            kind.name
-        )]);
-        Some(draft.finish())
+        // A cache that takes the smaller part says nothing of what takes the larger one.
+        healthy.filter(|_| 2.0 * fills >= all)
     }
 }
 
-/// A cache with a bound that it has not reached: it will stop.
-fn filling(
+/// A container that nothing bounds.
+fn leak(id: &str, evidence: &Evidence<'_>, kind: &GrowingType<'_>, holder: &PythonHolder) -> Option<Finding> {
+    let (domain, growth) = growth_of(evidence, kind)?;
+    let container =
+        if holder.container.is_empty() { String::new() } else { format!(", in a {}", holder.container) };
+    let meaning = format!("It is {} objects, held by {}{container}.", kind.name, holder.what);
+    let source = evidence.source(domain);
+    let draft = Draft::of_growth(id, evidence, domain, &growth, &subject(domain, &meaning, &source))?;
+    let fix = match holder.kind.as_str() {
+        "lru_cache" if most_entries(holder).is_some() => {
+            format!("{}: it has a bound of entries; bound what an entry holds, too", holder.what)
+        }
+        "lru_cache" => format!(
+            "{}: give it a maxsize; on a method it keeps every self, so cache a function of what matters instead",
+            holder.what
+        ),
+        "outside" => {
+            "release it in Java: close() the jep.python.PyObject, remove the proxy from the collection; jep \
+                      frees Python objects only when the next one is made"
+                .to_owned()
+        }
+        "frame" => format!("{}: bound or prune it while the function runs", holder.what),
+        _ => format!("bound or prune {}; or weak references", holder.what),
+    };
+    let draft = with_types(draft, evidence).fix([fix]).confirm([format!(
+        "offheap python {} --for 30s --holders {}",
+        evidence.pid(),
+        kind.name
+    )]);
+    Some(draft.finish())
+}
+
+/// A cache with a bound that it has not reached: it will stop. `entries` are those it has and those it may have.
+fn fills_up(
     id: &str,
     evidence: &Evidence<'_>,
     name: &str,
     held: &PythonHeld,
     holder: &PythonHolder,
+    (entries, bound): (u64, u64),
 ) -> Option<Finding> {
-    let bound = most_entries(&holder.what).filter(|_| holder.kind == "lru_cache")?;
-    let entries: u64 = holder.container.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0);
     let now = evidence.last()?.rss_of(Domain::PythonHeap);
     let summary = format!(
         "In {}, the Python heap grew over {}: it is {name} objects, held by {}, a cache with a bound that fills: {entries} of \
@@ -108,9 +125,4 @@ fn filling(
             "references followed from outside",
         );
     Some(draft.fix([format!("nothing, if {bound} entries are wanted; else a smaller maxsize")]).finish())
-}
-
-/// The bound in "… (maxsize=16000)".
-fn most_entries(what: &str) -> Option<u64> {
-    what.rsplit_once("(maxsize=")?.1.strip_suffix(')')?.parse().ok()
 }

@@ -22,7 +22,7 @@
 use super::Rule;
 use crate::draft::Draft;
 use crate::evidence::Evidence;
-use crate::python_types::{GrowingType, growing, growth_of, held, main_holder, subject, with_types};
+use crate::python_types::{GrowingType, growing, growth_of, held, subject, with_types};
 use offheap_model::Finding;
 
 /// See the page.
@@ -56,9 +56,11 @@ impl Rule for PythonCycles {
 /// The type that only cycles hold.
 fn cyclic<'a>(evidence: &Evidence<'a>) -> Option<GrowingType<'a>> {
     let collects = evidence.snapshots().iter().rev().find_map(|s| s.python.as_ref()?.collects)?;
-    growing(evidence).into_iter().filter(|_| !collects).find(|kind| {
-        held(evidence, kind.name).is_some_and(|held| {
-            held.cut.is_empty() && main_holder(held).is_none() && 2 * held.lonely < held.looked_at
-        })
+    if collects {
+        return None;
+    }
+    growing(evidence).into_iter().find(|kind| {
+        held(evidence, kind.name)
+            .is_some_and(|held| held.cut.is_empty() && held.untold() > held.looked_at / 2)
     })
 }

@@ -43,14 +43,15 @@ impl Rule for PythonGrowth {
 
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding> {
         evidence.last()?.python.as_ref()?;
+        let growth =
+            evidence.growth(&Key::Domain(Domain::PythonHeap), Freed::ByProgram, evidence.material())?;
+        growth.status()?;
         // A mistake that is known is told by the rule for it.
         let known: [&dyn Rule; 3] = [&PythonLostReferences, &PythonContainer, &PythonCycles];
         if known.iter().any(|rule| rule.judge(evidence).is_some()) {
             return None;
         }
         let types = growing(evidence);
-        let key = Key::Domain(Domain::PythonHeap);
-        let growth = evidence.growth(&key, Freed::ByProgram, evidence.material())?;
         let source = evidence.source(Domain::PythonHeap);
         let meaning = match types.first() {
             Some(kind) => format!("Python objects are made and kept, most of them {}.", kind.name),

@@ -209,11 +209,10 @@ fn holders(held: &PythonHeld, style: Style) -> String {
             out.push('\n');
         }
     }
-    let told = held.lonely + held.holders.iter().map(|holder| holder.objects).sum::<u64>();
-    if let Some(others) = held.looked_at.checked_sub(told).filter(|others| *others > 0) {
+    if held.untold() > 0 {
         out.push_str(&format!(
             "{} no name led to them: they refer to each other, or are about to go\n",
-            part(others)
+            part(held.untold())
         ));
     }
     if !held.cut.is_empty() {
