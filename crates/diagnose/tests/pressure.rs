@@ -50,10 +50,16 @@ fn full_collections_back_to_back_are_a_full_heap() {
 
 #[test]
 fn an_idle_heap_that_is_full_is_still_full() {
-    assert_full(&jvm(61, 15.0, &mut Random::new(2)).with(|_, s| {
+    let diagnosis = assert_full(&jvm(61, 15.0, &mut Random::new(2)).with(|_, s| {
         (s.heap_resident, s.heap_used, s.old_used) = (256.0 * MB, 254.0 * MB, 251.0 * MB);
         (s.young, s.old, s.old_after_gc) = (12, 72, Some(250.0 * MB));
     }));
+    // Nothing was collected, so nothing is said of what collections do.
+    let said = &diagnosis.verdict.summary;
+    assert!(
+        said.contains("the program is idle. The heap can't grow any more, and the program ends"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -74,7 +80,11 @@ fn a_heap_without_generations_or_figures_after_collection_is_full_where_it_never
         (s.old_used, s.old_after_gc) = (s.heap_used, None);
     });
     world.gc = "Z".into();
-    assert_full(&world);
+    let said = assert_full(&world).verdict.summary;
+    assert!(
+        said.contains("collections ran in the window. Collections make no room any more, the heap"),
+        "{said}"
+    );
 }
 
 #[test]

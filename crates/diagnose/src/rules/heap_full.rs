@@ -1,7 +1,7 @@
 //! # The Java heap is full of live objects
 //!
 //! Collections no longer make room: what survives them fills the heap. The program stands still for ever more of the time, and
-//! ends with an `OutOfMemoryError`. RSS is flat all the while, since the heap can't grow any more.
+//! ends with an `OutOfMemoryError`. The heap can't grow any more, so RSS alone shows nothing.
 //!
 //! ## Signature
 //! The old generation, or a heap without generations, has 95 % of what it may become in use right after its last collection; or
@@ -81,8 +81,10 @@ impl Rule for HeapFull {
             100.0 * pressure.left / pressure.room,
             pressure.when
         );
+        let idle = pressure.full == 0 && evidence.collections().any.is_empty();
         let cost = match pressure.full_s {
-            _ if pressure.full == 0 => "no collection ran in the window: the program is idle".to_owned(),
+            _ if idle => "no collection ran in the window: the program is idle".to_owned(),
+            _ if pressure.full == 0 => "collections ran in the window".to_owned(),
             Some(seconds) => format!(
                 "{} full or old collections stopped it for {} of {}",
                 pressure.full,
@@ -91,11 +93,12 @@ impl Rule for HeapFull {
             ),
             None => format!("{} full or old collections ran in the window", pressure.full),
         };
+        let room = if idle { "The" } else { "Collections make no room any more, the" };
         let needed = wanted(evidence, pressure.left, jvm);
         let draft = Draft::new(self.id(), Status::DoesNotFit, Domain::JavaHeap, certainty(&pressure))
             .summary(format!(
-                "The Java heap of {} is full of live objects: {left}; {cost}. Collections make no room any more, so RSS is flat \
-                 and the program ends with an OutOfMemoryError as soon as it needs more. {}. Source: {}.",
+                "The Java heap of {} is full of live objects: {left}; {cost}. {room} heap can't grow any more, and the \
+                 program ends with an OutOfMemoryError as soon as it needs more. {}. Source: {}.",
                 evidence.who(),
                 evidence.rss_words(),
                 jvm.heap.source
@@ -136,8 +139,7 @@ pub(super) fn pressure(evidence: &Evidence<'_>, jvm: &Jvm) -> Option<Pressure> {
         return found(after, old_max, "right after a collection");
     }
     let least = least_used(evidence)?;
-    let events = &evidence.collections().any;
-    if least >= ALWAYS * max && events.len() >= COLLECTIONS && across(evidence, events) {
+    if least >= ALWAYS * max && across(evidence) {
         return found(least, max, "at every moment of the window, across collections");
     }
     let long = full >= COLLECTIONS as u64 && full_s.is_some_and(|s| s >= TIME * evidence.seconds());
@@ -166,11 +168,11 @@ fn least_used(evidence: &Evidence<'_>) -> Option<f64> {
     used.get(used.len() / 20).copied()
 }
 
-/// Whether collections ran in all parts of the window, and freed little.
-fn across(evidence: &Evidence<'_>, events: &[f64]) -> bool {
-    let span = events.last().zip(events.first()).map_or(0.0, |(last, first)| last - first);
-    let freed = evidence.series(&Key::HeapUsed).map(|used| Collections::outlived(used.points(), events));
-    span >= evidence.seconds() / 3.0 && freed.is_some_and(|outlived| outlived.collections >= COLLECTIONS)
+/// Whether collections ran over a third of the window or more.
+fn across(evidence: &Evidence<'_>) -> bool {
+    let Some(used) = evidence.series(&Key::HeapUsed) else { return false };
+    let outlived = Collections::outlived(used.points(), &evidence.collections().any);
+    outlived.collections >= COLLECTIONS && outlived.span_s >= evidence.seconds() / 3.0
 }
 
 /// The `-Xmx` that what is live would be at ease in, whole MiB.
