@@ -36,9 +36,10 @@ fn sentence(who: &str, outlook: &Outlook) -> String {
         None => format!("{who} may come to {ceiling}. Hold it against a limit: offheap fit … --limit 2G"),
     };
     if !unbounded.is_empty() {
-        let (grow, count) = if unbounded.len() == 1 { ("grows", "is") } else { ("grow", "are") };
+        let (grow, them, count) =
+            if unbounded.len() == 1 { ("grows", "it", "is") } else { ("grow", "them", "are") };
         text.push_str(&format!(
-            " But {} {grow} with nothing to bound it, and {count} counted as now: offheap diagnose tells whether that ends.",
+            " But {} {grow} with nothing to bound {them}, and {count} counted as now: offheap diagnose tells whether that ends.",
             unbounded.join(", ")
         ));
     }
