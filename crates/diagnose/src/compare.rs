@@ -148,7 +148,7 @@ fn nothing(finding: &Finding) -> Comparison {
 }
 
 /// The figure that shows growth of a domain best: what is in use, not what is resident.
-fn figure(evidence: &Evidence<'_>, domain: Domain) -> Key {
+pub(crate) fn figure(evidence: &Evidence<'_>, domain: Domain) -> Key {
     let counted = match domain {
         Domain::DirectMemory => Key::DirectReserved,
         Domain::Malloc | Domain::NativeMalloc => Key::MallocRest,

@@ -1,5 +1,6 @@
 //! What a healthy verdict is worth: the smallest leak that would have been seen, domain by domain, and what was not looked at.
 
+use crate::compare::figure;
 use crate::evidence::Evidence;
 use crate::series::Key;
 use crate::stats::Shape;
@@ -19,8 +20,6 @@ pub struct Power {
 /// Growth must be this many standard errors above nothing to be told from noise (`Z_REAL` in `stats`), and 1.64 more to be so in
 /// 95 of 100 windows.
 const ERRORS: f64 = 4.0 + 1.64;
-/// A 95 % interval is so many standard errors wide.
-const WIDTH: f64 = 2.0 * 1.96;
 /// Between old collections growth of the heap is suspect from this share of -Xmx on (`heap-leak`).
 const HEAP_SHARE: f64 = 0.10;
 /// What grows must be worth a word (`Evidence::material`) in the part of the window that blocks and tails leave.
@@ -41,9 +40,8 @@ pub fn power(evidence: &Evidence<'_>) -> Vec<Power> {
         .filter(|domain| evidence.series(&Key::Domain(*domain)).is_some_and(|series| series.max() > 0.0))
         .filter_map(|domain| {
             let trend = evidence.trend(&judged_by(evidence, domain))?;
-            let error = (trend.slope.ci95[1] - trend.slope.ci95[0]) / WIDTH;
             let mut least = (evidence.material() / (SEEN * seconds))
-                .max(ERRORS * error)
+                .max(ERRORS * trend.slope.error())
                 // Teeth hide what is lower than they are.
                 .max(trend.drawdown / seconds);
             if domain == Domain::JavaHeap {
@@ -59,15 +57,10 @@ pub fn power(evidence: &Evidence<'_>) -> Vec<Power> {
 
 /// The series that a domain's rules judge by.
 fn judged_by(evidence: &Evidence<'_>, domain: Domain) -> Key {
-    let known = |key: Key| evidence.series(&key).is_some().then_some(key);
     match domain {
-        Domain::JavaHeap => known(Key::OldUsed),
-        Domain::Metaspace => known(Key::Metaspace),
-        Domain::Malloc | Domain::NativeMalloc => known(Key::MallocRest),
-        Domain::DirectMemory => known(Key::DirectReserved),
-        _ => None,
+        Domain::JavaHeap if evidence.series(&Key::OldUsed).is_some() => Key::OldUsed,
+        _ => figure(evidence, domain),
     }
-    .unwrap_or(Key::Domain(domain))
 }
 
 /// What the window did not show, in words; each could hide a leak or explain a level.
