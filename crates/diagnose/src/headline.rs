@@ -9,7 +9,7 @@ use offheap_model::units::{bytes, hour, rate};
 use offheap_model::{Domain, Finding, Site, Status};
 
 /// Puts it before the rest of a leak's summary.
-pub(crate) fn put(verdict: &mut Finding, evidence: &Evidence<'_>) {
+pub(crate) fn put(verdict: &mut Finding, evidence: &Evidence<'_>, outlook: &Outlook) {
     if verdict.status != Status::Leak || verdict.slope_bytes_per_s <= 0.0 {
         return;
     }
@@ -20,7 +20,7 @@ pub(crate) fn put(verdict: &mut Finding, evidence: &Evidence<'_>) {
     let held = verdict.site.as_ref().filter(|site| site.bytes > 0);
     let amount = held.map_or_else(String::new, |site| format!("{} so far, ", bytes(site.bytes)));
     let speed = rate(verdict.slope_bytes_per_s);
-    let until = until(verdict, evidence);
+    let until = until(outlook, evidence);
     let sentence = format!("{what}{place} grows and is not given back: {amount}{speed}{until}.");
     verdict.summary = format!("{sentence} {}", verdict.summary);
 }
@@ -63,8 +63,7 @@ fn place(site: &Site) -> String {
 }
 
 /// When the limit is reached, if there is one that this growth can reach.
-fn until(verdict: &Finding, evidence: &Evidence<'_>) -> String {
-    let outlook = Outlook::of(evidence, None).with_kill(evidence, verdict);
+fn until(outlook: &Outlook, evidence: &Evidence<'_>) -> String {
     let now = evidence.last().map_or(0, |last| last.time_ms);
     match (outlook.limit_bytes, outlook.kill_at) {
         (Some(limit), Some(at)) => {

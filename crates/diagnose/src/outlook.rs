@@ -149,12 +149,7 @@ fn parts(evidence: &Evidence<'_>, last: &Snapshot, group: Option<&Cgroup>) -> Ve
             (Domain::MappedFiles | Domain::Libraries | Domain::Cds | Domain::Kernel, _) => {
                 files(last, figure.domain, now)
             }
-            (domain, _) => Part {
-                bound_bytes: None,
-                may_grow_to_bytes: now,
-                because: observed(evidence, domain),
-                ..Part::now(domain, now)
-            },
+            (domain, _) => Part::bound(domain, now, now, None, observed(evidence, domain)),
         };
         parts.push(part);
     }

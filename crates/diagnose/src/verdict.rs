@@ -183,7 +183,8 @@ pub fn diagnose(evidence: &Evidence<'_>) -> Diagnosis {
         }
     }
     let mut verdict = verdict(evidence, &findings);
-    headline::put(&mut verdict, evidence);
+    let outlook = Outlook::of(evidence, None).with_kill(evidence, &verdict);
+    headline::put(&mut verdict, evidence, &outlook);
     phases(evidence, &mut verdict);
     let last = evidence.last();
     let runtime =
@@ -211,7 +212,7 @@ pub fn diagnose(evidence: &Evidence<'_>) -> Diagnosis {
         domains: domains(evidence),
         next: next(evidence, &verdict),
         level: Level::of(evidence),
-        outlook: Outlook::of(evidence, None).with_kill(evidence, &verdict),
+        outlook,
         power: power(evidence),
         not_looked_at: not_looked_at(evidence),
         verdict,

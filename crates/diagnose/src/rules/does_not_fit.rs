@@ -30,7 +30,7 @@ use super::Rule;
 use crate::draft::Draft;
 use crate::evidence::Evidence;
 use crate::outlook::{Outlook, Part};
-use offheap_model::{Domain, Finding, Status, units};
+use offheap_model::{Finding, Status, units};
 
 /// See the page.
 pub struct DoesNotFit;
@@ -52,7 +52,7 @@ impl Rule for DoesNotFit {
         let largest = outlook.parts.iter().max_by_key(|part| more(part))?;
         let certainty =
             CERTAINTY + if outlook.ceiling_bytes as f64 >= CLEARLY * limit as f64 { 0.10 } else { 0.0 };
-        let draft = Draft::new(self.id(), Status::DoesNotFit, Domain::JavaHeap, certainty)
+        let draft = Draft::new(self.id(), Status::DoesNotFit, largest.domain, certainty)
             .summary(format!(
                 "What {} may come to by its configuration does not fit its limit of {}: {}. Nothing need leak for the kernel to \
                  kill it; {} has most left to grow: {} → {} ({}). {}. Source: flags, the account and the control group.",
@@ -68,8 +68,6 @@ impl Rule for DoesNotFit {
             .saw(outlook.arithmetic(), "flags, the account and the control group")
             .fix(outlook.settings.iter().cloned())
             .confirm([format!("offheap fit {}: the whole table", evidence.pid())]);
-        let mut finding = draft.finish();
-        finding.domain = Some(largest.domain);
-        Some(finding)
+        Some(draft.finish())
     }
 }
