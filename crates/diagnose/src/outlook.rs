@@ -193,7 +193,7 @@ fn heap(evidence: &Evidence<'_>, jvm: &Jvm) -> Part {
     let settled = collections >= SETTLED && now < max / 2 && !grows(evidence, &Key::HeapResident);
     if settled {
         let because =
-            format!("flat across {collections} collections at less than half of -Xmx: twice of now");
+            format!("flat across {collections} collections at less than half of -Xmx: twice what it is now");
         return Part::bound(Domain::JavaHeap, now, now.saturating_mul(2).min(max), bound, because);
     }
     let because = if max == 0 { "its limit is not known" } else { "-Xmx, or MaxRAMPercentage" };
@@ -231,7 +231,7 @@ fn code_cache(evidence: &Evidence<'_>, jvm: &Jvm, now: u64) -> Part {
             now,
             to,
             bound,
-            "the JIT is at work: twice of now, at most ReservedCodeCacheSize",
+            "the JIT is at work: twice what it is now, at most ReservedCodeCacheSize",
         )
     } else {
         Part::bound(Domain::CodeCache, now, now, bound, "flat in the window")
@@ -343,7 +343,7 @@ fn settings(outlook: &Outlook, jvm: Option<&Jvm>) -> Vec<String> {
         let most = direct.now_bytes.saturating_mul(2).clamp(64 << 20, NO_LIMIT).next_multiple_of(1 << 20);
         saved = direct.may_grow_to_bytes.saturating_sub(most);
         if saved > 0 {
-            settings.push(format!("-XX:MaxDirectMemorySize={}m: twice of now", mib(most)));
+            settings.push(format!("-XX:MaxDirectMemorySize={}m: room for twice what it is now", mib(most)));
         }
     }
     if let (Some(jvm), Some(heap)) = (jvm, part(Domain::JavaHeap)) {
@@ -353,6 +353,7 @@ fn settings(outlook: &Outlook, jvm: Option<&Jvm>) -> Vec<String> {
             settings.insert(0, format!("-Xmx{}m: what the limit leaves beside the other parts", room >> 20));
         }
     }
-    settings.push(format!("or a limit of {} MiB: the sum and a twentieth to spare", mib(needed)));
+    let or = if settings.is_empty() { "" } else { "or " };
+    settings.push(format!("{or}a limit of {} MiB: the sum and a twentieth to spare", mib(needed)));
     settings
 }

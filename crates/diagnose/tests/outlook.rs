@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::world::{MB, World, jvm};
+use common::world::{MB, World, jvm, native};
 use common::{Random, ramp};
 use offheap_diagnose::{ClassGrowth, Diagnosis, Evidence, Outlook, Part, diagnose, needs_code};
 use offheap_model::{Cgroup, Domain, Status};
@@ -155,6 +155,20 @@ fn without_a_limit_there_is_a_ceiling_and_no_verdict_of_it() {
     // One can be asked about.
     assert_eq!(Outlook::of(&evidence, Some(300 * MIB)).fits, Some(false));
     assert_eq!(Outlook::of(&evidence, Some(2048 * MIB)).fits, Some(true));
+}
+
+#[test]
+fn where_nothing_has_room_to_grow_no_part_is_said_to() {
+    let mut world = native(61, &mut Random::new(3));
+    world.cgroup = Some(Cgroup { version: 2, limit_bytes: Some(MIB), processes: 1, ..Cgroup::default() });
+    let diagnosis = assert_does_not_fit(&world, "a limit of");
+    let (verdict, outlook) = (&diagnosis.verdict, &diagnosis.outlook);
+    assert!(outlook.parts.iter().all(|part| part.may_grow_to_bytes <= part.now_bytes), "{outlook:#?}");
+    assert!(verdict.summary.contains("for the kernel to kill it. "), "{}", verdict.summary);
+    assert!(outlook.settings.len() == 1 && outlook.settings[0].starts_with("a limit"), "{outlook:#?}");
+    let largest = outlook.parts.iter().map(|part| part.may_grow_to_bytes).max();
+    let named = verdict.domain.map(|domain| part(outlook, domain.as_str()).may_grow_to_bytes);
+    assert_eq!(named, largest);
 }
 
 #[test]

@@ -4,8 +4,9 @@
 //! already, come to more than the control group's limit.
 //!
 //! ## Signature
-//! The sum of: the Java heap at `-Xmx` (twice of now where collections under load left it at less than half of that); what the collector keeps beside it, in proportion; direct memory at its limit and metaspace
-//! at its own where they grow in the window, else as they are; twice the code cache while the JIT is at work; thread stacks, C heap
+//! The sum of: the Java heap at `-Xmx` (twice what it is now where collections under load left it at less than half of that); what
+//! the collector keeps beside it, in proportion; direct memory at its limit and metaspace at its own where they grow in the
+//! window, else as they are; twice the code cache while the JIT is at work; thread stacks, C heap
 //! and what malloc holds free as they are; private copies of files' pages; kernel memory, tmpfs and the group's other processes;
 //! page tables for all that. Clean pages of files are left out, since the kernel drops them before it kills.
 //! `offheap fit PID` prints the table.
@@ -49,20 +50,27 @@ impl Rule for DoesNotFit {
         let outlook = Outlook::of(evidence, None);
         let limit = outlook.limit_bytes.filter(|_| outlook.fits == Some(false))?;
         let more = |part: &Part| part.may_grow_to_bytes.saturating_sub(part.now_bytes);
-        let largest = outlook.parts.iter().max_by_key(|part| more(part))?;
+        let largest = outlook.parts.iter().max_by_key(|part| (more(part), part.may_grow_to_bytes))?;
+        let most = if more(largest) > 0 {
+            format!(
+                "; {} has most left to grow: {} → {} ({})",
+                largest.domain,
+                units::bytes(largest.now_bytes),
+                units::bytes(largest.may_grow_to_bytes),
+                largest.because
+            )
+        } else {
+            String::new()
+        };
         let certainty =
             CERTAINTY + if outlook.ceiling_bytes as f64 >= CLEARLY * limit as f64 { 0.10 } else { 0.0 };
         let draft = Draft::new(self.id(), Status::DoesNotFit, largest.domain, certainty)
             .summary(format!(
                 "What {} may come to by its configuration does not fit its limit of {}: {}. Nothing need leak for the kernel to \
-                 kill it; {} has most left to grow: {} → {} ({}). {}. Source: flags, the account and the control group.",
+                 kill it{most}. {}. Source: flags, the account and the control group.",
                 evidence.who(),
                 units::bytes(limit),
                 outlook.arithmetic(),
-                largest.domain,
-                units::bytes(largest.now_bytes),
-                units::bytes(largest.may_grow_to_bytes),
-                largest.because,
                 evidence.rss_words()
             ))
             .saw(outlook.arithmetic(), "flags, the account and the control group")

@@ -18,8 +18,8 @@
 //! - `sizeLimit` of the `emptyDir`, `--tmpfs /tmp:size=64m`: an error instead of a kill.
 //!
 //! ## Example
-//! *Beside process 4711, files in tmpfs and shared memory of its control group grew steadily over 1 min (61 snapshots): 40.0 MiB → 101 MiB,
-//! +1.02 MiB/s…*
+//! *Memory of files in tmpfs grows and is not given back: +1.02 MiB/s. In process 4711, files in tmpfs (/dev/shm) and shared memory of
+//! the control group, beside what this process has mapped, grew steadily over 1 min (61 snapshots): 40.0 MiB → 101 MiB…*
 
 use super::Rule;
 use crate::draft::{Draft, Subject};
@@ -39,8 +39,8 @@ impl Rule for TmpfsGrowth {
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding> {
         let growth = evidence.growth(&Key::CgroupTmpfs, Freed::ByProgram, evidence.material())?;
         let subject = Subject {
-            what: "files in tmpfs (/dev/shm) and shared memory of the control group, which no process has mapped,",
-            meaning: "No page of them can be dropped, and they show in no RSS.",
+            what: "files in tmpfs (/dev/shm) and shared memory of the control group, beside what this process has mapped,",
+            meaning: "No page of them can be dropped, and they do not show in the RSS of this process.",
             source: "memory.stat of the control group",
         };
         let draft = Draft::of_growth(self.id(), evidence, Domain::Tmpfs, &growth, &subject)?
