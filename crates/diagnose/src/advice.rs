@@ -1,6 +1,6 @@
 //! Advice that a single frame gives: functions of the JVM and the JDK whose memory somebody else must give back.
 
-use crate::sites::is_plumbing;
+use crate::sites::{is_of_jna, is_plumbing};
 use offheap_model::{Frame, FrameKind};
 
 /// A part of a frame's name, and what to do where it is in the stack of what stays.
@@ -68,13 +68,14 @@ pub(crate) fn of(frames: &[Frame]) -> Option<&'static str> {
     })
 }
 
-/// Whether a function that JNA called has allocated it, and not JNA itself: between the two is libffi.
+/// Whether a function that JNA called has allocated it, and not JNA itself. Between the two is libffi, which mostly is part of JNA's
+/// own library, without symbols: where a function of the C library was called, only JNA's `invoke…` tells it from JNA's own
+/// blocks. What JNA allocates for the time of a call it frees after it (native/dispatch.c).
 fn returned_through_jna(frames: &[Frame]) -> bool {
-    let in_library =
-        |frame: &Frame, name: &str| frame.module.as_deref().is_some_and(|module| module.contains(name));
     let first = frames.iter().find(|frame| !is_plumbing(&frame.name));
+    let invokes = || frames.iter().any(|frame| frame.name.starts_with("com.sun.jna.Native.invoke"));
     let by_another =
-        first.is_some_and(|frame| frame.kind == FrameKind::Native && !in_library(frame, "jnidispatch"));
+        first.is_some_and(|frame| frame.kind == FrameKind::Native && (!is_of_jna(frame) || invokes()));
     by_another
         && frames.iter().any(|frame| frame.kind == FrameKind::Java && frame.name.starts_with("com.sun.jna."))
 }

@@ -11,7 +11,7 @@ pub struct Library {
     pub name: &'static str,
     /// Prefixes of its Java classes.
     java: &'static [&'static str],
-    /// Parts of its native libraries' file names.
+    /// Parts of its native libraries' file names; or begin and end, with `*` between.
     native: &'static [&'static str],
     /// What gives the memory back.
     pub advice: &'static str,
@@ -19,6 +19,16 @@ pub struct Library {
     /// what they call.
     bridge: bool,
 }
+
+/// JNA. Unless told where its own library is, it unpacks it under a name of `File.createTempFile("jna", null)`
+/// (`com.sun.jna.Native`).
+pub(crate) const JNA: Library = Library {
+    name: "JNA",
+    java: &["com.sun.jna."],
+    native: &["libjnidispatch", "jna*.tmp"],
+    advice: "close() com.sun.jna.Memory, or keep it reachable no longer than needed",
+    bridge: true,
+};
 
 /// The table. The more specific entries come first: Netty's TLS before Netty.
 pub const LIBRARIES: &[Library] = &[
@@ -138,13 +148,7 @@ pub const LIBRARIES: &[Library] = &[
         advice: "close() ResultSets, Statements and Connections; SET memory_limit bounds its cache",
         bridge: false,
     },
-    Library {
-        name: "JNA",
-        java: &["com.sun.jna."],
-        native: &["libjnidispatch"],
-        advice: "close() com.sun.jna.Memory, or keep it reachable no longer than needed",
-        bridge: true,
-    },
+    JNA,
     Library {
         name: "jep",
         java: &["jep."],
@@ -193,9 +197,12 @@ pub(crate) fn is_library_method(frame: &Frame) -> bool {
 }
 
 impl Library {
-    fn has_file(&self, frame: &Frame) -> bool {
-        let file = frame.module.as_deref().unwrap_or_default().rsplit('/').next().unwrap_or_default();
-        self.native.iter().any(|part| file.contains(part))
+    pub(crate) fn has_file(&self, frame: &Frame) -> bool {
+        let file = frame.file_name();
+        self.native.iter().any(|part| match part.split_once('*') {
+            Some((begin, end)) => file.starts_with(begin) && file.ends_with(end),
+            None => file.contains(part),
+        })
     }
 
     fn has_class(&self, frame: &Frame) -> bool {

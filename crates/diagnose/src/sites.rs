@@ -2,7 +2,7 @@
 
 use crate::advice;
 use crate::evidence::Evidence;
-use crate::libraries::{Library, is_library_method, library_of};
+use crate::libraries::{JNA, Library, is_library_method, library_of};
 use crate::names;
 use crate::references;
 use crate::verdict::needs_code;
@@ -120,8 +120,13 @@ fn is_generated(name: &str) -> bool {
 
 /// Whether a library only passes calls through to functions of others: it is not the one to answer for what they allocate.
 fn passes_through(frame: &Frame) -> bool {
-    let file = frame.module.as_deref().unwrap_or_default().rsplit('/').next().unwrap_or_default();
-    frame.kind == FrameKind::Native && ["libffi", "libjnidispatch"].iter().any(|name| file.starts_with(name))
+    frame.kind == FrameKind::Native && (frame.file_name().starts_with("libffi") || is_of_jna(frame))
+}
+
+/// Whether a function is JNA's own.
+pub(crate) fn is_of_jna(frame: &Frame) -> bool {
+    let is_entry = frame.name.starts_with("Java_com_sun_jna_");
+    frame.kind == FrameKind::Native && (is_entry || JNA.has_file(frame))
 }
 
 /// The innermost function that is neither the allocator nor the C++ library, which is the same for every leak; where there is none
@@ -281,18 +286,15 @@ pub(crate) fn attach(finding: &mut Finding, evidence: &Evidence<'_>) {
 
 /// The extension's function that had CPython make an object with a block of its own.
 fn maker(origin: &Origin<'_>) -> Option<String> {
-    let file = |frame: &Frame| {
-        frame.module.as_deref().unwrap_or_default().rsplit('/').next().unwrap_or_default().to_owned()
-    };
     // Where no extension is in it, the interpreter was called by the C library's start.
     let of_extension = |frame: &&Frame| {
         frame.kind == FrameKind::Native
             && !is_plumbing(&frame.name)
             && !is_cpython(frame)
-            && !file(frame).starts_with("libc.so")
+            && !frame.file_name().starts_with("libc.so")
     };
     let maker = origin.frames.iter().find(of_extension)?;
-    Some(format!("{} in {}", maker.name, file(maker)))
+    Some(format!("{} in {}", maker.name, maker.file_name()))
 }
 
 /// What a collector keeps beside the objects grows with a Java heap that leaks, and with one that fills: it is no leak itself.
@@ -422,8 +424,7 @@ const OF_COLLECTORS: [&str; 9] = [
 /// True for CPython's own code, which maps anonymous memory for pymalloc's arenas only (Objects/obmalloc.c): the module
 /// `mmap` is a library of its own.
 fn is_cpython(frame: &Frame) -> bool {
-    let file = frame.module.as_deref().unwrap_or_default().rsplit('/').next().unwrap_or_default();
-    file.starts_with("libpython3") || file.starts_with("python3")
+    frame.file_name().starts_with("libpython3") || frame.file_name().starts_with("python3")
 }
 
 /// The allocator's own functions, which every stack ends in.

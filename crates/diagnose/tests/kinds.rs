@@ -223,17 +223,43 @@ fn a_slow_leak_is_certain_by_its_own_measure() {
 #[test]
 fn bridges_and_proxies_do_not_answer_for_what_passes_through_them() {
     let world = base().with(|t, s| s.malloc += MB * t);
-    let frames = vec![
-        frame("strdup", FrameKind::Native, Some("/lib/libc.so.6")),
-        frame("libffi.so.8+0x6f79", FrameKind::Native, Some("/usr/lib/libffi.so.8")),
-        frame("Java_com_sun_jna_Native_invokePointer", FrameKind::Native, Some("/tmp/libjnidispatch.so")),
-        frame("com.sun.jna.Native.invokePointer", FrameKind::Java, None),
-        frame("$Proxy0.strdup", FrameKind::Java, None),
-        frame("app.Names.get", FrameKind::Java, None),
-    ];
-    let verdict = judged(&world, |_, _| (), Some(&record(frames, 1e6, 0.05, 1.0))).verdict;
-    assert_eq!((verdict.status, verdict.domain), (Status::Leak, Some(Domain::NativeMalloc)), "{verdict:#?}");
-    assert!(verdict.fix[0].contains("Native.free"), "{:?}", verdict.fix);
-    let first = verdict.summary.split(". ").next().unwrap();
-    assert!(first.contains("app.Names.get") && !first.contains("libffi"), "{first}");
+    let of = |frames: Vec<Frame>| {
+        let verdict = judged(&world, |_, _| (), Some(&record(frames, 1e6, 0.05, 1.0))).verdict;
+        let found = (verdict.status, verdict.domain);
+        assert_eq!(found, (Status::Leak, Some(Domain::NativeMalloc)), "{verdict:#?}");
+        let first = verdict.summary.split(". ").next().unwrap();
+        assert!(first.contains("app.Names.get") && !first.contains("ffi"), "{first}");
+        verdict
+    };
+    let called = |function: &str, file: &str, [ffi, in_file]: [&str; 2], entry: &str| {
+        vec![
+            frame(function, FrameKind::Native, Some(file)),
+            frame(ffi, FrameKind::Native, Some(in_file)),
+            frame("Java_com_sun_jna_Native_invokePointer", FrameKind::Native, Some(entry)),
+            frame("com.sun.jna.Native.invokePointer", FrameKind::Java, None),
+            frame("$Proxy0.strdup", FrameKind::Java, None),
+            frame("app.Names.get", FrameKind::Java, None),
+        ]
+    };
+    let unpacked = "/root/.cache/JNA/temp/jna1234567890.tmp";
+    for entry in ["/tmp/libjnidispatch.so", unpacked] {
+        // The distribution's libffi, JNA's own, and that without symbols.
+        for ffi in [["ffi_call", "/usr/lib/libffi.so.8"], ["ffi_call", entry], ["jna.tmp+0x6f79", entry]] {
+            for (function, file) in [("strdup", "/lib/libc.so.6"), ("names_new", "/app/libnames.so")] {
+                let verdict = of(called(function, file, ffi, entry));
+                assert!(verdict.fix[0].contains("Native.free"), "{function} by {ffi:?}: {:?}", verdict.fix);
+            }
+        }
+        // JNA's own memory is JNA's, with symbols and without.
+        for own in ["Java_com_sun_jna_Native_malloc", "jna1234567890.tmp+0x7f10"] {
+            let verdict = of(vec![
+                frame("malloc", FrameKind::Native, Some("/lib/libc.so.6")),
+                frame(own, FrameKind::Native, Some(entry)),
+                frame("com.sun.jna.Native.malloc", FrameKind::Java, None),
+                frame("com.sun.jna.Memory.<init>", FrameKind::Java, None),
+                frame("app.Names.get", FrameKind::Java, None),
+            ]);
+            assert!(verdict.fix[0].contains("close() com.sun.jna.Memory"), "{own}: {:?}", verdict.fix);
+        }
+    }
 }

@@ -33,6 +33,13 @@ pub struct Frame {
     pub module: Option<String>,
 }
 
+impl Frame {
+    /// The file name of its library or jar; empty where that is not known.
+    pub fn file_name(&self) -> &str {
+        self.module.as_deref().unwrap_or_default().rsplit('/').next().unwrap_or_default()
+    }
+}
+
 /// How the samples were taken.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]

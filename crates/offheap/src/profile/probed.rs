@@ -134,10 +134,8 @@ impl Probed {
 /// The stack of the code that was first to write to a page, labelled in the place of the allocator's frame: without the C library's
 /// own, which copies or clears for its caller.
 fn writer(frames: Vec<Frame>, is_block: bool) -> Vec<Frame> {
-    let of_libc = |frame: &Frame| {
-        let file = frame.module.as_deref().unwrap_or_default().rsplit('/').next().unwrap_or_default();
-        file.starts_with("libc.so") || file.starts_with("libc-2.")
-    };
+    let of_libc =
+        |frame: &Frame| frame.file_name().starts_with("libc.so") || frame.file_name().starts_with("libc-2.");
     let own = frames.iter().position(|frame| !of_libc(frame)).unwrap_or(0);
     let label = label(if is_block { FIRST_WRITE } else { FIRST_WRITE_TO_MAP });
     std::iter::once(label).chain(frames.into_iter().skip(own)).collect()
