@@ -491,6 +491,7 @@ pub fn certainty(trend: &Trend) -> f64 {
     sure.clamp(0.3, 0.98)
 }
 
-fn plural(count: usize) -> &'static str {
+/// The end of a noun of which there are so many.
+pub(crate) fn plural(count: usize) -> &'static str {
     if count == 1 { "" } else { "s" }
 }

@@ -1,6 +1,7 @@
 //! Why a process is as large as it is: what of it is free but held, by which remedy it could be given back, and at what price.
 
 use crate::evidence::Evidence;
+use crate::growth::plural;
 use crate::series::{Key, total};
 use offheap_model::{Domain, Jvm, Snapshot, units};
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,20 @@ pub struct Reclaimable {
     pub side_effect: String,
     /// True where the remedy works on the running process, false where it takes a restart.
     pub now: bool,
+}
+
+impl Reclaimable {
+    /// In a line: how much, of what, by which remedy, at what price.
+    pub fn words(&self) -> String {
+        format!(
+            "{} {}: {}. {}. But: {}.",
+            units::bytes(self.bytes),
+            self.domain,
+            self.what,
+            self.remedy.trim_end_matches('.'),
+            self.side_effect
+        )
+    }
 }
 
 /// Less is not worth a line.
@@ -93,14 +108,14 @@ pub(crate) fn floor(evidence: &Evidence<'_>, key: &Key) -> Option<u64> {
 /// Free in the C heap and resident: what a trim gives back, and what lies between live chunks.
 fn c_heap(evidence: &Evidence<'_>, last: &Snapshot) -> Vec<Reclaimable> {
     let Some(malloc) = last.malloc.as_ref().filter(|malloc| malloc.walked) else { return Vec::new() };
-    let pid = evidence.pid();
+    let (pid, arenas) = (evidence.pid(), malloc.arenas.len());
     let free = floor(evidence, &Key::MallocFree).unwrap_or(malloc.free_resident_bytes);
     let trimmable = floor(evidence, &Key::Trimmable).unwrap_or(malloc.trimmable_bytes).min(free);
     vec![
         Reclaimable {
             bytes: trimmable,
             domain: Domain::AllocatorRetention,
-            what: format!("whole pages that malloc holds free, in {} arenas", malloc.arenas.len()),
+            what: format!("whole pages that malloc holds free, in {arenas} arena{}", plural(arenas)),
             remedy: if last.jvm.is_some() {
                 format!("offheap trim {pid}; kept low: -XX:TrimNativeHeapInterval=60000 (JDK 17.0.9 and later)")
             } else {

@@ -57,15 +57,7 @@ fn level_and_outlook(out: &mut String, diagnosis: &Diagnosis) {
     if !level.reclaimable.is_empty() {
         line(out, format_args!("\n**Could be given back: {}**\n", units::bytes(level.reclaimable_bytes)));
         for part in &level.reclaimable {
-            let text = format!(
-                "{} {}: {}. {}. But: {}.",
-                units::bytes(part.bytes),
-                part.domain,
-                part.what,
-                part.remedy,
-                part.side_effect
-            );
-            line(out, format_args!("- {}", escape(&text)));
+            line(out, format_args!("- {}", escape(&part.words())));
         }
     }
     if !outlook.parts.is_empty() {

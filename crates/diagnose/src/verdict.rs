@@ -13,7 +13,7 @@ use crate::power::{Power, not_looked_at, power};
 use crate::rules::RULES;
 use crate::series::Key;
 use crate::sites;
-use crate::stats::{Shape, Slope, Trend};
+use crate::stats::{Shape, Trend};
 use offheap_model::{Domain, Evidence as Observation, Finding, Status, units};
 use serde::{Deserialize, Serialize};
 
@@ -189,7 +189,7 @@ pub fn diagnose(evidence: &Evidence<'_>) -> Diagnosis {
     let last = evidence.last();
     let runtime =
         |vendor: &str, version: &str| Runtime { vendor: vendor.to_owned(), version: version.to_owned() };
-    let rss = evidence.trend(&Key::Rss).map(|trend| finite(trend.slope)).unwrap_or_default();
+    let rss = evidence.trend(&Key::Rss).map(|trend| trend.slope.finite()).unwrap_or_default();
     Diagnosis {
         schema: SCHEMA.to_owned(),
         target: last.map_or_else(Target::default, |s| Target {
@@ -261,18 +261,12 @@ fn heap_weight(findings: &[Finding]) -> f64 {
     if loaders_leak { 0.02 } else { 0.2 }
 }
 
-/// JSON knows no infinity.
-fn finite(slope: Slope) -> Slope {
-    let clean = |v: f64| if v.is_finite() { v } else { 0.0 };
-    Slope { per_s: clean(slope.per_s), ci95: slope.ci95.map(clean) }
-}
-
 fn domains(evidence: &Evidence<'_>) -> Vec<DomainTrend> {
     let mut domains: Vec<DomainTrend> = Domain::ALL
         .into_iter()
         .filter_map(|domain| {
             let series = evidence.series(&Key::Domain(domain))?;
-            let slope = finite(series.trend().slope);
+            let slope = series.trend().slope.finite();
             (series.max() > 0.0).then(|| DomainTrend {
                 domain,
                 rss_bytes: series.last() as u64,
@@ -425,7 +419,7 @@ fn phases(evidence: &Evidence<'_>, verdict: &mut Finding) {
                 units::duration(phase.end - phase.start),
                 units::bytes(trend.from.max(0.0) as u64),
                 units::bytes(trend.to.max(0.0) as u64),
-                units::rate(finite(trend.slope).per_s)
+                units::rate(trend.slope.finite().per_s)
             ),
             source: "/proc/PID/smaps".to_owned(),
         });

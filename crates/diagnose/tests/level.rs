@@ -4,7 +4,7 @@ mod common;
 
 use common::world::{MB, World, jvm, native};
 use common::{Random, ramp, wander};
-use offheap_diagnose::{Diagnosis, Evidence, diagnose};
+use offheap_diagnose::{Diagnosis, Evidence, Reclaimable, diagnose};
 use offheap_model::{Domain, Reach, Status};
 
 fn judged(world: &World) -> Diagnosis {
@@ -146,5 +146,21 @@ fn what_was_not_looked_at_is_said() {
     let said = judged(&jvm(61, 12.0, &mut Random::new(8))).not_looked_at.join("; ");
     for part in ["which Java objects are in use", "which code allocates", "no control group"] {
         assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
+fn what_could_be_given_back_is_one_line_with_one_stop_after_each_part() {
+    for remedy in ["offheap trim 7", "offheap trim 7."] {
+        let part = Reclaimable {
+            bytes: 12 << 20,
+            domain: Domain::AllocatorRetention,
+            what: "whole pages".to_owned(),
+            remedy: remedy.to_owned(),
+            side_effect: "arenas are locked".to_owned(),
+            now: true,
+        };
+        let line = "12.0 MiB allocator-retention: whole pages. offheap trim 7. But: arenas are locked.";
+        assert_eq!(part.words(), line);
     }
 }

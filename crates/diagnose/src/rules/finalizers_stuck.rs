@@ -26,7 +26,7 @@ use super::Rule;
 use super::native_malloc_growth::{domain, rest_growth};
 use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
-use crate::growth::Kind;
+use crate::growth::{Kind, plural};
 use crate::series::Key;
 use offheap_model::Finding;
 
@@ -71,7 +71,7 @@ impl Rule for FinalizersStuck {
             "{:.0} objects that own native memory are garbage, {more:.0} more than at the first look, across {found_dead} \
              collection{} that found what is dead",
             last.v,
-            if found_dead == 1 { "" } else { "s" }
+            plural(found_dead)
         );
         let draft = Draft::of_growth(self.id(), evidence, domain(evidence.last()?), &growth, &subject)?
             .also(&format!("{waits}."))

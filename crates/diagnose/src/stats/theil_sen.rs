@@ -17,6 +17,13 @@ impl Slope {
         (self.ci95[1] - self.ci95[0]) / 3.92
     }
 
+    /// Without infinities, which JSON does not know: 0 in their place.
+    #[must_use]
+    pub fn finite(self) -> Slope {
+        let clean = |v: f64| if v.is_finite() { v } else { 0.0 };
+        Slope { per_s: clean(self.per_s), ci95: self.ci95.map(clean) }
+    }
+
     /// How many standard errors it is above 0.
     pub fn z(&self) -> f64 {
         let error = self.error();

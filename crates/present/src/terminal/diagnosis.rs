@@ -57,15 +57,7 @@ fn level(diagnosis: &Diagnosis, style: Style) -> String {
     out.push_str(&format!("  {} of {}\n", bytes(level.reclaimable_bytes), bytes(level.rss_bytes)));
     let shown = if style.all { level.reclaimable.len() } else { level.reclaimable.len().min(LINES) };
     for part in level.reclaimable.iter().take(shown) {
-        let text = format!(
-            "{} {}: {}. {} But: {}.",
-            bytes(part.bytes),
-            part.domain,
-            part.what,
-            sentence(&part.remedy),
-            part.side_effect
-        );
-        out.push_str(&format!("• {}\n", wrap(&text, style.width.saturating_sub(2), 2)));
+        out.push_str(&format!("• {}\n", wrap(&part.words(), style.width.saturating_sub(2), 2)));
     }
     out
 }
@@ -124,13 +116,6 @@ fn power(diagnosis: &Diagnosis, style: Style) -> String {
         text.push_str(&format!(" Not looked at: {}.", diagnosis.not_looked_at.join("; ")));
     }
     format!("\n{}\n", style.paint(Tone::Dim, &wrap(&text, style.width, 0)))
-}
-
-/// A sentence of a remedy.
-fn sentence(text: &str) -> String {
-    let mut text = text.trim_end_matches('.').to_owned();
-    text.push('.');
-    text
 }
 
 /// Whether a leak of before is gone, as text.
