@@ -4,7 +4,7 @@ use crate::evidence::Evidence;
 use crate::names;
 use crate::outlook::Outlook;
 use crate::python_types;
-use crate::sites::{caller, function};
+use crate::sites::{caller, does, function};
 use offheap_model::units::{bytes, hour, rate};
 use offheap_model::{Domain, Finding, Site, Status};
 
@@ -55,9 +55,10 @@ fn place(site: &Site) -> String {
         }
         _ => names::folded(&frame.name),
     };
+    let does = does(&site.frames);
     match (function, java) {
-        (Some(function), Some(java)) => format!(" allocated by {}, called by {},", at(function), at(java)),
-        (Some(only), None) | (None, Some(only)) => format!(" allocated by {},", at(only)),
+        (Some(function), Some(java)) => format!(" {does} by {}, called by {},", at(function), at(java)),
+        (Some(only), None) | (None, Some(only)) => format!(" {does} by {},", at(only)),
         (None, None) => String::new(),
     }
 }

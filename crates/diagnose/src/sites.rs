@@ -156,6 +156,11 @@ pub fn is_of_pages(frames: &[Frame]) -> bool {
     frames.first().is_some_and(|frame| [FIRST_WRITE, FIRST_WRITE_TO_MAP].contains(&frame.name.as_str()))
 }
 
+/// What the code of a stack did to the memory that its figures are of.
+pub(crate) fn does(frames: &[Frame]) -> &'static str {
+    if is_of_pages(frames) { "first written to" } else { "allocated" }
+}
+
 /// More sites than this are not looked at: they are ordered, and a leak is not the thousandth.
 const MOST_SITES: usize = 1_000;
 /// A site that was found by probes must grow by this share of the growth to be named as its code.
@@ -250,21 +255,20 @@ pub(crate) fn attach(finding: &mut Finding, evidence: &Evidence<'_>) {
     {
         finding.domain = Some(origin.domain);
     }
-    let does = if is_of_pages(&origin.frames) { "first written to" } else { "allocated" };
     let of_interpreter = finding.cause.starts_with("python-") && origin.function().is_some_and(is_cpython);
-    let maker = of_interpreter.then(|| maker(&origin)).flatten();
-    match origin.java_caller() {
-        _ if finding.domain != Some(Domain::PythonHeap) && maker.is_some() => {
-            let maker = maker.unwrap_or_default();
-            finding.summary.push_str(&format!(" Most of what stays is made by {maker}."));
-        }
+    if !of_interpreter {
+        let (does, words) = (does(&origin.frames), origin.words());
+        finding.summary.push_str(&format!(" Most of what stays is {does} by {words}."));
+    } else if finding.domain != Some(Domain::PythonHeap)
+        && let Some(maker) = maker(&origin)
+    {
+        finding.summary.push_str(&format!(" Most of what stays is made by {maker}."));
+    } else if let Some(caller) = origin.java_caller() {
         // An arena is opened by whoever needs the next block: the objects in it may be others'.
-        Some(caller) if of_interpreter => finding.summary.push_str(&format!(
+        finding.summary.push_str(&format!(
             " Arenas were opened in {}, which need not be where the objects that stay are made.",
             caller.name
-        )),
-        None if of_interpreter => {}
-        _ => finding.summary.push_str(&format!(" Most of what stays is {does} by {}.", origin.words())),
+        ));
     }
     let source = match is_probed {
         true if is_of_pages(&origin.frames) => FAULTS,

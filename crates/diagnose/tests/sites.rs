@@ -209,6 +209,11 @@ fn pages_are_named_by_who_was_first_to_write_to_them() {
     let verdict = &diagnosis.verdict;
     let words = "Most of what stays is first written to by journal_append() in journal.";
     assert!(verdict.summary.contains(words), "{}", verdict.summary);
+    let first = verdict.summary.split(". ").next().unwrap();
+    assert!(
+        first.contains(" first written to by journal_append()") && !first.contains("allocated"),
+        "{first}"
+    );
     let told = verdict.evidence.iter().find(|told| told.source.starts_with("page faults")).unwrap();
     assert!(told.text.contains("60000 pages") && !told.text.contains("allocated"), "{}", told.text);
     let map = [native(offheap_diagnose::FIRST_WRITE_TO_MAP, ""), native("grow", "/app/pool")];

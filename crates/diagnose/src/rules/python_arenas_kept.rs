@@ -19,7 +19,8 @@
 //! - Smaller batches: a lower peak keeps less.
 //!
 //! ## Example
-//! *Of the 212 MiB RSS of process 4711 CPython keeps 96.0 MiB free in 140 arenas…*
+//! *Of the 212 MiB RSS of process 4711 CPython keeps 96.0 MiB free in 140 arenas (140 MiB in all); at the last count 90.2 MiB among
+//! blocks in use, 8.00 MiB in free pools…*
 
 use super::Rule;
 use crate::draft::Draft;
@@ -56,7 +57,7 @@ impl Rule for PythonArenasKept {
         let slope =
             evidence.trend(&Key::Domain(Domain::PythonHeap)).map_or(0.0, |trend| trend.slope.per_s.max(0.0));
         let figures = format!(
-            "{} free in {} arenas of {}: {} among blocks in use, {} in free pools",
+            "{} free in {} arenas ({} in all); at the last count {} among blocks in use, {} in free pools",
             units::bytes(kept),
             objects.arenas,
             units::bytes(arenas),
