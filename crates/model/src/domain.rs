@@ -43,8 +43,6 @@ pub enum Domain {
     Unattributed,
     /// Beside the process, charged to its container: files in tmpfs and shared memory that it has not mapped.
     Tmpfs,
-    /// Beside the process: page cache that can't be dropped.
-    PageCache,
     /// Beside the process: slab, sockets, page tables.
     KernelMemory,
     /// Beside the process: the container's other processes.
@@ -53,8 +51,7 @@ pub enum Domain {
 
 impl Domain {
     /// What is charged to a container beside the process itself.
-    pub const BESIDE: [Domain; 4] =
-        [Domain::Tmpfs, Domain::PageCache, Domain::KernelMemory, Domain::OtherProcesses];
+    pub const BESIDE: [Domain; 3] = [Domain::Tmpfs, Domain::KernelMemory, Domain::OtherProcesses];
 
     /// Every domain of a process, in the order of the contract.
     pub const ALL: [Domain; 17] = [
@@ -98,7 +95,6 @@ impl Domain {
             Domain::Kernel => "kernel",
             Domain::Unattributed => "unattributed",
             Domain::Tmpfs => "tmpfs",
-            Domain::PageCache => "page-cache",
             Domain::KernelMemory => "kernel-memory",
             Domain::OtherProcesses => "other-processes",
         }
