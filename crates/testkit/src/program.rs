@@ -202,6 +202,11 @@ impl Program {
     /// As [`Program::ask`]; `None` when it has ended. What the JVM itself says there (`[warning]…`) is left out.
     pub fn try_ask(&mut self, line: &str) -> Option<String> {
         writeln!(self.input.as_mut()?, "{line}").ok()?;
+        self.try_line()
+    }
+
+    /// Its next line, but for a JVM's own (`[warning]…`, `# …`); `None` once it has ended.
+    pub fn try_line(&mut self) -> Option<String> {
         loop {
             let mut answer = String::new();
             match self.output.read_line(&mut answer) {

@@ -35,6 +35,9 @@ pub const KINDS: &[&str] = &[
 /// How dense samples are, one after the other: every allocation, some, and as by default.
 const INTERVALS: &[&str] = &["1", "4k", "64k", "512k"];
 
+/// How a JVM starts to say that it has no memory for the thread that listens.
+const NOT_LISTENING: &str = "Exception in VM (AttachListener::init)";
+
 /// A command of offheap that takes longer has hung.
 const HANGS_AFTER: Duration = Duration::from_secs(90);
 
@@ -160,7 +163,12 @@ pub fn run(storm: &Storm<'_>) -> Report {
             break;
         }
     }
-    let answer = jvm.try_ask("end");
+    let mut answer = jvm.try_ask("end");
+    // A JVM whose heap is full as offheap asks it to listen says so on its standard output, as to any who
+    // attach (`AttachListener::init`, src/hotspot/share/services/attachListener.cpp): the exception, a few lines.
+    if storm.kinds.contains(&"oom") && answer.as_ref().is_some_and(|line| line.starts_with(NOT_LISTENING)) {
+        answer = (0..20).map_while(|_| jvm.try_line()).find(|line| line.starts_with("bad "));
+    }
     match &answer {
         Some(answer) if answer.starts_with("bad 0") && !answer.contains("failure") => {
             report.did = answer.clone()
