@@ -1,7 +1,8 @@
 //! Builds the agent and hands it to the binary, which carries it inside.
 //!
-//! The agent is a library of its own kind (no std, panic=abort, nothing newer than glibc 2.17), so it can't be an ordinary
-//! dependency: a cargo of its own builds it, in a target directory of its own, since ours is locked while we run.
+//! The agent is a library of its own kind (no std, panic=abort, nothing newer than glibc 2.17), so
+//! it can't be an ordinary dependency: a cargo of its own builds it, in a target directory of its
+//! own, since ours is locked while we run.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -40,8 +41,8 @@ fn main() {
 
 /// Runs cargo for the agent; returns the library's path.
 fn build(workspace: &Path, target_dir: &Path) -> PathBuf {
-    // A statically linked offheap still looks at processes that run on glibc. Naming the target also keeps the flags of
-    // `build.target` out, and the place of the result the same.
+    // A statically linked offheap still looks at processes that run on glibc. Naming the target
+    // also keeps the flags of `build.target` out, and the place of the result the same.
     let target = env::var("TARGET").expect("cargo sets TARGET").replace("-musl", "-gnu");
     let mut cargo = Command::new(env::var_os("CARGO").expect("cargo sets CARGO"));
     cargo
@@ -49,7 +50,8 @@ fn build(workspace: &Path, target_dir: &Path) -> PathBuf {
         .args(["build", "--quiet", "--release", "--locked", "--package", "offheap-agent"])
         .args(["--config", "profile.release.panic=\"abort\"", "--target", &target, "--target-dir"])
         .arg(target_dir);
-    // What was meant for the outer build (coverage, sanitizers, clippy's driver, other profiles) would spoil the library.
+    // What was meant for the outer build (coverage, sanitizers, clippy's driver, other profiles)
+    // would spoil the library.
     for (name, _) in env::vars_os() {
         let Some(name) = name.to_str() else { continue };
         let outer =

@@ -1,5 +1,5 @@
-//! Prints a live file: `cargo run -p offheap-agent --example live -- FILE [TOP]`. A developer's tool: native frames
-//! are shown as module and offset.
+//! Prints a live file: `cargo run -p offheap-agent --example live -- FILE [TOP]`. A developer's
+//! tool: native frames are shown as module and offset.
 
 use std::collections::HashMap;
 

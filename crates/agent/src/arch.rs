@@ -5,9 +5,10 @@ use core::cell::Cell;
 
 /// The agent's state of one thread: 64 bytes of static TLS, all zero in a new thread.
 ///
-/// Rust's own `thread_local!` would bring destructors and, in a library loaded late, calls to `__tls_get_addr`
-/// that may allocate. So the variable is made in assembler and reached by the initial-exec model; 64 bytes fit the
-/// surplus that glibc keeps for late libraries (1664 bytes and more).
+/// Rust's own `thread_local!` would bring destructors and, in a library loaded late, calls to
+/// `__tls_get_addr` that may allocate. So the variable is made in assembler and reached by the
+/// initial-exec model; 64 bytes fit the surplus that glibc keeps for late libraries (1664 bytes and
+/// more).
 #[repr(C, align(16))]
 pub struct Thread {
     /// Bytes until the next sample; below 0: take the slow path.
@@ -48,8 +49,8 @@ const _: () = assert!(size_of::<Thread>() == 64);
 #[inline(always)]
 pub fn thread() -> &'static Thread {
     let p: *const Thread;
-    // SAFETY: initial-exec TLS: the variable's offset from the GOT plus the thread pointer, which is at fs:0.
-    // The reference must not leave the thread; Cell makes it !Sync.
+    // SAFETY: initial-exec TLS: the variable's offset from the GOT plus the thread pointer, which
+    // is at fs:0. The reference must not leave the thread; Cell makes it !Sync.
     unsafe {
         asm!("mov {0}, qword ptr [rip + offheap_thread@GOTTPOFF]", "add {0}, qword ptr fs:[0]",
             out(reg) p, options(pure, readonly, nostack));
@@ -57,8 +58,8 @@ pub fn thread() -> &'static Thread {
     }
 }
 
-/// pthread_self(): glibc's control block of the thread, which for threads of pthread_create lies at the top of their
-/// stack.
+/// pthread_self(): glibc's control block of the thread, which for threads of pthread_create lies at
+/// the top of their stack.
 #[inline(always)]
 pub fn thread_pointer() -> u64 {
     let p;

@@ -1,12 +1,14 @@
 //! Whether the agent is at work on a thread.
 //!
-//! A signal handler that interrupts it must not be taken for the program; and one that leaves by longjmp, or a thread that is
-//! cancelled, must not leave the thread silent for ever. So no counter is kept, but where on the stack the work began: there
-//! a word lies that only the work's own frame keeps as it is. A frame that is left behind is overwritten sooner or later, and
-//! certainly where the next work begins at the same place.
+//! A signal handler that interrupts it must not be taken for the program; and one that leaves by
+//! longjmp, or a thread that is cancelled, must not leave the thread silent for ever. So no counter
+//! is kept, but where on the stack the work began: there a word lies that only the work's own frame
+//! keeps as it is. A frame that is left behind is overwritten sooner or later, and certainly where
+//! the next work begins at the same place.
 //!
-//! What such work held (a walk's place among the readers of the module table, remembered walks, the lock of the regions) is
-//! marked with the thread's id; the thread takes it back when its next work finds it.
+//! What such work held (a walk's place among the readers of the module table, remembered walks, the
+//! lock of the regions) is marked with the thread's id; the thread takes it back when its next work
+//! finds it.
 
 use core::cell::Cell;
 
@@ -37,7 +39,8 @@ pub struct Busy<'a> {
 }
 
 impl Busy<'_> {
-    /// Whether no other work on this thread is interrupted by this one. Then whatever carries the thread's id is left over.
+    /// Whether no other work on this thread is interrupted by this one. Then whatever carries the
+    /// thread's id is left over.
     pub fn is_outermost(&self) -> bool {
         self.place.is_some()
     }

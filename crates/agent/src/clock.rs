@@ -1,5 +1,5 @@
-//! The time, in hooks: by the vDSO, or, where a machine has none, by the processor's counter. Never by a system call, for
-//! which a program that allows itself few (seccomp) would be killed.
+//! The time, in hooks: by the vDSO, or, where a machine has none, by the processor's counter. Never
+//! by a system call, for which a program that allows itself few (seccomp) would be killed.
 
 use core::arch::x86_64::_rdtsc;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};

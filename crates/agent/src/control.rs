@@ -174,7 +174,8 @@ fn follow(o: &Options, usual: u64) -> Code {
     match o.command {
         Command::Status | Command::Close => started(),
         Command::Trim => {
-            // SAFETY: takes no pointer; it locks one arena after the other, as any malloc does, and this is not a hook.
+            // SAFETY: takes no pointer; it locks one arena after the other, as any malloc does, and
+            // this is not a hook.
             unsafe { libc::malloc_trim(0) };
             Code::Done
         }
@@ -265,8 +266,8 @@ fn change(o: &Options) -> Code {
     Code::Done
 }
 
-/// Stops the sampling, lets go of the live file, and gives back what memory the agent has. By system calls that malloc makes
-/// too, since a lease may run out in a hook.
+/// Stops the sampling, lets go of the live file, and gives back what memory the agent has. By
+/// system calls that malloc makes too, since a lease may run out in a hook.
 fn stop(work: &Busy) {
     sample::set_interval(0);
     lease::end();
@@ -279,13 +280,13 @@ fn stop(work: &Busy) {
     modules::give_back(work);
 }
 
-/// The lease has run out, in a hook: stops. What waits for a reader that never came is closed by the next command; Java objects
-/// are the next callback's.
+/// The lease has run out, in a hook: stops. What waits for a reader that never came is closed by
+/// the next command; Java objects are the next callback's.
 #[cold]
 pub fn run_out(work: &Busy) {
     let mark = tid::current(work.thread()) | IN_HOOK;
-    // Who follows a command renews the lease or stops the agent; and of those who notice one is enough. What carries this
-    // thread's own mark a longjmp has left behind.
+    // Who follows a command renews the lease or stops the agent; and of those who notice one is
+    // enough. What carries this thread's own mark a longjmp has left behind.
     if STARTING.compare_exchange(0, mark, AcqRel, Relaxed).is_ok() || STARTING.load(Relaxed) == mark {
         if let Some(file) = table::file().filter(|_| lease::has_run_out(clock::now_ns())) {
             objects::leave(file);
@@ -295,7 +296,8 @@ pub fn run_out(work: &Busy) {
     }
 }
 
-/// The command interface for another copy of the agent, loaded from another path: it hands its commands on.
+/// The command interface for another copy of the agent, loaded from another path: it hands its
+/// commands on.
 ///
 /// # Safety
 /// `text` points to `len` bytes.
@@ -333,7 +335,8 @@ fn dispatch(text: &[u8], lease: u64) -> c_int {
     command(text, lease) as c_int
 }
 
-/// Has libc tell of children that fork makes. Not early: its list has a lock, and may be made longer by malloc.
+/// Has libc tell of children that fork makes. Not early: its list has a lock, and may be made
+/// longer by malloc.
 fn watch_forks() {
     static WATCHED: AtomicBool = AtomicBool::new(false);
     let f = real::helper(real::Helper::RegisterAtfork);
@@ -342,7 +345,8 @@ fn watch_forks() {
     }
     type Handler = Option<unsafe extern "C" fn()>;
     type Register = unsafe extern "C" fn(Handler, Handler, Handler, *mut c_void) -> c_int;
-    // SAFETY: what pthread_atfork calls (nptl/pthread_atfork.c). The handler stays: the agent is never unloaded.
+    // SAFETY: what pthread_atfork calls (nptl/pthread_atfork.c). The handler stays: the agent is
+    // never unloaded.
     unsafe {
         let register = core::mem::transmute::<usize, Register>(f);
         register(None, None, Some(store::in_child), core::ptr::null_mut());
@@ -367,7 +371,8 @@ pub extern "C" fn Agent_OnAttach(vm: *mut c_void, options: *const c_char, _: *mu
     from_jvm(vm, options, LEASE)
 }
 
-/// `-agentpath`. A failure would keep the JVM from starting, so there is none: the application comes first.
+/// `-agentpath`. A failure would keep the JVM from starting, so there is none: the application
+/// comes first.
 #[cfg_attr(not(test), unsafe(no_mangle))]
 #[allow(non_snake_case, dead_code, reason = "the JVM looks for this name")]
 pub extern "C" fn Agent_OnLoad(vm: *mut c_void, options: *const c_char, _: *mut c_void) -> c_int {
@@ -417,7 +422,8 @@ extern "C" fn constructor(_: c_int, _: *const *const c_char, initial: environmen
         return;
     }
     watch_forks();
-    // SAFETY: libc's variable. Another constructor may have changed the environment, which then is a copy.
+    // SAFETY: libc's variable. Another constructor may have changed the environment, which then is
+    // a copy.
     for block in [initial, unsafe { environ }] {
         if !block.is_null()
             && environment::preloaded(block)

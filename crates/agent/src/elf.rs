@@ -1,8 +1,9 @@
 //! Loaded libraries as the dynamic loader shows them: program headers, symbols, relocations.
 //!
-//! Everything here is read from the library's own mapped, loader-checked tables, and only while the loader holds it
-//! in place (inside `dl_iterate_phdr`). A program may have protected or unmapped them since all the same: what can't be read is
-//! not there. Layouts: the System V gABI and its x86-64 supplement.
+//! Everything here is read from the library's own mapped, loader-checked tables, and only while the
+//! loader holds it in place (inside `dl_iterate_phdr`). A program may have protected or unmapped
+//! them since all the same: what can't be read is not there. Layouts: the System V gABI and its
+//! x86-64 supplement.
 
 use core::ffi::{CStr, c_int, c_void};
 
@@ -56,14 +57,16 @@ pub struct Dynamic {
     pub rpath: bool,
 }
 
-/// Calls `f` for every loaded object, in load order, under the loader's lock. Not for use in a hook of malloc.
+/// Calls `f` for every loaded object, in load order, under the loader's lock. Not for use in a hook
+/// of malloc.
 pub fn for_each(mut f: impl FnMut(&Object)) {
     unsafe extern "C" fn visit<F: FnMut(&Object)>(
         info: *mut dl_phdr_info,
         _: libc::size_t,
         f: *mut c_void,
     ) -> c_int {
-        // SAFETY: the loader hands out a valid record for the time of this call, and `f` is the closure below.
+        // SAFETY: the loader hands out a valid record for the time of this call, and `f` is the
+        // closure below.
         unsafe {
             let info = &*info;
             let (pages, len) = (Pages::new(), usize::from(info.dlpi_phnum));
@@ -97,7 +100,8 @@ impl Object<'_> {
         (self.bias.wrapping_add(lo), self.bias.wrapping_add(hi))
     }
 
-    /// The loaded segment that holds `addr`: run time start, length in the file, offset in the file.
+    /// The loaded segment that holds `addr`: run time start, length in the file, offset in the
+    /// file.
     pub fn segment_of(&self, addr: u64) -> Option<(u64, u64, u64)> {
         let p = self.segments(libc::PT_LOAD).find(|p| {
             let start = self.bias.wrapping_add(p.p_vaddr);
@@ -162,7 +166,8 @@ impl Object<'_> {
     pub fn dynamic(&self) -> Option<Dynamic> {
         let segment = self.segments(libc::PT_DYNAMIC).next()?;
         let start = self.range().0;
-        // glibc has added the bias to the addresses in place, except in objects with a read-only section (vdso).
+        // glibc has added the bias to the addresses in place, except in objects with a read-only
+        // section (vdso).
         let address = |v: u64| if v < start { v.wrapping_add(self.bias) } else { v };
         let mut d = Dynamic::default();
         let table = self.bias.wrapping_add(segment.p_vaddr);
@@ -188,7 +193,8 @@ impl Object<'_> {
         (d.symtab != 0 && d.strtab != 0).then_some(d)
     }
 
-    /// Run time address of a symbol that this object defines for others (default version, functions and data).
+    /// Run time address of a symbol that this object defines for others (default version, functions
+    /// and data).
     pub fn lookup(&self, d: &Dynamic, name: &CStr) -> Option<u64> {
         let index = if d.gnu_hash != 0 { self.gnu_lookup(d, name) } else { self.sysv_lookup(d, name) }?;
         let sym = self.symbol_at(d, index)?;
@@ -204,7 +210,8 @@ impl Object<'_> {
     /// The name of a symbol.
     fn name_of(&self, d: &Dynamic, sym: &Elf64_Sym) -> Option<&CStr> {
         let offset = u64::from(sym.st_name);
-        // SAFETY: of a loaded object's table of strings, which stays as long as the object is borrowed.
+        // SAFETY: of a loaded object's table of strings, which stays as long as the object is
+        // borrowed.
         (offset < d.strsz).then(|| unsafe { self.pages.text(d.strtab.wrapping_add(offset)) })?
     }
 
@@ -226,7 +233,8 @@ impl Object<'_> {
 
     fn matches(&self, d: &Dynamic, index: u32, name: &CStr) -> bool {
         let Some(sym) = self.symbol_at(d, index) else { return false };
-        // A hidden version (bit 15) is an old one kept for old programs: malloc users get the default.
+        // A hidden version (bit 15) is an old one kept for old programs: malloc users get the
+        // default.
         let version = d.versym.wrapping_add(2 * u64::from(index));
         let hidden = d.versym != 0 && self.pages.peek::<u16>(version).is_none_or(|v| v & 0x8000 != 0);
         sym.st_shndx != 0 && !hidden && sym.st_info >> 4 != 0 && self.name_of(d, &sym) == Some(name)

@@ -1,8 +1,9 @@
 //! The environment under LD_PRELOAD: what it asks for, and that it ends here.
 //!
-//! A preloaded process hands its environment on to all it starts: without more, every child would carry the agent. So,
-//! unless `OFFHEAP_CHILDREN` is set, the agent's variables are taken out of the environment when it has started, before
-//! main. Only a process that replaces *itself* (exec in a start script, Java's launcher) gets them back: see [`exec`].
+//! A preloaded process hands its environment on to all it starts: without more, every child would
+//! carry the agent. So, unless `OFFHEAP_CHILDREN` is set, the agent's variables are taken out of
+//! the environment when it has started, before main. Only a process that replaces *itself* (exec in
+//! a start script, Java's launcher) gets them back: see [`exec`].
 
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char, c_int};
@@ -120,7 +121,8 @@ unsafe fn remove(place: *mut *const c_char) {
     }
 }
 
-/// `LD_PRELOAD=` with what else is preloaded; `Some(None)` where that is nothing, `None` where there is no room for it.
+/// `LD_PRELOAD=` with what else is preloaded; `Some(None)` where that is nothing, `None` where
+/// there is no room for it.
 fn others(paths: &[u8]) -> Option<Option<&'static CStr>> {
     // SAFETY: only the constructor calls this, once.
     let buffer = unsafe { &mut *LEFT.0.get() };
@@ -144,8 +146,9 @@ fn others(paths: &[u8]) -> Option<Option<&'static CStr>> {
     Some(if any { CStr::from_bytes_until_nul(buffer).ok() } else { None })
 }
 
-/// Calls `go` with the environment that a process of ours replaces itself with: `environment`, and the agent's variables
-/// again if they were taken out of this very process. A child between fork (or vfork) and exec gets it unchanged.
+/// Calls `go` with the environment that a process of ours replaces itself with: `environment`, and
+/// the agent's variables again if they were taken out of this very process. A child between fork
+/// (or vfork) and exec gets it unchanged.
 ///
 /// # Safety
 /// `environment` is one, or null.

@@ -1,6 +1,7 @@
-//! The exec family: a process that replaces itself takes the agent along (see [`crate::environment`]). All forms, since
-//! those of libc don't call each other by way of import slots. Children are not concerned: what fork, vfork, posix_spawn,
-//! popen and system start gets the environment as the program sees it.
+//! The exec family: a process that replaces itself takes the agent along (see
+//! [`crate::environment`]). All forms, since those of libc don't call each other by way of import
+//! slots. Children are not concerned: what fork, vfork, posix_spawn, popen and system start gets
+//! the environment as the program sees it.
 
 use core::arch::naked_asm;
 use core::ffi::{c_char, c_int};
@@ -28,7 +29,8 @@ pub unsafe extern "C" fn execve(path: *const c_char, arguments: Block, environme
 }
 
 pub unsafe extern "C" fn execv(path: *const c_char, arguments: Block) -> c_int {
-    // SAFETY: the caller's arguments, and libc's environment, which this function is defined to hand on.
+    // SAFETY: the caller's arguments, and libc's environment, which this function is defined to
+    // hand on.
     unsafe { execve(path, arguments, environ) }
 }
 
@@ -74,7 +76,8 @@ pub unsafe extern "C" fn execveat(
     unsafe { environment::exec(environment, &go) }
 }
 
-/// The words that a variadic function was called with: six in registers, the others on its caller's stack.
+/// The words that a variadic function was called with: six in registers, the others on its caller's
+/// stack.
 struct Given {
     registers: *const [Block; 6],
     stack: *const Block,
@@ -89,8 +92,8 @@ impl Given {
     }
 }
 
-/// A form that lists its arguments: collects them and calls `go` with the first word, the list, and the word behind its
-/// end (execle's environment).
+/// A form that lists its arguments: collects them and calls `go` with the first word, the list, and
+/// the word behind its end (execle's environment).
 ///
 /// # Safety
 /// The words of such a call: a list that ends with a null.
@@ -124,7 +127,8 @@ unsafe extern "C" fn list_path(registers: *const [Block; 6], stack: *const Block
     unsafe { listed(&Given { registers, stack }, |file, list, _| execvpe(file, list, environ)) }
 }
 
-// Rust can't define variadic functions: the words are laid out in memory here. Too many of them leave the call as it was.
+// Rust can't define variadic functions: the words are laid out in memory here. Too many of them
+// leave the call as it was.
 macro_rules! variadic {
     ($name:ident, $follow:ident, $function:ident) => {
         #[unsafe(naked)]

@@ -6,8 +6,8 @@ use crate::sys;
 
 /// Entries of [`FILTER`].
 const FILTER_SLOTS: usize = 64 << 10;
-/// How many live samples have an address with this hash: 0 says "not sampled" for sure. Private memory, not the
-/// file's, so that a forked child has its own. 255 sticks.
+/// How many live samples have an address with this hash: 0 says "not sampled" for sure. Private
+/// memory, not the file's, so that a forked child has its own. 255 sticks.
 static FILTER: Filter = Filter([const { AtomicU8::new(0) }; FILTER_SLOTS]);
 /// Of whole pages.
 #[repr(align(4096))]
@@ -16,8 +16,9 @@ struct Filter([AtomicU8; FILTER_SLOTS]);
 /// An address's place.
 #[inline(always)]
 pub fn slot_of(addr: u64) -> &'static AtomicU8 {
-    // Neighbours in memory are neighbours here, so that what a program works on takes little of the first cache: a line
-    // stands for 4 KiB, all of the table for 4 MiB, and each 4 MiB begin at another place of it.
+    // Neighbours in memory are neighbours here, so that what a program works on takes little of the
+    // first cache: a line stands for 4 KiB, all of the table for 4 MiB, and each 4 MiB begin at
+    // another place of it.
     let i = (addr >> 6) ^ ((addr >> 22).wrapping_mul(0x9e37_79b1) >> 12);
     // SAFETY: masked to the table's size.
     unsafe { FILTER.0.get_unchecked(i as usize & (FILTER_SLOTS - 1)) }
@@ -43,7 +44,8 @@ pub fn forget() {
     sys::advise(FILTER.0.as_ptr() as usize, size_of::<Filter>(), libc::MADV_DONTNEED);
 }
 
-/// The number of live samples at an address's place in the filter, changed by one; a place that is full stays so.
+/// The number of live samples at an address's place in the filter, changed by one; a place that is
+/// full stays so.
 pub fn change(addr: u64, by: i8) {
     let slot = slot_of(addr);
     let there = slot.load(Relaxed);

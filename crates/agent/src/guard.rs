@@ -1,12 +1,14 @@
 //! Reading memory that may not be there.
 //!
-//! What is in use by the calling thread, its own stack from the stack pointer to its end, is read as it is, page by page once
-//! the kernel has said that it can be. Anything else could be taken away by another thread at any moment: the kernel copies
-//! it (process_vm_readv), which can't fault.
+//! What is in use by the calling thread, its own stack from the stack pointer to its end, is read
+//! as it is, page by page once the kernel has said that it can be. Anything else could be taken
+//! away by another thread at any moment: the kernel copies it (process_vm_readv), which can't
+//! fault.
 //!
-//! A program that has filtered its system calls (seccomp) might be ended for that one. Then the kernel is only asked whether a
-//! page can be read, by a system call that libc's own malloc makes (futex), and it is read right afterwards: what remains is
-//! that another thread takes it away within these few instructions.
+//! A program that has filtered its system calls (seccomp) might be ended for that one. Then the
+//! kernel is only asked whether a page can be read, by a system call that libc's own malloc makes
+//! (futex), and it is read right afterwards: what remains is that another thread takes it away
+//! within these few instructions.
 
 use core::cell::Cell;
 use core::ffi::{CStr, c_char};
@@ -21,16 +23,19 @@ use crate::sys;
 const PAGE: u64 = 4096;
 /// Most pages that one read may add to the known part of a stack.
 const MAX_STEP_PAGES: u64 = 256;
-/// Most pages of a thread's own stack that are looked at before a walk; of a deeper one those that it comes to.
+/// Most pages of a thread's own stack that are looked at before a walk; of a deeper one those that
+/// it comes to.
 const MAX_OWN_PAGES: u64 = 64;
-/// Between the top of a thread's stack and its control block lies its static TLS: at most so many pages are taken for that.
+/// Between the top of a thread's stack and its control block lies its static TLS: at most so many
+/// pages are taken for that.
 const TLS_PAGES: u64 = 4;
 
-/// Raised by every munmap, mprotect, mremap and fixed mmap that the agent sees: what was known of a stack may be wrong from
-/// then on.
+/// Raised by every munmap, mprotect, mremap and fixed mmap that the agent sees: what was known of a
+/// stack may be wrong from then on.
 pub static UNMAPS: AtomicU64 = AtomicU64::new(1);
 
-/// A change of mappings by the program, from just before to just after it: what a walk finds out in between is worth nothing.
+/// A change of mappings by the program, from just before to just after it: what a walk finds out in
+/// between is worth nothing.
 pub struct Change;
 
 impl Change {
@@ -57,8 +62,9 @@ static NOBODY: AtomicU32 = AtomicU32::new(0);
 
 /// Whether the word at `addr` can be read. Asks the kernel, about 100 ns.
 ///
-/// FUTEX_CMP_REQUEUE of no waiters at all: the kernel reads the word to compare it, says EFAULT if it can't, and then has
-/// nothing to wake or to move, whatever the comparison says. It never sleeps. (kernel/futex/requeue.c, 3.10 to 6.18.)
+/// FUTEX_CMP_REQUEUE of no waiters at all: the kernel reads the word to compare it, says EFAULT if
+/// it can't, and then has nothing to wake or to move, whatever the comparison says. It never
+/// sleeps. (kernel/futex/requeue.c, 3.10 to 6.18.)
 fn probe(addr: u64) -> bool {
     let operation = (libc::FUTEX_CMP_REQUEUE | libc::FUTEX_PRIVATE_FLAG) as usize;
     let args = [addr as usize & !3, operation, 0, 0, &raw const NOBODY as usize, 0];
@@ -67,9 +73,10 @@ fn probe(addr: u64) -> bool {
     r == 0 || r == -(libc::EAGAIN as isize)
 }
 
-/// Whether the word at `addr` can be written at this moment, asked by changing nothing of it: FUTEX_WAKE_OP that ors 0 to the
-/// word, atomically, and wakes nobody. Of a page that a userfaultfd protects the kernel would wait for its handler: callers
-/// rule that out. Not for use in a hook of malloc.
+/// Whether the word at `addr` can be written at this moment, asked by changing nothing of it:
+/// FUTEX_WAKE_OP that ors 0 to the word, atomically, and wakes nobody. Of a page that a userfaultfd
+/// protects the kernel would wait for its handler: callers rule that out. Not for use in a hook of
+/// malloc.
 pub fn writable(addr: u64) -> bool {
     let operation = (libc::FUTEX_WAKE_OP | libc::FUTEX_PRIVATE_FLAG) as usize;
     // FUTEX_OP(FUTEX_OP_OR, 0, FUTEX_OP_CMP_EQ, 0), linux/futex.h.
@@ -130,7 +137,8 @@ pub fn is_there(addr: u64) -> bool {
 /// The process, for process_vm_readv; 0: that is not to be used.
 static COPY_FROM: AtomicU32 = AtomicU32::new(0);
 
-/// A filter for system calls comes, or may be there: from now on none that malloc does not make itself.
+/// A filter for system calls comes, or may be there: from now on none that malloc does not make
+/// itself.
 pub fn filter_comes() {
     COPY_FROM.store(0, SeqCst);
 }
@@ -156,8 +164,9 @@ unsafe fn copy(from: u64, to: *mut u8, len: usize) -> bool {
     if !readable(from, len as u64) {
         return false;
     }
-    // SAFETY: found readable just now; see this module's page for what remains. (What callers read is mostly in use: a class
-    // with a method on the stack is not unloaded, a thread's own Thread not freed.)
+    // SAFETY: found readable just now; see this module's page for what remains. (What callers read
+    // is mostly in use: a class with a method on the stack is not unloaded, a thread's own Thread
+    // not freed.)
     unsafe { core::ptr::copy_nonoverlapping(from as *const u8, to, len) };
     true
 }
@@ -165,7 +174,8 @@ unsafe fn copy(from: u64, to: *mut u8, len: usize) -> bool {
 /// Reads a `T` from memory that may be absent.
 pub fn peek<T: Copy>(addr: u64) -> Option<T> {
     let mut value = core::mem::MaybeUninit::<T>::uninit();
-    // SAFETY: room for a T; whole afterwards. Only integers and arrays of them are read, for which any bytes will do.
+    // SAFETY: room for a T; whole afterwards. Only integers and arrays of them are read, for which
+    // any bytes will do.
     unsafe { copy(addr, value.as_mut_ptr().cast(), size_of::<T>()).then(|| value.assume_init()) }
 }
 
@@ -175,8 +185,8 @@ pub fn peek_bytes(addr: u64, to: &mut [u8]) -> bool {
     unsafe { copy(addr, to.as_mut_ptr(), to.len()) }
 }
 
-/// Pages that were found readable a moment ago: for reading many words of few pages, as a library's tables while the loader
-/// holds it in place.
+/// Pages that were found readable a moment ago: for reading many words of few pages, as a library's
+/// tables while the loader holds it in place.
 pub struct Pages {
     known: [Cell<u64>; 16],
 }
@@ -187,7 +197,8 @@ impl Pages {
         Pages { known: [const { Cell::new(0) }; 16] }
     }
 
-    /// Whether all of `addr..addr+len` can be read. Where the kernel can't be asked the loader is believed.
+    /// Whether all of `addr..addr+len` can be read. Where the kernel can't be asked the loader is
+    /// believed.
     pub fn cover(&self, addr: u64, len: u64) -> bool {
         let Some(last) = addr.checked_add(len.saturating_sub(1)) else { return false };
         if addr < PAGE || last - addr > 64 << 20 {
@@ -212,8 +223,9 @@ impl Pages {
     /// Reads a `T`.
     #[inline]
     pub fn peek<T: Copy>(&self, addr: u64) -> Option<T> {
-        // SAFETY: found readable. What remains: somebody who protects a library's own tables in the very millisecond in
-        // which they are looked at; the loader itself would fault in such a library.
+        // SAFETY: found readable. What remains: somebody who protects a library's own tables in the
+        // very millisecond in which they are looked at; the loader itself would fault in such a
+        // library.
         self.cover(addr, size_of::<T>() as u64).then(|| unsafe { (addr as *const T).read_unaligned() })
     }
 
@@ -232,19 +244,21 @@ impl Pages {
     }
 }
 
-/// The current thread's stack, from the page of the stack pointer upwards. (Below the stack pointer nothing is read but in its
-/// own page: guard pages may begin there.)
+/// The current thread's stack, from the page of the stack pointer upwards. (Below the stack pointer
+/// nothing is read but in its own page: guard pages may begin there.)
 ///
-/// A thread's own stack is in use up to its end, so its pages stay as they are unless the program changes them, of which
-/// [`UNMAPS`] tells: what was found out in one walk is believed in the next. Of any other stack (coroutines, signal stacks)
-/// nothing is: but for the page of the stack pointer the kernel copies each word.
+/// A thread's own stack is in use up to its end, so its pages stay as they are unless the program
+/// changes them, of which [`UNMAPS`] tells: what was found out in one walk is believed in the next.
+/// Of any other stack (coroutines, signal stacks) nothing is: but for the page of the stack pointer
+/// the kernel copies each word.
 pub struct Stack {
     lo: u64,
     /// Up to here words are read as they are.
     sure: Cell<u64>,
     /// Up to here the stack is the thread's own; 0: it is not.
     top: u64,
-    /// Up to here pages could be read, each for a moment: that the stack is the thread's own shows in this.
+    /// Up to here pages could be read, each for a moment: that the stack is the thread's own shows
+    /// in this.
     hi: Cell<u64>,
     /// [`UNMAPS`] before anything was found out.
     epoch: u64,
@@ -321,9 +335,10 @@ impl Stack {
             return None;
         }
         if addr < self.sure.get() {
-            // SAFETY: aligned, at or above the page of the stack pointer. In that page, which is in use; or in one of this
-            // thread's own stack, which is in use too, that could be read in this walk, or in an earlier one since which no
-            // function of libc has unmapped or protected anything.
+            // SAFETY: aligned, at or above the page of the stack pointer. In that page, which is in
+            // use; or in one of this thread's own stack, which is in use too, that could be read in
+            // this walk, or in an earlier one since which no function of libc has unmapped or
+            // protected anything.
             return Some(unsafe { (addr as *const u64).read_volatile() });
         }
         self.read_doubtful(addr)
@@ -422,7 +437,8 @@ mod tests {
         assert_eq!(stack.read(8), None);
     }
 
-    /// A stack that is not the thread's own: a page that could be read in the last walk is not believed in the next.
+    /// A stack that is not the thread's own: a page that could be read in the last walk is not
+    /// believed in the next.
     #[test]
     fn nothing_is_believed_of_a_foreign_stack() {
         init();

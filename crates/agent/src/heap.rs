@@ -1,12 +1,13 @@
-//! The agent's own memory, so that even a stray allocation inside it never reaches the target's allocator.
+//! The agent's own memory, so that even a stray allocation inside it never reaches the target's
+//! allocator.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use offheap_live::Counter;
 
-/// Hands out pieces of one private mapping and takes nothing back. The agent does not allocate by design;
-/// [`Counter::AgentHeap`] shows in the live file whether that is true.
+/// Hands out pieces of one private mapping and takes nothing back. The agent does not allocate by
+/// design; [`Counter::AgentHeap`] shows in the live file whether that is true.
 struct Arena;
 
 const ARENA_BYTES: usize = 256 << 10;

@@ -1,10 +1,11 @@
 //! What the target calls instead of its allocator.
 //!
-//! The hooks of allocating functions lie in a section of their own (`offheap_hooks`): a walk that finds a return
-//! address in there, beyond the hook it was started from, knows that it is inside another allocator call.
+//! The hooks of allocating functions lie in a section of their own (`offheap_hooks`): a walk that
+//! finds a return address in there, beyond the hook it was started from, knows that it is inside
+//! another allocator call.
 //!
-//! Order matters on the way out: a block leaves the live table *before* the real free, since afterwards its address
-//! belongs to whoever asks next.
+//! Order matters on the way out: a block leaves the live table *before* the real free, since
+//! afterwards its address belongs to whoever asks next.
 
 use core::arch::naked_asm;
 use core::ffi::{CStr, c_char, c_int, c_void};
@@ -152,7 +153,8 @@ unsafe extern "C" fn mmap_hook(
     }
     let q =
         call!(0, Mmap, fn(Ptr, usize, c_int, c_int, c_int, libc::off_t) -> Ptr, p, len, prot, flags, fd, at);
-    // Address space is no memory: the JVM reserves its heap so, and commits parts of it by mapping over them.
+    // Address space is no memory: the JVM reserves its heap so, and commits parts of it by mapping
+    // over them.
     let reserved = prot == libc::PROT_NONE && flags & libc::MAP_NORESERVE != 0;
     if q != libc::MAP_FAILED && !reserved {
         regions::mapped(q as u64, len as u64, flags & libc::MAP_ANONYMOUS != 0);
@@ -176,7 +178,8 @@ unsafe extern "C" fn pkey_mprotect_hook(p: Ptr, len: usize, prot: c_int, key: c_
     call!(0, PkeyMprotect, fn(Ptr, usize, c_int, c_int) -> c_int, p, len, prot, key)
 }
 
-/// The fifth argument is only read by the kernel with MREMAP_FIXED; handing on what is in the register is harmless.
+/// The fifth argument is only read by the kernel with MREMAP_FIXED; handing on what is in the
+/// register is harmless.
 unsafe extern "C" fn mremap_hook(p: Ptr, old: usize, new: usize, flags: c_int, to: Ptr) -> Ptr {
     if flags & libc::MREMAP_FIXED != 0 {
         regions::unmapped(to as u64, new as u64);
@@ -193,9 +196,10 @@ unsafe extern "C" fn mremap_hook(p: Ptr, old: usize, new: usize, flags: c_int, t
     q
 }
 
-// dlopen's answer depends on who calls: the loader looks at the return address for search paths and namespace. So
-// unless the call means the same from anywhere, it is passed on with its return address untouched, and the new
-// library is found at the next chance (any dlopen, dlclose or dlsym).
+// dlopen's answer depends on who calls: the loader looks at the return address for search paths and
+// namespace. So unless the call means the same from anywhere, it is passed on with its return
+// address untouched, and the new library is found at the next chance (any dlopen, dlclose or
+// dlsym).
 #[unsafe(naked)]
 unsafe extern "C" fn dlopen_hook(_: *const c_char, _: c_int) -> Ptr {
     naked_asm!(
@@ -251,8 +255,8 @@ unsafe extern "C" fn dlclose_hook(handle: Ptr) -> c_int {
     result
 }
 
-// dlsym too looks at its caller (RTLD_NEXT). Only lookups of hooked functions by an explicit handle or RTLD_DEFAULT
-// are answered here; everything else goes through untouched.
+// dlsym too looks at its caller (RTLD_NEXT). Only lookups of hooked functions by an explicit handle
+// or RTLD_DEFAULT are answered here; everything else goes through untouched.
 #[unsafe(naked)]
 unsafe extern "C" fn dlsym_hook(_: Ptr, _: *const c_char) -> Ptr {
     naked_asm!(
@@ -285,7 +289,8 @@ unsafe extern "C" fn dlsym_from_here(handle: Ptr, name: *const c_char) -> Ptr {
     }
 }
 
-// A filter for system calls is installed by prctl or syscall. Both are variadic, and go on as they came.
+// A filter for system calls is installed by prctl or syscall. Both are variadic, and go on as they
+// came.
 macro_rules! watched {
     ($name:ident, $function:ident, $($test:literal),*) => {
         #[unsafe(naked)]
@@ -310,7 +315,8 @@ watched!(syscall_hook, Syscall, "cmp edi, 317", "je 2f", "cmp edi, 157", "jne 3f
 
 unsafe extern "C" fn filter_comes() {
     guard::filter_comes();
-    // Who is at a system call now that the filter may not allow has ended it when no walk is under way.
+    // Who is at a system call now that the filter may not allow has ended it when no walk is under
+    // way.
     for _ in 0..1_000_000 {
         if !modules::is_walked() {
             break;
@@ -465,7 +471,8 @@ pub fn in_allocator_hook(pc: u64) -> bool {
     pc >= &raw const HOOKS_START as u64 && pc < &raw const HOOKS_STOP as u64
 }
 
-/// Stand-ins for the real functions until they are known: the exported hooks are called before any constructor.
+/// Stand-ins for the real functions until they are known: the exported hooks are called before any
+/// constructor.
 pub mod boot {
     use super::*;
 
@@ -487,8 +494,8 @@ pub mod boot {
     stand_in!(valloc, Valloc, fn(size: usize) -> Ptr);
     stand_in!(pvalloc, Pvalloc, fn(size: usize) -> Ptr);
 
-    /// Resolves the real functions. Without an allocator there is nothing to call: the process could not go on,
-    /// and could not have come here, since libc always has one.
+    /// Resolves the real functions. Without an allocator there is nothing to call: the process
+    /// could not go on, and could not have come here, since libc always has one.
     fn start() {
         if !crate::real::resolve() {
             // SAFETY: ends the process as a missing symbol would have.
@@ -518,7 +525,8 @@ pub mod boot {
     };
 }
 
-/// The names that LD_PRELOAD interposes. Loaded late, the agent is nobody's first choice and these do nothing.
+/// The names that LD_PRELOAD interposes. Loaded late, the agent is nobody's first choice and these
+/// do nothing.
 #[cfg(not(test))]
 mod exports {
     use super::*;

@@ -1,8 +1,9 @@
 //! The parts of JVMTI and JNI that the agent uses.
 //!
-//! Numbers and layouts are those of the specifications (jvmti.xml in hotspot/share/prims, from which jvmti.h is made; jni.h):
-//! a JVMTI function's place in the table is its number minus one, an event's place among the callbacks its number minus 50
-//! (`JVMTI_MIN_EVENT_TYPE_VAL`). They have been the same since JDK 11, in which the sampling of objects came (JEP 331).
+//! Numbers and layouts are those of the specifications (jvmti.xml in hotspot/share/prims, from
+//! which jvmti.h is made; jni.h): a JVMTI function's place in the table is its number minus one, an
+//! event's place among the callbacks its number minus 50 (`JVMTI_MIN_EVENT_TYPE_VAL`). They have
+//! been the same since JDK 11, in which the sampling of objects came (JEP 331).
 
 use core::ffi::{CStr, c_char, c_void};
 use core::ptr::{NonNull, null_mut};
@@ -33,7 +34,8 @@ const JVMTI_11: i32 = 0x300b_0000;
 const JNI_6: i32 = 0x0001_0006;
 /// `JNI_EVERSION`: there is no such interface.
 pub const NO_SUCH_VERSION: i32 = -3;
-/// `JVMTI_ERROR_NOT_AVAILABLE`, for one: another environment has a capability that only one may have.
+/// `JVMTI_ERROR_NOT_AVAILABLE`, for one: another environment has a capability that only one may
+/// have.
 pub const NOT_AVAILABLE: i32 = 98;
 
 /// `JVMTI_EVENT_SAMPLED_OBJECT_ALLOC`.
@@ -144,15 +146,17 @@ impl Jni {
     }
 }
 
-/// Whether a collection has freed what a weak reference refers to, up to JDK 20: IsSameObject of older releases keeps an object
-/// that it looks at alive while it is being marked (`JNIHandles::resolve` in jni.cpp of 11), and all that hangs on it.
+/// Whether a collection has freed what a weak reference refers to, up to JDK 20: IsSameObject of
+/// older releases keeps an object that it looks at alive while it is being marked
+/// (`JNIHandles::resolve` in jni.cpp of 11), and all that hangs on it.
 ///
 /// # Safety
 /// The reference is one of [`Jni::weak`]'s, not yet given back, of a JVM before 21.
 pub unsafe fn is_cleared(weak: Reference) -> bool {
     const WEAK_TAG: usize = 1;
-    // SAFETY: the reference is the address of the JVM's word that points to the object, plus a tag (runtime/jniHandles.hpp).
-    // Collections write it with one store, 0 when they have freed the object. (Generational ZGC, of 21, colours its nulls.)
+    // SAFETY: the reference is the address of the JVM's word that points to the object, plus a tag
+    // (runtime/jniHandles.hpp). Collections write it with one store, 0 when they have freed the
+    // object. (Generational ZGC, of 21, colours its nulls.)
     unsafe { AtomicUsize::from_ptr((weak as usize & !WEAK_TAG) as *mut usize).load(Ordering::Relaxed) == 0 }
 }
 

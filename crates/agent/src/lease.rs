@@ -1,8 +1,9 @@
-//! The lease: a reader that dies leaves nobody who would stop the agent, so it stops by itself when nobody has renewed its
-//! lease for some time.
+//! The lease: a reader that dies leaves nobody who would stop the agent, so it stops by itself when
+//! nobody has renewed its lease for some time.
 //!
-//! A reader renews it by changing a word that both have mapped; to what does not matter, so that no clocks need to agree, and
-//! whatever is written there buys no more than one lease. The agent looks at the word with each sample.
+//! A reader renews it by changing a word that both have mapped; to what does not matter, so that no
+//! clocks need to agree, and whatever is written there buys no more than one lease. The agent looks
+//! at the word with each sample.
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicPtr, AtomicU64};

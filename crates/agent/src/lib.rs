@@ -1,8 +1,9 @@
 //! The agent inside the target: hooks → sampler → live table, and the stack walkers.
 //!
-//! It obeys "the agent's law" (docs/design.md): never harm the target; in a hook no allocation by the hooked allocator,
-//! no blocking lock, no JNI, no `dl_*` call, no formatting, no panic; everything bounded; stopping leaves the hooks
-//! as pass-throughs. When in doubt a sample is dropped and counted.
+//! It obeys "the agent's law" (docs/design.md): never harm the target; in a hook no allocation by
+//! the hooked allocator, no blocking lock, no JNI, no `dl_*` call, no formatting, no panic;
+//! everything bounded; stopping leaves the hooks as pass-throughs. When in doubt a sample is
+//! dropped and counted.
 //!
 //! - [`hooks`]: what the target calls instead of malloc, mmap, dlopen… The fast path is a few instructions.
 //! - [`patch`]: redirects the import slots of every loaded library to the hooks.
@@ -17,7 +18,8 @@
 //! - [`environment`], [`exec`]: that a preloaded agent is not handed on to children, but to what the process becomes.
 //! - [`control`]: the ways in (attach, -agentpath, LD_PRELOAD) and the commands.
 //!
-//! Options, comma-separated, as given to `Agent_OnAttach`, `-agentpath:…=` and [`control::command`]:
+//! Options, comma-separated, as given to `Agent_OnAttach`, `-agentpath:…=` and
+//! [`control::command`]:
 //!
 //! | option | meaning |
 //! |---|---|
@@ -35,32 +37,37 @@
 //!
 //! Every command renews the lease.
 //!
-//! That Java objects can't be sampled is no failure, for heap blocks are: whether and why stands in the live file
-//! (`offheap_live::Info::objects`).
+//! That Java objects can't be sampled is no failure, for heap blocks are: whether and why stands in
+//! the live file (`offheap_live::Info::objects`).
 //!
-//! Return codes: 0 done · 100 unreadable options · 102 the named file could not be made (no room, no rights, a limit on file
-//! sizes, a file system over a network) · 103 nothing to stop or ask · 104 no allocator found · 105 another agent is busy
-//! starting · 106 no live file could be made in memory (memfd_create and /dev/shm both refused, or a limit on file sizes).
+//! Return codes: 0 done · 100 unreadable options · 102 the named file could not be made (no room,
+//! no rights, a limit on file sizes, a file system over a network) · 103 nothing to stop or ask ·
+//! 104 no allocator found · 105 another agent is busy starting · 106 no live file could be made in
+//! memory (memfd_create and /dev/shm both refused, or a limit on file sizes).
 //!
 //! Under LD_PRELOAD the same options come from the environment: `OFFHEAP_FILE`, `OFFHEAP_SIZE`,
-//! `OFFHEAP_INTERVAL`, `OFFHEAP_LEASE`; without `OFFHEAP_FILE`, or under a file name without `offheap_agent`, the library stays asleep.
-//! These variables, and the agent's own place in LD_PRELOAD, are taken out of the environment once it has started, so that
-//! the processes that the program starts don't carry the agent; with `OFFHEAP_CHILDREN` they do (then `%p` is needed in the
-//! path). A program that replaces itself (any function of the exec family, but not the bare system call) takes the agent
-//! along.
+//! `OFFHEAP_INTERVAL`, `OFFHEAP_LEASE`; without `OFFHEAP_FILE`, or under a file name without
+//! `offheap_agent`, the library stays asleep. These variables, and the agent's own place in
+//! LD_PRELOAD, are taken out of the environment once it has started, so that the processes that the
+//! program starts don't carry the agent; with `OFFHEAP_CHILDREN` they do (then `%p` is needed in
+//! the path). A program that replaces itself (any function of the exec family, but not the bare
+//! system call) takes the agent along.
 //!
-//! What it sees, as tests/coverage.rs holds it against glibc, jemalloc and tcmalloc, preloaded and loaded late: malloc,
-//! calloc, realloc, reallocarray, posix_memalign, aligned_alloc, memalign, valloc, pvalloc, operator new (also of
-//! allocators that bring their own), libc's own calls (strdup), mmap, mremap, thread stacks; from the executable and
-//! every library, loaded before or after, by any caller, with RTLD_DEEPBIND or by a search path of the caller's;
-//! through pointers in tables, and by dlsym before or after. Not seen: sbrk, direct system calls, other dlmopen
-//! namespaces, address space that is only reserved (PROT_NONE with MAP_NORESERVE), allocators linked into the executable (its own calls), constructors of libraries loaded late in attach
-//! mode (for mmap also when preloaded), and pointers that were kept in heap memory before the agent came.
-//! Left alone and counted (`Counter::SlotsLeft`, `Counter::PagesSkipped`): import slots and stored pointers in pages that the
-//! program protects or handles the faults of, and where system calls are filtered whatever can't be written by a store.
+//! What it sees, as tests/coverage.rs holds it against glibc, jemalloc and tcmalloc, preloaded and
+//! loaded late: malloc, calloc, realloc, reallocarray, posix_memalign, aligned_alloc, memalign,
+//! valloc, pvalloc, operator new (also of allocators that bring their own), libc's own calls
+//! (strdup), mmap, mremap, thread stacks; from the executable and every library, loaded before or
+//! after, by any caller, with RTLD_DEEPBIND or by a search path of the caller's; through pointers
+//! in tables, and by dlsym before or after. Not seen: sbrk, direct system calls, other dlmopen
+//! namespaces, address space that is only reserved (PROT_NONE with MAP_NORESERVE), allocators
+//! linked into the executable (its own calls), constructors of libraries loaded late in attach mode
+//! (for mmap also when preloaded), and pointers that were kept in heap memory before the agent
+//! came. Left alone and counted (`Counter::SlotsLeft`, `Counter::PagesSkipped`): import slots and
+//! stored pointers in pages that the program protects or handles the faults of, and where system
+//! calls are filtered whatever can't be written by a store.
 
-// The product is built with panic=abort and without std: no panic machinery in the target, no symbol newer than
-// glibc 2.17. Tests and everyday builds keep std, which the test harness needs.
+// The product is built with panic=abort and without std: no panic machinery in the target, no
+// symbol newer than glibc 2.17. Tests and everyday builds keep std, which the test harness needs.
 #![cfg_attr(panic = "abort", no_std)]
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64")))]
@@ -107,8 +114,8 @@ fn panic(_: &core::panic::PanicInfo) -> ! {
     }
 }
 
-// The precompiled core library names the personality of unwinding code, which nothing here ever runs. Hidden, so
-// that it can't stand in for another library's under LD_PRELOAD.
+// The precompiled core library names the personality of unwinding code, which nothing here ever
+// runs. Hidden, so that it can't stand in for another library's under LD_PRELOAD.
 #[cfg(panic = "abort")]
 core::arch::global_asm!(
     ".pushsection .text.rust_eh_personality,\"ax\",@progbits",

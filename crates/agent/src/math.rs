@@ -1,5 +1,5 @@
-//! Logarithm and exponential without libm (whose symbol versions would tie the agent to a new glibc), and random
-//! numbers. Relative errors stay below 1e-9, far under any sampling error.
+//! Logarithm and exponential without libm (whose symbol versions would tie the agent to a new
+//! glibc), and random numbers. Relative errors stay below 1e-9, far under any sampling error.
 
 use crate::arch::Thread;
 
@@ -29,7 +29,8 @@ pub fn one_minus_exp_neg(x: f64) -> f64 {
     if x > 40.0 {
         return 1.0;
     }
-    // exp(-x) = exp(-x/2^k)^(2^k), in the form e = 1-exp(-y): doubling is e' = e(2-e), exact for small e.
+    // exp(-x) = exp(-x/2^k)^(2^k), in the form e = 1-exp(-y): doubling is e' = e(2-e), exact for
+    // small e.
     let mut halvings = 0;
     let mut y = x;
     while y > 0.125 {

@@ -1,12 +1,14 @@
 //! This process's own memory as a file.
 //!
-//! Reading and writing /proc/self/mem can't fault, whatever anybody does to the protection of a page or with its mapping at
-//! that moment, and never waits for a handler of userfaultfd: the kernel fails such an access (`access_remote_vm` in
-//! mm/memory.c does not let the lock go, and without that `handle_userfault` refuses). An aligned word is copied at once: the
-//! kernel copies eight bytes within a page by a move of eight bytes (`memcpy`, x86-64).
+//! Reading and writing /proc/self/mem can't fault, whatever anybody does to the protection of a
+//! page or with its mapping at that moment, and never waits for a handler of userfaultfd: the
+//! kernel fails such an access (`access_remote_vm` in mm/memory.c does not let the lock go, and
+//! without that `handle_userfault` refuses). An aligned word is copied at once: the kernel copies
+//! eight bytes within a page by a move of eight bytes (`memcpy`, x86-64).
 //!
-//! A write is forced into pages that are read-only, as a debugger's would be. Import slots may be there; stored pointers are
-//! only written where the program could write too, see [`Memory::exchange`].
+//! A write is forced into pages that are read-only, as a debugger's would be. Import slots may be
+//! there; stored pointers are only written where the program could write too, see
+//! [`Memory::exchange`].
 
 use core::cell::Cell;
 use core::ffi::CStr;
@@ -16,8 +18,8 @@ use crate::guard::{self, Pages};
 use crate::sys;
 use crate::tid;
 
-/// Bits of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst): present, swapped, of a file or shared, write-protected
-/// by userfaultfd.
+/// Bits of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst): present, swapped, of a
+/// file or shared, write-protected by userfaultfd.
 const PRESENT: u64 = 1 << 63;
 const SWAPPED: u64 = 1 << 62;
 const OF_FILE: u64 = 1 << 61;
@@ -56,7 +58,8 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Where system calls are filtered there is nothing to open: a filter may kill for pread and pwrite.
+    /// Where system calls are filtered there is nothing to open: a filter may kill for pread and
+    /// pwrite.
     pub fn new() -> Memory {
         let filtered = sys::filtered();
         let lazy = |path, how| Lazy { path, how, fd: Cell::new(filtered.then_some(-1)) };
@@ -80,14 +83,16 @@ impl Memory {
         let mut path = *b"/proc/self/task/0000000000\0";
         let there = |tid: u32, path: &mut [u8; 27]| {
             let mut rest = tid;
-            // Leading zeroes are no number to the kernel: the digits are put at the end, and slashes before them.
+            // Leading zeroes are no number to the kernel: the digits are put at the end, and
+            // slashes before them.
             for place in path.iter_mut().skip(16).take(10).rev() {
                 *place = if rest == 0 { b'/' } else { b'0' + (rest % 10) as u8 };
                 rest /= 10;
             }
             sys::open(path.as_ptr(), libc::O_PATH, 0).map(sys::close).is_some()
         };
-        // A /proc of another pid namespace has other numbers: this thread's own must be known there.
+        // A /proc of another pid namespace has other numbers: this thread's own must be known
+        // there.
         there(sys::gettid(), &mut path) && is_own_proc() && !there(tid, &mut path)
     }
 
@@ -130,15 +135,17 @@ impl Memory {
 
     /// Writes an import slot, also into read-only pages.
     ///
-    /// Without /proc/self/mem only where the page can be written now, by a store; and where the loader itself has made the
-    /// page read-only (`relro`), it is made writable for the moment: nobody else changes such pages of a relocated library.
-    /// What remains there: a page that another thread protects between the question and the store.
+    /// Without /proc/self/mem only where the page can be written now, by a store; and where the
+    /// loader itself has made the page read-only (`relro`), it is made writable for the moment:
+    /// nobody else changes such pages of a relocated library. What remains there: a page that
+    /// another thread protects between the question and the store.
     pub fn write(&self, at: u64, value: u64, relro: bool) -> bool {
         if let Some(mem) = self.mem.get() {
             if sys::write_at(mem, &value.to_ne_bytes(), at) {
                 return true;
             }
-            // The system forbids to force it (proc_mem.force_override), or a userfaultfd protects it: then nobody may touch it.
+            // The system forbids to force it (proc_mem.force_override), or a userfaultfd protects
+            // it: then nobody may touch it.
             let mut entry = [0];
             if !self.describe(at, &mut entry) || entry[0] & PROTECTED != 0 {
                 return false;
@@ -165,10 +172,11 @@ impl Memory {
 
     /// Replaces a stored pointer, if it is still `old` and the program could write it now.
     ///
-    /// No store of ours: another thread may protect the page at any moment, and a fault would end the program. What remains:
-    /// if the program itself protects the page within the microsecond after it was asked for, the pointer is replaced all the
-    /// same (it leads to the same function by way of the hook); and if it stores something else there within the microsecond
-    /// after it was read, that is lost.
+    /// No store of ours: another thread may protect the page at any moment, and a fault would end
+    /// the program. What remains: if the program itself protects the page within the microsecond
+    /// after it was asked for, the pointer is replaced all the same (it leads to the same function
+    /// by way of the hook); and if it stores something else there within the microsecond after it
+    /// was read, that is lost.
     pub fn exchange(&self, at: u64, old: u64, new: u64) -> bool {
         let Some(mem) = self.mem.get() else { return false };
         let mut word = [0; 8];
@@ -179,7 +187,8 @@ impl Memory {
     }
 }
 
-/// Whether /proc numbers threads as the kernel does for this process: its link to this thread says so.
+/// Whether /proc numbers threads as the kernel does for this process: its link to this thread says
+/// so.
 fn is_own_proc() -> bool {
     let mut link = [0u8; 64];
     let args = [

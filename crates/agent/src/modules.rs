@@ -1,9 +1,10 @@
 //! The loaded libraries, as walkers need them: sorted, with unwind tables that outlive an unload.
 //!
-//! Walkers read a published table without locks. A new table replaces it after dlopen and dlclose; the old one, and
-//! the unwind tables of libraries that are gone, are released when every walk that could see them has ended
-//! (read-copy-update with two epochs). The unwind tables are private mappings of the library's own file, or copies
-//! where the file is out of reach: a walk never touches memory that dlclose may take away.
+//! Walkers read a published table without locks. A new table replaces it after dlopen and dlclose;
+//! the old one, and the unwind tables of libraries that are gone, are released when every walk that
+//! could see them has ended (read-copy-update with two epochs). The unwind tables are private
+//! mappings of the library's own file, or copies where the file is out of reach: a walk never
+//! touches memory that dlclose may take away.
 
 use core::ffi::CStr;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
@@ -114,8 +115,8 @@ pub fn rpath_seen() -> bool {
     RPATH_SEEN.load(Relaxed) != 0
 }
 
-/// Walks under way: each has a place, marked with its thread's id (above) and its epoch plus 2 (below); 0: free. A place to a
-/// cache line.
+/// Walks under way: each has a place, marked with its thread's id (above) and its epoch plus 2
+/// (below); 0: free. A place to a cache line.
 #[repr(align(64))]
 struct Reader(AtomicU64);
 static READERS: [Reader; 128] = [const { Reader(AtomicU64::new(0)) }; 128];
@@ -130,7 +131,8 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Begins a walk. `None` before there is a table, while tables change too fast or too many walk, and within other work.
+    /// Begins a walk. `None` before there is a table, while tables change too fast or too many
+    /// walk, and within other work.
     pub fn new(work: &Busy) -> Option<Guard> {
         if !work.is_outermost() {
             return None;
@@ -194,7 +196,8 @@ impl Drop for Guard {
     }
 }
 
-/// Lets go of what is resident of the unwind tables: pages of files, which come again when they are needed.
+/// Lets go of what is resident of the unwind tables: pages of files, which come again when they are
+/// needed.
 pub fn give_back(work: &Busy) {
     let Some(modules) = Guard::new(work) else { return };
     for image in modules.modules().iter().map(|m| m.image).filter(|i| !i.at.is_null() && !i.copied) {
@@ -282,7 +285,8 @@ impl Builder {
     fn retire(&mut self, r: Retired) {
         match self.pending.iter_mut().find(|p| p.is_none()) {
             Some(place) => *place = Some(r),
-            // Better a leak, of a size that is bounded by the walk that is stuck, than freed memory in use.
+            // Better a leak, of a size that is bounded by the walk that is stuck, than freed memory
+            // in use.
             None => table::count(Counter::NoUnwindTables),
         }
     }
@@ -340,7 +344,8 @@ impl Builder {
 }
 
 impl Build {
-    /// Adds a loaded object. Returns whether it is new, or was unfinished when last seen; under the loader's lock.
+    /// Adds a loaded object. Returns whether it is new, or was unfinished when last seen; under the
+    /// loader's lock.
     pub fn add(&mut self, o: &Object, path: &[u8], runpath: bool, rpath: bool) -> Option<&mut Module> {
         let (start, end) = o.range();
         // SAFETY: only this thread knows the table.
@@ -407,7 +412,8 @@ fn release_table(table: *mut Table) {
     unsafe { sys::unmap(table.cast(), (*table).bytes) };
 }
 
-/// By address; insertion sort, since the loader lists are short and nearly sorted (and std's sort may allocate).
+/// By address; insertion sort, since the loader lists are short and nearly sorted (and std's sort
+/// may allocate).
 fn sort(modules: &mut [Module]) {
     for i in 1..modules.len() {
         let mut j = i;
@@ -428,8 +434,8 @@ fn unwind_tables(o: &Object, build_id: &[u8]) -> Option<(u64, u64, Image)> {
     if let Some(image) = map_file(o.name, build_id, start, len, offset, hdr, hdr_len) {
         return Some((hdr, start, image));
     }
-    // .eh_frame lies next to its header, before or after it: copy the rest of the segment from the lower one.
-    // SAFETY: found readable, eight bytes and more.
+    // .eh_frame lies next to its header, before or after it: copy the rest of the segment from the
+    // lower one. SAFETY: found readable, eight bytes and more.
     let encoded = unsafe { (hdr as *const [u8; 8]).read_unaligned() };
     let frame = match encoded {
         [1, 0x1b, _, _, a, b, c, d] => {
@@ -480,8 +486,9 @@ fn map_file(
     sys::close(fd);
     let (at, total) = at?;
     let image = Image { at, len: total, skip, copied: false };
-    // The same file? Then its .eh_frame_hdr, a sorted table of all functions, is the one in memory. A build id
-    // proves the loaded object to be a linker's finished work, so that comparing the table's head is enough.
+    // The same file? Then its .eh_frame_hdr, a sorted table of all functions, is the one in memory.
+    // A build id proves the loaded object to be a linker's finished work, so that comparing the
+    // table's head is enough.
     let compare = if build_id.is_empty() { hdr_len } else { hdr_len.min(16 << 10) } as usize;
     // SAFETY: the one was found readable, the other just mapped; both are inside the segment.
     let same = unsafe {

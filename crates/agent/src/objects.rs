@@ -1,22 +1,25 @@
-//! Java objects: the JVM itself samples them (JVMTI's SampledObjectAlloc, JEP 331), the agent records where they were
-//! allocated, and finds out by weak references which of them a collection has freed.
+//! Java objects: the JVM itself samples them (JVMTI's SampledObjectAlloc, JEP 331), the agent
+//! records where they were allocated, and finds out by weak references which of them a collection
+//! has freed.
 //!
-//! HotSpot's sampler (runtime/threadHeapSampler.cpp) is of the same kind as ours: each thread counts allocated bytes down
-//! from a geometrically distributed number, so an object of `size` bytes is sampled with probability
-//! 1 - exp(-size/interval) and stands for the reciprocal of that many. It costs nothing between samples: the end of the
-//! thread's allocation buffer is moved to where the next one is due.
+//! HotSpot's sampler (runtime/threadHeapSampler.cpp) is of the same kind as ours: each thread
+//! counts allocated bytes down from a geometrically distributed number, so an object of `size`
+//! bytes is sampled with probability 1 - exp(-size/interval) and stands for the reciprocal of that
+//! many. It costs nothing between samples: the end of the thread's allocation buffer is moved to
+//! where the next one is due.
 //!
-//! An object moves, so its key in the live table is no address but a number (`offheap_live::object_key`). Whether it still is
-//! there is looked up from time to time: each sample looks at a few of those before it, in turn, and a command at all of
-//! them ([`sweep`]).
+//! An object moves, so its key in the live table is no address but a number
+//! (`offheap_live::object_key`). Whether it still is there is looked up from time to time: each
+//! sample looks at a few of those before it, in turn, and a command at all of them ([`sweep`]).
 //!
-//! A collection clears weak references when it finds their objects dead. Generational ZGC does so in its major collections only: until
-//! then even what died young counts as live.
+//! A collection clears weak references when it finds their objects dead. Generational ZGC does so
+//! in its major collections only: until then even what died young counts as live.
 //!
-//! Tags and JVMTI's ObjectFree would need no looking up, but a JVM can hang with them: two threads that deliver these events
-//! (the service thread after a collection; who turns the event off, gives the environment back or ends the JVM) wait for each
-//! other without letting a safepoint happen, for which one of them waits (`JvmtiTagMap::flush_object_free_events` from 17
-//! to 25 at least; seen within a hundred stops).
+//! Tags and JVMTI's ObjectFree would need no looking up, but a JVM can hang with them: two threads
+//! that deliver these events (the service thread after a collection; who turns the event off, gives
+//! the environment back or ends the JVM) wait for each other without letting a safepoint happen,
+//! for which one of them waits (`JvmtiTagMap::flush_object_free_events` from 17 to 25 at least;
+//! seen within a hundred stops).
 
 use core::ffi::c_void;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
@@ -33,7 +36,8 @@ use crate::walk;
 
 /// The JVM, as it told the agent's entry; null: not yet.
 static VM: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
-/// The JVMTI environment, once there is one. It is kept: what a JVM has of an idle one is a few hundred bytes.
+/// The JVMTI environment, once there is one. It is kept: what a JVM has of an idle one is a few
+/// hundred bytes.
 static ENVIRONMENT: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 /// Mean bytes between samples; 0: off, and then no callback goes on.
 static INTERVAL: AtomicU64 = AtomicU64::new(0);
@@ -70,8 +74,9 @@ const HELD: usize = 1;
 static PLACES: AtomicPtr<Place> = AtomicPtr::new(core::ptr::null_mut());
 /// How many there are.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
-/// The list of free places, but for those that have never been used: the first one's index plus one, and above it the number
-/// of changes, so that a place that was taken and given back in between is told from one that was not.
+/// The list of free places, but for those that have never been used: the first one's index plus
+/// one, and above it the number of changes, so that a place that was taken and given back in
+/// between is told from one that was not.
 static FREE_LIST: AtomicU64 = AtomicU64::new(0);
 /// From this one on all have always been free.
 static END: AtomicUsize = AtomicUsize::new(0);
@@ -87,7 +92,8 @@ fn places() -> &'static [Place] {
     unsafe { core::slice::from_raw_parts(places, count) }
 }
 
-/// Makes the places: half as many as fit into the first live table (none is larger), so that heap blocks have room too.
+/// Makes the places: half as many as fit into the first live table (none is larger), so that heap
+/// blocks have room too.
 fn make_places(file: File) -> bool {
     if PLACES.load(Relaxed).is_null() {
         let count = file.slots() as usize / 2;
@@ -142,8 +148,9 @@ fn tell(file: File, state: ObjectState, error: i32) {
     h.objects.store(state as u32, Release);
 }
 
-/// Samples Java objects from now on, one each `interval` bytes (1: every one). Whether that can be done stands in the live
-/// file. Not for use in a hook; the caller sees to it that nobody else starts or stops.
+/// Samples Java objects from now on, one each `interval` bytes (1: every one). Whether that can be
+/// done stands in the live file. Not for use in a hook; the caller sees to it that nobody else
+/// starts or stops.
 pub fn start(file: File, interval: u64) {
     let interval = interval.min(i32::MAX as u64);
     let h = file.header();
@@ -200,8 +207,8 @@ fn turn_on(file: File, interval: u64, running: bool) -> Result<(), (ObjectState,
     env.notify(true).map_err(failed)
 }
 
-/// Stops, and forgets the objects: nothing of ours is left in the JVM that its collections would look at. As [`start`].
-/// Without a file: what a lease that ran out has left to be done.
+/// Stops, and forgets the objects: nothing of ours is left in the JVM that its collections would
+/// look at. As [`start`]. Without a file: what a lease that ran out has left to be done.
 pub fn stop(file: Option<File>) {
     INTERVAL.store(0, SeqCst);
     if let Some(file) = file {
@@ -235,7 +242,8 @@ fn forget_all(jni: Jni, file: Option<File>) {
     }
 }
 
-/// In a hook, where the JVM can't be told anything: no object is sampled any more, and the next callback sees to the rest.
+/// In a hook, where the JVM can't be told anything: no object is sampled any more, and the next
+/// callback sees to the rest.
 pub fn leave(file: File) {
     if INTERVAL.swap(0, SeqCst) != 0 {
         LEFT.store(true, SeqCst);
@@ -263,8 +271,8 @@ pub fn sweep(file: File) {
     }
 }
 
-/// Waits until no callback is under way, but not for ever; those that come now see that it is off. What one of them should
-/// leave behind all the same is the next stop's.
+/// Waits until no callback is under way, but not for ever; those that come now see that it is off.
+/// What one of them should leave behind all the same is the next stop's.
 fn wait_for_callbacks(own: u32) {
     for _ in 0..PATIENCE_MS {
         if UNDER_WAY.load(SeqCst) <= own {
@@ -280,8 +288,8 @@ fn used() -> &'static [Place] {
     all.get(..END.load(Acquire).min(all.len())).unwrap_or(&[])
 }
 
-/// Looks at an object, if there is one at the place and nobody else is at it; it stays if `stays` says so. Whether there
-/// was one.
+/// Looks at an object, if there is one at the place and nobody else is at it; it stays if `stays`
+/// says so. Whether there was one.
 fn look(index: usize, place: &Place, stays: impl FnOnce(Reference, u64) -> bool) -> bool {
     let weak = place.weak.load(Acquire);
     if weak <= HELD || place.weak.compare_exchange(weak, HELD, AcqRel, Relaxed).is_err() {
@@ -375,7 +383,8 @@ fn give_back(index: usize, place: &Place) {
         place.next.store(first, Relaxed);
         Some(index as u32 + 1)
     };
-    // Where so many others are at the list that it doesn't come into it, it is lost; that has not been seen.
+    // Where so many others are at the list that it doesn't come into it, it is lost; that has not
+    // been seen.
     change_list(listed, 16 * TRIES);
 }
 
@@ -463,7 +472,8 @@ fn class_name(file: File, signature: &[u8]) -> u32 {
     readable(signature, &mut buffer).map_or(0, |name| file.string(name))
 }
 
-/// `[[Lapp/Foo;` → `app/Foo[][]`, `[B` → `byte[]`. Names that are too long are cut, brackets and all.
+/// `[[Lapp/Foo;` → `app/Foo[][]`, `[B` → `byte[]`. Names that are too long are cut, brackets and
+/// all.
 fn readable<'a>(signature: &[u8], buffer: &'a mut [u8; 1024]) -> Option<&'a [u8]> {
     let dimensions = signature.iter().take_while(|&&b| b == b'[').count();
     let element = signature.get(dimensions..)?;

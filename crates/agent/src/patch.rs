@@ -1,8 +1,9 @@
 //! Redirects the import slots of every loaded library to the hooks.
 //!
-//! A slot is redirected only when it leads to a function that the hook really stands in for ([`family_of`]): a
-//! library that brings its own allocator keeps it. All memory is read and written through /proc/self/mem ([`Memory`]), where
-//! no protection makes an access fault; what can't be written is left alone and counted.
+//! A slot is redirected only when it leads to a function that the hook really stands in for
+//! ([`family_of`]): a library that brings its own allocator keeps it. All memory is read and
+//! written through /proc/self/mem ([`Memory`]), where no protection makes an access fault; what
+//! can't be written is left alone and counted.
 //!
 //! Under the loader's lock; never called from a hook of malloc.
 
@@ -72,7 +73,8 @@ fn lock(tid: u32, outermost: bool) -> bool {
     LOCK.compare_exchange(0, tid, AcqRel, Acquire).is_ok() || (outermost && LOCK.load(Relaxed) == tid)
 }
 
-/// Looks for new and vanished libraries. Does not wait: whoever is at it already does the work for both.
+/// Looks for new and vanished libraries. Does not wait: whoever is at it already does the work for
+/// both.
 pub fn refresh() {
     if table::file().is_none() {
         return;
@@ -92,8 +94,8 @@ pub fn refresh() {
             if memory.filtered() {
                 guard::filter_comes();
             }
-            // A handler that leaves by longjmp would keep the loader's lock for ever. (Not where system calls are filtered:
-            // dlopen itself does not make this one.)
+            // A handler that leaves by longjmp would keep the loader's lock for ever. (Not where
+            // system calls are filtered: dlopen itself does not make this one.)
             let signals = (!memory.filtered()).then(sys::block_signals);
             // SAFETY: the lock is held.
             pass(unsafe { &mut *TOOLS.0.get() }, &memory);
@@ -160,8 +162,8 @@ fn executable_path(buffer: &mut [u8; 4096]) -> usize {
     unsafe { sys::syscall(libc::SYS_readlinkat, args) }.max(0) as usize
 }
 
-/// Whether the loader has finished an object's relocations: their last ones, which it does in order, show it. Until
-/// then a slot holds an offset, far below the object's own addresses.
+/// Whether the loader has finished an object's relocations: their last ones, which it does in
+/// order, show it. Until then a slot holds an offset, far below the object's own addresses.
 fn relocated(o: &Object, d: &Dynamic, memory: &Memory) -> bool {
     let (start, end) = o.range();
     if o.bias == 0 {
@@ -209,7 +211,8 @@ fn imports(o: &Object, d: &Dynamic, memory: &Memory) {
         };
         let family = match family_of(index, target) {
             Some(family) => family,
-            // Not bound yet: it leads to the object's own PLT, and would be bound to the process's allocator.
+            // Not bound yet: it leads to the object's own PLT, and would be bound to the process's
+            // allocator.
             None if kind == R_X86_64_JUMP_SLOT && target >= start && target < end && target != own => 0,
             None => {
                 if target != 0 && !is_hook(target) && index < ALLOCATOR_FUNCTIONS {
@@ -222,7 +225,8 @@ fn imports(o: &Object, d: &Dynamic, memory: &Memory) {
         if hook == 0 {
             continue;
         }
-        // The loader may bind a slot lazily at this moment: whichever of both writes comes last stays, and either is right.
+        // The loader may bind a slot lazily at this moment: whichever of both writes comes last
+        // stays, and either is right.
         let relro = slot >= relro_start && slot < relro_end;
         table::count(if memory.write(slot, hook, relro) {
             Counter::SlotsPatched
@@ -232,10 +236,12 @@ fn imports(o: &Object, d: &Dynamic, memory: &Memory) {
     }
 }
 
-/// Redirects pointers to allocator functions that a library keeps in its data: it got them by dlsym before the agent
-/// came. Libraries that are allocators themselves, or stand before one, keep theirs.
+/// Redirects pointers to allocator functions that a library keeps in its data: it got them by dlsym
+/// before the agent came. Libraries that are allocators themselves, or stand before one, keep
+/// theirs.
 ///
-/// Only in pages that the program can write at this moment, and that it has written before: those hold what the file doesn't.
+/// Only in pages that the program can write at this moment, and that it has written before: those
+/// hold what the file doesn't.
 fn stored_pointers(
     o: &Object,
     d: &Dynamic,

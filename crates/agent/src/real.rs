@@ -1,8 +1,8 @@
 //! The functions that the hooks stand in for.
 //!
-//! A process can have two allocators: the one that symbol lookup finds first (jemalloc under LD_PRELOAD, say), and
-//! libc's own, which RTLD_DEEPBIND plug-ins get. Each is a *family*: a block must go back to where it came from, so
-//! each has hooks of its own.
+//! A process can have two allocators: the one that symbol lookup finds first (jemalloc under
+//! LD_PRELOAD, say), and libc's own, which RTLD_DEEPBIND plug-ins get. Each is a *family*: a block
+//! must go back to where it came from, so each has hooks of its own.
 
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
@@ -53,12 +53,14 @@ pub enum Function {
     Execlp,
     Fexecve,
     Execveat,
-    /// The first of [`OPERATORS`] forms of operator new, then as many of operator delete. Hooked only where the
-    /// allocator brings its own (jemalloc, tcmalloc): libstdc++'s go through malloc and free.
+    /// The first of [`OPERATORS`] forms of operator new, then as many of operator delete. Hooked
+    /// only where the allocator brings its own (jemalloc, tcmalloc): libstdc++'s go through malloc
+    /// and free.
     OperatorNew,
 }
 
-/// Forms of operator new: with and without array, nothrow, alignment. And of delete, with size instead of nothrow.
+/// Forms of operator new: with and without array, nothrow, alignment. And of delete, with size
+/// instead of nothrow.
 pub const OPERATORS: usize = 8;
 /// Number of functions.
 pub const FUNCTIONS: usize = Function::OperatorNew as usize + 2 * OPERATORS;
@@ -117,7 +119,8 @@ pub const NAMES: [&CStr; FUNCTIONS] = [
     c"_ZdaPvmSt11align_val_t",
 ];
 
-/// Addresses of the real functions. The first family's begin as [`hooks::boot`] stand-ins, which resolve on first use.
+/// Addresses of the real functions. The first family's begin as [`hooks::boot`] stand-ins, which
+/// resolve on first use.
 #[repr(C, align(64))]
 pub struct Real(pub [[AtomicPtr<()>; FUNCTIONS]; FAMILIES]);
 
@@ -206,7 +209,8 @@ pub fn resolve() -> bool {
         };
         let of_libc = if i < ALLOCATOR_FUNCTIONS { first(name, &mut |o, d| is_libc(o, d)) } else { found };
         if let (Some(a), Some(b)) = (process.get(i), libc.get(i)) {
-            // The stand-ins stay only where nothing was found; then nobody can have a reason to call them.
+            // The stand-ins stay only where nothing was found; then nobody can have a reason to
+            // call them.
             if found != 0 {
                 a.store(found as *mut (), Relaxed);
             }
@@ -215,7 +219,8 @@ pub fn resolve() -> bool {
         complete &= found != 0 || i > Function::Free as usize;
     }
     let end = first(c"__libc_stack_end", &mut |_, _| true) as u64;
-    // SAFETY: a variable of the loader's, of a pointer's size, written once before any program runs.
+    // SAFETY: a variable of the loader's, of a pointer's size, written once before any program
+    // runs.
     guard::set_main_stack(if end == 0 { 0 } else { unsafe { *(end as *const u64) } });
     for (name, place) in HELPERS.iter().zip(&HELPER) {
         place.store(first(name, &mut |_, _| true) as *mut (), Relaxed);
@@ -223,8 +228,9 @@ pub fn resolve() -> bool {
     complete
 }
 
-/// Functions of libc and libpthread that the agent calls itself. Looked up rather than linked: glibc 2.34 moved them into
-/// libc under a new symbol version, which a library linked there could not do without.
+/// Functions of libc and libpthread that the agent calls itself. Looked up rather than linked:
+/// glibc 2.34 moved them into libc under a new symbol version, which a library linked there could
+/// not do without.
 #[derive(Clone, Copy)]
 #[repr(usize)]
 #[allow(missing_docs, reason = "named like the functions")]

@@ -1,8 +1,8 @@
 //! The table of sampled mappings and thread stacks.
 //!
-//! Mappings can be cut and overlaid, so they are kept as ranges under a small spin lock whose holder does no more
-//! than scan a table. Nobody waits for it long: a sample that doesn't get it is dropped, an unmapping is put into a
-//! ring and applied by the next holder.
+//! Mappings can be cut and overlaid, so they are kept as ranges under a small spin lock whose
+//! holder does no more than scan a table. Nobody waits for it long: a sample that doesn't get it is
+//! dropped, an unmapping is put into a ring and applied by the next holder.
 
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
@@ -36,8 +36,8 @@ static LOCK: AtomicU64 = AtomicU64::new(0);
 /// Live regions, so that munmap has nothing to do while there are none.
 static LIVE: AtomicU32 = AtomicU32::new(0);
 
-/// An unmapping, or (`end` 0) a thread's end, that could not be applied at once. `tick` is written last; 0: free,
-/// 1: being written.
+/// An unmapping, or (`end` 0) a thread's end, that could not be applied at once. `tick` is written
+/// last; 0: free, 1: being written.
 struct Late {
     tick: AtomicU64,
     start: AtomicU64,
@@ -62,11 +62,12 @@ struct Held {
     lock: u64,
 }
 
-/// Who tries to get the lock in vain, and since when: the lock as it was, and the time in milliseconds.
+/// Who tries to get the lock in vain, and since when: the lock as it was, and the time in
+/// milliseconds.
 static WAITED_FOR: AtomicU64 = AtomicU64::new(0);
 static WAITED_SINCE: AtomicU64 = AtomicU64::new(0);
-/// A holder scans a table. After this time it has ended within (a thread that was cancelled); should it come back after all,
-/// two write records at a time, whose checksums tell.
+/// A holder scans a table. After this time it has ended within (a thread that was cancelled);
+/// should it come back after all, two write records at a time, whose checksums tell.
 const LEFT_MS: u64 = 2000;
 
 /// Whether who holds the lock, as it is, does not come back.
@@ -99,7 +100,8 @@ impl Held {
             if own && !work.is_outermost() {
                 return None; // this is a signal handler, and who it interrupts has the lock
             }
-            // Otherwise this thread itself has left it behind (a longjmp out of a signal handler: see `busy`).
+            // Otherwise this thread itself has left it behind (a longjmp out of a signal handler:
+            // see `busy`).
             if holder == 0 || own || (i == TRIES && is_left(there)) {
                 let lock = ((there >> 32) + 1) << 32 | u64::from(tid);
                 if LOCK.compare_exchange(there, lock, Acquire, Relaxed).is_ok() {
@@ -128,7 +130,8 @@ impl Held {
     fn set(&self, i: usize, mut record: RegionRec) {
         record.check = if record.kind == 0 { 0 } else { region_check(&record) };
         if let Some(r) = self.file.region(i) {
-            // SAFETY: in bounds and under the lock; a reader that sees half of it is told by the checksum.
+            // SAFETY: in bounds and under the lock; a reader that sees half of it is told by the
+            // checksum.
             unsafe { r.write_volatile(record) };
         }
     }

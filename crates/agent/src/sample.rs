@@ -1,9 +1,10 @@
 //! Decides which allocations are recorded, and records them.
 //!
-//! Every thread counts allocated bytes down from an exponentially distributed number with the interval as its mean;
-//! the allocation that uses it up is a sample. So an allocation of `size` bytes is sampled with probability
-//! 1 - exp(-size/interval), whatever came before, and stands for the reciprocal of that many: sizes and counts are
-//! unbiased. With an interval of 1 everything is a sample of weight 1.
+//! Every thread counts allocated bytes down from an exponentially distributed number with the
+//! interval as its mean; the allocation that uses it up is a sample. So an allocation of `size`
+//! bytes is sampled with probability 1 - exp(-size/interval), whatever came before, and stands for
+//! the reciprocal of that many: sizes and counts are unbiased. With an interval of 1 everything is
+//! a sample of weight 1.
 
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
@@ -24,7 +25,8 @@ use crate::table::{self, File};
 use crate::tid;
 use crate::walk;
 
-/// Raised by every start, stop and change of interval; a thread whose epoch differs draws anew. 0: never started.
+/// Raised by every start, stop and change of interval; a thread whose epoch differs draws anew. 0:
+/// never started.
 pub static EPOCH: AtomicU32 = AtomicU32::new(0);
 /// Mean bytes between samples; 0: not sampling.
 static INTERVAL: AtomicU64 = AtomicU64::new(0);
@@ -61,8 +63,8 @@ pub fn forked() {
     FORKED.store(true, Relaxed);
 }
 
-/// Whether this is a forked child, which doesn't have the live file. (A vfork child shares all memory and is part of the
-/// parent as far as that goes.)
+/// Whether this is a forked child, which doesn't have the live file. (A vfork child shares all
+/// memory and is part of the parent as far as that goes.)
 #[inline]
 pub fn is_forked_child() -> bool {
     let alive = ALIVE.load(Relaxed);
@@ -78,7 +80,8 @@ pub fn is_forked_child() -> bool {
     forked
 }
 
-/// Before Linux 4.14, which can't wipe a page for children: the live file is not mapped in one that was not made by libc's fork.
+/// Before Linux 4.14, which can't wipe a page for children: the live file is not mapped in one that
+/// was not made by libc's fork.
 #[cold]
 fn is_file_gone() -> bool {
     let (at, _) = store::range();
@@ -145,7 +148,8 @@ pub struct Taken {
     pub seq: u32,
 }
 
-/// The slow path's first half: is this allocation really a sample? Returns the interval it is one of.
+/// The slow path's first half: is this allocation really a sample? Returns the interval it is one
+/// of.
 #[inline]
 fn due(t: &Thread, place: &Place, size: u64) -> Option<u64> {
     if is_forked_child() {
@@ -156,7 +160,8 @@ fn due(t: &Thread, place: &Place, size: u64) -> Option<u64> {
     let epoch = EPOCH.load(Relaxed);
     let interval = INTERVAL.load(Relaxed);
     if t.epoch.get() != epoch {
-        // The thread's distance was drawn for something else: draw, and count this allocation against it.
+        // The thread's distance was drawn for something else: draw, and count this allocation
+        // against it.
         t.epoch.set(epoch);
         rearm(t, interval);
         if interval != 1 {
@@ -244,8 +249,8 @@ pub fn region(size: u64) -> Option<Taken> {
     record(&busy::begin(t, &place), table::file()?, size, interval, stack_flags::REGION)
 }
 
-/// A Java object that the JVM has sampled, by a sampler of the same kind: what it consists of, handed to `keep` while the
-/// agent counts as at work on this thread.
+/// A Java object that the JVM has sampled, by a sampler of the same kind: what it consists of,
+/// handed to `keep` while the agent counts as at work on this thread.
 pub fn object(size: u64, interval: u64, keep: impl FnOnce(&Thread, &Taken)) {
     let t = arch::thread();
     let Some(file) = table::file() else { return };

@@ -1,12 +1,15 @@
-//! Where the live file lies, from its making to the moment when the agent stops and gives its memory back.
+//! Where the live file lies, from its making to the moment when the agent stops and gives its
+//! memory back.
 //!
-//! In memory, unless the user names a path: a hook that writes to a file on a disk would wait whenever the disk does. So it is
-//! a memfd, or where the kernel refuses that a file in /dev/shm whose name is gone at once. Its descriptor stays open until
-//! the reader has opened it by /proc/PID/fd, which the next command tells.
+//! In memory, unless the user names a path: a hook that writes to a file on a disk would wait
+//! whenever the disk does. So it is a memfd, or where the kernel refuses that a file in /dev/shm
+//! whose name is gone at once. Its descriptor stays open until the reader has opened it by
+//! /proc/PID/fd, which the next command tells.
 //!
-//! The mapping stays at one address for ever, so that no thread ever finds nothing there: a stop puts private memory in the
-//! file's place, the next start another file. A child made by fork has neither: not the file (MADV_DONTFORK), but memory of
-//! its own in its place, should it be in the middle of a hook ([`in_child`]).
+//! The mapping stays at one address for ever, so that no thread ever finds nothing there: a stop
+//! puts private memory in the file's place, the next start another file. A child made by fork has
+//! neither: not the file (MADV_DONTFORK), but memory of its own in its place, should it be in the
+//! middle of a hook ([`in_child`]).
 
 use core::ffi::CStr;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -29,7 +32,8 @@ pub enum Refusal {
     Memory,
 }
 
-/// File systems over a network, as statfs names them (linux/magic.h and fs/smb, fs/ceph): NFS, CIFS, SMB 2 and 3, Ceph, AFS.
+/// File systems over a network, as statfs names them (linux/magic.h and fs/smb, fs/ceph): NFS,
+/// CIFS, SMB 2 and 3, Ceph, AFS.
 const REMOTE: [u64; 5] = [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x00c3_6400, 0x5346_414f];
 /// Bytes of the page that a reader renews the lease in.
 pub const LEASE_BYTES: usize = 4096;
@@ -38,12 +42,13 @@ const MFD_NOEXEC_SEAL: usize = 8;
 /// linux/fcntl.h, since Linux 5.1: no new mapping may write.
 const F_SEAL_FUTURE_WRITE: i32 = 16;
 
-/// Address and length of the live file's mapping (of the first one; later ones may be shorter), and of the lease's.
+/// Address and length of the live file's mapping (of the first one; later ones may be shorter), and
+/// of the lease's.
 static FILE: (AtomicUsize, AtomicUsize) = (AtomicUsize::new(0), AtomicUsize::new(0));
 static LEASE: AtomicUsize = AtomicUsize::new(0);
 
-/// A descriptor that waits for the reader: itself, and what it was made as (device and number), since the program may have
-/// closed it and opened something else.
+/// A descriptor that waits for the reader: itself, and what it was made as (device and number),
+/// since the program may have closed it and opened something else.
 struct Open {
     fd: AtomicI32,
     device: AtomicU64,
@@ -67,7 +72,8 @@ impl Open {
                 device == self.device.load(Relaxed) && inode == self.inode.load(Relaxed)
             })
         {
-            // What remains: that the program closes it itself, and opens another, between these two system calls.
+            // What remains: that the program closes it itself, and opens another, between these two
+            // system calls.
             sys::close(fd);
         }
     }
@@ -98,13 +104,15 @@ fn allowed(wanted: u64) -> u64 {
 
 /// Makes and maps a live file, at `path` or in memory.
 ///
-/// Its blocks are allocated now: a write to a hole of a file on a full disk would end the target with SIGBUS.
+/// Its blocks are allocated now: a write to a hole of a file on a full disk would end the target
+/// with SIGBUS.
 pub fn make(path: Option<&[u8]>, wanted: u64, lease: bool) -> Result<Made, Refusal> {
     let size = allowed(wanted);
     if Layout::new(size).is_none() {
         return Err(Refusal::Options);
     }
-    // Beyond the limit on the size of files the kernel would not only refuse, but send SIGXFSZ, which ends a program.
+    // Beyond the limit on the size of files the kernel would not only refuse, but send SIGXFSZ,
+    // which ends a program.
     let limited = sys::limit(libc::RLIMIT_FSIZE as i32).is_none_or(|limit| limit < size);
     let made = match path {
         Some(path) => named(path, size, limited)?,
@@ -121,8 +129,8 @@ fn map(fd: i32, size: u64) -> Option<*mut u8> {
         0 => sys::map(size as usize, protection, libc::MAP_SHARED, fd, 0)?,
         at => {
             let flags = libc::MAP_SHARED | libc::MAP_FIXED;
-            // SAFETY: the range that was set aside for the live file, at least as long. Who still writes there (a sample that a
-            // stop overtook) writes within it.
+            // SAFETY: the range that was set aside for the live file, at least as long. Who still
+            // writes there (a sample that a stop overtook) writes within it.
             match unsafe { sys::map_at(at, size as usize, protection, flags, fd) } {
                 true => at as *mut u8,
                 false => {
@@ -147,7 +155,8 @@ fn put_private_memory(at: usize, len: usize) {
     }
 }
 
-/// Gives the memory of live file and lease back. By one system call each that libc's malloc makes too.
+/// Gives the memory of live file and lease back. By one system call each that libc's malloc makes
+/// too.
 pub fn give_back() {
     for (at, len) in [(FILE.0.load(Relaxed), FILE.1.load(Relaxed)), (LEASE.load(Relaxed), LEASE_BYTES)] {
         if at != 0 {
@@ -156,8 +165,8 @@ pub fn give_back() {
     }
 }
 
-/// After [`give_back`]: in a program that has all its memory locked (mlockall) the private memory is resident, though nobody
-/// needs it. Not for use in a hook.
+/// After [`give_back`]: in a program that has all its memory locked (mlockall) the private memory
+/// is resident, though nobody needs it. Not for use in a hook.
 pub fn unlock() {
     let (at, len) = range();
     if at != 0 {
@@ -167,8 +176,8 @@ pub fn unlock() {
     }
 }
 
-/// In a child, right after fork: memory of its own where its parent has the live file, for a hook that was interrupted by the
-/// signal handler that forked.
+/// In a child, right after fork: memory of its own where its parent has the live file, for a hook
+/// that was interrupted by the signal handler that forked.
 pub unsafe extern "C" fn in_child() {
     crate::sample::forked();
     give_back();
@@ -221,8 +230,9 @@ fn in_memory(size: u64, limited: bool) -> Option<Made> {
         return None;
     };
     if sealed {
-        // Now that the one mapping that writes is made. Without it (before 5.1) a child in which the descriptor is still open
-        // could write: into what readers see, which the agent believes nothing of.
+        // Now that the one mapping that writes is made. Without it (before 5.1) a child in which
+        // the descriptor is still open could write: into what readers see, which the agent believes
+        // nothing of.
         let _ = seal(fd, NO_RESIZING | F_SEAL_FUTURE_WRITE) || seal(fd, NO_RESIZING);
         seal(fd, libc::F_SEAL_SEAL);
     }
@@ -307,8 +317,8 @@ pub fn expand<'a>(path: &[u8], buffer: &'a mut [u8; 4096]) -> Option<&'a CStr> {
     CStr::from_bytes_until_nul(buffer).ok()
 }
 
-/// Makes the file that the user named. On a local file system only: with the server out of reach, every hook that touches
-/// the file would hang.
+/// Makes the file that the user named. On a local file system only: with the server out of reach,
+/// every hook that touches the file would hang.
 fn named(path: &[u8], size: u64, limited: bool) -> Result<Made, Refusal> {
     let mut buffer = [0u8; 4096];
     let path = expand(path, &mut buffer).ok_or(Refusal::Options)?;
@@ -382,7 +392,8 @@ fn is_header(head: &[u8], size: u64) -> bool {
         && (MIN_FILE_BYTES..=MAX_FILE_BYTES).contains(&size)
 }
 
-/// Whether the file is a live file of another process that is still there: a child must not take its parent's.
+/// Whether the file is a live file of another process that is still there: a child must not take
+/// its parent's.
 fn in_use(path: &CStr) -> bool {
     let Some(fd) = look(path) else { return false };
     let head = head_of(fd);
@@ -395,8 +406,9 @@ fn in_use(path: &CStr) -> bool {
     })
 }
 
-/// Only what is recognisably a dead live file is replaced: one with a whole header. A file that holds nothing but zeroes may be
-/// somebody's disk image; one whose agent was ended while it made it is left to the user.
+/// Only what is recognisably a dead live file is replaced: one with a whole header. A file that
+/// holds nothing but zeroes may be somebody's disk image; one whose agent was ended while it made
+/// it is left to the user.
 fn is_dead_live_file(path: &CStr) -> bool {
     let Some(fd) = look(path) else { return false };
     let dead = head_of(fd).is_some_and(|(head, there)| is_header(&head, there));

@@ -131,7 +131,8 @@ pub fn limit(resource: i32) -> Option<u64> {
     (r == 0).then_some(limits[0])
 }
 
-/// Waits while the word is `value`, for so many microseconds at most. By the system call that libc's own malloc waits by.
+/// Waits while the word is `value`, for so many microseconds at most. By the system call that
+/// libc's own malloc waits by.
 pub fn wait_while(word: &AtomicU32, value: u32, us: u32) {
     let time = libc::timespec { tv_sec: 0, tv_nsec: i64::from(us) * 1000 };
     let operation = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
@@ -189,7 +190,8 @@ pub fn getpid() -> u32 {
 /// A clock, in nanoseconds.
 pub fn clock_ns(clock: libc::clockid_t) -> u64 {
     let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: libc's function goes through the vdso, takes no lock and, for these clocks, cannot fail.
+    // SAFETY: libc's function goes through the vdso, takes no lock and, for these clocks, cannot
+    // fail.
     unsafe { libc::clock_gettime(clock, &mut t) };
     (t.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(t.tv_nsec as u64)
 }

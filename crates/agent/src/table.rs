@@ -1,8 +1,9 @@
 //! The agent's side of the live file: lock-free, bounded, safe to be killed in at any instruction.
 //!
-//! A slot is claimed by one compare-exchange on its key and becomes believable only when its checksum is written
-//! last, so a reader (or another thread) never takes a half-written record for a whole one. Two different records
-//! with the same 64-bit key would be taken for one; with 65,536 of them that happens once in 10^10 files.
+//! A slot is claimed by one compare-exchange on its key and becomes believable only when its
+//! checksum is written last, so a reader (or another thread) never takes a half-written record for
+//! a whole one. Two different records with the same 64-bit key would be taken for one; with 65,536
+//! of them that happens once in 10^10 files.
 
 use core::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
 use core::cell::UnsafeCell;
@@ -18,7 +19,8 @@ use offheap_live::{
 use crate::filter;
 use crate::sample;
 
-/// A live file's size and where its tables lie: the agent's own, for what the file's header says can be written by others.
+/// A live file's size and where its tables lie: the agent's own, for what the file's header says
+/// can be written by others.
 struct Plan {
     size: AtomicU64,
     layout: UnsafeCell<Layout>,
@@ -33,7 +35,8 @@ static PLAN: [Plan; PLANS] =
 
 /// Where the live file is mapped; the address stays the same once there was one.
 static BASE: AtomicPtr<u8> = AtomicPtr::new(core::ptr::null_mut());
-/// The session: its number, and below in a byte its plan's index plus one; 0: the agent is not at work.
+/// The session: its number, and below in a byte its plan's index plus one; 0: the agent is not at
+/// work.
 static SESSION: AtomicU64 = AtomicU64::new(0);
 /// The last session's number.
 static SESSIONS: AtomicU32 = AtomicU32::new(0);
@@ -86,7 +89,8 @@ pub struct File {
     session: u64,
 }
 
-/// The live file, while the agent is at work in this process. Not in a child made by fork, which has none.
+/// The live file, while the agent is at work in this process. Not in a child made by fork, which
+/// has none.
 #[inline]
 pub fn file() -> Option<File> {
     let session = SESSION.load(Acquire);
@@ -122,7 +126,8 @@ fn plan(size: u64) -> Option<u64> {
 /// Makes the fresh mapping at `base` the live file, of a new session; false if that can't be.
 ///
 /// # Safety
-/// The mapping is of `size` zeroes, and its address is the one of all live files of this process, mapped for ever.
+/// The mapping is of `size` zeroes, and its address is the one of all live files of this process,
+/// mapped for ever.
 pub unsafe fn publish(base: *mut u8, size: u64, write_header: impl FnOnce(&mut Header)) -> bool {
     let Some(plan) = plan(size) else { return false };
     let number = SESSIONS.fetch_add(1, Relaxed).wrapping_add(1);
@@ -146,8 +151,8 @@ pub unsafe fn publish(base: *mut u8, size: u64, write_header: impl FnOnce(&mut H
     true
 }
 
-/// Ends the session: whoever asks for the live file from now on finds none. Who has it already writes on, to what is put in
-/// its place.
+/// Ends the session: whoever asks for the live file from now on finds none. Who has it already
+/// writes on, to what is put in its place.
 pub fn withdraw() {
     if let Some(file) = file() {
         for counter in STANDING {
@@ -204,8 +209,8 @@ impl File {
         SESSION.load(Acquire) == self.session
     }
 
-    /// Address of a record. Sections are the agent's own; the callers' indices come from masks, hashes and bounds of them,
-    /// never unchecked from the file.
+    /// Address of a record. Sections are the agent's own; the callers' indices come from masks,
+    /// hashes and bounds of them, never unchecked from the file.
     #[inline]
     fn record<T>(&self, section: Section, index: u64) -> *mut T {
         // SAFETY: index < section.count by the callers; sections lie in the mapping.
@@ -251,7 +256,8 @@ impl File {
                 };
                 let to: *mut u8 = self.record(l.bytes, used);
                 let record: *mut StrRec = self.record(l.strings, u64::from(i));
-                // SAFETY: the bytes were just set aside for this name, the record claimed by this thread.
+                // SAFETY: the bytes were just set aside for this name, the record claimed by this
+                // thread.
                 unsafe {
                     core::ptr::copy_nonoverlapping(name.as_ptr(), to, name.len());
                     (&raw mut (*record).offset).write(used as u32);
@@ -266,8 +272,8 @@ impl File {
         }
     }
 
-    /// Interns a frame under a key that identifies it; `fill` makes the rest when the frame is new. [`LOST`] if there
-    /// is no room.
+    /// Interns a frame under a key that identifies it; `fill` makes the rest when the frame is new.
+    /// [`LOST`] if there is no room.
     pub fn frame(&self, key: u64, fill: impl FnOnce() -> NewFrame) -> u32 {
         let key = key | 1;
         let l = self.layout();
@@ -330,8 +336,8 @@ impl File {
             }
         };
         let r: *mut StackRec = self.record(l.stacks, u64::from(i));
-        // SAFETY: claimed by this thread; readers wait for the checksum. The totals are atomics, and may already
-        // have been added to by others.
+        // SAFETY: claimed by this thread; readers wait for the checksum. The totals are atomics,
+        // and may already have been added to by others.
         unsafe {
             (&raw mut (*r).first).write(used as u32);
             (&raw mut (*r).len).write(len);
@@ -368,13 +374,15 @@ impl File {
     #[inline]
     fn bucket(&self, index: u64) -> (&'static [AtomicU64; BUCKET], &'static AtomicU32) {
         let l = self.layout();
-        // SAFETY: the index is one of `bucket_of`, below the section's count; keys and counters are only ever used as atomics.
+        // SAFETY: the index is one of `bucket_of`, below the section's count; keys and counters are
+        // only ever used as atomics.
         unsafe {
             (&*self.record::<[AtomicU64; BUCKET]>(l.keys, index), &*self.record::<AtomicU32>(l.passed, index))
         }
     }
 
-    /// Fetches what [`File::insert`] will touch: a sample is rare, so all of it has left the caches.
+    /// Fetches what [`File::insert`] will touch: a sample is rare, so all of it has left the
+    /// caches.
     #[inline]
     pub fn prefetch(&self, addr: u64) {
         let l = self.layout();
@@ -391,7 +399,8 @@ impl File {
         }
     }
 
-    /// Puts a live block or Java object into the table. It is still the caller's alone, so nobody looks for it yet.
+    /// Puts a live block or Java object into the table. It is still the caller's alone, so nobody
+    /// looks for it yet.
     pub fn insert(&self, sample: &SampleRec) -> bool {
         let slots = self.layout().keys.count;
         let place = |b| bucket_of(sample.addr, slots, b);
@@ -410,7 +419,8 @@ impl File {
                     // SAFETY: this thread holds the slot.
                     unsafe { self.record::<SampleRec>(self.layout().samples, at).write(record) };
                     if !self.is_current() {
-                        // A stop, and perhaps another start, has overtaken it: what it refers to is gone.
+                        // A stop, and perhaps another start, has overtaken it: what it refers to is
+                        // gone.
                         key.store(0, Relaxed);
                         return false;
                     }
@@ -431,7 +441,8 @@ impl File {
         false
     }
 
-    /// Takes a block out of the table, if it is there. The caller owns the block, so nobody else does the same.
+    /// Takes a block out of the table, if it is there. The caller owns the block, so nobody else
+    /// does the same.
     pub fn remove(&self, addr: u64) -> Option<SampleRec> {
         let slots = self.layout().keys.count;
         let place = |b| bucket_of(addr, slots, b);
@@ -486,8 +497,8 @@ impl File {
         ((index as u64) < section.count).then(|| self.record(section, index as u64))
     }
 
-    /// Records a module, or finds the record of the same one loaded before; index plus one, 0 if there is no room.
-    /// Only called under the patch lock.
+    /// Records a module, or finds the record of the same one loaded before; index plus one, 0 if
+    /// there is no room. Only called under the patch lock.
     pub fn module(&self, start: u64, end: u64, bias: u64, path: &[u8], build_id: &[u8]) -> u32 {
         let l = self.layout();
         let path = self.string(path);
@@ -532,7 +543,8 @@ impl File {
     }
 }
 
-/// Sets aside `n` of a table that has room for `count` in all, and tells readers; the first one's index.
+/// Sets aside `n` of a table that has room for `count` in all, and tells readers; the first one's
+/// index.
 fn take(used: &AtomicU64, n: u64, count: u64, shown: &AtomicU64) -> Option<u64> {
     let first = used.fetch_add(n, Relaxed);
     let end = first.saturating_add(n);

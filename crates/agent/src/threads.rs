@@ -1,6 +1,7 @@
-//! Thread stacks. The C library maps, caches and unmaps them behind the hooks, so pthread_create is hooked instead:
-//! a sampled stack is recorded by its new thread when it begins, and forgotten when that thread ends (by a
-//! thread-specific slot's destructor, which also runs on pthread_exit and cancellation).
+//! Thread stacks. The C library maps, caches and unmaps them behind the hooks, so pthread_create is
+//! hooked instead: a sampled stack is recorded by its new thread when it begins, and forgotten when
+//! that thread ends (by a thread-specific slot's destructor, which also runs on pthread_exit and
+//! cancellation).
 
 use core::arch::global_asm;
 use core::ffi::c_void;
@@ -33,7 +34,8 @@ struct Birth {
     session: AtomicU64,
     region: UnsafeCell<RegionRec>,
 }
-// SAFETY: the region is written by the creator before the new thread exists, and read by that thread alone.
+// SAFETY: the region is written by the creator before the new thread exists, and read by that
+// thread alone.
 unsafe impl Sync for Birth {}
 
 const EMPTY: RegionRec =
@@ -77,8 +79,8 @@ unsafe fn stack_size(attr: *const Attr) -> u64 {
         return 0;
     }
     let mut size = 0usize;
-    // SAFETY: the addresses of these functions. They read and write the attribute only; a null one stands for the
-    // defaults, which a fresh attribute has.
+    // SAFETY: the addresses of these functions. They read and write the attribute only; a null one
+    // stands for the defaults, which a fresh attribute has.
     unsafe {
         let get = core::mem::transmute::<usize, unsafe extern "C" fn(*const Attr, *mut usize) -> i32>(get);
         if attr.is_null() {
@@ -180,7 +182,8 @@ unsafe extern "C" {
     fn offheap_thread_start(birth: *mut c_void) -> *mut c_void;
 }
 
-// In assembler, because pthread_exit and cancellation unwind through it, which Rust frames don't allow.
+// In assembler, because pthread_exit and cancellation unwind through it, which Rust frames don't
+// allow.
 global_asm!(
     ".pushsection .text.offheap_thread_start,\"ax\",@progbits",
     ".globl offheap_thread_start",

@@ -1,7 +1,8 @@
-//! Thread ids without a system call: programs that allow themselves few (seccomp) would be killed for gettid.
+//! Thread ids without a system call: programs that allow themselves few (seccomp) would be killed
+//! for gettid.
 //!
-//! glibc keeps each thread's id in its control block, at a place that has been the same on x86-64 for many years; it is
-//! looked for all the same, when the agent is started.
+//! glibc keeps each thread's id in its control block, at a place that has been the same on x86-64
+//! for many years; it is looked for all the same, when the agent is started.
 
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -19,7 +20,8 @@ const LIMIT: u32 = 1 << 22;
 static PLACE: AtomicUsize = AtomicUsize::new(0);
 
 fn at(place: usize) -> u32 {
-    // SAFETY: within the thread's control block, which is larger (2304 bytes in glibc 2.36) and stays while the thread runs.
+    // SAFETY: within the thread's control block, which is larger (2304 bytes in glibc 2.36) and
+    // stays while the thread runs.
     unsafe { ((thread_pointer() as usize + place) as *const u32).read_volatile() }
 }
 
@@ -36,7 +38,8 @@ pub fn init() {
     PLACE.store(found.unwrap_or(0), Relaxed);
 }
 
-/// The calling thread's id; where it can't be told, a number above all ids that no other thread has at the same time.
+/// The calling thread's id; where it can't be told, a number above all ids that no other thread has
+/// at the same time.
 #[inline]
 pub fn current(t: &Thread) -> u32 {
     match t.tid.get() {

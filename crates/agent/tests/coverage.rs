@@ -1,5 +1,6 @@
-//! The coverage table: which ways of getting memory the agent sees, under LD_PRELOAD and loaded late, over glibc,
-//! jemalloc and tcmalloc. Every allocation is a sample (interval 1), so the answers are exact.
+//! The coverage table: which ways of getting memory the agent sees, under LD_PRELOAD and loaded
+//! late, over glibc, jemalloc and tcmalloc. Every allocation is a sample (interval 1), so the
+//! answers are exact.
 
 mod common;
 

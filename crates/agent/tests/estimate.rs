@@ -14,7 +14,8 @@ struct Site {
 const SITES: [Site; 2] = [Site { size: 200, count: 60_000.0 }, Site { size: 600_000, count: 20.0 }];
 const PASSING: (u64, f64) = (3000, 20_000.0);
 
-/// Estimated live bytes and count of each site, and estimated bytes allocated at the one that frees.
+/// Estimated live bytes and count of each site, and estimated bytes allocated at the one that
+/// frees.
 fn run(program: &std::path::Path, file: &std::path::Path, interval: u64) -> ([(f64, f64); 2], f64) {
     let _ = std::fs::remove_file(file);
     let mut command = Command::new(program);
@@ -53,7 +54,8 @@ fn exact_at_interval_1() {
     assert_eq!(passed, PASSING.0 as f64 * PASSING.1);
 }
 
-/// A table that is too small loses samples, says how many, and still knows what was allocated where.
+/// A table that is too small loses samples, says how many, and still knows what was allocated
+/// where.
 #[test]
 fn a_full_table_says_so() {
     let dir = tempfile::tempdir().unwrap();
@@ -76,8 +78,8 @@ fn a_full_table_says_so() {
     assert_eq!(small, 1, "the site's total");
 }
 
-/// Within two standard errors in 95 of 100 runs; asked for here is 85, which a right sampler misses once in 10,000
-/// times, and no bias beyond four standard errors of the mean.
+/// Within two standard errors in 95 of 100 runs; asked for here is 85, which a right sampler misses
+/// once in 10,000 times, and no bias beyond four standard errors of the mean.
 #[test]
 fn unbiased_when_sampled() {
     const RUNS: u32 = 100;
@@ -118,8 +120,8 @@ fn unbiased_when_sampled() {
     }
 }
 
-/// True bytes of a site, and the standard error of their estimate: each allocation is in the sample with
-/// probability p = 1-exp(-size/interval) and then counts 1/p times.
+/// True bytes of a site, and the standard error of their estimate: each allocation is in the sample
+/// with probability p = 1-exp(-size/interval) and then counts 1/p times.
 fn truth(site: &Site, interval: u64) -> (f64, f64) {
     let size = site.size as f64;
     let p = -(-size / interval as f64).exp_m1();

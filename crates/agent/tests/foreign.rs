@@ -1,4 +1,5 @@
-//! Java's foreign function interface: the callers of downcalls, critical downcalls and up-calls, and virtual threads.
+//! Java's foreign function interface: the callers of downcalls, critical downcalls and up-calls,
+//! and virtual threads.
 
 mod common;
 
@@ -51,7 +52,8 @@ fn callers_through_the_foreign_function_interface() {
         assert_eq!(count(100_032, &["critical", "main"], 0), 10_000, "{mode}");
         // Two elements need one comparison.
         assert_eq!(count(100_064, &["plain", "compare", "sort", "main"], 0), 500, "{mode}");
-        // A virtual thread that was parked has only its youngest frames on the stack; the stack says so.
+        // A virtual thread that was parked has only its youngest frames on the stack; the stack
+        // says so.
         let whole = count(100_048, &["plain", "parked", "lambda$main$0"], 0);
         let part = count(100_048, &["plain"], stack_flags::VIRTUAL)
             + count(100_048, &["plain", "parked"], stack_flags::VIRTUAL);

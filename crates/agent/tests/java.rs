@@ -1,5 +1,5 @@
-//! Java stacks against the truth that the program knows, on every JVM found × collectors × ways of execution, with
-//! the agent loaded at the start (-agentpath) and while running (attach).
+//! Java stacks against the truth that the program knows, on every JVM found × collectors × ways of
+//! execution, with the agent loaded at the start (-agentpath) and while running (attach).
 
 mod common;
 
@@ -49,7 +49,8 @@ struct Outcome {
     /// Samples that the program knows the Java stack of, and those of them that have exactly that.
     known: u64,
     right: u64,
-    /// Samples of Java threads, and those whose walk came to the thread's first frame with nothing in doubt.
+    /// Samples of Java threads, and those whose walk came to the thread's first frame with nothing
+    /// in doubt.
     java: u64,
     whole: u64,
 }

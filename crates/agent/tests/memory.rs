@@ -1,5 +1,5 @@
-//! Memory that is not the agent's: protected, read-only, recut, unmapped or handled by somebody else, and what the process
-//! allows itself.
+//! Memory that is not the agent's: protected, read-only, recut, unmapped or handled by somebody
+//! else, and what the process allows itself.
 
 mod common;
 
@@ -38,7 +38,8 @@ fn library(dir: &Path, kind: &str, flags: &[&str]) -> PathBuf {
 /// Runs `c/odd.c`, which must end by itself and say that all is well.
 fn odd(dir: &Path, kind: &str, library: Option<&Path>, preload: Option<&Path>) -> Held {
     let program = dir.join("odd");
-    // No unwind tables and no frame pointers but where a function asks for them; not optimised, so that calls are calls.
+    // No unwind tables and no frame pointers but where a function asks for them; not optimised, so
+    // that calls are calls.
     let flags = ["-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "-O1"];
     common::compile("gcc", "c/odd.c", &program, &flags);
     let file = dir.join("odd.live");
@@ -112,7 +113,8 @@ fn mappings_that_others_change_all_the_time_hurt_nobody() {
     odd(dir.path(), "m", Some(&library), None);
 }
 
-/// Thread ids, clocks, probes, waiting: in a hook all without a system call that malloc would not make.
+/// Thread ids, clocks, probes, waiting: in a hook all without a system call that malloc would not
+/// make.
 #[test]
 fn a_program_may_allow_itself_no_more_than_malloc_needs() {
     let dir = tempfile::tempdir().unwrap();
@@ -162,7 +164,8 @@ fn nothing_in_the_live_file_is_believed() {
         n
     };
     while child.try_wait().unwrap().is_none() {
-        // Words that look like counts, offsets, addresses, and anything; most of them where the file begins.
+        // Words that look like counts, offsets, addresses, and anything; most of them where the
+        // file begins.
         let bytes: Vec<u8> = (0..512)
             .flat_map(|i| {
                 [next() >> 60, next() >> 40, 0x7fff_0000_0000 | next() >> 36, next()][i % 4].to_ne_bytes()

@@ -1,5 +1,5 @@
-//! Java objects: what a program keeps is in the live file, at the place that allocated it, and what collections have freed is
-//! not; on every JVM found × collectors × ways of execution.
+//! Java objects: what a program keeps is in the live file, at the place that allocated it, and what
+//! collections have freed is not; on every JVM found × collectors × ways of execution.
 
 mod common;
 
@@ -134,7 +134,8 @@ impl Drop for Program {
 /// What a live file says of objects.
 #[derive(Debug, Default)]
 struct Found {
-    /// The method that allocates, its caller, the class → objects sampled, and their estimated number and bytes.
+    /// The method that allocates, its caller, the class → objects sampled, and their estimated
+    /// number and bytes.
     sites: HashMap<(String, String, String), (u64, f64, f64)>,
     wrong: Vec<String>,
 }
@@ -154,7 +155,8 @@ impl Found {
                 use FrameKind::{Compiling, Native, Stub, Unknown};
                 matches!(f.kind, Native | Stub | Unknown | Compiling)
             };
-            // What the JVM allocates for itself, as it does when it starts, has no Java frame at all.
+            // What the JVM allocates for itself, as it does when it starts, has no Java frame at
+            // all.
             let java = frames.first().is_none_or(|f| !native(f)) || frames.iter().all(native);
             let name = |i: usize| frames.get(i).map_or("-".into(), |f| text(f.name));
             let doubtful = stack_flags::TRUNCATED | stack_flags::NATIVE_GAP | stack_flags::JAVA_BROKEN;
@@ -181,8 +183,8 @@ impl Found {
         found
     }
 
-    /// Of the objects of a class allocated by `method` for `keep`: samples, count, bytes. (Where a method is run for the first
-    /// time, the JVM allocates there too.)
+    /// Of the objects of a class allocated by `method` for `keep`: samples, count, bytes. (Where a
+    /// method is run for the first time, the JVM allocates there too.)
     fn kept(&self, method: &str, class: &str) -> (u64, f64, f64) {
         let site = (method.to_owned(), "keep".to_owned(), class.to_owned());
         self.sites.get(&site).copied().unwrap_or_default()
@@ -193,7 +195,8 @@ impl Found {
     }
 }
 
-/// What `Objects.keep` keeps: method, class, how many, and the bytes of one, with compressed pointers and without.
+/// What `Objects.keep` keeps: method, class, how many, and the bytes of one, with compressed
+/// pointers and without.
 const KEPT: [(&str, &str, f64, [u64; 3]); 5] = [
     ("small", "Objects$Small", 400_000.0, [32, 32, 24]),
     ("array", "byte[]", 10_000.0, [1016, 1024, 1016]),
@@ -202,9 +205,10 @@ const KEPT: [(&str, &str, f64, [u64; 3]); 5] = [
     ("nested", "java/lang/String[]", 10_000.0, [416, 816, 824]),
 ];
 
-/// How far the JVM's sampler itself is out, as a share. JDK 11's goes wrong in two ways, both corrected later: an object of about
-/// the mean between samples is taken up to a third too often (it forgets that part of it was already counted), and after one
-/// that is allocated outside of the thread's buffer the rest of that buffer goes unsampled.
+/// How far the JVM's sampler itself is out, as a share. JDK 11's goes wrong in two ways, both
+/// corrected later: an object of about the mean between samples is taken up to a third too often
+/// (it forgets that part of it was already counted), and after one that is allocated outside of the
+/// thread's buffer the rest of that buffer goes unsampled.
 fn inaccuracy(jvm: &Jvm, size: f64, interval: u64) -> f64 {
     match (jvm.version, interval) {
         (11, 1) => 0.1,
@@ -240,15 +244,17 @@ fn compare(found: &Found, interval: u64, jvm: &Jvm) -> Vec<String> {
     wrong
 }
 
-/// What `Objects.oddly` allocates: bytes by a method among the innermost frames, of one, and by how much of that it may be out:
-/// a thread's first distance follows from the address of what the JVM keeps of it, which the next thread may get again.
+/// What `Objects.oddly` allocates: bytes by a method among the innermost frames, of one, and by how
+/// much of that it may be out: a thread's first distance follows from the address of what the JVM
+/// keeps of it, which the next thread may get again.
 const ODD: [(&str, f64, f64, f64); 3] = [
     ("oddly", 2.0 * 1000.0 * 16_016.0 + 1000.0 * (56.0 + 10.0 * 816.0), 16_016.0, 0.0),
     ("lambda$oddly$0", 1000.0 * 16_016.0, 16_016.0, 0.0),
     ("lambda$oddly$1", 50.0 * 100_016.0, 100_016.0, 0.5),
 ];
 
-/// Holds the totals of what was allocated by reflection, by clone and in other threads against what is known.
+/// Holds the totals of what was allocated by reflection, by clone and in other threads against what
+/// is known.
 fn compare_odd(bytes: &[u8], jvm: &Jvm) -> Vec<String> {
     let r = Reader::new(bytes).unwrap();
     let mut wrong = Vec::new();
@@ -440,7 +446,8 @@ fn another_agent_may_have_it() {
     }
 }
 
-/// With the JVM's start, by a preloaded agent that is told through another copy of it; and to the JVM's end.
+/// With the JVM's start, by a preloaded agent that is told through another copy of it; and to the
+/// JVM's end.
 #[test]
 fn from_the_start_and_through_another_copy() {
     let dir = tempfile::tempdir().unwrap();
@@ -474,8 +481,8 @@ fn from_the_start_and_through_another_copy() {
     }
 }
 
-/// `cargo test -p offheap-agent --test objects -- --ignored cycles`: minutes. Beside cycles without objects, since each
-/// attach leaves some bytes in the JVM (its list of agents).
+/// `cargo test -p offheap-agent --test objects -- --ignored cycles`: minutes. Beside cycles without
+/// objects, since each attach leaves some bytes in the JVM (its list of agents).
 #[test]
 #[ignore = "takes minutes"]
 fn ten_thousand_cycles_leak_nothing() {

@@ -34,7 +34,8 @@ fn needs_libc_alone_and_stays() {
     }
 }
 
-/// What is exported interposes under LD_PRELOAD: the allocator's names and the ways in, nothing else.
+/// What is exported interposes under LD_PRELOAD: the allocator's names and the ways in, nothing
+/// else.
 #[test]
 fn exports_nothing_else() {
     let symbols = tool("nm", "-D");

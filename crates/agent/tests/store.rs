@@ -1,4 +1,5 @@
-//! The live file in memory: how a reader gets it, what is left after a stop, how the agent is woken, and its lease.
+//! The live file in memory: how a reader gets it, what is left after a stop, how the agent is
+//! woken, and its lease.
 
 mod common;
 
@@ -225,8 +226,8 @@ fn stops(target: &mut Target, live: &File, within: Duration) -> bool {
     false
 }
 
-/// Has the program allocate for half a lease after a renewal: it may not stop before the lease is over. (On a machine that
-/// stands still for that long it may, and nothing is shown.)
+/// Has the program allocate for half a lease after a renewal: it may not stop before the lease is
+/// over. (On a machine that stands still for that long it may, and nothing is shown.)
 fn goes_on(target: &mut Target, live: &File, renewed: Instant) {
     if stops(target, live, LEASE / 2) {
         assert!(renewed.elapsed() >= LEASE, "it was renewed");

@@ -1,6 +1,6 @@
-//! JVMs in bad weather (class unloading, stack overflow, out of memory, child processes, threads, libraries that come and
-//! go, forks, signals) while the agent is attached, started, stopped and re-set, with Java objects and without: on every
-//! JVM, nothing breaks and nothing is left over.
+//! JVMs in bad weather (class unloading, stack overflow, out of memory, child processes, threads,
+//! libraries that come and go, forks, signals) while the agent is attached, started, stopped and
+//! re-set, with Java objects and without: on every JVM, nothing breaks and nothing is left over.
 
 mod common;
 
@@ -16,9 +16,10 @@ fn jvms_survive_fifty_cycles() {
     storm(6000, 50, &["-XX:+UseG1GC", "-XX:+UseZGC"]);
 }
 
-/// `OFFHEAP_STORM_ROUNDS=3000 cargo test -p offheap-agent --test storm -- --ignored`: a round is a tenth of a second.
-/// `OFFHEAP_STORM_CYCLES=1000` ends it after so many cycles of start and stop. `OFFHEAP_STORM_BESIDE=-agentpath:…` puts
-/// another profiler beside the agent; `OFFHEAP_JDK=17` takes one release only.
+/// `OFFHEAP_STORM_ROUNDS=3000 cargo test -p offheap-agent --test storm -- --ignored`: a round is a
+/// tenth of a second. `OFFHEAP_STORM_CYCLES=1000` ends it after so many cycles of start and stop.
+/// `OFFHEAP_STORM_BESIDE=-agentpath:…` puts another profiler beside the agent; `OFFHEAP_JDK=17`
+/// takes one release only.
 #[test]
 #[ignore = "takes as long as asked"]
 fn jvms_survive_for_long() {

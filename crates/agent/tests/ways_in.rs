@@ -39,7 +39,8 @@ fn children_leave_the_parents_file_alone() {
     let file = dir.path().join("p.live");
     let mut p = Lines::start(&mut preloaded(&program(dir.path()), &file));
     assert_eq!(p.tell("70001"), "ok");
-    // By fork, in which a block is freed and another allocated; and by exec, with the same environment.
+    // By fork, in which a block is freed and another allocated; and by exec, with the same
+    // environment.
     assert_eq!(p.tell("fork 70002"), "ok");
     assert_eq!(p.tell("exec 70003"), "ok");
     assert_eq!(p.tell("70004"), "ok");
@@ -67,7 +68,8 @@ fn another_copy_hands_its_commands_on() {
     assert_eq!(sizes(&file), [70001]);
 }
 
-/// A program that may not write large files would get SIGXFSZ for trying, whose default is to end it.
+/// A program that may not write large files would get SIGXFSZ for trying, whose default is to end
+/// it.
 #[test]
 fn a_limit_on_file_sizes_ends_nobody() {
     let dir = tempfile::tempdir().unwrap();
@@ -84,7 +86,8 @@ fn a_limit_on_file_sizes_ends_nobody() {
     assert_eq!(p.tell("70001"), "ok");
 }
 
-/// Where other libraries have taken all static TLS the loader refuses the agent, and nothing else happens.
+/// Where other libraries have taken all static TLS the loader refuses the agent, and nothing else
+/// happens.
 #[test]
 fn no_room_for_its_thread_local_state_is_a_refusal() {
     let dir = tempfile::tempdir().unwrap();
@@ -103,8 +106,8 @@ fn no_room_for_its_thread_local_state_is_a_refusal() {
     assert!(!file.exists());
 }
 
-/// musl's loader finds that a symbol of glibc is missing, and says so: the process that would load the agent goes on, the
-/// one that was to begin with it does not begin.
+/// musl's loader finds that a symbol of glibc is missing, and says so: the process that would load
+/// the agent goes on, the one that was to begin with it does not begin.
 #[test]
 fn another_c_library_refuses_it() {
     if Command::new("musl-gcc").arg("--version").output().is_err() {

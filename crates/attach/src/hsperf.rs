@@ -1,6 +1,8 @@
-//! The one performance counter that matters here. Layout: perfMemory.hpp (`PerfDataPrologue`, `PerfDataEntry`).
+//! The one performance counter that matters here. Layout: perfMemory.hpp (`PerfDataPrologue`,
+//! `PerfDataEntry`).
 
-/// The counter of what a JVM can do; its first character tells whether it can be attached to (statSampler.cpp).
+/// The counter of what a JVM can do; its first character tells whether it can be attached to
+/// (statSampler.cpp).
 const CAPABILITIES: &[u8] = b"sun.rt.jvmCapabilities";
 
 /// Whether the JVM takes attaches, from its `hsperfdata` file. `None` where the file doesn't say.

@@ -24,15 +24,15 @@ impl Identity {
         self.uid == geteuid().as_raw() && self.gid == getegid().as_raw()
     }
 
-    /// Runs `work` with this identity: where it isn't our own, on a thread of its own, since the kernel keeps
-    /// identities per thread (libc's setuid changes all threads; the raw system calls used here don't). The thread
-    /// ends with `work`, so nothing has to be changed back.
+    /// Runs `work` with this identity: where it isn't our own, on a thread of its own, since the
+    /// kernel keeps identities per thread (libc's setuid changes all threads; the raw system calls
+    /// used here don't). The thread ends with `work`, so nothing has to be changed back.
     ///
-    /// Only the effective ids change: files and sockets go by those, and as real and saved ids stay ours, the target's
-    /// user can neither signal nor trace the thread meanwhile.
+    /// Only the effective ids change: files and sockets go by those, and as real and saved ids stay
+    /// ours, the target's user can neither signal nor trace the thread meanwhile.
     ///
-    /// Fails with the kernel's refusal when another user's identity can't be taken; another group of the same user is
-    /// done without then.
+    /// Fails with the kernel's refusal when another user's identity can't be taken; another group
+    /// of the same user is done without then.
     pub fn run<T: Send>(self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
         if self.is_ours() {
             return Ok(work());
@@ -46,7 +46,8 @@ impl Identity {
             });
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
-        // A change of the effective user makes the kernel take the flag away, as for a set-user-id program.
+        // A change of the effective user makes the kernel take the flag away, as for a set-user-id
+        // program.
         if let Ok(DumpableBehavior::Dumpable) = dumpable {
             let _ = set_dumpable_behavior(DumpableBehavior::Dumpable);
         }
@@ -60,8 +61,9 @@ impl Identity {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let other_user = self.uid != geteuid().as_raw();
-        // Groups first: without the user's rights they can't be changed any more. Those of ours that can't be dropped
-        // do no harm: all that is done here is to open and connect what has been opened before.
+        // Groups first: without the user's rights they can't be changed any more. Those of ours
+        // that can't be dropped do no harm: all that is done here is to open and connect what has
+        // been opened before.
         let _ = set_thread_groups(&[]);
         match set_thread_res_gid(None, Gid::from_raw(self.gid), None) {
             Err(error) if other_user => return Err(error.into()),

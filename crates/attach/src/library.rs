@@ -1,5 +1,5 @@
-//! A library put where the target can load it, and nobody can exchange it: the ways there are, in the order in which they are
-//! tried, and why one can't be gone.
+//! A library put where the target can load it, and nobody can exchange it: the ways there are, in
+//! the order in which they are tried, and why one can't be gone.
 
 use std::ffi::CStr;
 use std::fmt;
@@ -20,10 +20,12 @@ use crate::identity::Identity;
 use crate::process::Process;
 use crate::session::Session;
 
-/// Folders of the target that are tried, in this order; its own run-time folder and its working directory come after them.
+/// Folders of the target that are tried, in this order; its own run-time folder and its working
+/// directory come after them.
 const FOLDERS: [&str; 3] = ["/tmp", "/dev/shm", "/var/tmp"];
 
-/// File systems of other machines (include/uapi/linux/magic.h): NFS, SMB 1, SMB 2 and later, Ceph, AFS.
+/// File systems of other machines (include/uapi/linux/magic.h): NFS, SMB 1, SMB 2 and later, Ceph,
+/// AFS.
 const REMOTE: [u64; 5] = [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x00c3_6400, 0x5346_414f];
 
 /// How a file in memory is named in the target's maps: this, then the name that it was given.
@@ -45,7 +47,8 @@ pub enum Unfit {
     /// Nothing can be loaded from there.
     #[error("it is mounted noexec, so no library can be loaded from there")]
     NoExec,
-    /// The server could be gone when the library's pages are read anew, and a file that is open stays there under another name.
+    /// The server could be gone when the library's pages are read anew, and a file that is open
+    /// stays there under another name.
     #[error("it lies on another machine (NFS, SMB, Ceph, AFS)")]
     Remote,
     /// The target's user may not write there.
@@ -130,7 +133,8 @@ impl Way {
     }
 }
 
-/// A library that the target can load. It is taken away again when this is dropped; what is loaded stays loaded.
+/// A library that the target can load. It is taken away again when this is dropped; what is loaded
+/// stays loaded.
 #[derive(Debug)]
 pub struct Placed {
     path: String,
@@ -174,8 +178,8 @@ impl Drop for Placed {
     }
 }
 
-/// The path under which the loader knows the library that is mapped as `mapped`: of one that came from memory, what it was
-/// loaded by stands in its name ([`Session::place`]).
+/// The path under which the loader knows the library that is mapped as `mapped`: of one that came
+/// from memory, what it was loaded by stands in its name ([`Session::place`]).
 pub fn loaded_as(mapped: &str) -> String {
     let from_memory = || {
         let (_, origin) = mapped.strip_prefix(MEMORY_FILE)?.rsplit_once('@')?;
@@ -186,8 +190,8 @@ pub fn loaded_as(mapped: &str) -> String {
 }
 
 impl Session {
-    /// Puts `bytes` where the target can load them as a library, as a file whose name has `name` in it: the first way that is
-    /// open. It belongs to the target's user and nobody else may read it.
+    /// Puts `bytes` where the target can load them as a library, as a file whose name has `name` in
+    /// it: the first way that is open. It belongs to the target's user and nobody else may read it.
     ///
     /// # Errors
     /// No way is open; what each lacks.
@@ -237,7 +241,8 @@ impl<'a> Target<'a> {
     fn folders(&self) -> Vec<String> {
         let mut folders: Vec<String> = FOLDERS.map(str::to_owned).into();
         folders.push(format!("/run/user/{}", self.identity.uid));
-        // A directory that was removed, or that lies outside of the target's root, has no such path there.
+        // A directory that was removed, or that lies outside of the target's root, has no such path
+        // there.
         let cwd = self.process.cwd().filter(|cwd| cwd != "/" && !folders.contains(cwd));
         folders.extend(cwd);
         folders
@@ -288,8 +293,9 @@ impl<'a> Target<'a> {
         Ok(placed)
     }
 
-    /// Who can hold a file in memory so that the target may open it through `/proc/PID/fd` (proc_pid_fd(5)): a process that it
-    /// sees under the same pid, of its user, and with no capability that it lacks.
+    /// Who can hold a file in memory so that the target may open it through `/proc/PID/fd`
+    /// (proc_pid_fd(5)): a process that it sees under the same pid, of its user, and with no
+    /// capability that it lacks.
     fn memory_reaches(&self) -> Result<Holder, Unfit> {
         if !self.process.shares("pid") || !self.process.shares("user") {
             return Err(Unfit::Inapplicable(
@@ -309,7 +315,8 @@ impl<'a> Target<'a> {
         }))
     }
 
-    /// A file in memory that nobody can change any more, for the target to open through its holder's descriptor.
+    /// A file in memory that nobody can change any more, for the target to open through its
+    /// holder's descriptor.
     fn place_in_memory(&self, name: &str, bytes: &[u8]) -> Result<Placed, Unfit> {
         match self.memory_reaches()? {
             Holder::Ourselves => {
@@ -327,8 +334,9 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Has another program of the target's user hold the file, as its standard output: we ourselves are root, and whom we let look
-    /// at our descriptors could look into all of us. `cat` waits as long as its input is open, that is as long as we live.
+    /// Has another program of the target's user hold the file, as its standard output: we ourselves
+    /// are root, and whom we let look at our descriptors could look into all of us. `cat` waits as
+    /// long as its input is open, that is as long as we live.
     fn hold(&self, name: &str, bytes: &[u8]) -> io::Result<Child> {
         let mut command = Command::new("cat");
         command
@@ -347,14 +355,16 @@ impl<'a> Target<'a> {
             write!(rest, "{name}@{}-{}", rustix::process::getpid().as_raw_nonzero(), libc::STDOUT_FILENO)?;
             let text = CStr::from_bytes_until_nul(&text).map_err(|_| io::ErrorKind::InvalidInput)?;
             let file = sealed_file(text, &bytes)?;
-            // SAFETY: two descriptors of this process, of which the second is its standard output and nobody else's.
+            // SAFETY: two descriptors of this process, of which the second is its standard output
+            // and nobody else's.
             if unsafe { libc::dup2(file.as_raw_fd(), libc::STDOUT_FILENO) } < 0 {
                 return Err(io::Error::last_os_error());
             }
             Ok(())
         };
-        // SAFETY: between fork and exec there is but one thread, and `make` allocates nothing, takes no lock and only makes
-        // system calls on memory that was there before: its text is written into an array.
+        // SAFETY: between fork and exec there is but one thread, and `make` allocates nothing,
+        // takes no lock and only makes system calls on memory that was there before: its text is
+        // written into an array.
         unsafe { command.pre_exec(make) };
         command.spawn()
     }

@@ -13,8 +13,8 @@ pub enum LoadOutcome {
         /// What it returned.
         code: i32,
     },
-    /// The JVM takes no agents while it runs (`-XX:-EnableDynamicAgentLoading`). JDK 21 and later say so; before
-    /// that it can't be told from [`Refused`](LoadOutcome::Refused).
+    /// The JVM takes no agents while it runs (`-XX:-EnableDynamicAgentLoading`). JDK 21 and later
+    /// say so; before that it can't be told from [`Refused`](LoadOutcome::Refused).
     Disabled {
         /// The JVM's words.
         text: String,

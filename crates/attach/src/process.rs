@@ -43,8 +43,8 @@ pub struct Status {
     pub effective_uid: u32,
     pub effective_gid: u32,
     pub catches_sigquit: bool,
-    /// It has memory. Kernel threads have none, and neither has a process that is about to end: its memory goes
-    /// before its sockets do, so this tells why a connection broke off.
+    /// It has memory. Kernel threads have none, and neither has a process that is about to end: its
+    /// memory goes before its sockets do, so this tells why a connection broke off.
     pub has_memory: bool,
 }
 
@@ -73,7 +73,8 @@ impl Process {
         Ok(Process { pid, id, directory, pidfd: pidfd_open(id, PidfdFlags::empty()).ok() })
     }
 
-    /// What an error of the kernel means. The process may be gone: whatever failed then, that is why.
+    /// What an error of the kernel means. The process may be gone: whatever failed then, that is
+    /// why.
     pub fn error(&self, what: &'static str, source: impl Into<io::Error>) -> AttachError {
         let source = source.into();
         let pid = self.pid;
@@ -111,20 +112,22 @@ impl Process {
         parse_maps(BufReader::new(file), inner_pid).map_err(|error| self.error("read the memory map", error))
     }
 
-    /// A directory of the target's own, through one of the magic links `root` and `cwd` of /proc/PID.
+    /// A directory of the target's own, through one of the magic links `root` and `cwd` of
+    /// /proc/PID.
     pub fn directory(&self, link: &'static str) -> io::Result<OwnedFd> {
         Ok(openat(&self.directory, link, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
     }
 
-    /// The target's /tmp. Should it be a symbolic link there, it is followed as the target would follow it: it never
-    /// leads out of the target's root.
+    /// The target's /tmp. Should it be a symbolic link there, it is followed as the target would
+    /// follow it: it never leads out of the target's root.
     pub fn tmp(&self) -> Result<OwnedFd, AttachError> {
         let root = self.directory("root").map_err(|error| self.error("look into the file system", error))?;
         foreign::directory(root, "tmp", Links::Followed)
             .map_err(|refused| self.error("open the /tmp", refused))
     }
 
-    /// Its working directory as it sees it itself; `None` where it was removed, or lies outside of its root.
+    /// Its working directory as it sees it itself; `None` where it was removed, or lies outside of
+    /// its root.
     pub fn cwd(&self) -> Option<String> {
         let path = readlinkat(&self.directory, "cwd", Vec::new()).ok()?.into_string().ok()?;
         let (root, cwd) = (self.directory("root").ok()?, self.directory("cwd").ok()?);
@@ -154,7 +157,8 @@ impl Process {
         ours.zip(its).is_some_and(|(ours, its)| ours & !its == 0)
     }
 
-    /// Whether the performance counters say that it takes attaches: a file that its user has written, in its /tmp.
+    /// Whether the performance counters say that it takes attaches: a file that its user has
+    /// written, in its /tmp.
     pub fn attach_enabled(&self, rendezvous: &Rendezvous, maps: &Maps) -> Option<bool> {
         let expect = Expect::written_by(rendezvous.identity.uid, COUNTERS_BYTES);
         let path = format!("{}/{}", maps.hsperfdata.as_deref()?, rendezvous.inner_pid);

@@ -21,7 +21,8 @@ pub struct Prospects {
     pub openj9: bool,
     /// It listens already: there is a socket of its own.
     pub listening: bool,
-    /// Its performance counters say whether it takes attaches; `None` where it has none that can be read.
+    /// Its performance counters say whether it takes attaches; `None` where it has none that can be
+    /// read.
     pub enabled: Option<bool>,
     /// It handles SIGQUIT, by which it is asked to listen.
     pub handles_sigquit: bool,

@@ -1,10 +1,11 @@
-//! Requests and replies as bytes. Source: `AttachListenerThread`, `AttachOperation` and `RequestReader` in
-//! attachListener.cpp and attachListener_posix.cpp of JDK 8 to 26.
+//! Requests and replies as bytes. Source: `AttachListenerThread`, `AttachOperation` and
+//! `RequestReader` in attachListener.cpp and attachListener_posix.cpp of JDK 8 to 26.
 
 /// What the JVM answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
-    /// 0: the command was carried out. Anything else, usually -1: it was not, and the text says why.
+    /// 0: the command was carried out. Anything else, usually -1: it was not, and the text says
+    /// why.
     pub status: i32,
     /// All that came after the status; what is not UTF-8 in it is replaced.
     pub text: String,
@@ -96,7 +97,8 @@ pub fn parse_reply(bytes: &[u8]) -> Option<Reply> {
     Some(Reply { status, text })
 }
 
-/// Whether the answer to `getversion` (JDK 25 and later: `2 options…`) tells that version 2 is understood.
+/// Whether the answer to `getversion` (JDK 25 and later: `2 options…`) tells that version 2 is
+/// understood.
 pub fn understands_version_2(reply: &Reply) -> bool {
     let version = reply.text.split_whitespace().next().and_then(|version| version.parse::<u32>().ok());
     reply.status == 0 && version.is_some_and(|version| version >= 2)

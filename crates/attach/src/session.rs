@@ -10,8 +10,8 @@ use crate::protocol::{BAD_VERSION, Reply, Request, parse_reply, understands_vers
 use crate::socket::{Connected, Deadline, Rendezvous, exchange};
 use crate::{Options, trigger};
 
-/// A JVM that was found fit to be attached to. Each command is a connection of its own: between commands nothing is
-/// held open in the JVM.
+/// A JVM that was found fit to be attached to. Each command is a connection of its own: between
+/// commands nothing is held open in the JVM.
 #[derive(Debug)]
 pub struct Session {
     pub(crate) process: Process,
@@ -21,9 +21,11 @@ pub struct Session {
 }
 
 impl Session {
-    /// Makes sure that `pid` is a HotSpot JVM that can be attached to without harm, and that it listens.
+    /// Makes sure that `pid` is a HotSpot JVM that can be attached to without harm, and that it
+    /// listens.
     ///
-    /// `pid` is the process id as this process sees it, whatever the target's own namespace calls it.
+    /// `pid` is the process id as this process sees it, whatever the target's own namespace calls
+    /// it.
     pub fn open(pid: u32, options: &Options) -> Result<Session, AttachError> {
         let deadline = Deadline::after(options.timeout);
         let process = Process::open(pid)?;
@@ -57,8 +59,9 @@ impl Session {
         self.execute("jcmd", &[command])
     }
 
-    /// Loads the native agent at `path`, an absolute path as seen from inside the target, and calls its
-    /// `Agent_OnAttach` with `options`. JDK 21 and later print a warning to the application's output.
+    /// Loads the native agent at `path`, an absolute path as seen from inside the target, and calls
+    /// its `Agent_OnAttach` with `options`. JDK 21 and later print a warning to the application's
+    /// output.
     pub fn load_agent(&self, path: &str, options: &str) -> Result<LoadOutcome, AttachError> {
         if !path.starts_with('/') {
             return Err(AttachError::RelativePath { path: path.to_owned() });
@@ -66,8 +69,8 @@ impl Session {
         Ok(outcome(&self.execute("load", &[path, "true", options])?))
     }
 
-    /// Runs any command of the attach listener (`jcmd`, `load`, `properties`, `threaddump`…) with at most three
-    /// arguments. A status other than 0 is the JVM's refusal, not an error.
+    /// Runs any command of the attach listener (`jcmd`, `load`, `properties`, `threaddump`…) with
+    /// at most three arguments. A status other than 0 is the JVM's refusal, not an error.
     pub fn execute(&self, command: &str, arguments: &[&str]) -> Result<Reply, AttachError> {
         let deadline = Deadline::after(self.options.timeout);
         let request = Request::new(command, arguments).map_err(|why| AttachError::BadRequest { why })?;
@@ -101,8 +104,9 @@ impl Session {
         })
     }
 
-    /// Connects. The socket may have been removed since, or be that of an earlier process with the same pid, as
-    /// happens to containers whose /tmp outlives them: then the JVM is asked to make another.
+    /// Connects. The socket may have been removed since, or be that of an earlier process with the
+    /// same pid, as happens to containers whose /tmp outlives them: then the JVM is asked to make
+    /// another.
     fn connect(&self, deadline: Deadline) -> Result<OwnedFd, AttachError> {
         if let Some(socket) = self.try_connect(deadline)? {
             return Ok(socket);

@@ -79,7 +79,8 @@ impl Rendezvous {
         format!("/proc/{}/root/tmp/{}", process.pid, self.name())
     }
 
-    /// The socket file, if there is one: refused unless it is a socket that belongs to the target's user or to root.
+    /// The socket file, if there is one: refused unless it is a socket that belongs to the target's
+    /// user or to root.
     pub fn find(&self, process: &Process) -> Result<Option<SocketFile>, AttachError> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = match openat(&self.tmp, self.name(), flags, Mode::empty()) {
@@ -101,7 +102,8 @@ impl Rendezvous {
         Err(AttachError::Foreign { pid: process.pid, path: self.path(process), why })
     }
 
-    /// Connects with the target's own user and group, and makes sure that it is the target that listens.
+    /// Connects with the target's own user and group, and makes sure that it is the target that
+    /// listens.
     pub fn connect(
         &self,
         process: &Process,
@@ -110,7 +112,8 @@ impl Rendezvous {
     ) -> Result<Connected, AttachError> {
         let what = "connect to the socket";
         let failed = |error: io::Error| process.error(what, error);
-        // Through the descriptor, so that neither the length of a path nor a mount namespace matters.
+        // Through the descriptor, so that neither the length of a path nor a mount namespace
+        // matters.
         let path = format!("/proc/self/fd/{}", file.fd.as_raw_fd());
         let address = SocketAddrUnix::new(path).map_err(|error| failed(error.into()))?;
         loop {
@@ -159,12 +162,13 @@ impl Rendezvous {
     }
 }
 
-/// SO_PEERCRED. Not by rustix, whose pid can't be 0, which the kernel gives for a process that can't be seen.
+/// SO_PEERCRED. Not by rustix, whose pid can't be 0, which the kernel gives for a process that
+/// can't be seen.
 fn peer(socket: &OwnedFd) -> io::Result<libc::ucred> {
     let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut length = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: the descriptor is open, and the kernel writes at most `length` bytes to `peer`, which is plain data of
-    // that size.
+    // SAFETY: the descriptor is open, and the kernel writes at most `length` bytes to `peer`, which
+    // is plain data of that size.
     let result = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),

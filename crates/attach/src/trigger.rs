@@ -1,5 +1,5 @@
-//! Making a JVM listen: a file that says so, and a SIGQUIT. Without the file SIGQUIT prints a thread dump; without a
-//! handler it kills.
+//! Making a JVM listen: a file that says so, and a SIGQUIT. Without the file SIGQUIT prints a
+//! thread dump; without a handler it kills.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -53,8 +53,8 @@ pub fn listen(
             file.take_over(process, rendezvous)?
         }
     };
-    // Another attacher may have finished just before the file was made. A JVM that listens already answers SIGQUIT
-    // with a thread dump.
+    // Another attacher may have finished just before the file was made. A JVM that listens already
+    // answers SIGQUIT with a thread dump.
     if is_up()? {
         return Ok(());
     }
@@ -152,8 +152,9 @@ enum Created {
 }
 
 impl TriggerFile {
-    /// In the working directory, where the JVM looks first, or in /tmp. It is made with the target's user, so that it
-    /// belongs to it, as the JVM demands, and so that nothing can be made that the target could not make itself.
+    /// In the working directory, where the JVM looks first, or in /tmp. It is made with the
+    /// target's user, so that it belongs to it, as the JVM demands, and so that nothing can be made
+    /// that the target could not make itself.
     fn create(process: &Process, rendezvous: &Rendezvous) -> Result<Created, AttachError> {
         let name = format!(".attach_pid{}", rendezvous.inner_pid);
         let identity = rendezvous.identity;
@@ -182,7 +183,8 @@ impl TriggerFile {
         Err(AttachError::NoTrigger { pid: process.pid, name, cwd, tmp })
     }
 
-    /// Makes a file that was left behind ours. The JVM ignores one that belongs to anyone but its user or root.
+    /// Makes a file that was left behind ours. The JVM ignores one that belongs to anyone but its
+    /// user or root.
     fn take_over(mut self, process: &Process, rendezvous: &Rendezvous) -> Result<Self, AttachError> {
         // If its maker has removed it since, this attach has failed as that one did.
         let stat = statat(&self.directory, self.name.as_str(), AtFlags::SYMLINK_NOFOLLOW)

@@ -1,4 +1,5 @@
-//! A process that looks like a JVM and answers in ways that a real one does only rarely, or only in JDK 8.
+//! A process that looks like a JVM and answers in ways that a real one does only rarely, or only in
+//! JDK 8.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -25,7 +26,8 @@ impl Imposter {
         let directory = tempfile::tempdir_in("/var/tmp").expect("a directory");
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
         let program = directory.path().join("imposter");
-        // By another process: one that is forked here while a copy is written could not run it ("text file busy").
+        // By another process: one that is forked here while a copy is written could not run it
+        // ("text file busy").
         let copied =
             Command::new("cp").arg(std::env::current_exe().expect("a program")).arg(&program).status();
         assert!(copied.expect("cp").success());
@@ -85,7 +87,8 @@ fn socket_of(pid: u32) -> PathBuf {
 fn play() {
     let role = std::env::var("OFFHEAP_TEST_ROLE").expect("a role");
     let library = fs::File::open("libjvm.so").expect("the library");
-    // SAFETY: a new mapping of a file, at an address of the kernel's choice, that nothing reads or runs.
+    // SAFETY: a new mapping of a file, at an address of the kernel's choice, that nothing reads or
+    // runs.
     let mapped = unsafe {
         libc::mmap(
             std::ptr::null_mut(),

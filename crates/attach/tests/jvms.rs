@@ -51,7 +51,8 @@ fn a_jvm_that_is_just_starting() {
             .stderr(Stdio::null())
             .spawn()
             .expect("java");
-        // As early as can be, and all the time until it ends by itself: it must not be killed by a signal.
+        // As early as can be, and all the time until it ends by itself: it must not be killed by a
+        // signal.
         while starting.try_wait().expect("a child").is_none() {
             let _ = jcmd(starting.id(), "VM.version");
         }
@@ -205,7 +206,8 @@ fn what_others_planted_is_refused() {
     assert_foreign(&refusal(&jvm), "belongs to user 65534");
     assert_nobody_came(&listener);
 
-    // With the right owner, but served by another process: that shows after connecting only, and nothing is sent.
+    // With the right owner, but served by another process: that shows after connecting only, and
+    // nothing is sent.
     chown(&path, Some(0), Some(0)).expect("root may");
     let error = attach(&jvm).jcmd("VM.version").expect_err("not the JVM");
     let ours = std::process::id();
@@ -547,7 +549,8 @@ fn somebody_without_rights() {
     let program =
         tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().expect("one");
     let copy = program.path().join("jvms");
-    // By another process: one that is forked here while a copy is written could not run it ("text file busy").
+    // By another process: one that is forked here while a copy is written could not run it ("text
+    // file busy").
     let copied = Command::new("cp").arg(std::env::current_exe().expect("a program")).arg(&copy).status();
     assert!(copied.expect("cp").success());
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("permissions");

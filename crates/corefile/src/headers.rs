@@ -12,8 +12,8 @@ const PROGRAM_HEADER: usize = 56;
 /// More program headers are not read: each is a mapping, of which the kernel allows 65,530 unless
 /// told otherwise (`vm.max_map_count`).
 const MOST_HEADERS: u64 = 1 << 20;
-/// No process has memory above this: the half of the address space that x86-64 gives to programs with five levels of page
-/// tables (Documentation/arch/x86/x86_64/mm.rst); aarch64 gives less.
+/// No process has memory above this: the half of the address space that x86-64 gives to programs
+/// with five levels of page tables (Documentation/arch/x86/x86_64/mm.rst); aarch64 gives less.
 pub(crate) const USER_END: u64 = 1 << 56;
 
 /// How a file packed by zstd (RFC 8878) or lz4 starts.

@@ -451,7 +451,8 @@ impl Climb<'_, '_> {
                 };
                 let most = named().map(|(_, node)| count(node)).max().unwrap_or(0);
                 // Of those that hold about as many: a frame's block has words that are over, so one
-                // of the others; then the nearest, as nodes are in the order in which they were found.
+                // of the others; then the nearest, as nodes are in the order in which they were
+                // found.
                 let best = named()
                     .filter(|(_, node)| most > 0 && f64::from(count(node)) >= ABOUT * f64::from(most))
                     .min_by_key(|(_, node)| matches!(node.name, Some(Named::Frame(_))));

@@ -12,7 +12,8 @@ const MOST_KINDS: usize = 1 << 16;
 const NONE: u32 = u32::MAX;
 /// Types between a class and what it derives from, at the most.
 const MOST_BASES: usize = 16;
-/// Bytes of what an object keeps beside itself; a figure above is one that was read in a bad moment.
+/// Bytes of what an object keeps beside itself; a figure above is one that was read in a bad
+/// moment.
 const MOST_STORAGE: u64 = 1 << 44;
 
 /// What is known of a type's inside.

@@ -1,4 +1,5 @@
-//! Advice that a single frame gives: functions of the JVM and the JDK whose memory somebody else must give back.
+//! Advice that a single frame gives: functions of the JVM and the JDK whose memory somebody else
+//! must give back.
 
 use crate::sites::{is_of_jna, is_plumbing};
 use offheap_model::{Frame, FrameKind};
@@ -62,15 +63,17 @@ pub(crate) fn of(frames: &[Frame]) -> Option<&'static str> {
              library's own function for it",
         );
     }
-    // The innermost frame that has something to say knows best; a library's own functions may be called anything.
+    // The innermost frame that has something to say knows best; a library's own functions may be
+    // called anything.
     frames.iter().filter(|frame| frame.kind != FrameKind::Native).find_map(|frame| {
         BY_FRAME.iter().find(|(part, _)| frame.name.contains(part)).map(|(_, advice)| *advice)
     })
 }
 
-/// Whether a function that JNA called has allocated it, and not JNA itself. Between the two is libffi, which mostly is part of JNA's
-/// own library, without symbols: where a function of the C library was called, only JNA's `invoke…` tells it from JNA's own
-/// blocks. What JNA allocates for the time of a call it frees after it (native/dispatch.c).
+/// Whether a function that JNA called has allocated it, and not JNA itself. Between the two is
+/// libffi, which mostly is part of JNA's own library, without symbols: where a function of the C
+/// library was called, only JNA's `invoke…` tells it from JNA's own blocks. What JNA allocates for
+/// the time of a call it frees after it (native/dispatch.c).
 fn returned_through_jna(frames: &[Frame]) -> bool {
     let first = frames.iter().find(|frame| !is_plumbing(&frame.name));
     let invokes = || frames.iter().any(|frame| frame.name.starts_with("com.sun.jna.Native.invoke"));

@@ -1,5 +1,5 @@
-//! Memory that fills to a bound and stays: caches, pools and arenas, told by the functions that fill them. What a read leaves
-//! behind in a cache is no leak until it passes the cache's bound.
+//! Memory that fills to a bound and stays: caches, pools and arenas, told by the functions that
+//! fill them. What a read leaves behind in a cache is no leak until it passes the cache's bound.
 
 use crate::sites;
 use offheap_model::{Evidence as Observation, Finding, Frame, FrameKind, Status};
@@ -76,7 +76,8 @@ const FILLINGS: [Filling; 11] = [
         bound: "cache_size",
     },
     Filling {
-        // Modules/_functoolsmodule.c; the functions for a maxsize of None and of 0 have other names.
+        // Modules/_functoolsmodule.c; the functions for a maxsize of None and of 0 have other
+        // names.
         by: &["bounded_lru_cache_wrapper"],
         what: "a functools.lru_cache",
         bound: "its maxsize, in entries and not in bytes",
@@ -96,7 +97,8 @@ fn filling(frames: &[Frame]) -> Option<&'static Filling> {
     })
 }
 
-/// Takes back that it is a leak where the site fills something that has a bound, and says which bound that is.
+/// Takes back that it is a leak where the site fills something that has a bound, and says which
+/// bound that is.
 pub(crate) fn take_back(finding: &mut Finding) {
     let Some(filling) = finding.site.as_ref().and_then(|site| filling(&site.frames)) else { return };
     if finding.status != Status::Leak {

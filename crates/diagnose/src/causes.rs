@@ -1,10 +1,11 @@
-//! Causes and their consequences: one leak makes several domains grow, and the verdict is the one that the others follow from.
+//! Causes and their consequences: one leak makes several domains grow, and the verdict is the one
+//! that the others follow from.
 
 use crate::rules::RULES;
 use offheap_model::{Finding, Status};
 
-/// Notes in each leak which other findings are its consequences. A consequence is one that its rule names, at no more bytes than
-/// the cause can make of it.
+/// Notes in each leak which other findings are its consequences. A consequence is one that its rule
+/// names, at no more bytes than the cause can make of it.
 pub(crate) fn link(findings: &mut [Finding]) {
     let seen: Vec<(String, Status, f64)> =
         findings.iter().map(|f| (f.cause.clone(), f.status, f.slope_bytes_per_s)).collect();

@@ -38,7 +38,8 @@ impl Outcome {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct CheckLine {
-    /// A domain's word, `"rss-without-java-heap"`, or code: `"frame_new in libcodec.so, called by app.Codec.encode"`.
+    /// A domain's word, `"rss-without-java-heap"`, or code: `"frame_new in libcodec.so, called by
+    /// app.Codec.encode"`.
     pub subject: String,
     /// Resident bytes at the end; of code its live bytes.
     pub rss_bytes: u64,
@@ -81,12 +82,13 @@ impl CheckResult {
     }
 }
 
-/// Judges growth against `max_growth_bytes_per_s`: of each of `domains`, or, with none named, of everything beside the Java
-/// heap (which is bounded by `-Xmx`).
+/// Judges growth against `max_growth_bytes_per_s`: of each of `domains`, or, with none named, of
+/// everything beside the Java heap (which is bounded by `-Xmx`).
 ///
-/// Where the window begins with a warm-up that ends, what follows is judged. The interval is that of the slope, widened for
-/// correlated snapshots: its lower end above the limit fails if growth also lasts to the end of the window and
-/// is a third of [`Evidence::material`] or more, its upper end at or below it passes.
+/// Where the window begins with a warm-up that ends, what follows is judged. The interval is that
+/// of the slope, widened for correlated snapshots: its lower end above the limit fails if growth
+/// also lasts to the end of the window and is a third of [`Evidence::material`] or more, its upper
+/// end at or below it passes.
 pub fn check(evidence: &Evidence<'_>, max_growth_bytes_per_s: f64, domains: &[Domain]) -> CheckResult {
     // Less than this comes and goes in any process; it must have come together within the window.
     let least = evidence.material() / 3.0;
@@ -111,8 +113,9 @@ pub fn check(evidence: &Evidence<'_>, max_growth_bytes_per_s: f64, domains: &[Do
 }
 
 impl CheckResult {
-    /// Judges the profile's code as well: each method or function that keeps memory against `limit` bytes per second, save
-    /// those with a frame whose name contains one of `allowed`. Code that holds still makes no line.
+    /// Judges the profile's code as well: each method or function that keeps memory against `limit`
+    /// bytes per second, save those with a frame whose name contains one of `allowed`. Code that
+    /// holds still makes no line.
     #[must_use]
     pub fn with_sites(mut self, profile: &Profile, limit: f64, allowed: &[String]) -> CheckResult {
         let is_allowed = |origin: &Origin<'_>| {
@@ -184,7 +187,8 @@ fn beside_the_heap(evidence: &Evidence<'_>) -> Series {
     rss.without(heap, 1.0)
 }
 
-/// Judges one series against `limit` bytes per second; growth of less than `least` bytes over the window never fails.
+/// Judges one series against `limit` bytes per second; growth of less than `least` bytes over the
+/// window never fails.
 pub(crate) fn judge(subject: &str, series: &Series, limit: f64, least: f64) -> CheckLine {
     let trend = series.trend();
     let slope: Slope = match trend.shape {
@@ -226,8 +230,8 @@ pub(crate) fn judge(subject: &str, series: &Series, limit: f64, least: f64) -> C
     }
 }
 
-/// An interval shrinks with the window to the power of 3/2: how long until it is half as wide as the slope's distance from
-/// the limit. At least twice, at most a hundred times the present window.
+/// An interval shrinks with the window to the power of 3/2: how long until it is half as wide as
+/// the slope's distance from the limit. At least twice, at most a hundred times the present window.
 fn time_to_decide(seconds: f64, slope: Slope, limit: f64) -> f64 {
     let half_width = (slope.ci95[1] - slope.ci95[0]) / 2.0;
     let distance = (slope.per_s - limit).abs().max(1e-9);

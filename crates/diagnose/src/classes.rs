@@ -1,5 +1,5 @@
-//! Which classes had more objects at the window's end: what holds a heap's growth, and whether native peers were dropped or
-//! are still held.
+//! Which classes had more objects at the window's end: what holds a heap's growth, and whether
+//! native peers were dropped or are still held.
 
 use crate::verdict::{Diagnosis, needs_code};
 use offheap_model::{Domain, Evidence, Finding, FrameKind, Status, units};
@@ -132,8 +132,8 @@ fn is_plain(name: &str) -> bool {
         || ["java.", "javax.", "jdk.", "sun.", "com.sun."].iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// The name of a class as a histogram has it, as in source code: `[B (java.base@17)` → `byte[]`, `[[Lapp.Node;` →
-/// `app.Node[][]`.
+/// The name of a class as a histogram has it, as in source code: `[B (java.base@17)` → `byte[]`,
+/// `[[Lapp.Node;` → `app.Node[][]`.
 pub fn source_name(histogram: &str) -> String {
     let name = histogram.split(" (").next().unwrap_or(histogram).trim();
     let element = name.trim_start_matches('[');

@@ -1,4 +1,5 @@
-//! When it is worth to look which code allocates: before a verdict is certain, so that the agent sees enough of the window.
+//! When it is worth to look which code allocates: before a verdict is certain, so that the agent
+//! sees enough of the window.
 
 use crate::evidence::Evidence;
 use crate::series::{Key, Series};
@@ -18,12 +19,13 @@ pub struct Suspect {
 const MIN_SNAPSHOTS: usize = 6;
 /// The old generation must gain this share of -Xmx over the window to be a suspect.
 const HEAP_SHARE: f64 = 0.15;
-/// A thread's stack and what the JVM keeps for it, resident: about this much. Measured 60 KiB of C heap and 40 to 100 KiB
-/// of stack.
+/// A thread's stack and what the JVM keeps for it, resident: about this much. Measured 60 KiB of C
+/// heap and 40 to 100 KiB of stack.
 const THREAD_BYTES: f64 = 128.0 * 1024.0;
 
-/// What seems to grow in a way that allocation sites would explain, fastest first; `window` is how many seconds will be
-/// watched in all. This is a suspicion and no verdict: it costs an agent if it is wrong, and a site if it is late.
+/// What seems to grow in a way that allocation sites would explain, fastest first; `window` is how
+/// many seconds will be watched in all. This is a suspicion and no verdict: it costs an agent if it
+/// is wrong, and a site if it is late.
 pub fn suspect(evidence: &Evidence<'_>, window: f64) -> Option<Suspect> {
     if evidence.count() < MIN_SNAPSHOTS {
         return None;
@@ -67,7 +69,8 @@ pub fn suspect(evidence: &Evidence<'_>, window: f64) -> Option<Suspect> {
         .max_by(|a, b| a.per_s.total_cmp(&b.per_s))
 }
 
-/// The slope of the later two thirds, if it is surely upwards; else 0. The first third may be a warm-up.
+/// The slope of the later two thirds, if it is surely upwards; else 0. The first third may be a
+/// warm-up.
 fn rise(series: &Series) -> f64 {
     let points = series.points();
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return 0.0 };

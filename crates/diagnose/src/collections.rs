@@ -1,8 +1,8 @@
 //! When the garbage collector ran, and what that says about memory it frees.
 //!
-//! Direct buffers, the native peers of Java objects and mapped files are freed by a Cleaner once a collection has found
-//! their owner dead. Between two collections such memory only grows, leaking or not. So its growth is evidence only as far
-//! as it outlived collections.
+//! Direct buffers, the native peers of Java objects and mapped files are freed by a Cleaner once a
+//! collection has found their owner dead. Between two collections such memory only grows, leaking
+//! or not. So its growth is evidence only as far as it outlived collections.
 
 use crate::stats::Point;
 use offheap_model::{Jvm, Snapshot};
@@ -16,11 +16,12 @@ pub struct Collections {
     pub any: Vec<f64>,
     /// Of these, the ones that cleaned up in the old generation, G1's mixed collections among them.
     pub mixed: Vec<f64>,
-    /// Of these, the ones that found what is dead in the whole heap: full ones, the end of a concurrent marking, every one
-    /// of a collector without generations.
+    /// Of these, the ones that found what is dead in the whole heap: full ones, the end of a
+    /// concurrent marking, every one of a collector without generations.
     pub old: Vec<f64>,
-    /// Those, and the instants at which most direct buffers that had gathered went. The JDK and most programs make some and
-    /// drop them, so they are the canary: what a Cleaner frees goes when they go.
+    /// Those, and the instants at which most direct buffers that had gathered went. The JDK and
+    /// most programs make some and drop them, so they are the canary: what a Cleaner frees goes
+    /// when they go.
     pub cleaned: Vec<f64>,
 }
 
@@ -61,7 +62,8 @@ impl Collections {
         found
     }
 
-    /// Notes what `b`, seen at `t`, tells of collections since `a`; `fewest` direct bytes were seen in the window.
+    /// Notes what `b`, seen at `t`, tells of collections since `a`; `fewest` direct bytes were seen
+    /// in the window.
     fn compare(&mut self, a: &Jvm, b: &Jvm, t: f64, fewest: u64) {
         let more = |a: Option<u64>, b: Option<u64>| a.zip(b).is_some_and(|(a, b)| b > a);
         // Only collections make the use of the heap fall; a tenth is more than any race of reading.
@@ -70,8 +72,9 @@ impl Collections {
         };
         let counted = b.gc_young_count.is_some() || b.gc_old_count.is_some();
         self.known |= counted || b.heap.used_bytes.is_some();
-        // G1 counts the marking's pauses nowhere: what it shows is the old generation falling when marking ends. A mixed
-        // collection, which counts as young, shows in the old pool's usage after collection.
+        // G1 counts the marking's pauses nowhere: what it shows is the old generation falling when
+        // marking ends. A mixed collection, which counts as young, shows in the old pool's usage
+        // after collection.
         let canary = a.direct.as_ref().zip(b.direct.as_ref()).is_some_and(|(a, b)| {
             let gone = a.reserved_bytes.saturating_sub(b.reserved_bytes);
             gone >= LEAST_CANARY && gone >= a.reserved_bytes.saturating_sub(fewest) / 2
@@ -80,7 +83,8 @@ impl Collections {
             let gone = a.heap.old_used_bytes.zip(b.heap.old_used_bytes).map(|(a, b)| a.saturating_sub(b));
             gone.is_some_and(|gone| gone > least)
         };
-        // Where buffers went as well, a small fall will do: only what knows what is dead in the old generation frees both.
+        // Where buffers went as well, a small fall will do: only what knows what is dead in the old
+        // generation frees both.
         let mut old = more(a.gc_old_count, b.gc_old_count)
             || fell(a.heap.old_used_bytes, b.heap.old_used_bytes)
             || canary && old_fell(LEAST_FALL);

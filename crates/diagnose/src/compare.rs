@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 /// The schema of [`Comparison`] in JSON.
 pub const COMPARE_SCHEMA: &str = "offheap/compare/v1";
 
-/// It is gone if less than this part of its rate is left: what remains under another load is not the same finding.
+/// It is gone if less than this part of its rate is left: what remains under another load is not
+/// the same finding.
 const LEFT_AT_MOST: f64 = 0.1;
 
 /// Whether a finding is gone.
@@ -64,8 +65,8 @@ impl Comparison {
     }
 }
 
-/// Whether the leak that `before` shows is gone in `after`. Both must have had the same load: a process that does nothing
-/// leaks nothing.
+/// Whether the leak that `before` shows is gone in `after`. Both must have had the same load: a
+/// process that does nothing leaks nothing.
 pub fn compare(before: &Evidence<'_>, after: &Evidence<'_>) -> Comparison {
     let finding = diagnose(before).verdict;
     let Some(domain) = finding.domain.filter(|_| finding.status == Status::Leak) else {
@@ -79,7 +80,8 @@ pub fn compare(before: &Evidence<'_>, after: &Evidence<'_>) -> Comparison {
     let now = now.unwrap_or(&empty);
     let rate = finding.slope_bytes_per_s;
     let limit = LEFT_AT_MOST * rate;
-    // Growth that would have come to less than is worth a word is none, however exactly it is known.
+    // Growth that would have come to less than is worth a word is none, however exactly it is
+    // known.
     let line = judge(domain.as_str(), now, limit, (limit * after.seconds()).min(after.material() / 3.0));
     let fixed = match line.outcome {
         Outcome::Pass => Fixed::Gone,

@@ -1,8 +1,9 @@
 //! The users' pages about causes, made from the rules' own doc comments.
 //!
-//! The convention: the `//!` lines at the head of `src/rules/<id with underscores>.rs` are the page `docs/causes/<id>.md`.
-//! It begins with a title and has the sections [`SECTIONS`]. `cargo run -p offheap-diagnose --example causes` writes the
-//! pages, a test of this crate fails when they differ; other tools use [`page`] and [`index`].
+//! The convention: the `//!` lines at the head of `src/rules/<id with underscores>.rs` are the page
+//! `docs/causes/<id>.md`. It begins with a title and has the sections [`SECTIONS`]. `cargo run -p
+//! offheap-diagnose --example causes` writes the pages, a test of this crate fails when they
+//! differ; other tools use [`page`] and [`index`].
 
 use crate::rules::RULES;
 

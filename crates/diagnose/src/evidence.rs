@@ -34,8 +34,8 @@ const MOST_COMMAND: usize = 120;
 const MAX_SNAPSHOTS: usize = 2_400;
 
 impl<'a> Evidence<'a> {
-    /// The evidence in `snapshots`, in any order. Where they show more than one process (a restart, several targets), only
-    /// the one seen last counts.
+    /// The evidence in `snapshots`, in any order. Where they show more than one process (a restart,
+    /// several targets), only the one seen last counts.
     pub fn of(snapshots: &'a [Snapshot]) -> Evidence<'a> {
         let newest = snapshots.iter().max_by_key(|s| s.time_ms);
         let identity = newest.map(|s| (s.process.pid, s.process.start_ticks));
@@ -67,7 +67,8 @@ impl<'a> Evidence<'a> {
         self
     }
 
-    /// Adds marks, each a time in milliseconds since the Unix epoch and a text; each begins a phase that ends at the next.
+    /// Adds marks, each a time in milliseconds since the Unix epoch and a text; each begins a phase
+    /// that ends at the next.
     #[must_use]
     pub fn with_marks(mut self, marks: &[(i64, String)]) -> Self {
         let begin = self.snapshots.first().map_or(0, |s| s.time_ms);
@@ -159,29 +160,32 @@ impl<'a> Evidence<'a> {
         self.last().map_or(0, |s| s.process.pid)
     }
 
-    /// Growth over the window that is worth a word: 3 MiB, or a four-hundredth of the RSS where that is more. What a JIT, a
-    /// few late classes and the C library's own structures come to in a minute is less.
+    /// Growth over the window that is worth a word: 3 MiB, or a four-hundredth of the RSS where
+    /// that is more. What a JIT, a few late classes and the C library's own structures come to in a
+    /// minute is less.
     pub fn material(&self) -> f64 {
         let rss = self.last().map_or(0, |s| s.memory.rss_bytes) as f64;
         (rss / 400.0).max(3.0 * 1024.0 * 1024.0)
     }
 
-    /// Bytes per second that Java code allocates at least: the rises of the heap's use. `None` where use is unknown.
+    /// Bytes per second that Java code allocates at least: the rises of the heap's use. `None`
+    /// where use is unknown.
     pub fn allocation_rate(&self) -> Option<f64> {
         let points = self.series(&Key::HeapUsed)?.points();
         let seconds = points.last()?.t - points.first()?.t;
         (seconds > 0.0).then(|| rises(points) / seconds)
     }
 
-    /// The share of what Java code allocates that ends in the old generation; `None` without generations or figures.
+    /// The share of what Java code allocates that ends in the old generation; `None` without
+    /// generations or figures.
     pub fn promoted_share(&self) -> Option<f64> {
         let allocated = self.allocation_rate()? * self.seconds();
         let promoted = rises(self.series(&Key::OldUsed)?.points());
         (allocated > 0.0).then(|| promoted / allocated)
     }
 
-    /// When the load stopped, seconds into the window: Java code allocates at less than a twentieth of its rate before, for
-    /// at least a fifth of the window and ten seconds.
+    /// When the load stopped, seconds into the window: Java code allocates at less than a twentieth
+    /// of its rate before, for at least a fifth of the window and ten seconds.
     pub fn idle_since(&self) -> Option<f64> {
         let points = self.series(&Key::HeapUsed)?.points();
         let end = points.last()?.t;

@@ -1,5 +1,5 @@
-//! Whether a series grows, in the sense that matters: for certain, to the end of the window, by an amount worth a word, and
-//! not because a collector has not come by yet.
+//! Whether a series grows, in the sense that matters: for certain, to the end of the window, by an
+//! amount worth a word, and not because a collector has not come by yet.
 
 use crate::collections::{Collections, LEAST_CANARY, Outlived};
 use crate::evidence::Evidence;
@@ -21,8 +21,8 @@ pub(crate) fn collect_and_look(pid: i32) -> String {
 pub enum Freed {
     /// The program's own code, at once.
     ByProgram,
-    /// A Cleaner or finalizer, after a collection that finds the owner dead; or it may be so: native memory may have a Java
-    /// object that owns it.
+    /// A Cleaner or finalizer, after a collection that finds the owner dead; or it may be so:
+    /// native memory may have a Java object that owns it.
     ByCollector,
     /// Only a collection that finds what is dead in the whole heap: classes.
     ByOldCollection,
@@ -41,8 +41,8 @@ pub enum Kind {
     Slowing,
     /// It grows, but no collection has come that could have freed it.
     Uncollected,
-    /// It grows, and is garbage: what owns it is not in use any more, and no collection has come. The JDK runs one by itself
-    /// when direct buffers reach their limit.
+    /// It grows, and is garbage: what owns it is not in use any more, and no collection has come.
+    /// The JDK runs one by itself when direct buffers reach their limit.
     Garbage,
     /// It grows, but has not been seen to for long enough: caches and pools fill like this.
     Early,
@@ -92,19 +92,21 @@ impl Growth {
     }
 }
 
-/// Of what is gained before collections this share may be freed by them and the rest still be called growth that outlived
-/// them.
+/// Of what is gained before collections this share may be freed by them and the rest still be
+/// called growth that outlived them.
 const FREED_AT_MOST: f64 = 0.4;
-/// Caches, pools and warm-ups commonly fill for this long: growth that began later says nothing yet.
+/// Caches, pools and warm-ups commonly fill for this long: growth that began later says nothing
+/// yet.
 const LEAST_S: f64 = 27.0;
 /// What is fast from the window's begin need be seen for only this long…
 const LEAST_FAST_S: f64 = 14.0;
-/// …fast being growth so far of this many times what is worth a word: 24 MiB, or a fiftieth of the RSS…
+/// …fast being growth so far of this many times what is worth a word: 24 MiB, or a fiftieth of the
+/// RSS…
 const FAST_MATERIALS: f64 = 8.0;
 /// …with this part of the certainty.
 const SO_SOON: f64 = 0.9;
-/// Where more than this share of what is allocated ends in the old generation, young collections say little about what is
-/// dead: the owners of native memory are promoted like everything else.
+/// Where more than this share of what is allocated ends in the old generation, young collections
+/// say little about what is dead: the owners of native memory are promoted like everything else.
 const PROMOTED_AT_MOST: f64 = 0.2;
 /// Looks at what is in use that make a series.
 pub(crate) const LOOKS: usize = 3;
@@ -120,7 +122,8 @@ pub(crate) const FOLLOWED: &str = "referred to from static fields, threads, thei
 const COUNTED_AT_LEAST: f64 = 0.6;
 /// …and be fewer than this share of its snapshots, in each of which steady growth makes a step.
 const FEW_OF_THE_STEPS: f64 = 0.25;
-/// What was gained before the collections must be this share of all growth for them to say anything about it.
+/// What was gained before the collections must be this share of all growth for them to say anything
+/// about it.
 const TESTED_AT_LEAST: f64 = 0.15;
 
 impl Evidence<'_> {
@@ -185,8 +188,8 @@ impl Evidence<'_> {
         growth
     }
 
-    /// Whether growth has not been seen for long enough; what is fast and straight from the begin needs less time, since an
-    /// on-call engineer would rather be told now.
+    /// Whether growth has not been seen for long enough; what is fast and straight from the begin
+    /// needs less time, since an on-call engineer would rather be told now.
     fn is_early(&self, trend: &Trend) -> bool {
         let seen = trend.seconds - trend.tail_start;
         let fast = trend.shape == Shape::Steady
@@ -254,8 +257,8 @@ impl Evidence<'_> {
         let events = if by_cleaner { &collections.cleaned } else { &collections.old };
         let whole = Collections::outlived(series.points(), events);
         let any = Collections::outlived(series.points(), &collections.any);
-        // What a collection left refutes that it is garbage, whatever the references that were followed seemed to say: a kind of
-        // root may be missing.
+        // What a collection left refutes that it is garbage, whatever the references that were
+        // followed seemed to say: a kind of root may be missing.
         let refuted =
             kept(&whole, series.trend()) || self.young_collections_tell(&any) && kept(&any, series.trend());
         if by_cleaner
@@ -322,9 +325,10 @@ impl Evidence<'_> {
         growth.next = collect_and_look(self.pid());
     }
 
-    /// Why growth can't be garbage though no collection tells: what it belongs to is in use, and more of it at each look; or
-    /// garbage that could own it is too rare, since steady growth makes a step in each snapshot. `idle`: nothing was collected
-    /// in the window, so that the number of objects could but rise.
+    /// Why growth can't be garbage though no collection tells: what it belongs to is in use, and
+    /// more of it at each look; or garbage that could own it is too rare, since steady growth makes
+    /// a step in each snapshot. `idle`: nothing was collected in the window, so that the number of
+    /// objects could but rise.
     fn is_in_use(
         &self,
         growth: &mut Growth,
@@ -382,8 +386,8 @@ impl Evidence<'_> {
         })
     }
 
-    /// Whether what is in use rises from look to look, in the end as fast as before: what lives for a time and then goes, or
-    /// fills and stops, does not.
+    /// Whether what is in use rises from look to look, in the end as fast as before: what lives for
+    /// a time and then goes, or fills and stops, does not.
     pub(crate) fn rises(&self, looks: &Series) -> bool {
         let points = looks.points();
         let (Some(first), Some(last)) = (points.first(), points.last()) else { return false };
@@ -396,7 +400,8 @@ impl Evidence<'_> {
             && steps.last().is_some_and(|step| *step >= mean / 2.0)
     }
 
-    /// Why growth of direct buffers is garbage: of what came since the first look, hardly anything is in use at the last one.
+    /// Why growth of direct buffers is garbage: of what came since the first look, hardly anything
+    /// is in use at the last one.
     fn are_garbage(&self, growth: &Growth, series: &Series) -> Option<String> {
         let (reach, value) = self.reach(series).filter(|(reach, _)| reach.complete)?;
         let all_seen = reach.direct_bytes as f64 >= SEEN_AT_LEAST * value;
@@ -420,8 +425,8 @@ impl Evidence<'_> {
         })
     }
 
-    /// What was in use when that was looked at last, and what the series was then; `None` where that was in the first half of
-    /// the window, or when most of its growth was still to come.
+    /// What was in use when that was looked at last, and what the series was then; `None` where
+    /// that was in the first half of the window, or when most of its growth was still to come.
     fn reach(&self, series: &Series) -> Option<(&Reach, f64)> {
         let (t, reach) = self.last_reach()?;
         let value = series.at(t)?;
@@ -430,9 +435,10 @@ impl Evidence<'_> {
         late.then_some((reach, value))
     }
 
-    /// Whether young collections free what is dead: little is promoted, and direct buffers, of which most programs drop
-    /// some, did not gather across them. `series` is what they did to the series in question: where that is no more than the
-    /// direct buffers, these are what is asked about and no sign of anything.
+    /// Whether young collections free what is dead: little is promoted, and direct buffers, of
+    /// which most programs drop some, did not gather across them. `series` is what they did to the
+    /// series in question: where that is no more than the direct buffers, these are what is asked
+    /// about and no sign of anything.
     fn young_collections_tell(&self, series: &Outlived) -> bool {
         let events = &self.collections().any;
         let canary = self.series(&Key::DirectReserved).map(|s| Collections::outlived(s.points(), events));
@@ -449,8 +455,8 @@ fn at_first_look(series: &Series, looks: &Series) -> f64 {
     series.at(first).unwrap_or_else(|| series.last())
 }
 
-/// Whether the growth outlived collections: it goes on across several of them, or the few there were took little of what
-/// had been gained before them.
+/// Whether the growth outlived collections: it goes on across several of them, or the few there
+/// were took little of what had been gained before them.
 fn outlived_them(outlived: &Outlived, trend: &Trend) -> bool {
     let across = outlived.collections >= 3 && outlived.span_s >= trend.seconds / 3.0;
     outlived.collections > 0 && (across || kept(outlived, trend))
@@ -466,13 +472,15 @@ fn kept(outlived: &Outlived, trend: &Trend) -> bool {
 
 /// How sure it is that growth is real and lasts, from the series alone.
 ///
-/// Begins at 0.70, and gains with the slope's distance from 0, the consistency of the blocks and the length of the window;
-/// less for a floor of teeth, a tail, and below half a minute, where a saw-tooth or a filling cache can look straight.
+/// Begins at 0.70, and gains with the slope's distance from 0, the consistency of the blocks and
+/// the length of the window; less for a floor of teeth, a tail, and below half a minute, where a
+/// saw-tooth or a filling cache can look straight.
 ///
-/// Calibration: of 240 synthetic processes, half of them leaking at rates that are hard to see (0.08–0.4 MB/s in 30 or
-/// 60 s), all 105 that were called leaks were, where the mean confidence said 93 % (`tests/calibration.rs` holds that gap
-/// above −10 points). Of real programs docs/score.md tells; windows of half a minute cut out of a cache that takes longer to
-/// fill are called a leak, since nothing in them tells it from one.
+/// Calibration: of 240 synthetic processes, half of them leaking at rates that are hard to see
+/// (0.08–0.4 MB/s in 30 or 60 s), all 105 that were called leaks were, where the mean confidence
+/// said 93 % (`tests/calibration.rs` holds that gap above −10 points). Of real programs
+/// docs/score.md tells; windows of half a minute cut out of a cache that takes longer to fill are
+/// called a leak, since nothing in them tells it from one.
 pub fn certainty(trend: &Trend) -> f64 {
     let mut sure: f64 = 0.70;
     sure += 0.10 * (trend.lasting.z() / 10.0).clamp(0.0, 1.0);

@@ -1,4 +1,5 @@
-//! Who holds what leaks: the static field or thread that the objects are reached from, where the references were followed.
+//! Who holds what leaks: the static field or thread that the objects are reached from, where the
+//! references were followed.
 
 use crate::evidence::Evidence;
 use crate::series::Key;

@@ -1,4 +1,5 @@
-//! Why a process is as large as it is: what of it is free but held, by which remedy it could be given back, and at what price.
+//! Why a process is as large as it is: what of it is free but held, by which remedy it could be
+//! given back, and at what price.
 
 use crate::evidence::Evidence;
 use crate::growth::plural;
@@ -60,7 +61,8 @@ const MATERIAL_SHARE: u64 = 4;
 const MATERIAL: u64 = 64 << 20;
 /// A heap that fills within this time is at work, and what is free in it is needed.
 pub(crate) const WORKING_S: f64 = 600.0;
-/// `MaxHeapFreeRatio`'s default: of a heap after a full collection this many per cent may stay free.
+/// `MaxHeapFreeRatio`'s default: of a heap after a full collection this many per cent may stay
+/// free.
 const MAX_FREE_PER_CENT: f64 = 70.0;
 /// What is free at every moment is judged over this part of the window, its end.
 const RECENT: usize = 3;
@@ -147,7 +149,8 @@ pub(crate) struct EmptyHeap {
     pub bytes: f64,
     /// Of what stays, what only a lower `-Xms` would give back.
     pub below_xms: f64,
-    /// Until the program has filled it again, at its rate of allocation; `None` where that is not known.
+    /// Until the program has filled it again, at its rate of allocation; `None` where that is not
+    /// known.
     pub fills_in: Option<f64>,
 }
 
@@ -176,7 +179,8 @@ pub(crate) fn empty_heap(evidence: &Evidence<'_>) -> Option<EmptyHeap> {
     })
 }
 
-/// What is live on the heap, at most: what was found in use, else the least that was in use in the window, garbage included.
+/// What is live on the heap, at most: what was found in use, else the least that was in use in the
+/// window, garbage included.
 fn live(evidence: &Evidence<'_>, jvm: &Jvm) -> Option<f64> {
     let in_use = evidence
         .last_reach()
@@ -184,7 +188,8 @@ fn live(evidence: &Evidence<'_>, jvm: &Jvm) -> Option<f64> {
         .map(|(_, reach)| reach.heap_in_use_bytes);
     let used = evidence.series(&Key::HeapUsed)?;
     let least = used.points().iter().map(|p| p.v).fold(f64::INFINITY, f64::min);
-    // A heap without generations tells by the same figure what all of it was right after a collection.
+    // A heap without generations tells by the same figure what all of it was right after a
+    // collection.
     let after = jvm.heap.old_after_gc_bytes.filter(|_| jvm.heap.old_used_bytes.is_none());
     Some(in_use.or(after).map_or(least, |bytes| bytes as f64).min(least))
 }

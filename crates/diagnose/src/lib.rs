@@ -1,9 +1,9 @@
 //! Statistics and one file per rule: evidence in, findings out. No clock, no I/O.
 //!
-//! [`Evidence`] turns snapshots into named series; each [`rules::Rule`] looks for one cause; [`diagnose`] joins what they
-//! found into a verdict, [`check`](check()) judges slopes against a limit for CI. Growth counts only if it is certain, lasts
-//! to the end of the window and outlived a collection where a collector would have freed it; the statistics behind that are
-//! in [`stats`].
+//! [`Evidence`] turns snapshots into named series; each [`rules::Rule`] looks for one cause;
+//! [`diagnose`] joins what they found into a verdict, [`check`](check()) judges slopes against a
+//! limit for CI. Growth counts only if it is certain, lasts to the end of the window and outlived a
+//! collection where a collector would have freed it; the statistics behind that are in [`stats`].
 //!
 //! ```
 //! use offheap_diagnose::{Evidence, diagnose};

@@ -1,5 +1,5 @@
-//! Well-known libraries with native memory behind Java objects, and what gives it back. The only place where names of
-//! programs are known; a stack is matched, never a command line.
+//! Well-known libraries with native memory behind Java objects, and what gives it back. The only
+//! place where names of programs are known; a stack is matched, never a command line.
 
 use crate::sites::is_plumbing;
 use offheap_model::{Frame, FrameKind};
@@ -15,13 +15,13 @@ pub struct Library {
     native: &'static [&'static str],
     /// What gives the memory back.
     pub advice: &'static str,
-    /// True for what only calls other people's code: it is to answer for what its own functions allocate, and not for
-    /// what they call.
+    /// True for what only calls other people's code: it is to answer for what its own functions
+    /// allocate, and not for what they call.
     bridge: bool,
 }
 
-/// JNA. Unless told where its own library is, it unpacks it under a name of `File.createTempFile("jna", null)`
-/// (`com.sun.jna.Native`).
+/// JNA. Unless told where its own library is, it unpacks it under a name of
+/// `File.createTempFile("jna", null)` (`com.sun.jna.Native`).
 pub(crate) const JNA: Library = Library {
     name: "JNA",
     java: &["com.sun.jna."],
@@ -179,8 +179,8 @@ pub const LIBRARIES: &[Library] = &[
     },
 ];
 
-/// The library that a stack, innermost frame first, belongs to: by its native library where one is named, else by the
-/// innermost Java class that is in the table.
+/// The library that a stack, innermost frame first, belongs to: by its native library where one is
+/// named, else by the innermost Java class that is in the table.
 pub fn library_of(frames: &[Frame]) -> Option<&'static Library> {
     let allocator = frames.iter().position(|frame| !is_plumbing(&frame.name));
     frames.iter().enumerate().find_map(|(index, frame)| {

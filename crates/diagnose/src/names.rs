@@ -1,7 +1,8 @@
 //! Names of functions made short enough to be read.
 
-/// A C++ name without its parameters and template arguments: `rocksdb::NewArenaWrappedDbIterator(…)`. Other names stay as they are:
-/// those of C, of Java, and of Rust, whose `<T as Trait>` says whose the function is.
+/// A C++ name without its parameters and template arguments:
+/// `rocksdb::NewArenaWrappedDbIterator(…)`. Other names stay as they are: those of C, of Java, and
+/// of Rust, whose `<T as Trait>` says whose the function is.
 pub fn folded(name: &str) -> String {
     let is_cpp =
         name.contains("::") && !name.starts_with('<') || name.ends_with(')') || name.ends_with(") const");
@@ -52,7 +53,8 @@ fn is_operator(text: &str) -> bool {
     text.ends_with("operator")
 }
 
-/// Where the bracket that `text` begins with is closed, behind it; arrows of operators and of trailing types are no brackets.
+/// Where the bracket that `text` begins with is closed, behind it; arrows of operators and of
+/// trailing types are no brackets.
 fn closing(text: &str) -> Option<usize> {
     let mut depth = 0usize;
     let mut before = ' ';

@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Outlook {
-    /// The limit in force: the control group's, or the one that was asked about; `None` where there is none.
+    /// The limit in force: the control group's, or the one that was asked about; `None` where there
+    /// is none.
     pub limit_bytes: Option<u64>,
-    /// What is left until the kernel kills, page cache that it drops first not counted; `None` without a limit.
+    /// What is left until the kernel kills, page cache that it drops first not counted; `None`
+    /// without a limit.
     pub headroom_bytes: Option<u64>,
     /// What all parts may come to: the sum of their `may_grow_to_bytes`.
     pub ceiling_bytes: u64,
@@ -19,7 +21,8 @@ pub struct Outlook {
     pub fits: Option<bool>,
     /// What it is made of, in the order of the account, then what is beside the process.
     pub parts: Vec<Part>,
-    /// When the limit is reached at the verdict's slope, milliseconds since the Unix epoch; `None` where nothing leaks.
+    /// When the limit is reached at the verdict's slope, milliseconds since the Unix epoch; `None`
+    /// where nothing leaks.
     pub kill_at: Option<i64>,
     /// The 95 % interval of that, by the slope's; the later end is `None` where growth may stop.
     pub kill_at_ci95: Option<[Option<i64>; 2]>,
@@ -44,7 +47,8 @@ pub struct Part {
 }
 
 impl Part {
-    /// Whether it grew in the window and nothing bounds it: what it may come to is then only what it is now.
+    /// Whether it grew in the window and nothing bounds it: what it may come to is then only what
+    /// it is now.
     pub fn grows_unbounded(&self) -> bool {
         self.bound_bytes.is_none() && self.because.starts_with(UNBOUNDED)
     }
@@ -185,7 +189,8 @@ fn flag(jvm: &Jvm, name: &str) -> Option<u64> {
     jvm.flag(name)?.parse().ok().filter(|bytes| (1..NO_LIMIT).contains(bytes))
 }
 
-/// Mapped several times, the heap is charged once. It goes to `-Xmx`, but where it was seen to stay far below that under load.
+/// Mapped several times, the heap is charged once. It goes to `-Xmx`, but where it was seen to stay
+/// far below that under load.
 fn heap(evidence: &Evidence<'_>, jvm: &Jvm) -> Part {
     let (now, max) = (jvm.heap.resident_bytes, jvm.heap.max_bytes);
     let bound = Some(max).filter(|max| *max > 0);
@@ -276,7 +281,8 @@ fn stacks(last: &Snapshot, now: u64) -> Part {
     Part::bound(Domain::ThreadStacks, now, now, Some(reserved).filter(|bytes| *bytes > now), because)
 }
 
-/// Clean pages of files are dropped before anyone is killed: only private copies stay, and what is in shared memory.
+/// Clean pages of files are dropped before anyone is killed: only private copies stay, and what is
+/// in shared memory.
 fn files(last: &Snapshot, domain: Domain, now: u64) -> Part {
     let of_domain = |kind: FileKind| match domain {
         Domain::Libraries => kind == FileKind::Library,

@@ -1,4 +1,5 @@
-//! What a healthy verdict is worth: the smallest leak that would have been seen, domain by domain, and what was not looked at.
+//! What a healthy verdict is worth: the smallest leak that would have been seen, domain by domain,
+//! and what was not looked at.
 
 use crate::compare::figure;
 use crate::evidence::Evidence;
@@ -13,19 +14,22 @@ use serde::{Deserialize, Serialize};
 pub struct Power {
     /// Which domain.
     pub domain: Domain,
-    /// A leak as fast as this, or faster, would not have been called healthy in 95 of 100 windows like this one.
+    /// A leak as fast as this, or faster, would not have been called healthy in 95 of 100 windows
+    /// like this one.
     pub smallest_leak_bytes_per_s: f64,
 }
 
-/// Growth must be this many standard errors above nothing to be told from noise (`Z_REAL` in `stats`), and 1.64 more to be so in
-/// 95 of 100 windows.
+/// Growth must be this many standard errors above nothing to be told from noise (`Z_REAL` in
+/// `stats`), and 1.64 more to be so in 95 of 100 windows.
 const ERRORS: f64 = 4.0 + 1.64;
 /// Between old collections growth of the heap is suspect from this share of -Xmx on (`heap-leak`).
 const HEAP_SHARE: f64 = 0.10;
-/// What grows must be worth a word (`Evidence::material`) in the part of the window that blocks and tails leave.
+/// What grows must be worth a word (`Evidence::material`) in the part of the window that blocks and
+/// tails leave.
 const SEEN: f64 = 0.8;
 
-/// The power of the window for each domain that has resident bytes; of nothing where it was too short to judge.
+/// The power of the window for each domain that has resident bytes; of nothing where it was too
+/// short to judge.
 pub fn power(evidence: &Evidence<'_>) -> Vec<Power> {
     let seconds = evidence.seconds();
     if evidence.trend(&Key::Rss).is_none_or(|trend| trend.shape == Shape::TooShort) || seconds <= 0.0 {

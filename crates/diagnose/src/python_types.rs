@@ -106,7 +106,8 @@ pub(crate) fn main_holder(held: &PythonHeld) -> Option<&PythonHolder> {
     held.holders.iter().find(named).filter(|holder| 2 * holder.objects >= held.looked_at)
 }
 
-/// Of a cache with a bound that it has not reached: how many entries it has, and how many it may have.
+/// Of a cache with a bound that it has not reached: how many entries it has, and how many it may
+/// have.
 pub(crate) fn filling(holder: &PythonHolder) -> Option<(u64, u64)> {
     let bound = most_entries(holder)?;
     let entries: u64 = holder.container.rsplit(' ').next()?.parse().ok()?;
@@ -119,7 +120,8 @@ pub(crate) fn most_entries(holder: &PythonHolder) -> Option<u64> {
     holder.what.rsplit_once("(maxsize=").filter(|_| bounded)?.1.strip_suffix(')')?.parse().ok()
 }
 
-/// What grows, for the first sentence of a verdict with this cause; `None` where it is none of Python's.
+/// What grows, for the first sentence of a verdict with this cause; `None` where it is none of
+/// Python's.
 pub(crate) fn headline(cause: &str, evidence: &Evidence<'_>) -> Option<String> {
     if !cause.starts_with("python-") {
         return None;
@@ -140,7 +142,8 @@ pub(crate) fn headline(cause: &str, evidence: &Evidence<'_>) -> Option<String> {
     })
 }
 
-/// So many objects without a reference are no accident: healthy programs have a few that are being made.
+/// So many objects without a reference are no accident: healthy programs have a few that are being
+/// made.
 const LEAST_LOST: u64 = 10;
 
 /// Whether most of the objects are such that nothing refers to.
@@ -148,7 +151,8 @@ pub(crate) fn are_lost(held: &PythonHeld) -> bool {
     held.lonely >= LEAST_LOST && 2 * held.lonely >= held.looked_at
 }
 
-/// Where a growing type's memory is, and how that grows: the arenas, or the C heap where the objects are large.
+/// Where a growing type's memory is, and how that grows: the arenas, or the C heap where the
+/// objects are large.
 pub(crate) fn growth_of(evidence: &Evidence<'_>, kind: &GrowingType<'_>) -> Option<(Domain, Growth)> {
     let least = evidence.material();
     if kind.in_c_heap() < 0.5 {

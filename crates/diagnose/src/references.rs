@@ -7,7 +7,8 @@ use offheap_model::{Evidence as Observation, Finding, FrameKind, units};
 
 /// JNI code must hold so many more references for that to be growth; libraries keep a few dozen.
 const MORE: f64 = 200.0;
-/// The JVM's function that makes one (prims/jni.cpp); its memory is a block of the C heap now and then.
+/// The JVM's function that makes one (prims/jni.cpp); its memory is a block of the C heap now and
+/// then.
 const MAKES: &str = "jni_NewGlobalRef";
 
 /// How many more references JNI code holds than at the first look, if that is growth.
@@ -16,14 +17,14 @@ pub(crate) fn more(evidence: &Evidence<'_>) -> Option<f64> {
     Some(looks.last() - looks.first()).filter(|more| *more >= MORE)
 }
 
-/// Whether JNI code holds ever more references, so that it is worth to look closely for who makes them: a reference takes eight
-/// bytes, so its code is rarely met.
+/// Whether JNI code holds ever more references, so that it is worth to look closely for who makes
+/// them: a reference takes eight bytes, so its code is rarely met.
 pub fn references_grow(evidence: &Evidence<'_>) -> bool {
     more(evidence).is_some()
 }
 
-/// Names the code that makes the references, in the place of the code that allocates what they hold: it is what must change.
-/// False where it was not met.
+/// Names the code that makes the references, in the place of the code that allocates what they
+/// hold: it is what must change. False where it was not met.
 pub(crate) fn attach(finding: &mut Finding, evidence: &Evidence<'_>) -> bool {
     let Some((profile, more)) = evidence.profile().zip(more(evidence)) else { return false };
     let at = |origin: &Origin<'_>| {

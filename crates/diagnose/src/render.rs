@@ -127,8 +127,8 @@ pub fn render_check_markdown(check: &CheckResult) -> String {
     out
 }
 
-/// The check as JUnit XML: one test case for each subject; an inconclusive one is an error, since it neither passed nor
-/// failed.
+/// The check as JUnit XML: one test case for each subject; an inconclusive one is an error, since
+/// it neither passed nor failed.
 pub fn render_check_junit(check: &CheckResult) -> String {
     let count = |outcome| check.lines.iter().filter(|line| line.outcome == outcome).count();
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
@@ -165,8 +165,8 @@ fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
     out.push('\n');
 }
 
-/// Command lines and paths come from the target: no HTML, no table cells, no images of theirs. What is between backticks is
-/// shown as it is by Markdown itself.
+/// Command lines and paths come from the target: no HTML, no table cells, no images of theirs. What
+/// is between backticks is shown as it is by Markdown itself.
 fn escape(text: &str) -> String {
     text.chars()
         .map(|c| match c {

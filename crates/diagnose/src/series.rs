@@ -135,7 +135,8 @@ impl Series {
         (high - low).max(0.0)
     }
 
-    /// This minus `factor` times the other's growth since its first point, at the instants both have.
+    /// This minus `factor` times the other's growth since its first point, at the instants both
+    /// have.
     #[must_use]
     pub fn without(&self, other: &Series, factor: f64) -> Series {
         let begin = other.first();
@@ -149,7 +150,8 @@ impl Series {
     }
 }
 
-/// How many pools, files and size classes are followed: those that grew most. A recording may hold thousands.
+/// How many pools, files and size classes are followed: those that grew most. A recording may hold
+/// thousands.
 const FOLLOWED: usize = 24;
 
 /// Inexact walks of the C heap are left out if the exact ones are at least this share.
@@ -159,7 +161,8 @@ const EXACT_SHARE: f64 = 0.3;
 pub(crate) fn collect(snapshots: &[&Snapshot], times: &[f64]) -> BTreeMap<Key, Series> {
     let mut all: BTreeMap<Key, Vec<Point>> = BTreeMap::new();
     let followed = Followed::of(snapshots);
-    // A walk whose self-checks failed may have missed a large block: where enough others held, they alone count.
+    // A walk whose self-checks failed may have missed a large block: where enough others held, they
+    // alone count.
     let walks = |exact: bool| {
         snapshots.iter().filter_map(|s| s.malloc.as_ref()).filter(|m| m.walked && (m.exact || !exact)).count()
     };
@@ -176,8 +179,10 @@ pub(crate) fn collect(snapshots: &[&Snapshot], times: &[f64]) -> BTreeMap<Key, S
     all.into_iter().map(|(key, points)| (key, Series::new(points))).collect()
 }
 
-/// What the files are called that our own agent keeps in the target (`offheap`, profile/agent.rs): its live file and its
-/// library; one that `--live` names has the word in its name if its user read the help. They come in the middle of a window, and the live file fills: that is no growth of the program's.
+/// What the files are called that our own agent keeps in the target (`offheap`, profile/agent.rs):
+/// its live file and its library; one that `--live` names has the word in its name if its user read
+/// the help. They come in the middle of a window, and the live file fills: that is no growth of the
+/// program's.
 const OURS: [&str; 2] = ["offheap-live", ".offheap_agent-"];
 
 fn is_ours(path: &str) -> bool {
@@ -236,7 +241,8 @@ fn jvm(snapshot: &Snapshot, put: &mut impl FnMut(Key, f64)) {
     known(Key::Stubs, stubs(snapshot));
     known(Key::OwnersInUse, jvm.reach.as_ref().map(|reach| reach.owners_in_use));
     known(Key::CodeCache, jvm.code_cache.used_bytes.or(jvm.code_cache.committed_bytes));
-    // Some JDKs fill the "used" counters only at a collection, or never: what is 0 there is not known.
+    // Some JDKs fill the "used" counters only at a collection, or never: what is 0 there is not
+    // known.
     let in_use = |pick: fn(&offheap_model::SpaceFigure) -> Option<u64>| {
         let metaspace = pick(&jvm.metaspace).filter(|bytes| *bytes > 0)?;
         Some(metaspace.saturating_add(pick(&jvm.class_space).unwrap_or(0)))
@@ -254,7 +260,8 @@ fn jvm(snapshot: &Snapshot, put: &mut impl FnMut(Key, f64)) {
     }
 }
 
-/// Stubs and adapters have a code heap of their own where the code cache is divided (240 MiB and more).
+/// Stubs and adapters have a code heap of their own where the code cache is divided (240 MiB and
+/// more).
 fn stubs(snapshot: &Snapshot) -> Option<u64> {
     let code = snapshot.domains.iter().find(|figure| figure.domain == Domain::CodeCache)?;
     let heaps = code.detail.iter().filter(|part| part.name.contains("non-nmethods"));
@@ -281,8 +288,9 @@ fn live_bytes(malloc: &Malloc) -> f64 {
     malloc.in_use_bytes as f64 + malloc.mmapped_bytes as f64
 }
 
-/// What the JVM itself counts of its malloc: all of it with NMT (a block costs 24 bytes more: NMT's header and glibc's), else
-/// the direct buffers. Chunks that arenas hold are counted as the arenas', those left under Arena Chunk are free.
+/// What the JVM itself counts of its malloc: all of it with NMT (a block costs 24 bytes more: NMT's
+/// header and glibc's), else the direct buffers. Chunks that arenas hold are counted as the
+/// arenas', those left under Arena Chunk are free.
 fn accounted_by_jvm(snapshot: &Snapshot) -> f64 {
     let Some(jvm) = &snapshot.jvm else { return 0.0 };
     match (&jvm.nmt, &jvm.direct) {

@@ -11,8 +11,9 @@ use offheap_model::{
 };
 use std::collections::BTreeMap;
 
-/// Code that allocates: the sites of the profile that one method or function is to answer for, with what their stacks tell.
-/// One line that leaks makes many stacks: it is called from several places, and a library's depths differ from call to call.
+/// Code that allocates: the sites of the profile that one method or function is to answer for, with
+/// what their stacks tell. One line that leaks makes many stacks: it is called from several places,
+/// and a library's depths differ from call to call.
 #[derive(Debug)]
 pub(crate) struct Origin<'a> {
     /// Its largest site.
@@ -63,7 +64,8 @@ impl Sum {
 }
 
 impl Origin<'_> {
-    /// The native function that Java called: the outermost native frame below the innermost Java one.
+    /// The native function that Java called: the outermost native frame below the innermost Java
+    /// one.
     pub fn native_entry(&self) -> Option<&Frame> {
         let java = self.frames.iter().position(|f| f.kind == FrameKind::Java)?;
         self.frames.get(..java)?.iter().rev().find(|f| f.kind == FrameKind::Native && !is_plumbing(&f.name))
@@ -79,7 +81,8 @@ impl Origin<'_> {
         self.frames.iter().find(|f| !is_plumbing(&f.name) && !passes_through(f))
     }
 
-    /// Who has to answer for it: the application's method nearest to the allocation; without Java, the function.
+    /// Who has to answer for it: the application's method nearest to the allocation; without Java,
+    /// the function.
     fn owner(&self) -> &str {
         self.java_caller().or_else(|| self.function()).map_or("", |frame| &frame.name)
     }
@@ -105,8 +108,9 @@ impl Origin<'_> {
     }
 }
 
-/// The frame that a person would call the culprit: the Java method nearest to the allocation that is neither the JDK's nor a
-/// well-known library's; else the innermost Java method. `frames` run from the innermost outwards.
+/// The frame that a person would call the culprit: the Java method nearest to the allocation that
+/// is neither the JDK's nor a well-known library's; else the innermost Java method. `frames` run
+/// from the innermost outwards.
 pub fn caller(frames: &[Frame]) -> Option<&Frame> {
     let java = || frames.iter().filter(|f| f.kind == FrameKind::Java);
     let own = |f: &&Frame| !is_jdk(&f.name) && !is_library_method(f) && !is_generated(&f.name);
@@ -118,7 +122,8 @@ fn is_generated(name: &str) -> bool {
     name.starts_with("$Proxy") || name.starts_with("com.sun.proxy.$Proxy") || name.starts_with("jdk.proxy")
 }
 
-/// Whether a library only passes calls through to functions of others: it is not the one to answer for what they allocate.
+/// Whether a library only passes calls through to functions of others: it is not the one to answer
+/// for what they allocate.
 fn passes_through(frame: &Frame) -> bool {
     frame.kind == FrameKind::Native && (frame.file_name().starts_with("libffi") || is_of_jna(frame))
 }
@@ -129,8 +134,9 @@ pub(crate) fn is_of_jna(frame: &Frame) -> bool {
     frame.kind == FrameKind::Native && (is_entry || JNA.has_file(frame))
 }
 
-/// The innermost function that is neither the allocator nor the C++ library, which is the same for every leak; where there is none
-/// but these, the C++ library's. `frames` run from the innermost outwards.
+/// The innermost function that is neither the allocator nor the C++ library, which is the same for
+/// every leak; where there is none but these, the C++ library's. `frames` run from the innermost
+/// outwards.
 pub fn function<'a>(frames: impl Iterator<Item = &'a Frame> + Clone) -> Option<&'a Frame> {
     let of_std = |frame: &Frame| {
         // An inlined function is named without its namespace.
@@ -146,8 +152,8 @@ pub(crate) const LIVE_TABLE: &str = "the agent's live table";
 /// …or, without a JVM, the kernel.
 const PROBES: &str = "probes at malloc's return, and a walk of the glibc heap";
 const FAULTS: &str = "page faults, sampled by the kernel, and the page map";
-/// How a stack is labelled that was first to write to pages of a block of malloc with a mapping of its own, in the place of the
-/// innermost frame…
+/// How a stack is labelled that was first to write to pages of a block of malloc with a mapping of
+/// its own, in the place of the innermost frame…
 pub const FIRST_WRITE: &str = "[first write to a large block]";
 /// …and of a mapping that the program made.
 pub const FIRST_WRITE_TO_MAP: &str = "[first write to a map]";
@@ -165,12 +171,14 @@ pub(crate) fn does(frames: &[Frame]) -> &'static str {
 const MOST_SITES: usize = 1_000;
 /// A site that was found by probes must grow by this share of the growth to be named as its code.
 const EXPLAINED_SHARE: f64 = 0.25;
-/// How sure it is that something is wrong where a collector's own structures grow; as for those that have mappings of their own.
+/// How sure it is that something is wrong where a collector's own structures grow; as for those
+/// that have mappings of their own.
 const FOLLOWS_CERTAINTY: f64 = 0.5;
 /// A site must hold this share of the growing sites' bytes to be named as the one.
 const NAMED_SHARE: f64 = 0.2;
 
-/// The site that explains growth of `domain` best: the one with most bytes that stay, if those are a good part of all.
+/// The site that explains growth of `domain` best: the one with most bytes that stay, if those are
+/// a good part of all.
 pub(crate) fn best<'a>(evidence: &Evidence<'a>, domain: Domain) -> Option<Origin<'a>> {
     let profile = evidence.profile()?;
     let fits = |site: Domain| {
@@ -188,12 +196,14 @@ pub(crate) fn best<'a>(evidence: &Evidence<'a>, domain: Domain) -> Option<Origin
     owners.into_iter().filter(|origin| kept(origin) >= NAMED_SHARE * all).max_by(|a, b| {
         let by_slope = a.sum.slope_bytes_per_s.total_cmp(&b.sum.slope_bytes_per_s);
         let by_leak = a.sum.leak_bytes.cmp(&b.sum.leak_bytes);
-        // Objects seem to stay until a collection comes, so what grew tells less than what was old after the last one.
+        // Objects seem to stay until a collection comes, so what grew tells less than what was old
+        // after the last one.
         if domain == Domain::JavaHeap { by_leak.then(by_slope) } else { by_slope.then(by_leak) }
     })
 }
 
-/// Whether a stack makes entry points for native callers, whose code is in the code cache and its handles in the C heap.
+/// Whether a stack makes entry points for native callers, whose code is in the code cache and its
+/// handles in the C heap.
 fn makes_stubs(frames: &[Frame]) -> bool {
     frames.iter().any(|frame| {
         ["UpcallLinker", "UpcallStub", "upcallStub"].iter().any(|part| frame.name.contains(part))
@@ -221,8 +231,9 @@ pub(crate) fn owners(profile: &Profile) -> Vec<Origin<'_>> {
     owners.into_values().collect()
 }
 
-/// Bytes of a site that count as staying: those older than the window's tail, or, where blocks are renewed while they grow
-/// (realloc makes each one young again), what surely came to be in the window.
+/// Bytes of a site that count as staying: those older than the window's tail, or, where blocks are
+/// renewed while they grow (realloc makes each one young again), what surely came to be in the
+/// window.
 fn kept(site: &ProfileSite, seconds: f64) -> f64 {
     let surely = site.slope_ci95.map_or(0.0, |[low, _]| low.max(0.0)) * seconds;
     (site.leak_bytes as f64).max(if surely.is_finite() { surely } else { 0.0 })
@@ -244,7 +255,8 @@ pub(crate) fn attach(finding: &mut Finding, evidence: &Evidence<'_>) {
     else {
         return;
     };
-    // Probes in bursts miss blocks that are large and rare: what they have seen must then not pass for the code.
+    // Probes in bursts miss blocks that are large and rare: what they have seen must then not pass
+    // for the code.
     let is_probed = evidence.profile().is_some_and(|profile| profile.sampling.interval_bytes == 0);
     if is_probed && origin.sum.slope_bytes_per_s < EXPLAINED_SHARE * finding.slope_bytes_per_s {
         return;
@@ -301,7 +313,8 @@ fn maker(origin: &Origin<'_>) -> Option<String> {
     Some(format!("{} in {}", maker.name, maker.file_name()))
 }
 
-/// What a collector keeps beside the objects grows with a Java heap that leaks, and with one that fills: it is no leak itself.
+/// What a collector keeps beside the objects grows with a Java heap that leaks, and with one that
+/// fills: it is no leak itself.
 fn follows_the_heap(finding: &mut Finding) {
     finding.status = Status::Inconclusive;
     finding.confidence = finding.confidence.min(FOLLOWS_CERTAINTY);
@@ -320,8 +333,8 @@ pub(crate) fn site(origin: Origin<'_>) -> Site {
     }
 }
 
-/// How much of what is allocated there stays, and how old it is, in words: what tells a leak from a pool or a cache.
-/// What probes say was allocated is the least that it can have been.
+/// How much of what is allocated there stays, and how old it is, in words: what tells a leak from a
+/// pool or a cache. What probes say was allocated is the least that it can have been.
 pub(crate) fn age_words(origin: &Origin<'_>, is_probed: bool) -> String {
     let sum = &origin.sum;
     let what = if is_of_pages(&origin.frames) { "pages" } else { "blocks" };
@@ -349,8 +362,8 @@ pub(crate) fn age_words(origin: &Origin<'_>, is_probed: bool) -> String {
     text
 }
 
-/// How a profile labels a stack that allocates Java objects of `class` (`app.Session`, `byte[]`), in the place of the innermost
-/// frame; `None` where they are of several classes.
+/// How a profile labels a stack that allocates Java objects of `class` (`app.Session`, `byte[]`),
+/// in the place of the innermost frame; `None` where they are of several classes.
 pub fn object_label(class: Option<&str>) -> String {
     format!("{OBJECT}{}]", class.unwrap_or("objects"))
 }
@@ -411,8 +424,8 @@ pub fn domain_of(frames: &[Frame]) -> Domain {
     }
 }
 
-/// Functions of collectors that allocate by malloc: live maps and forwarding tables of ZGC, remembered sets and mark stacks of G1
-/// before and since JDK 18 (src/hotspot/share/gc/z, gc/g1).
+/// Functions of collectors that allocate by malloc: live maps and forwarding tables of ZGC,
+/// remembered sets and mark stacks of G1 before and since JDK 18 (src/hotspot/share/gc/z, gc/g1).
 const OF_COLLECTORS: [&str; 9] = [
     "ZLiveMap::",
     "ZForwarding",
@@ -425,8 +438,8 @@ const OF_COLLECTORS: [&str; 9] = [
     "SparsePRT",
 ];
 
-/// True for CPython's own code, which maps anonymous memory for pymalloc's arenas only (Objects/obmalloc.c): the module
-/// `mmap` is a library of its own.
+/// True for CPython's own code, which maps anonymous memory for pymalloc's arenas only
+/// (Objects/obmalloc.c): the module `mmap` is a library of its own.
 fn is_cpython(frame: &Frame) -> bool {
     frame.file_name().starts_with("libpython3") || frame.file_name().starts_with("python3")
 }

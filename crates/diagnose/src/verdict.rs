@@ -60,7 +60,8 @@ pub struct Diagnosis {
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case", tag = "do")]
 pub enum Next {
-    /// A full collection in the target, then some more seconds: none came that could have freed what grew.
+    /// A full collection in the target, then some more seconds: none came that could have freed
+    /// what grew.
     Collect,
     /// A window of this length.
     Watch {
@@ -154,7 +155,8 @@ const PAGE_CACHE: &str = "cgroup-page-cache";
 /// A leak below this confidence is only suspected.
 const SURE_ENOUGH: f64 = 0.6;
 
-/// Whether the code and the classes behind a finding matter: what does not fit by its configuration needs neither.
+/// Whether the code and the classes behind a finding matter: what does not fit by its configuration
+/// needs neither.
 pub fn needs_code(finding: &Finding) -> bool {
     matches!(finding.status, Status::Leak | Status::Inconclusive) || finding.cause == HEAP_FULL
 }
@@ -233,7 +235,8 @@ fn next(evidence: &Evidence<'_>, verdict: &Finding) -> Option<Next> {
     })
 }
 
-/// The order of findings: what harms now, what is open, what may come to harm, what could be given back.
+/// The order of findings: what harms now, what is open, what may come to harm, what could be given
+/// back.
 fn rank(finding: &Finding) -> u8 {
     match finding.status {
         Status::Leak => 0,
@@ -251,10 +254,10 @@ fn explained(finding: &Finding, heap_weight: f64) -> f64 {
     weight * finding.slope_bytes_per_s
 }
 
-/// What a byte on the Java heap weighs against one beside it. Objects hold what leaks beside the heap (buffers, peers,
-/// classes), so a heap leak often comes with another: the heap is bounded by -Xmx and the other is not, so the other comes
-/// first unless it is small beside. Class loaders that leak hold far more objects than metaspace, so where they do, the
-/// heap's growth is theirs.
+/// What a byte on the Java heap weighs against one beside it. Objects hold what leaks beside the
+/// heap (buffers, peers, classes), so a heap leak often comes with another: the heap is bounded by
+/// -Xmx and the other is not, so the other comes first unless it is small beside. Class loaders
+/// that leak hold far more objects than metaspace, so where they do, the heap's growth is theirs.
 fn heap_weight(findings: &[Finding]) -> f64 {
     let loaders_leak =
         findings.iter().any(|f| f.status == Status::Leak && f.domain == Some(Domain::Metaspace));
@@ -318,8 +321,8 @@ fn verdict(evidence: &Evidence<'_>, findings: &[Finding]) -> Finding {
     }
 }
 
-/// RSS grows to the end of the window and neither the findings nor memory that is bounded or free account for half of it:
-/// the domain that grows fastest.
+/// RSS grows to the end of the window and neither the findings nor memory that is bounded or free
+/// account for half of it: the domain that grows fastest.
 fn unexplained(evidence: &Evidence<'_>, rss: &Trend, findings: &[Finding]) -> Option<Domain> {
     if !rss.lasts() || rss.lasting.per_s * (rss.seconds - rss.tail_start) < evidence.material() {
         return None;

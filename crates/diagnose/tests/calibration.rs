@@ -1,7 +1,9 @@
-//! Monte Carlo over whole processes with known truth: false alarms, power, and what the confidence is worth.
+//! Monte Carlo over whole processes with known truth: false alarms, power, and what the confidence
+//! is worth.
 //!
-//! Every run draws a JVM of 200 MB (collections every 5 to 40 s, wobbling C heap), then a healthy or leaking behaviour with
-//! drawn parameters. The figures that are asserted are those that the tool promises for its real scenarios.
+//! Every run draws a JVM of 200 MB (collections every 5 to 40 s, wobbling C heap), then a healthy
+//! or leaking behaviour with drawn parameters. The figures that are asserted are those that the
+//! tool promises for its real scenarios.
 
 mod common;
 
@@ -226,8 +228,8 @@ fn a_fast_leak_is_certain_within_twenty_seconds_where_no_collector_is_to_be_aske
 
 #[test]
 fn the_confidence_of_leaks_is_worth_what_it_says() {
-    // Half the processes leak at hard-to-see rates, half are healthy; of what is called a leak, the share that is one must
-    // not be below the mean confidence by more than a tenth.
+    // Half the processes leak at hard-to-see rates, half are healthy; of what is called a leak, the
+    // share that is one must not be below the mean confidence by more than a tenth.
     let (mut called, mut true_leaks, mut confidence) = (0.0, 0.0, 0.0);
     for seed in 0..RUNS {
         let mut r = Random::new(20_000 + seed);

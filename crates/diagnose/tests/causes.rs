@@ -1,5 +1,5 @@
-//! One cause makes several domains grow: the verdict is the root, the others are its consequences. And memory that has a bound is no
-//! leak before it has passed it.
+//! One cause makes several domains grow: the verdict is the root, the others are its consequences.
+//! And memory that has a bound is no leak before it has passed it.
 
 mod common;
 
@@ -138,7 +138,8 @@ fn iterators_that_are_never_closed_are_a_leak_and_so_sure_only_where_they_were_c
     let counted = stays(&names, Some(|t| (40.0 * t) as u64)).verdict;
     assert!(counted.confidence > 0.8, "{counted:#?}");
     assert!(counted.summary.contains("Ever more of the Java objects"), "{}", counted.summary);
-    // The first sentence alone says what and where, in names that can be read; the site has them whole.
+    // The first sentence alone says what and where, in names that can be read; the site has them
+    // whole.
     let first = counted.summary.split(". ").next().unwrap();
     assert!(
         first.contains("rocksdb::NewArenaWrappedDbIterator(…)") && first.contains("app.OrderStore.find"),

@@ -30,7 +30,8 @@ fn young_old_and_freeing_collections_are_told_apart() {
     // Marking ends at 30 s: the old generation falls.
     let marked = promoting().with(|t, s| s.old_used -= if t >= 30.0 { 80.0 * MB } else { 0.0 });
     assert_eq!(collections(&marked).old, [30.0]);
-    // The buffers that had gathered go at 40 s: whatever collection that was, it freed what is dead.
+    // The buffers that had gathered go at 40 s: whatever collection that was, it freed what is
+    // dead.
     let canary = promoting().with(|t, s| s.direct -= if t >= 40.0 { 24e3 * 40.0 } else { 0.0 });
     assert_eq!(collections(&canary).cleaned, [40.0]);
     assert!(collections(&canary).old.is_empty());
@@ -57,7 +58,8 @@ fn what_is_promoted_is_not_judged_by_young_collections() {
 
 #[test]
 fn garbage_that_only_old_collections_free_is_no_leak() {
-    // Rises through 30 s of young collections, falls with the marking: cut anywhere, it is never called a leak.
+    // Rises through 30 s of young collections, falls with the marking: cut anywhere, it is never
+    // called a leak.
     let world = || {
         promoting().with(|t, s| {
             let since = t % 30.0;
@@ -117,7 +119,8 @@ fn without_a_collection_native_growth_is_a_leak_only_if_no_java_object_could_fre
     assert_eq!(judged(|t| (t < 20.0).then_some(3000.0)).status, Status::Inconclusive);
 }
 
-/// A JVM that collects nothing; `grow` says what grows, `reach` what is found in use, at five looks in a minute.
+/// A JVM that collects nothing; `grow` says what grows, `reach` what is found in use, at five looks
+/// in a minute.
 fn looked_at(
     seconds: usize,
     grow: fn(f64, &mut common::world::State),
@@ -202,7 +205,8 @@ fn without_a_collection_native_memory_is_judged_by_its_owners() {
 
 #[test]
 fn a_heap_that_is_not_collected_is_judged_by_what_is_in_use() {
-    // The old generation fills with what young collections promote, 3 MB a second; none of the old one comes.
+    // The old generation fills with what young collections promote, 3 MB a second; none of the old
+    // one comes.
     fn fill(t: f64, s: &mut common::world::State) {
         s.young = (t / 10.0) as u64;
         s.old_used = 20.0 * MB + 3.0 * MB * t;

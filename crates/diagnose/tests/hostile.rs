@@ -32,7 +32,8 @@ proptest! {
         prop_assert!(slope.ci95[0] <= slope.per_s && slope.per_s <= slope.ci95[1], "{slope:?}");
     }
 
-    /// A well-formed JVM, disturbed: figures replaced by extremes, snapshots out of order, doubled, of another process.
+    /// A well-formed JVM, disturbed: figures replaced by extremes, snapshots out of order, doubled,
+    /// of another process.
     #[test]
     fn diagnoses_of_disturbed_snapshots(
         seed in 0u64..1000,

@@ -1,5 +1,5 @@
-//! Kinds of leaks that are judged by a measure of their own: stubs, tmpfs, finalizers that do not run, a slow site, and what is returned
-//! through a bridge. Each with a healthy twin.
+//! Kinds of leaks that are judged by a measure of their own: stubs, tmpfs, finalizers that do not
+//! run, a slow site, and what is returned through a bridge. Each with a healthy twin.
 
 mod common;
 
@@ -50,7 +50,8 @@ fn stubs(snapshot: &mut Snapshot, bytes: f64) {
 #[test]
 fn stubs_that_grow_are_a_leak_and_code_that_the_jit_makes_is_none() {
     let grow = base().with(|t, s| s.code += 0.3 * MB * t);
-    // In a heap of their own that fills, or beside one that is full already; few, so that the code cache hardly moves.
+    // In a heap of their own that fills, or beside one that is full already; few, so that the code
+    // cache hardly moves.
     is_leak(
         &judged(&grow, |t, s| stubs(s, 2e6 + 3e4 * t), None).verdict,
         "code-cache-growth",
@@ -169,7 +170,8 @@ fn frame(name: &str, kind: FrameKind, module: Option<&str>) -> Frame {
     Frame { name: name.into(), kind, file: None, line: None, module: module.map(Into::into) }
 }
 
-/// A record of one stack that grows at this rate, within this share of it, of which this share stays.
+/// A record of one stack that grows at this rate, within this share of it, of which this share
+/// stays.
 fn record(frames: Vec<Frame>, per_s: f64, within: f64, stays: f64) -> Profile {
     let live = (per_s * 60.0) as u64;
     Profile {

@@ -1,4 +1,5 @@
-//! Why a process is as large as it is, also where nothing grows; and what a healthy verdict is worth.
+//! Why a process is as large as it is, also where nothing grows; and what a healthy verdict is
+//! worth.
 
 mod common;
 
@@ -20,7 +21,8 @@ fn now(diagnosis: &Diagnosis, domain: Domain) -> f64 {
 
 #[test]
 fn free_memory_that_comes_and_goes_is_retention_by_what_is_free_at_every_moment() {
-    // Sixty threads that hold random direct buffers: what is free swings, and 764 MiB of it are always there.
+    // Sixty threads that hold random direct buffers: what is free swings, and 764 MiB of it are
+    // always there.
     let mut r = Random::new(1);
     let swing = wander(61, 220.0 * MB, 3.0, &mut r);
     let world = jvm(61, 12.0, &mut r).plus(&swing, |s, v| {

@@ -14,7 +14,8 @@ fn judged(world: &World) -> Diagnosis {
     diagnose(&Evidence::of(&snapshots))
 }
 
-/// A JVM of about 250 MB, its heap more than half resident, in a group with this limit and this kernel memory.
+/// A JVM of about 250 MB, its heap more than half resident, in a group with this limit and this
+/// kernel memory.
 fn limited(limit: u64, heap_max: f64, change: impl Fn(f64, &mut common::world::State)) -> World {
     let mut world = jvm(61, 12.0, &mut Random::new(3)).with(|_, s| s.heap_resident = 150.0 * MB).with(change);
     world.heap_max = heap_max;

@@ -1,4 +1,5 @@
-//! A heap that is full of live objects is never healthy, on any collector; one that is merely used is no trouble.
+//! A heap that is full of live objects is never healthy, on any collector; one that is merely used
+//! is no trouble.
 
 mod common;
 
@@ -131,6 +132,7 @@ fn a_program_that_calls_system_gc_again_and_again_is_not_full() {
 
 #[test]
 fn a_heap_that_was_full_once_and_was_emptied_is_not_full() {
-    // The pool still tells of the last collection that counted for it; mixed ones have emptied it since.
+    // The pool still tells of the last collection that counted for it; mixed ones have emptied it
+    // since.
     assert_not_full(&jvm(61, 10.0, &mut Random::new(8)).with(|_, s| s.old_after_gc = Some(250.0 * MB)));
 }

@@ -1,4 +1,5 @@
-//! The rules on Python: each fires where the types, their holders and the domain say so, and its neighbours don't.
+//! The rules on Python: each fires where the types, their holders and the domain say so, and its
+//! neighbours don't.
 
 mod common;
 
@@ -9,7 +10,8 @@ use offheap_model::{Domain, PythonHeld, PythonHolder, PythonObjects, PythonType,
 
 const N: usize = 61;
 
-/// What a program's objects do: bytes of the type that grows and of free blocks after so many seconds.
+/// What a program's objects do: bytes of the type that grows and of free blocks after so many
+/// seconds.
 struct Objects {
     name: &'static str,
     heap: bool,
@@ -124,7 +126,8 @@ fn a_cache_with_a_bound_that_fills_is_healthy_and_one_without_is_a_leak() {
     decides(&diagnosis, "python-container", Status::Leak, Domain::PythonHeap, &["lru_cache of price"]);
 }
 
-/// The verdict where `share` of what grows is `app.Price` objects, held as `cached` says, and the rest `str`, as `other` says.
+/// The verdict where `share` of what grows is `app.Price` objects, held as `cached` says, and the
+/// rest `str`, as `other` says.
 fn judged_of_two(share: f64, cached: PythonHeld, other: PythonHeld) -> Diagnosis {
     let mut snapshots = program(&CARTS);
     for objects in snapshots.iter_mut().filter_map(|s| s.python.as_mut()?.objects.as_mut()) {

@@ -1,4 +1,5 @@
-//! Monte Carlo over single series: how often is growth seen where there is none, and missed where there is some?
+//! Monte Carlo over single series: how often is growth seen where there is none, and missed where
+//! there is some?
 //!
 //! `cargo test -p offheap-diagnose --test shapes -- --nocapture` prints the whole table.
 

@@ -189,7 +189,8 @@ fn arenas_of_python_in_a_jvm_are_named_by_what_called_python() {
         ("python-growth", Some(Domain::PythonHeap)),
         "{verdict:#?}"
     );
-    // Whoever opened an arena need not be whose objects stay, and the interpreter's functions say nothing.
+    // Whoever opened an arena need not be whose objects stay, and the interpreter's functions say
+    // nothing.
     assert!(verdict.summary.contains("Arenas were opened in app.Rules.apply"), "{}", verdict.summary);
     assert!(!verdict.summary.contains("libpython"), "{}", verdict.summary);
 }

@@ -55,8 +55,8 @@ impl Stacks {
         (stacks, cut)
     }
 
-    /// The frames of return addresses, innermost first, at most [`MAX_DEPTH`] of them: each one byte
-    /// back, into the call it returns from.
+    /// The frames of return addresses, innermost first, at most [`MAX_DEPTH`] of them: each one
+    /// byte back, into the call it returns from.
     pub(crate) fn frames(&mut self, addresses: &str) -> Option<Vec<u32>> {
         let mut stack = Vec::new();
         for word in addresses.split_ascii_whitespace() {

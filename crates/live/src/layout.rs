@@ -5,11 +5,14 @@ use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
 
 /// First eight bytes of a live file.
 pub const MAGIC: u64 = u64::from_ne_bytes(*b"OFFHEAPL");
-/// Changes whenever a record or a section changes its meaning. 2: Java objects. 3: sessions and leases, no control words.
+/// Changes whenever a record or a section changes its meaning. 2: Java objects. 3: sessions and
+/// leases, no control words.
 pub const VERSION: u32 = 3;
-/// The oldest version that can still be read as it is: without Java objects, whose words were 0 in it.
+/// The oldest version that can still be read as it is: without Java objects, whose words were 0 in
+/// it.
 pub const OLDEST_VERSION: u32 = 1;
-/// What a live file in memory is called, as memfd_create(2) takes it; `/proc` shows `/memfd:` before it.
+/// What a live file in memory is called, as memfd_create(2) takes it; `/proc` shows `/memfd:`
+/// before it.
 pub const LIVE_NAME: &CStr = c"offheap-live";
 /// And the page that its reader renews the lease in.
 pub const LEASE_NAME: &CStr = c"offheap-lease";
@@ -100,7 +103,8 @@ impl Layout {
         }
     };
 
-    /// Plans a file of `file_bytes`; `None` when that is outside [`MIN_FILE_BYTES`]..=[`MAX_FILE_BYTES`].
+    /// Plans a file of `file_bytes`; `None` when that is outside
+    /// [`MIN_FILE_BYTES`]..=[`MAX_FILE_BYTES`].
     pub const fn new(file_bytes: u64) -> Option<Layout> {
         if file_bytes < MIN_FILE_BYTES || file_bytes > MAX_FILE_BYTES {
             return None;
@@ -164,7 +168,8 @@ pub enum Counter {
     DropTableFull = 2,
     /// Dropped: no room for another stack.
     DropStacksFull = 3,
-    /// Dropped: no room for another region, or the table of regions was held for too long by others.
+    /// Dropped: no room for another region, or the table of regions was held for too long by
+    /// others.
     DropRegionsFull = 4,
     /// Dropped: the sample fell into the agent's own work (a signal handler that allocates).
     DropReentrant = 5,
@@ -188,7 +193,8 @@ pub enum Counter {
     ModulesFull = 14,
     /// Libraries whose unwind tables could not be kept.
     NoUnwindTables = 15,
-    /// Allocations that the agent itself made, from its own arena (never from the hooked allocator).
+    /// Allocations that the agent itself made, from its own arena (never from the hooked
+    /// allocator).
     AgentHeap = 16,
     /// Frees that could not be applied because of nested signals; their samples stay.
     LostFrees = 17,
@@ -202,13 +208,14 @@ pub enum Counter {
     Objects = 21,
     /// Sampled Java objects that have been found to be freed by a collection.
     ObjectFrees = 22,
-    /// Dropped: Java objects that there was no reference for, that came while the agent was at work, or that were more than
-    /// half of the live table.
+    /// Dropped: Java objects that there was no reference for, that came while the agent was at
+    /// work, or that were more than half of the live table.
     DropObjects = 23,
     /// Import slots and function pointers that were left alone: they could not be written safely.
     SlotsLeft = 24,
-    /// Pages of libraries' data that were not searched for function pointers: somebody handles their faults (userfaultfd), or
-    /// nothing could be found out about them (no /proc, filtered system calls).
+    /// Pages of libraries' data that were not searched for function pointers: somebody handles
+    /// their faults (userfaultfd), or nothing could be found out about them (no /proc, filtered
+    /// system calls).
     PagesSkipped = 25,
 }
 
@@ -231,8 +238,8 @@ pub enum ObjectState {
     Failed = 5,
 }
 
-/// The first page of the file. Written once, except for the atomics. It is for readers: the agent itself believes nothing that
-/// stands in the file.
+/// The first page of the file. Written once, except for the atomics. It is for readers: the agent
+/// itself believes nothing that stands in the file.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Header {
@@ -264,8 +271,8 @@ pub struct Header {
     pub lease_seconds: AtomicU32,
     /// Before version 3: control words.
     pub reserved: u64,
-    /// The only word that a reader may write: any change of it renews the lease. Where there is a file of its own for that
-    /// ("offheap-lease"), it is the first word there instead.
+    /// The only word that a reader may write: any change of it renews the lease. Where there is a
+    /// file of its own for that ("offheap-lease"), it is the first word there instead.
     pub lease: AtomicU64,
     /// Records used in `modules`.
     pub modules_used: AtomicU64,
@@ -294,13 +301,14 @@ impl Header {
     }
 }
 
-/// The live table's keys of Java objects have this bit; no address in a process does. An object moves, so its address is no
-/// key: it gets a number of its own. See [`object_key`].
+/// The live table's keys of Java objects have this bit; no address in a process does. An object
+/// moves, so its address is no key: it gets a number of its own. See [`object_key`].
 pub const OBJECT: u64 = 1 << 63;
 /// Bits of an object's number. Those above, below [`OBJECT`], are its class.
 const OBJECT_NUMBER_BITS: u32 = 40;
 
-/// The key of the `number`th Java object, of the class with this name: an index into `strings` plus one, 0 if unknown.
+/// The key of the `number`th Java object, of the class with this name: an index into `strings` plus
+/// one, 0 if unknown.
 #[inline]
 pub const fn object_key(class: u32, number: u64) -> u64 {
     let class = (class as u64) << OBJECT_NUMBER_BITS;
@@ -315,7 +323,8 @@ pub const fn class_of_key(key: u64) -> u32 {
     ((key & !OBJECT) >> OBJECT_NUMBER_BITS) as u32
 }
 
-/// A live sampled heap block or Java object. Valid when `check` matches and its slot in `keys` holds `addr`.
+/// A live sampled heap block or Java object. Valid when `check` matches and its slot in `keys`
+/// holds `addr`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SampleRec {
@@ -349,7 +358,8 @@ pub enum RegionKind {
     Anonymous = 1,
     /// Mapping of a file or device.
     File = 2,
-    /// Stack of a thread made by pthread_create; `start` is its pthread_t, which lies in the stack's top pages.
+    /// Stack of a thread made by pthread_create; `start` is its pthread_t, which lies in the
+    /// stack's top pages.
     ThreadStack = 3,
 }
 
@@ -421,8 +431,8 @@ pub mod stack_flags {
     pub const VIRTUAL: u16 = 32;
     /// A mapping or thread stack, not a heap block.
     pub const REGION: u16 = 64;
-    /// Java objects, not heap blocks. Begins with the Java frame that allocates, if there is one: the JVM's own frames and
-    /// stubs below it are left out.
+    /// Java objects, not heap blocks. Begins with the Java frame that allocates, if there is one:
+    /// the JVM's own frames and stubs below it are left out.
     pub const OBJECT: u16 = 128;
 }
 
@@ -431,7 +441,8 @@ pub mod stack_flags {
 #[repr(u8)]
 #[non_exhaustive]
 pub enum FrameKind {
-    /// Machine code of a library or the executable; `pc` and `module` say where, names are the reader's task.
+    /// Machine code of a library or the executable; `pc` and `module` say where, names are the
+    /// reader's task.
     Native = 1,
     /// Java, interpreted.
     Interpreted = 2,
@@ -459,11 +470,13 @@ pub enum FrameKind {
 pub struct FrameRec {
     /// Hash of what identifies the frame; 0: free slot.
     pub key: AtomicU64,
-    /// Native: the return address (stubs: one of them). Java: the bytecode index, `u64::MAX` if unknown.
+    /// Native: the return address (stubs: one of them). Java: the bytecode index, `u64::MAX` if
+    /// unknown.
     pub pc: u64,
     /// Native: index into `modules` plus one; 0: none.
     pub module: u32,
-    /// Java: class, as the JVM spells it with slashes. Index into `strings` plus one; 0: unknown. So are the next two.
+    /// Java: class, as the JVM spells it with slashes. Index into `strings` plus one; 0: unknown.
+    /// So are the next two.
     pub class: u32,
     /// Java: method; stubs: blob name.
     pub name: u32,
@@ -471,7 +484,8 @@ pub struct FrameRec {
     pub file: u32,
     /// Source line, 0: unknown.
     pub line: u32,
-    /// The frame that this one was inlined into: index into `frames` plus one; 0: a frame of its own.
+    /// The frame that this one was inlined into: index into `frames` plus one; 0: a frame of its
+    /// own.
     pub next: u32,
     /// [`FrameKind`].
     pub kind: u8,
@@ -580,7 +594,8 @@ pub const fn stack_check(key: u64, first: u32, len: u16, flags: u16) -> u32 {
     fold(combine(combine(3, key), (first as u64) << 32 | (len as u64) << 16 | flags as u64))
 }
 
-/// What [`frame_check`] covers, in order: `pc`, `module`, `class`, `name`, `file`, `line`, `next`, `kind`.
+/// What [`frame_check`] covers, in order: `pc`, `module`, `class`, `name`, `file`, `line`, `next`,
+/// `kind`.
 #[inline]
 pub const fn frame_check(key: u64, pc: u64, words: [u32; 6], kind: u8) -> u32 {
     let mut h = combine(combine(4, key), pc);
@@ -599,11 +614,13 @@ pub const fn module_check(start: u64, end: u64, bias: u64, path: u32, build_id: 
     fold(combine(h, hash_bytes(build_id)))
 }
 
-/// One bucket of so many is the first place to be tried for an address. While few blocks are live, all of them so lie
-/// close together: in a few pages that stay in the caches, instead of one page each all over the table.
+/// One bucket of so many is the first place to be tried for an address. While few blocks are live,
+/// all of them so lie close together: in a few pages that stay in the caches, instead of one page
+/// each all over the table.
 const NEAR: u64 = 16;
 
-/// The bucket to be tried for an address after `before` others, in a table of `slots` keys (a power of two).
+/// The bucket to be tried for an address after `before` others, in a table of `slots` keys (a power
+/// of two).
 #[inline]
 pub const fn bucket_of(addr: u64, slots: u64, before: u64) -> u64 {
     let hash = addr.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;

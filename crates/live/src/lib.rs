@@ -1,9 +1,10 @@
 //! The layout of the live file: what the agent keeps in the target, and how to read it.
 //!
-//! A live file is one shared mapping of fixed size. The agent is its only writer (but for the word of the lease); anybody may
-//! read it at any time, without the target's help and also after the target was killed. It therefore holds no pointers, only
-//! indices and offsets, and everything that can be half written carries a checksum: a reader skips what does not
-//! match, it never believes it. Nor does the agent believe anything that stands there.
+//! A live file is one shared mapping of fixed size. The agent is its only writer (but for the word
+//! of the lease); anybody may read it at any time, without the target's help and also after the
+//! target was killed. It therefore holds no pointers, only indices and offsets, and everything that
+//! can be half written carries a checksum: a reader skips what does not match, it never believes
+//! it. Nor does the agent believe anything that stands there.
 //!
 //! ```text
 //! Header          one page: magic, version, sizes, pid, clocks, state, lease, counters
@@ -20,11 +21,11 @@
 //! bytes           u8          the names themselves
 //! ```
 //!
-//! `stacks`, `frames` and `strings` are open-addressed hash tables of a power of two slots; a slot's index is its
-//! identity and never changes while the file lives.
+//! `stacks`, `frames` and `strings` are open-addressed hash tables of a power of two slots; a
+//! slot's index is its identity and never changes while the file lives.
 //!
-//! Use [`Reader`] over a copy of the file's bytes (`std::fs::read`), not over a mapping that changes underneath.
-//! All integers are in the byte order of the machine that wrote the file.
+//! Use [`Reader`] over a copy of the file's bytes (`std::fs::read`), not over a mapping that
+//! changes underneath. All integers are in the byte order of the machine that wrote the file.
 #![no_std]
 
 mod layout;

@@ -1,5 +1,5 @@
-//! Reads a live file, trusting nothing in it: every offset is checked, every loop bounded, and records whose
-//! checksum does not match (half written, or damaged) are left out.
+//! Reads a live file, trusting nothing in it: every offset is checked, every loop bounded, and
+//! records whose checksum does not match (half written, or damaged) are left out.
 
 use core::fmt;
 use core::mem::offset_of;
@@ -142,7 +142,8 @@ pub struct Sample {
 pub struct Object<'a> {
     /// Its identity; never given twice.
     pub key: u64,
-    /// Its class, with slashes (`app/Session`, `byte[]`, `java/lang/String[][]`); `None` if the name could not be kept.
+    /// Its class, with slashes (`app/Session`, `byte[]`, `java/lang/String[][]`); `None` if the
+    /// name could not be kept.
     pub class: Option<&'a [u8]>,
     /// Bytes on the heap, header and padding included.
     pub size: u64,
@@ -177,7 +178,8 @@ pub struct Region {
     pub kind: RegionKind,
 }
 
-/// A stack, with the running totals of what was allocated there. Totals are estimates: sums of sample weights.
+/// A stack, with the running totals of what was allocated there. Totals are estimates: sums of
+/// sample weights.
 #[derive(Clone, Copy, Debug)]
 pub struct Stack<'a> {
     reader: Reader<'a>,
@@ -261,8 +263,8 @@ impl<'a> Reader<'a> {
             return Err(LiveError::BadLayout);
         }
         (r.layout, r.version) = (layout, version);
-        // Each stack has frame ids of its own: a file in which they are more than there is room for would be read for longer,
-        // and into more memory, than its size is worth.
+        // Each stack has frame ids of its own: a file in which they are more than there is room for
+        // would be read for longer, and into more memory, than its size is worth.
         let ids: u64 = r.stacks().map(|stack| u64::from(stack.len)).sum();
         if ids > layout.frame_ids.count {
             return Err(LiveError::BadLayout);
@@ -332,8 +334,9 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Live sampled Java objects; none unless the agent was asked for them, nor once it was stopped. Freed ones among them
-    /// are found with time, as the program goes on allocating, and all at the agent's command `sweep`.
+    /// Live sampled Java objects; none unless the agent was asked for them, nor once it was
+    /// stopped. Freed ones among them are found with time, as the program goes on allocating, and
+    /// all at the agent's command `sweep`.
     pub fn objects(&self) -> impl Iterator<Item = Object<'a>> + use<'a> {
         let r = *self;
         r.records().filter(|rec| rec.addr >= OBJECT).map(move |rec| Object {
@@ -558,13 +561,14 @@ impl<'a> Reader<'a> {
 }
 
 impl<'a> Stack<'a> {
-    /// Whether it is one of Java objects: then its totals are of the Java heap, and it begins with the Java frame that
-    /// allocates.
+    /// Whether it is one of Java objects: then its totals are of the Java heap, and it begins with
+    /// the Java frame that allocates.
     pub fn is_object(&self) -> bool {
         self.flags & stack_flags::OBJECT != 0
     }
 
-    /// The frames from the innermost outwards, inlined ones spelt out; half-written ones are left out.
+    /// The frames from the innermost outwards, inlined ones spelt out; half-written ones are left
+    /// out.
     pub fn frames(&self) -> impl Iterator<Item = Frame<'a>> + use<'a> {
         let r = self.reader;
         let (mut place, end) = (u64::from(self.first), u64::from(self.first) + u64::from(self.len));

@@ -3,7 +3,8 @@
 use core::mem::offset_of;
 use offheap_live::*;
 
-/// A file with one module, one stack of two frames (the first inlined into a second) and one sample.
+/// A file with one module, one stack of two frames (the first inlined into a second) and one
+/// sample.
 fn file() -> Vec<u8> {
     let size = MIN_FILE_BYTES;
     let l = Layout::new(size).unwrap();
@@ -225,7 +226,8 @@ fn never_panics_on_damaged_files() {
     }
 }
 
-/// A file is never worth more work and memory than its size: its stacks share no frames, and no frame is inlined for ever.
+/// A file is never worth more work and memory than its size: its stacks share no frames, and no
+/// frame is inlined for ever.
 #[test]
 fn what_is_said_to_be_in_it_has_room_in_it() {
     let mut f = file();

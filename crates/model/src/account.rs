@@ -40,8 +40,8 @@ pub struct Detail {
     pub source: String,
 }
 
-/// Something the reader must know to read the account rightly: what can't be split and what would split it, a check
-/// that failed, a figure that is approximate.
+/// Something the reader must know to read the account rightly: what can't be split and what would
+/// split it, a check that failed, a figure that is approximate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Note {

@@ -1,6 +1,7 @@
 //! What a core file can tell where a process would have an RSS.
 
-/// How much of a process's memory its core file holds. A core has no page tables: which pages were resident it doesn't tell.
+/// How much of a process's memory its core file holds. A core has no page tables: which pages were
+/// resident it doesn't tell.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CoreFile {
     /// The signal that ended the process; `None` where none did, as with gcore.

@@ -72,7 +72,8 @@ pub struct SnapshotDiff {
 /// Bytes, and how many where that makes sense.
 type Figure = (u64, Option<u64>);
 
-/// Compares `before` with `after`. Snapshots given in the wrong order are compared as given: the direction is the caller's.
+/// Compares `before` with `after`. Snapshots given in the wrong order are compared as given: the
+/// direction is the caller's.
 pub fn diff(before: &Snapshot, after: &Snapshot) -> SnapshotDiff {
     let compare = |figures: fn(&Snapshot) -> Vec<(String, Figure)>| changes(figures(before), figures(after));
     SnapshotDiff {

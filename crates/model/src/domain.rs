@@ -41,7 +41,8 @@ pub enum Domain {
     Kernel,
     /// What could not be told.
     Unattributed,
-    /// Beside the process, charged to its container: files in tmpfs and shared memory that it has not mapped.
+    /// Beside the process, charged to its container: files in tmpfs and shared memory that it has
+    /// not mapped.
     Tmpfs,
     /// Beside the process: slab, sockets, page tables.
     KernelMemory,

@@ -6,13 +6,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Handles {
-    /// Global references (`NewGlobalRef`), the JVM's own included; `None` where they were not found.
+    /// Global references (`NewGlobalRef`), the JVM's own included; `None` where they were not
+    /// found.
     pub global: Option<References>,
     /// Weak global references (`NewWeakGlobalRef`); `None` where they were not found.
     pub weak: Option<References>,
-    /// Threads that have local references or pushed frames, the most frames first; `None` where the threads can't be listed.
+    /// Threads that have local references or pushed frames, the most frames first; `None` where the
+    /// threads can't be listed.
     pub threads: Option<Vec<LocalReferences>>,
-    /// Threads that were attached (`AttachCurrentThread`) and have ended without `DetachCurrentThread`, by name.
+    /// Threads that were attached (`AttachCurrentThread`) and have ended without
+    /// `DetachCurrentThread`, by name.
     pub ended_attached: Vec<String>,
 }
 
@@ -55,7 +58,8 @@ pub struct LocalReferences {
 }
 
 impl Handles {
-    /// How many frames the thread `tid` has pushed and not popped; 0 where it is not listed, which it is not without any.
+    /// How many frames the thread `tid` has pushed and not popped; 0 where it is not listed, which
+    /// it is not without any.
     pub fn pushed_frames(&self, tid: i32) -> u64 {
         self.threads
             .iter()

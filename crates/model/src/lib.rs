@@ -1,7 +1,7 @@
 //! The words of offheap as plain data: domains, snapshots, profiles, findings.
 //!
-//! Everything here is a value: no I/O, no clock, no platform code. Every other crate speaks in these words, so a
-//! figure means the same on the screen, in JSON, in a recording and in a verdict.
+//! Everything here is a value: no I/O, no clock, no platform code. Every other crate speaks in
+//! these words, so a figure means the same on the screen, in JSON, in a recording and in a verdict.
 //!
 //! Units: bytes (`u64`) unless a name says otherwise; times are milliseconds since the Unix epoch.
 

@@ -44,7 +44,8 @@ impl Frame {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Sampling {
-    /// Mean bytes between two samples; 1 is every allocation; 0 where they are not taken by bytes, but by probes in bursts.
+    /// Mean bytes between two samples; 1 is every allocation; 0 where they are not taken by bytes,
+    /// but by probes in bursts.
     pub interval_bytes: u64,
     /// Samples taken.
     pub samples: u64,

@@ -68,8 +68,8 @@ pub struct PythonHeld {
 }
 
 impl PythonHeld {
-    /// Of those looked at, how many neither a holder nor the lack of any reference was told of: they refer to each other, or are
-    /// about to go.
+    /// Of those looked at, how many neither a holder nor the lack of any reference was told of:
+    /// they refer to each other, or are about to go.
     pub fn untold(&self) -> u64 {
         let told = self.holders.iter().map(|holder| holder.objects).fold(self.lonely, u64::saturating_add);
         self.looked_at.saturating_sub(told)
@@ -82,8 +82,8 @@ impl PythonHeld {
 pub struct PythonHolder {
     /// ``"`carts` of module shop"``.
     pub what: String,
-    /// `"module"`, `"class"`, `"lru_cache"`, `"function"`, `"frame"`, `"outside"` (such as a Java object), `"static"` (data of a
-    /// library), `"native"` (memory of native code), `"stack"`.
+    /// `"module"`, `"class"`, `"lru_cache"`, `"function"`, `"frame"`, `"outside"` (such as a Java
+    /// object), `"static"` (data of a library), `"native"` (memory of native code), `"stack"`.
     pub kind: String,
     /// How many of the objects that were looked at.
     pub objects: u64,

@@ -1,7 +1,9 @@
-//! Command lines without their secrets: they are kept in recordings, reports and JSON, and those are passed on.
+//! Command lines without their secrets: they are kept in recordings, reports and JSON, and those
+//! are passed on.
 //!
-//! What stands behind a word like `password` becomes `***`: `-Ddb.password=x`, `--token x`, `?password=x&…`, and so does the
-//! password in a URL. It is a safety net and no promise: a secret without such a word before it can't be told from anything else.
+//! What stands behind a word like `password` becomes `***`: `-Ddb.password=x`, `--token x`,
+//! `?password=x&…`, and so does the password in a URL. It is a safety net and no promise: a secret
+//! without such a word before it can't be told from anything else.
 
 /// What stands in a secret's place.
 pub const MASK: &str = "***";
@@ -79,7 +81,8 @@ fn without_login(word: &str) -> String {
     format!("{scheme}://{user}:{MASK}{}", rest.get(login.len()..).unwrap_or_default())
 }
 
-/// Whether a part of a name ends with one of [`WORDS`]: `dbPassword` and `api-key-file`, not `tokenizer`.
+/// Whether a part of a name ends with one of [`WORDS`]: `dbPassword` and `api-key-file`, not
+/// `tokenizer`.
 fn names_a_secret(name: &str) -> bool {
     // What is longer is no name; its end may be one.
     let begin = name.char_indices().rev().nth(LONGEST).map_or(0, |(at, _)| at);

@@ -11,8 +11,9 @@ pub struct Snapshot {
     pub time_ms: i64,
     /// How long it took, microseconds.
     pub took_us: u64,
-    /// How long looking held the lock of the process's address space (mmap, munmap, mprotect, brk and new threads wait for it) in
-    /// one go, at most; microseconds. `None` where it was not measured.
+    /// How long looking held the lock of the process's address space (mmap, munmap, mprotect, brk
+    /// and new threads wait for it) in one go, at most; microseconds. `None` where it was not
+    /// measured.
     #[serde(default)]
     pub longest_hold_us: Option<u64>,
     /// Whose it is.
@@ -21,7 +22,8 @@ pub struct Snapshot {
     pub memory: MemoryTotals,
     /// The control group the process is limited by.
     pub cgroup: Option<Cgroup>,
-    /// The account: one figure a domain (absent where zero), largest first; their `rss_bytes` sum to `memory.rss_bytes`.
+    /// The account: one figure a domain (absent where zero), largest first; their `rss_bytes` sum
+    /// to `memory.rss_bytes`.
     pub domains: Vec<DomainFigure>,
     /// What is known of the JVM in it.
     pub jvm: Option<Jvm>,
@@ -52,7 +54,8 @@ pub struct Process {
     pub pid: i32,
     /// The pid inside the process's own pid namespace.
     pub inner_pid: i32,
-    /// Clock ticks after boot at which it started: with the pid this names one process for good (proc(5), stat field 22).
+    /// Clock ticks after boot at which it started: with the pid this names one process for good
+    /// (proc(5), stat field 22).
     pub start_ticks: u64,
     /// Effective user id.
     pub uid: u32,
@@ -76,10 +79,11 @@ pub struct Process {
 pub struct MemoryTotals {
     /// Resident bytes: the sum over its mappings, counted as smaps counts them.
     pub rss_bytes: u64,
-    /// Resident bytes, each page divided by the number of times it is mapped; `None` in most snapshots of a series, and where
-    /// only root may know it.
+    /// Resident bytes, each page divided by the number of times it is mapped; `None` in most
+    /// snapshots of a series, and where only root may know it.
     pub pss_bytes: Option<u64>,
-    /// Bytes that would be freed if the process ended: private clean and dirty; `None` in most snapshots of a series.
+    /// Bytes that would be freed if the process ended: private clean and dirty; `None` in most
+    /// snapshots of a series.
     pub uss_bytes: Option<u64>,
     /// Swapped-out bytes; of shared memory only where smaps was read.
     pub swap_bytes: u64,
@@ -89,7 +93,8 @@ pub struct MemoryTotals {
     pub file_bytes: u64,
     /// Resident bytes of shared memory (shmem, memfd).
     pub shmem_bytes: u64,
-    /// Bytes in anonymous huge pages; `None` where the kernel doesn't tell them in pieces (before 6.7).
+    /// Bytes in anonymous huge pages; `None` where the kernel doesn't tell them in pieces (before
+    /// 6.7).
     pub anon_huge_bytes: Option<u64>,
     /// The address space.
     pub virtual_bytes: u64,
@@ -143,7 +148,8 @@ pub struct Jvm {
     pub version: String,
     /// Feature release: 8, 11, 17…
     pub feature: u32,
-    /// `"Serial"`, `"Parallel"`, `"G1"`, `"Z"`, `"Shenandoah"`, `"ConcMarkSweep"`, `"Epsilon"`; empty where unknown.
+    /// `"Serial"`, `"Parallel"`, `"G1"`, `"Z"`, `"Shenandoah"`, `"ConcMarkSweep"`, `"Epsilon"`;
+    /// empty where unknown.
     pub gc: String,
     /// Main class or jar.
     pub main: String,
@@ -163,8 +169,9 @@ pub struct Jvm {
     pub class_loaders: Option<u64>,
     /// `java.nio.Bits`.
     pub direct: Option<DirectBuffers>,
-    /// Objects on the heap through which garbage gives native memory back (phantom, final and weak references), garbage
-    /// included; `None` in most snapshots, since to count them the heap is read.
+    /// Objects on the heap through which garbage gives native memory back (phantom, final and weak
+    /// references), garbage included; `None` in most snapshots, since to count them the heap is
+    /// read.
     #[serde(default)]
     pub references: Option<u64>,
     /// Which of them are in use; `None` but where nothing else could tell garbage from a leak.
@@ -178,14 +185,16 @@ pub struct Jvm {
     pub gc_young_count: Option<u64>,
     /// Old or full collections since the start.
     pub gc_old_count: Option<u64>,
-    /// Microseconds that the program has stood still for old or full collections since the start, where the JVM counts them.
+    /// Microseconds that the program has stood still for old or full collections since the start,
+    /// where the JVM counts them.
     #[serde(default)]
     pub gc_old_us: Option<u64>,
     /// Live Java threads.
     pub java_threads: Option<u64>,
     /// Java threads started since the start.
     pub java_threads_started: Option<u64>,
-    /// Flags that matter to a verdict, as written on a command line without `-XX:`: `("MaxHeapSize", "268435456")`.
+    /// Flags that matter to a verdict, as written on a command line without `-XX:`:
+    /// `("MaxHeapSize", "268435456")`.
     pub flags: Vec<(String, String)>,
 }
 
@@ -200,8 +209,8 @@ impl Jvm {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Reach {
-    /// Phantom and final references, which Cleaners and finalizers are, that still have their object, if that is no direct
-    /// buffer.
+    /// Phantom and final references, which Cleaners and finalizers are, that still have their
+    /// object, if that is no direct buffer.
     pub owners: u64,
     /// Of these, the ones whose object is in use.
     pub owners_in_use: u64,
@@ -252,7 +261,8 @@ pub struct HeapFigure {
     pub old_used_bytes: Option<u64>,
     /// In the old generation right after the last old collection, where the JVM tells.
     pub old_after_gc_bytes: Option<u64>,
-    /// The most that the old generation may become, where the JVM tells; without generations that is `-Xmx`.
+    /// The most that the old generation may become, where the JVM tells; without generations that
+    /// is `-Xmx`.
     #[serde(default)]
     pub old_max_bytes: Option<u64>,
     /// Resident; each physical page once.
@@ -289,7 +299,8 @@ pub struct DirectBuffers {
     pub capacity_bytes: u64,
     /// The limit (`-XX:MaxDirectMemorySize`, else `-Xmx`).
     pub max_bytes: u64,
-    /// Bytes of direct buffers that Bits does not count (JDK 25 hides NIO's temporary ones), where they were found.
+    /// Bytes of direct buffers that Bits does not count (JDK 25 hides NIO's temporary ones), where
+    /// they were found.
     pub hidden_bytes: Option<u64>,
 }
 
@@ -325,8 +336,8 @@ pub struct NmtCategory {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Malloc {
-    /// Which allocator serves malloc: `"glibc"`, `"jemalloc"`, `"tcmalloc"`, `"mimalloc"`, `"musl"`; `"unknown"` where it was
-    /// not recognised.
+    /// Which allocator serves malloc: `"glibc"`, `"jemalloc"`, `"tcmalloc"`, `"mimalloc"`,
+    /// `"musl"`; `"unknown"` where it was not recognised.
     pub allocator: String,
     /// Its version or library, where it is known.
     pub allocator_version: String,

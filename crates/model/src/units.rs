@@ -48,7 +48,8 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
-/// An instant as people say it: `"16:40 UTC"` on the day of `now`, else with the days between; milliseconds since the Unix epoch.
+/// An instant as people say it: `"16:40 UTC"` on the day of `now`, else with the days between;
+/// milliseconds since the Unix epoch.
 pub fn hour(at_ms: i64, now_ms: i64) -> String {
     const DAY: i64 = 86_400_000;
     let minutes = at_ms.rem_euclid(DAY) / 60_000;
@@ -70,7 +71,8 @@ fn join(large: u64, large_unit: &str, small: u64, small_unit: &str) -> String {
     }
 }
 
-/// A size as people write it on a command line: `"512k"`, `"1.5MiB"`, `"2 GB"`, `"4096"`. Units are binary.
+/// A size as people write it on a command line: `"512k"`, `"1.5MiB"`, `"2 GB"`, `"4096"`. Units are
+/// binary.
 ///
 /// # Errors
 /// A sentence that says what is wrong with the text.

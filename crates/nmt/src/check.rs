@@ -22,11 +22,12 @@ impl SumCheck {
     }
 }
 
-/// Adds up what must add up: the categories to the total, malloc and mmap to the total (JDK 17 and later), and each
-/// category's malloc, arena, mmap, stacks and tracking overhead to the category. Empty where there is no total.
+/// Adds up what must add up: the categories to the total, malloc and mmap to the total (JDK 17 and
+/// later), and each category's malloc, arena, mmap, stacks and tracking overhead to the category.
+/// Empty where there is no total.
 ///
-/// At scales above bytes the JVM rounds every figure and leaves out what rounds to nothing, so each addend, printed or
-/// not, may be off by one unit.
+/// At scales above bytes the JVM rounds every figure and leaves out what rounds to nothing, so each
+/// addend, printed or not, may be off by one unit.
 pub fn check_sums(report: &Report) -> Vec<SumCheck> {
     let Some(total) = &report.total else { return Vec::new() };
     // JDK 26, which has the most, has 33 categories.

@@ -20,10 +20,11 @@ pub enum DiffError {
     NothingLater,
 }
 
-/// What changed from `earlier` to `later`, in the shape of the JVM's own diffs: the later figures, each with its
-/// delta. A category, a part or a site that one of them lacks counts as 0 there; sites are compared where both
-/// reports are detailed, the same frames in the same category being the same site, and only those that changed are
-/// kept. Regions are not compared. Deltas that a report carries already are not looked at.
+/// What changed from `earlier` to `later`, in the shape of the JVM's own diffs: the later figures,
+/// each with its delta. A category, a part or a site that one of them lacks counts as 0 there;
+/// sites are compared where both reports are detailed, the same frames in the same category being
+/// the same site, and only those that changed are kept. Regions are not compared. Deltas that a
+/// report carries already are not looked at.
 ///
 /// The scale is the coarser of the two, as that is how exact the deltas are.
 pub fn diff(earlier: &Report, later: &Report) -> Result<Report, DiffError> {
@@ -173,7 +174,8 @@ fn mapping(a: Mapping, b: Mapping) -> Mapping {
 }
 
 fn allocations(a: Allocations, b: Allocations) -> Allocations {
-    // Nothing at all is no allocations; where there are bytes, a count that was not printed stays unknown.
+    // Nothing at all is no allocations; where there are bytes, a count that was not printed stays
+    // unknown.
     let count = |of: Allocations| of.count.or((of.bytes == 0).then_some(0));
     let counts = both(count(a), count(b));
     Allocations {

@@ -1,8 +1,9 @@
 //! Native Memory Tracking text of every JDK: parsed, added up, compared. No I/O.
 //!
-//! NMT is HotSpot's own ledger of the memory it asked for (`-XX:NativeMemoryTracking=summary|detail`), printed as
-//! text by `jcmd PID VM.native_memory`, by `-XX:+PrintNMTStatistics` and into hs_err logs. [`parse`] reads what
-//! JDK 8 to 26 print, in every mode, scale and locale:
+//! NMT is HotSpot's own ledger of the memory it asked for
+//! (`-XX:NativeMemoryTracking=summary|detail`), printed as text by `jcmd PID VM.native_memory`, by
+//! `-XX:+PrintNMTStatistics` and into hs_err logs. [`parse`] reads what JDK 8 to 26 print, in every
+//! mode, scale and locale:
 //!
 //! ```
 //! let report = offheap_nmt::parse(b"\nNative Memory Tracking:\n\nTotal: reserved=9KB, committed=9KB\n\
@@ -11,8 +12,8 @@
 //! assert!(offheap_nmt::check_sums(&report).iter().all(|check| check.holds()));
 //! ```
 //!
-//! A [`Report`] serialises to the `offheap/nmt/v1` contract. All sizes in it are bytes, whatever the scale of the
-//! text; [`Report::scale`] says how exact they are.
+//! A [`Report`] serialises to the `offheap/nmt/v1` contract. All sizes in it are bytes, whatever
+//! the scale of the text; [`Report::scale`] says how exact they are.
 
 mod check;
 mod diff;

@@ -20,8 +20,8 @@ impl Default for RenderOptions {
     }
 }
 
-/// A table of the categories, the most committed first, then the sites. In diffs whatever changed most is first and
-/// each change carries its sign; `=` is no change.
+/// A table of the categories, the most committed first, then the sites. In diffs whatever changed
+/// most is first and each change carries its sign; `=` is no change.
 pub fn render(report: &Report, options: &RenderOptions) -> String {
     let mut out = String::new();
     match report.kind {

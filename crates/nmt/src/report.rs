@@ -1,7 +1,7 @@
 //! What a report says, as plain data. Field names are those of the `offheap/nmt/v1` JSON.
 //!
-//! Every figure may have a `*_delta` beside it. It is present in diffs only (0: unchanged, as far as the scale of
-//! the text can tell) and positive where the figure grew.
+//! Every figure may have a `*_delta` beside it. It is present in diffs only (0: unchanged, as far
+//! as the scale of the text can tell) and positive where the figure grew.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,8 @@ pub struct Report {
     /// The pid from the `PID:` line that `jcmd` puts before a reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
-    /// The status line of the attach protocol, where the text has one (0: the command was carried out).
+    /// The status line of the attach protocol, where the text has one (0: the command was carried
+    /// out).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<i64>,
     /// The scale that the JVM printed in: each figure was rounded to one of these.
@@ -43,7 +44,8 @@ pub struct Report {
     /// How many sites the JVM left out because they weigh less than one unit of the scale.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub omitted_sites: u64,
-    /// The tracker's own statistics: mode `statistics`, and what follows the summary in hs_err logs and VM.info.
+    /// The tracker's own statistics: mode `statistics`, and what follows the summary in hs_err logs
+    /// and VM.info.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub statistics: Vec<Statistic>,
     /// Lines that could not be read. At most [`Report::MAX_PROBLEMS`] are kept.
@@ -55,7 +57,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// How many [`problems`](Report::problems) are kept; of a file that is no NMT text at all each line is one.
+    /// How many [`problems`](Report::problems) are kept; of a file that is no NMT text at all each
+    /// line is one.
     pub const MAX_PROBLEMS: usize = 1000;
 
     /// The category of that name, as NMT spells it (`Java Heap`, `Arena Chunk`…).
@@ -280,7 +283,8 @@ pub struct Allocations {
     /// Its change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count_delta: Option<i64>,
-    /// The most there ever was (JDK 21 and later). The JVM's own total peak may lie below the present value.
+    /// The most there ever was (JDK 21 and later). The JVM's own total peak may lie below the
+    /// present value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_bytes: Option<u64>,
     /// How many allocations there were at that peak.
@@ -335,8 +339,8 @@ pub struct Category {
     /// Of these, array classes (JDK 11 and later).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub array_classes: Option<Counted>,
-    /// Metaspace outside the class space (category `Class`, JDK 11 and later). Its bytes are part of the mmap of
-    /// category `Class` up to JDK 15 and of category `Metaspace` from 16 on.
+    /// Metaspace outside the class space (category `Class`, JDK 11 and later). Its bytes are part
+    /// of the mmap of category `Class` up to JDK 15 and of category `Metaspace` from 16 on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Space>,
     /// The compressed class space.
@@ -393,7 +397,8 @@ pub struct Region {
     pub category: String,
     /// Bytes of address space.
     pub reserved_bytes: u64,
-    /// Bytes of it that are committed. At scales above bytes the JVM leaves out committed parts below one unit.
+    /// Bytes of it that are committed. At scales above bytes the JVM leaves out committed parts
+    /// below one unit.
     pub committed_bytes: u64,
     /// Who reserved it, innermost frame first; empty where the JVM gives no stack.
     pub frames: Vec<Frame>,
@@ -467,7 +472,8 @@ pub struct Frame {
     #[serde(with = "hex")]
     #[cfg_attr(feature = "schemars", schemars(with = "String"))]
     pub address: u64,
-    /// The function, demangled by the JVM; absent in stripped builds and for code that has no symbol.
+    /// The function, demangled by the JVM; absent in stripped builds and for code that has no
+    /// symbol.
     pub name: Option<String>,
     /// Bytes from the function's start.
     #[serde(default, skip_serializing_if = "Option::is_none")]

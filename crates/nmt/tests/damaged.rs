@@ -14,8 +14,8 @@ fn json(text: &[u8]) -> Value {
     serde_json::to_value(parse(text)).expect("JSON")
 }
 
-/// Whether `part` says nothing that `whole` doesn't: fields may be missing and lists may end early, of which only the
-/// last element may be incomplete.
+/// Whether `part` says nothing that `whole` doesn't: fields may be missing and lists may end early,
+/// of which only the last element may be incomplete.
 fn within(part: &Value, whole: &Value) -> bool {
     match (part, whole) {
         (Value::Null, _) => true,
@@ -68,14 +68,16 @@ fn summaries_cut_at_every_byte() {
 
 #[test]
 fn details_cut_at_many_bytes() {
-    // Reading 200 KB at each of its bytes would be quadratic; a prime step meets every place in a line.
+    // Reading 200 KB at each of its bytes would be quadratic; a prime step meets every place in a
+    // line.
     cut_everywhere("11-detail.txt", 499);
     cut_everywhere("25-detail.txt", 997);
 }
 
 #[test]
 fn diffs_cut_at_every_byte() {
-    // Here the beginning may not show yet that it is a diff, so deltas of 0 may be missing, but never another value.
+    // Here the beginning may not show yet that it is a diff, so deltas of 0 may be missing, but
+    // never another value.
     for name in ["11-summary.diff.txt", "25-summary.diff.txt"] {
         let text = text(name);
         let whole = json(&text);
@@ -116,7 +118,8 @@ fn exercise(text: &[u8]) {
 
 #[test]
 fn memory_is_bounded_by_the_size() {
-    // Each of these tries to make little text into much: the report's JSON is a measure of what it holds.
+    // Each of these tries to make little text into much: the report's JSON is a measure of what it
+    // holds.
     let heading = format!("{}:\n", "h".repeat(100_000));
     let hostile: [(&str, String); 6] = [
         ("statistics", format!("Native Memory Tracking Statistics:\n{heading}{}", "a\n".repeat(50_000))),

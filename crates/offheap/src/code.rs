@@ -1,5 +1,6 @@
-//! The search for the code while a process is watched: the agent beside the snapshots, on a thread of its own, so that a JVM
-//! that is slow to answer leaves no gap in the series. Where there is no JVM to load it, probes of the kernel take its place.
+//! The search for the code while a process is watched: the agent beside the snapshots, on a thread
+//! of its own, so that a JVM that is slow to answer leaves no gap in the series. Where there is no
+//! JVM to load it, probes of the kernel take its place.
 
 use crate::profile::{Following, Probed};
 use anyhow::Context;
@@ -13,16 +14,19 @@ use std::time::{Duration, Instant};
 const WIDEST: u64 = 512 << 10;
 /// It is never closer than this: every allocation of this size is seen then.
 const CLOSEST: u64 = 16 << 10;
-/// Samples a second that cost the target well below one percent of a core, at a microsecond or two each.
+/// Samples a second that cost the target well below one percent of a core, at a microsecond or two
+/// each.
 const SAMPLES_PER_S: f64 = 2_000.0;
-/// The same for Java objects, which may be sampled more widely than blocks: many programs make gigabytes of them a second.
+/// The same for Java objects, which may be sampled more widely than blocks: many programs make
+/// gigabytes of them a second.
 const OBJECTS_PER_S: f64 = 300.0;
 const WIDEST_OBJECTS: u64 = 8 << 20;
 /// As many samples of what grows name a site for sure.
 const ENOUGH: f64 = 400.0;
 /// How long the rate of samples is looked at before the interval is chosen.
 const TRIAL: Duration = Duration::from_millis(1_500);
-/// Time between two readings of the live file at the beginning; later a thirtieth of what has passed.
+/// Time between two readings of the live file at the beginning; later a thirtieth of what has
+/// passed.
 const READ: Duration = Duration::from_secs(1);
 const READ_PART: u32 = 30;
 /// At least as often, however long the window is.
@@ -50,13 +54,14 @@ enum Order {
 }
 
 impl Search {
-    /// Puts the agent into the JVM `pid` and samples. `per_s`: what is thought to grow, bytes per second, over the
-    /// `remaining` window.
+    /// Puts the agent into the JVM `pid` and samples. `per_s`: what is thought to grow, bytes per
+    /// second, over the `remaining` window.
     pub fn start(pid: i32, per_s: f64, remaining: Duration) -> Search {
         Search::on_a_thread(move |inbox, tell| with_agent(pid, per_s, remaining, inbox, tell))
     }
 
-    /// For a process `pid` without a JVM: looks on where it came with the agent, and probes its malloc where not.
+    /// For a process `pid` without a JVM: looks on where it came with the agent, and probes its
+    /// malloc where not.
     pub fn start_without_jvm(pid: i32) -> Search {
         Search::on_a_thread(move |inbox, tell| match Following::look_on(pid)? {
             Some(following) => look_on(following, inbox, tell),
@@ -190,8 +195,9 @@ fn with_agent(
     Ok(())
 }
 
-/// The mean bytes between two samples of objects that the target can bear, whose JVM took `rate` samples a second with one each
-/// [`WIDEST`]: each costs some ten microseconds, most of it the JVM's own.
+/// The mean bytes between two samples of objects that the target can bear, whose JVM took `rate`
+/// samples a second with one each [`WIDEST`]: each costs some ten microseconds, most of it the
+/// JVM's own.
 fn object_interval(rate: f64) -> u64 {
     ((WIDEST as f64 * rate / OBJECTS_PER_S) as u64).clamp(CLOSEST, WIDEST_OBJECTS).next_power_of_two()
 }
@@ -230,12 +236,13 @@ fn by_probes(pid: i32, inbox: &Receiver<Order>, tell: &Sender<String>) -> anyhow
     }
 }
 
-/// The mean bytes between two samples that give enough samples of growth by `per_s`, as far as the target can bear it:
-/// it took `rate` samples a second at the widest.
+/// The mean bytes between two samples that give enough samples of growth by `per_s`, as far as the
+/// target can bear it: it took `rate` samples a second at the widest.
 fn interval(per_s: f64, remaining: Duration, rate: f64) -> u64 {
     let wanted = per_s * remaining.as_secs_f64() / ENOUGH;
     let bearable = WIDEST as f64 * rate / SAMPLES_PER_S;
-    // As a power of two: a figure that a person can say, and that an agent of an earlier run may have already.
+    // As a power of two: a figure that a person can say, and that an agent of an earlier run may
+    // have already.
     (wanted.max(bearable) as u64).clamp(CLOSEST, WIDEST).next_power_of_two()
 }
 

@@ -1,7 +1,8 @@
 //! Files that a user names: read without being led elsewhere, and written for nobody else to read.
 //!
-//! What offheap writes holds command lines, and in those there are passwords: files are made with mode 0600. A folder may be
-//! everybody's (`/tmp`): what somebody else has put there under the name, a link above all, is replaced and never followed.
+//! What offheap writes holds command lines, and in those there are passwords: files are made with
+//! mode 0600. A folder may be everybody's (`/tmp`): what somebody else has put there under the
+//! name, a link above all, is replaced and never followed.
 
 use anyhow::{Context, anyhow, bail};
 use offheap_linux::foreign::{Refused, open_named, regular};
@@ -20,7 +21,8 @@ const INSTEAD: &str = "save what it gives to a file, and name that";
 /// What a new file's owner may do with it, and nobody else anything.
 const PRIVATE: u32 = 0o600;
 
-/// Opens the file at `path` to read it; a link leads on. What is no file is refused, a pipe without waiting for its writer.
+/// Opens the file at `path` to read it; a link leads on. What is no file is refused, a pipe without
+/// waiting for its writer.
 ///
 /// # Errors
 /// It is not there, may not be read, or is no file.
@@ -36,9 +38,9 @@ fn in_words(path: &Path, what: &str, refused: Refused) -> anyhow::Error {
     }
 }
 
-/// Writes `bytes` to `path`: into a new file beside it, which then takes the name. It is for its owner alone; a file that was
-/// there before keeps what its mode forbids the owner. The system's own names of streams (`/dev/stdout`) and the user's pipes are
-/// written to as they are.
+/// Writes `bytes` to `path`: into a new file beside it, which then takes the name. It is for its
+/// owner alone; a file that was there before keeps what its mode forbids the owner. The system's
+/// own names of streams (`/dev/stdout`) and the user's pipes are written to as they are.
 ///
 /// # Errors
 /// The folder or its file system says no.
@@ -58,7 +60,8 @@ pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let replaced = replace(path, bytes, mode);
     let busy = replaced.as_ref().is_err_and(|error| error.kind() == ErrorKind::ResourceBusy);
     if replaced.is_err() && is_file && (is_own || busy) {
-        // A folder that takes no new files, or a file that is mounted by itself, as into a container.
+        // A folder that takes no new files, or a file that is mounted by itself, as into a
+        // container.
         let flags = (SAFE | OFlags::NOFOLLOW).bits().cast_signed();
         let file = OpenOptions::new().write(true).truncate(true).custom_flags(flags).open(path);
         if let Ok(mut file) = file {

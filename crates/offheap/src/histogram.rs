@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 /// How long the JVM may take: it stops to count.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The objects of each class at an instant, garbage included: without `-all` the JVM would collect first.
+/// The objects of each class at an instant, garbage included: without `-all` the JVM would collect
+/// first.
 #[derive(Debug)]
 pub struct Histogram {
     at: Instant,

@@ -31,7 +31,8 @@ impl<'a> Name<'a> {
     }
 }
 
-/// The target of `recording` that is meant: the one with this pid (its last start), else the one with most snapshots.
+/// The target of `recording` that is meant: the one with this pid (its last start), else the one
+/// with most snapshots.
 ///
 /// # Errors
 /// The recording has no such target.
@@ -47,8 +48,8 @@ pub fn target(recording: &Recording, pid: Option<i32>) -> anyhow::Result<Target>
     })
 }
 
-/// The snapshot that `text` names: of a recording the last one, or `@first`, `@last`, `@10m` after its start, `@-5m` before
-/// its end, or `@TEXT` of a mark.
+/// The snapshot that `text` names: of a recording the last one, or `@first`, `@last`, `@10m` after
+/// its start, `@-5m` before its end, or `@TEXT` of a mark.
 ///
 /// # Errors
 /// No such file or instant.

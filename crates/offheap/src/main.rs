@@ -22,8 +22,8 @@ use std::process::ExitCode;
 
 /// Names the cause when a JVM's resident memory grows while its heap stays flat.
 ///
-/// Point it at a running process: no restart, no JVM flags, no JDK tools. TARGET is a pid or a part of exactly one command
-/// line.
+/// Point it at a running process: no restart, no JVM flags, no JDK tools. TARGET is a pid or a part
+/// of exactly one command line.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, max_term_width = 100, disable_help_subcommand = true)]
 struct Cli {

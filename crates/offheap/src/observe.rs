@@ -15,14 +15,16 @@ use std::time::{Duration, Instant};
 
 /// Snapshots that statistics look at; more tell nothing more.
 const SNAPSHOTS: usize = 600;
-/// A window has so many at least, also where a large heap makes them costly: fewer than half of that are not judged.
+/// A window has so many at least, also where a large heap makes them costly: fewer than half of
+/// that are not judged.
 const LEAST_SNAPSHOTS: u32 = 25;
 
 /// What to look at and for how long.
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub struct Arguments {
-    /// A pid, a part of exactly one command line, or a recording; diagnose takes files of other tools, too.
+    /// A pid, a part of exactly one command line, or a recording; diagnose takes files of other
+    /// tools, too.
     pub target: String,
     /// How long to watch a process.
     #[arg(long = "for", default_value = "60s", value_parser = parse_duration)]
@@ -73,7 +75,8 @@ pub fn observe(arguments: &Arguments, allowed: Allowed, references: References) 
 pub fn read(path: &Path, pid: Option<i32>) -> anyhow::Result<Observed> {
     let recording = Recording::open(path)?;
     let target = instants::target(&recording, pid)?;
-    // Of profiles recorded along, the last one has the most to say; the others show what grew between two.
+    // Of profiles recorded along, the last one has the most to say; the others show what grew
+    // between two.
     let instants = recording.profiles(target.id)?;
     let profile = instants.last().map(|(_, profile)| profile.clone());
     Ok(Observed {
@@ -159,15 +162,16 @@ fn python_holders(snapshots: &mut [Snapshot], collector: &Collector, progress: &
     }
 }
 
-/// Times in a window that references are followed: three of them, which make a series, by half of it.
+/// Times in a window that references are followed: three of them, which make a series, by half of
+/// it.
 const FOLLOWED: u32 = 6;
 /// And how often between two times whether it matters yet.
 const ASKED: u32 = 10;
 /// Of the window's length each time may take this part, else they are followed only at the end.
 const FOLLOWED_SHARE: u32 = 60;
 
-/// Follows the references on the Java heap where it matters: where only a collection could tell garbage from a leak, what is
-/// in use can be seen from outside, too.
+/// Follows the references on the Java heap where it matters: where only a collection could tell
+/// garbage from a leak, what is in use can be seen from outside, too.
 struct Follower {
     every: Duration,
     next: Instant,
@@ -219,7 +223,8 @@ const A_DAY: Duration = Duration::from_secs(86_400);
 /// Whether it matters what is in use: nothing is decided yet, or a heap that fills is all there is.
 fn is_open(diagnosis: &Diagnosis) -> bool {
     let verdict = &diagnosis.verdict;
-    // Whether the objects behind native memory are in use, or garbage that nobody finalizes, tells what to do about a leak.
+    // Whether the objects behind native memory are in use, or garbage that nobody finalizes, tells
+    // what to do about a leak.
     let of_peers = verdict.status == Status::Leak && PEERS.contains(&verdict.cause.as_str());
     verdict.status == Status::Inconclusive || verdict.cause == "heap-filling" || of_peers
 }

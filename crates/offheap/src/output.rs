@@ -1,5 +1,5 @@
-//! What goes to the terminal, or to who reads in its place: width, colour, errors. Whatever came from a target or a file of
-//! somebody else is cleaned here of what a terminal would act on.
+//! What goes to the terminal, or to who reads in its place: width, colour, errors. Whatever came
+//! from a target or a file of somebody else is cleaned here of what a terminal would act on.
 
 use offheap_present::terminal::{Style, Tone, clean, page, plain_json};
 use std::io::{IsTerminal, Write};

@@ -1,7 +1,9 @@
-//! How long a JVM would stand still for what is asked of it: predicted before, measured after, held against a budget.
+//! How long a JVM would stand still for what is asked of it: predicted before, measured after, held
+//! against a budget.
 //!
-//! All figures are of `GC.class_histogram -all` and `GC.run` on heaps full of small objects, the worst case, on two cores
-//! (bench/pauses); a busy or slower machine takes longer, which the steps already measured in the same JVM show.
+//! All figures are of `GC.class_histogram -all` and `GC.run` on heaps full of small objects, the
+//! worst case, on two cores (bench/pauses); a busy or slower machine takes longer, which the steps
+//! already measured in the same JVM show.
 
 use offheap_model::{Jvm, Snapshot};
 use std::time::Duration;
@@ -9,7 +11,8 @@ use std::time::Duration;
 /// What stops all threads of a JVM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// It counts its objects by class (`GC.class_histogram -all`): all are looked at, garbage included.
+    /// It counts its objects by class (`GC.class_histogram -all`): all are looked at, garbage
+    /// included.
     Count,
     /// It runs one full collection (`GC.run`).
     Collect,
@@ -33,8 +36,9 @@ struct Cost {
     collect: f64,
 }
 
-/// Measured by bench/pauses (its README.md has the table) on JDK 17 and 25, the slower of the two, rounded up. `collect` is at least
-/// as many times `count` as it was for large objects, whose count tells less of the collection.
+/// Measured by bench/pauses (its README.md has the table) on JDK 17 and 25, the slower of the two,
+/// rounded up. `collect` is at least as many times `count` as it was for large objects, whose count
+/// tells less of the collection.
 const COSTS: [Cost; 5] = [
     Cost { gc: "Serial", count: 0.9, collect: 4.5 },
     Cost { gc: "Parallel", count: 0.9, collect: 1.6 },
@@ -42,7 +46,8 @@ const COSTS: [Cost; 5] = [
     Cost { gc: "Z", count: 2.5, collect: 0.1 },
     Cost { gc: "Shenandoah", count: 2.7, collect: 0.1 },
 ];
-/// A collector that nobody here has measured: the slowest count of those above, and the greatest ratio.
+/// A collector that nobody here has measured: the slowest count of those above, and the greatest
+/// ratio.
 const UNKNOWN: Cost = Cost { gc: "", count: 2.7, collect: 13.5 };
 
 /// The pauses of one JVM: what each step took, for how much heap in use.
@@ -59,8 +64,8 @@ struct Measured {
 }
 
 impl Pauses {
-    /// Notes what a step took, with `used` bytes of heap in use. The time until the JVM's reply is the most that its pause
-    /// can have been.
+    /// Notes what a step took, with `used` bytes of heap in use. The time until the JVM's reply is
+    /// the most that its pause can have been.
     pub fn measured(&mut self, step: Step, took: Duration, used: u64) {
         let of = match step {
             Step::Count => &mut self.counted,
@@ -69,8 +74,9 @@ impl Pauses {
         *of = Some(Measured { took, used });
     }
 
-    /// The longest pause that `step` is expected to make in the JVM of `snapshot`; `None` where there is no saying: no JVM, a
-    /// heap whose use can't be read, or one that is swapped out in part, which a collection would read back from a disk.
+    /// The longest pause that `step` is expected to make in the JVM of `snapshot`; `None` where
+    /// there is no saying: no JVM, a heap whose use can't be read, or one that is swapped out in
+    /// part, which a collection would read back from a disk.
     pub fn predict(&self, step: Step, snapshot: &Snapshot) -> Option<Duration> {
         let jvm = snapshot.jvm.as_ref()?;
         let used = heap_in_use(jvm);
@@ -88,7 +94,8 @@ impl Pauses {
             (Step::Count, Some(counted), _) => again(counted),
             (Step::Count, None, _) => by_size(cost.count),
             (Step::Collect, _, Some(collected)) => again(collected),
-            // The same objects on the same machine: the count, which came first, tells how many and how fast.
+            // The same objects on the same machine: the count, which came first, tells how many and
+            // how fast.
             (Step::Collect, Some(counted), None) => again(counted).mul_f64(cost.collect / cost.count),
             (Step::Collect, None, None) => by_size(cost.collect),
         })

@@ -1,5 +1,5 @@
-//! What an expert would do while the snapshots come in: see what grows, look for its code, ask the collector, say the verdict
-//! once it is certain, and go on watching.
+//! What an expert would do while the snapshots come in: see what grows, look for its code, ask the
+//! collector, say the verdict once it is certain, and go on watching.
 
 use crate::clock::now_ms;
 use crate::code::{NO_CODE, Search};
@@ -23,10 +23,11 @@ const LOOK: Duration = Duration::from_secs(2);
 const SHARE: u32 = 20;
 /// A leak as sure as this is told before the window ends; less is only suspected anyway.
 const CERTAIN: f64 = 0.7;
-/// The search begins no later than this part of the window: what comes then is too little to name a site.
+/// The search begins no later than this part of the window: what comes then is too little to name a
+/// site.
 const LATEST: f64 = 0.75;
-/// A collection needs this long before it, for something to be there that it could free; where it came too early to tell, a
-/// second one comes in the middle of the window…
+/// A collection needs this long before it, for something to be there that it could free; where it
+/// came too early to tell, a second one comes in the middle of the window…
 const COLLECT_AFTER: Duration = Duration::from_secs(14);
 /// …and as long behind it, for what it frees to be gone: cleaners run after it.
 const COLLECT_BEFORE_END: Duration = Duration::from_secs(4);
@@ -36,7 +37,8 @@ const COLLECTION: Duration = Duration::from_secs(120);
 /// When a full collection may be run in the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Gc {
-    /// If only that can tell a leak from garbage, and the pause that it is expected to make fits --max-pause.
+    /// If only that can tell a leak from garbage, and the pause that it is expected to make fits
+    /// --max-pause.
     Auto,
     /// Never.
     Never,
@@ -66,8 +68,8 @@ impl Allowed {
     /// The agent from the begin, and nothing else; not asked for.
     pub const AGENT: Allowed = Allowed { agent: true, agent_at_once: true, ..Allowed::NOTHING };
 
-    /// Asks on the terminal, once, before the window begins. Where nobody can be asked the command itself is the consent:
-    /// `--no-agent` is how to withhold it.
+    /// Asks on the terminal, once, before the window begins. Where nobody can be asked the command
+    /// itself is the consent: `--no-agent` is how to withhold it.
     pub fn ask(self, target: &str) -> Allowed {
         if !self.agent || !self.ask || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
             return self;
@@ -125,7 +127,8 @@ pub struct Procedure {
     collection: Option<JoinHandle<Collection>>,
     /// What the steps that stop the JVM took.
     pauses: Pauses,
-    /// A collection at the end would leave of the sampled objects only those that stay, and may be run.
+    /// A collection at the end would leave of the sampled objects only those that stay, and may be
+    /// run.
     objects_wait: bool,
     /// How many collections were run; `u32::MAX` where none may be.
     collected: u32,
@@ -248,8 +251,8 @@ impl Procedure {
         (Found { profile, instants: self.instants, no_code: self.no_code, classes }, news)
     }
 
-    /// What became of the classes since the first histogram, if that matters to how the verdict leans. The search for the
-    /// classes is a bonus: where it fails the verdict stands without it.
+    /// What became of the classes since the first histogram, if that matters to how the verdict
+    /// leans. The search for the classes is a bonus: where it fails the verdict stands without it.
     fn classes(
         &mut self,
         latest: Option<&Snapshot>,
@@ -267,7 +270,8 @@ impl Procedure {
         Some(first.growth(&last))
     }
 
-    /// Takes the first histogram once something seems to grow: the JVM stands still while it counts.
+    /// Takes the first histogram once something seems to grow: the JVM stands still while it
+    /// counts.
     fn count_classes(&mut self, evidence: &Evidence<'_>, verdict: &Finding, news: &mut Vec<String>) {
         self.leaning = Some((needs_code(verdict), evidence.pid()));
         let suspicious = self.searched || needs_code(verdict);
@@ -314,7 +318,8 @@ impl Procedure {
         Some(collection.text)
     }
 
-    /// Whether the JVM may be stopped for `step`, and for how long it is expected to be, where that is known.
+    /// Whether the JVM may be stopped for `step`, and for how long it is expected to be, where that
+    /// is known.
     ///
     /// # Errors
     /// It may not; with the reason where a flag of the user's would allow it.
@@ -421,7 +426,8 @@ impl Procedure {
             None => return,
         };
         if passed.as_secs_f64() > LATEST * length {
-            // Said at the end, if it is still so then: who grows for so short a time is seldom the one.
+            // Said at the end, if it is still so then: who grows for so short a time is seldom the
+            // one.
             self.no_code.get_or_insert_with(|| {
                 format!(
                     "{NO_CODE}: {why}, but that showed only after {} of {}, too late to look for it; a longer window would",
@@ -442,8 +448,8 @@ impl Procedure {
         self.search = Some(Search::start(evidence.pid(), per_s, remaining));
     }
 
-    /// Has the JVM sample its objects once the Java heap is what seems to grow, and looks closely for who makes the
-    /// references of JNI code where those hold it.
+    /// Has the JVM sample its objects once the Java heap is what seems to grow, and looks closely
+    /// for who makes the references of JNI code where those hold it.
     fn sample_more_if_needed(&mut self, evidence: &Evidence<'_>, diagnosis: &Diagnosis) {
         let Some(search) = &self.search else { return };
         if !self.closely && references_grow(evidence) {
@@ -454,7 +460,8 @@ impl Procedure {
             return;
         }
         let of_heap = |suspect: Suspect| suspect.domain == Domain::JavaHeap;
-        // Not only the verdict: what a collector keeps of the objects may seem to grow more than they do.
+        // Not only the verdict: what a collector keeps of the objects may seem to grow more than
+        // they do.
         let found = heap_is_open(diagnosis);
         if found || suspect(evidence, self.length.as_secs_f64()).is_some_and(of_heap) {
             self.objects = true;

@@ -1,19 +1,22 @@
-//! Whether there is room for the agent, and for offheap itself, below the limit at which the kernel kills.
+//! Whether there is room for the agent, and for offheap itself, below the limit at which the kernel
+//! kills.
 
 use anyhow::bail;
 use offheap_linux::{Cgroup, Process};
 use offheap_live::{DEFAULT_FILE_BYTES, MIN_FILE_BYTES};
 use offheap_model::units::bytes;
 
-/// What loading the agent takes beside its live file: the JVM's attach thread, the library, its tables, copied unwind tables
-/// (measured below 3 MiB on JDK 11 to 25), and what the program itself takes meanwhile.
+/// What loading the agent takes beside its live file: the JVM's attach thread, the library, its
+/// tables, copied unwind tables (measured below 3 MiB on JDK 11 to 25), and what the program itself
+/// takes meanwhile.
 const BESIDE: u64 = 8 << 20;
 /// The live file takes at most this part of what is left.
 const PART: u64 = 8;
 
-/// What offheap itself takes while it looks at a small process (its own memory, and page tables; measured: killed in 5 of 5 looks
-/// where 16 MiB were left, in none of 3 `diagnose` where 32 MiB were). It counts against the limit of the process that is looked
-/// at where offheap runs in the same control group, as in `docker exec` and `kubectl exec`.
+/// What offheap itself takes while it looks at a small process (its own memory, and page tables;
+/// measured: killed in 5 of 5 looks where 16 MiB were left, in none of 3 `diagnose` where 32 MiB
+/// were). It counts against the limit of the process that is looked at where offheap runs in the
+/// same control group, as in `docker exec` and `kubectl exec`.
 const OWN: u64 = 24 << 20;
 /// What it takes above that where it reads the agent's live file and looks up symbols.
 const OWN_WITH_AGENT: u64 = 48 << 20;
@@ -23,7 +26,8 @@ const MEANWHILE: u64 = 1 << 20;
 /// Whether there is room for offheap itself.
 ///
 /// # Errors
-/// It could get itself killed, and all of the group with it where the group is killed as one (`memory.oom.group`).
+/// It could get itself killed, and all of the group with it where the group is killed as one
+/// (`memory.oom.group`).
 pub fn for_offheap() -> anyhow::Result<()> {
     match own_group().and_then(|group| group.until_kill()) {
         Some(left) if left < OWN => bail!(
@@ -40,8 +44,8 @@ fn own_group() -> Option<Cgroup> {
     Cgroup::of(&Process::open(std::process::id().try_into().ok()?).ok()?)
 }
 
-/// Bytes for the live file in `process`, less than usual where little memory is left: the file lies in memory and counts
-/// against the limit.
+/// Bytes for the live file in `process`, less than usual where little memory is left: the file lies
+/// in memory and counts against the limit.
 ///
 /// # Errors
 /// There is no room: loading the agent could get the process killed.
@@ -84,7 +88,8 @@ fn size(left: Option<u64>) -> Option<u64> {
     (size + BESIDE <= left).then_some(size)
 }
 
-/// `MemAvailable` of this host, in bytes: what can be had without swapping (Documentation/filesystems/proc.rst).
+/// `MemAvailable` of this host, in bytes: what can be had without swapping
+/// (Documentation/filesystems/proc.rst).
 fn available() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let kib: u64 = text

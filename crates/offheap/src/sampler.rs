@@ -8,18 +8,21 @@ use std::time::{Duration, Instant};
 
 /// A snapshot may use one part in so many of the time: three percent of a core.
 const SHARE: u32 = 33;
-/// And it may hold the lock of the target's address space in one go for one part in so many: one percent.
+/// And it may hold the lock of the target's address space in one go for one part in so many: one
+/// percent.
 const HELD_SHARE: u32 = 100;
 /// Snapshots by which the usual longest hold is judged.
 const HOLDS: usize = 4;
 
-/// Set when the user wants to end it (Ctrl-C, SIGTERM), or is gone (the terminal, the reader of what is printed).
+/// Set when the user wants to end it (Ctrl-C, SIGTERM), or is gone (the terminal, the reader of
+/// what is printed).
 #[derive(Debug, Clone)]
 pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// Catches what ends a tool: SIGINT, SIGTERM, SIGHUP (the terminal or the ssh session is gone) and SIGPIPE (nobody reads what
-    /// it prints): whoever has an agent at work in a process must stop it first. A second SIGINT ends the tool at once.
+    /// Catches what ends a tool: SIGINT, SIGTERM, SIGHUP (the terminal or the ssh session is gone)
+    /// and SIGPIPE (nobody reads what it prints): whoever has an agent at work in a process must
+    /// stop it first. A second SIGINT ends the tool at once.
     ///
     /// # Errors
     /// What the kernel says.
@@ -90,10 +93,11 @@ impl Sampler {
         self.due
     }
 
-    /// Takes a snapshot. A large process makes them costly; then the pace is slackened, so that looking takes no more than
-    /// three percent of a core, as far as it may be. What counts is the time on a core: on a busy machine a snapshot that only
-    /// waits for one costs nothing, and fewer of them would tell less. The target's mmap and munmap wait while its address space
-    /// is read, so that counts too.
+    /// Takes a snapshot. A large process makes them costly; then the pace is slackened, so that
+    /// looking takes no more than three percent of a core, as far as it may be. What counts is the
+    /// time on a core: on a busy machine a snapshot that only waits for one costs nothing, and
+    /// fewer of them would tell less. The target's mmap and munmap wait while its address space is
+    /// read, so that counts too.
     ///
     /// # Errors
     /// As [`Collector::snapshot`].
@@ -108,8 +112,8 @@ impl Sampler {
         Ok(snapshot)
     }
 
-    /// The longest hold that each of the latest snapshots had at least: a call that only waited for a core on a busy machine is
-    /// none.
+    /// The longest hold that each of the latest snapshots had at least: a call that only waited for
+    /// a core on a busy machine is none.
     fn usual_hold(&mut self) -> Duration {
         self.holds.rotate_left(1);
         if let Some(last) = self.holds.last_mut() {

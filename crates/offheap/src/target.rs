@@ -26,8 +26,8 @@ pub enum Target<'a> {
     Core(&'a Path),
 }
 
-/// What `target` names: a file that starts as an ELF file does, or is a packed one, is taken for a core file, anything else as
-/// by [`resolve`].
+/// What `target` names: a file that starts as an ELF file does, or is a packed one, is taken for a
+/// core file, anything else as by [`resolve`].
 ///
 /// # Errors
 /// As [`resolve`].

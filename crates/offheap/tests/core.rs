@@ -1,4 +1,5 @@
-//! `offheap map` of core files that gcore wrote: what it says is what it said of the process right before.
+//! `offheap map` of core files that gcore wrote: what it says is what it said of the process right
+//! before.
 
 mod common;
 #[path = "../../corefile/tests/support/mod.rs"]

@@ -1,4 +1,5 @@
-//! `offheap doctor`: as root and as nobody, on JVMs in namespaces of their own with a /tmp of every kind.
+//! `offheap doctor`: as root and as nobody, on JVMs in namespaces of their own with a /tmp of every
+//! kind.
 
 mod common;
 
@@ -17,7 +18,8 @@ public class Sleeper {
 /// An ordinary user.
 const NOBODY: &str = "65534";
 
-/// A folder that is not below /tmp, readable for everybody: its class path, and a copy of the binary.
+/// A folder that is not below /tmp, readable for everybody: its class path, and a copy of the
+/// binary.
 struct Place {
     folder: tempfile::TempDir,
 }
@@ -234,7 +236,8 @@ fn what_a_jvm_or_a_program_does_not_allow_is_named() {
     assert_eq!(can(&document), [true, true, false]);
 
     let source = "#include <stdio.h>\n#include <unistd.h>\nint main(void) { puts(\"READY\"); fflush(stdout); pause(); }";
-    // A dynamic one has glibc's malloc, which the kernel's breakpoints can probe where the machine has some.
+    // A dynamic one has glibc's malloc, which the kernel's breakpoints can probe where the machine
+    // has some.
     let probes = std::path::Path::new("/sys/bus/event_source/devices/breakpoint").exists();
     for (name, flags, text, probed) in
         [("doctor_static", &["-static"][..], "statically", false), ("doctor_plain", &[], "glibc 2.", probes)]

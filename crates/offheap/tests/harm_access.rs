@@ -1,5 +1,5 @@
-//! Other users who plant files, exchange libraries and put pipes in the way of root: offheap neither waits for them, nor opens what is
-//! not meant, nor carries their code into the target.
+//! Other users who plant files, exchange libraries and put pipes in the way of root: offheap
+//! neither waits for them, nor opens what is not meant, nor carries their code into the target.
 
 use offheap_testkit::{Program, build_harm, build_harm_java, is_root, jdk, run_within};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -50,7 +50,8 @@ fn fifo(path: &Path) {
     assert!(Command::new("mkfifo").arg("-m666").arg(path).status().unwrap().success());
 }
 
-/// Every verb that looks at JVMs, with counters planted for one: as a pipe, a link to a device, a link to a pipe, a huge file.
+/// Every verb that looks at JVMs, with counters planted for one: as a pipe, a link to a device, a
+/// link to a pipe, a huge file.
 #[test]
 fn planted_counters_are_neither_waited_for_nor_followed() {
     if !is_root("planted counters") {
@@ -95,7 +96,8 @@ fn planted_counters_are_neither_waited_for_nor_followed() {
     }
 }
 
-/// A /tmp that anybody may write to and that has no sticky bit, as an emptyDir has it; and such a TMPDIR for `run`.
+/// A /tmp that anybody may write to and that has no sticky bit, as an emptyDir has it; and such a
+/// TMPDIR for `run`.
 #[test]
 fn no_library_is_loaded_from_a_folder_where_others_can_exchange_it() {
     if !is_root("exchanging the library") {
@@ -160,7 +162,8 @@ fn no_library_is_loaded_from_a_folder_where_others_can_exchange_it() {
     }
 }
 
-/// A library that is a pipe by the time it is opened; without the rights that would open what is mapped.
+/// A library that is a pipe by the time it is opened; without the rights that would open what is
+/// mapped.
 #[test]
 fn a_pipe_in_a_librarys_place_is_not_waited_for() {
     let program = build_harm("fifo_library", &["targets/fifo_library.c"], &["-ldl"]);
@@ -186,7 +189,8 @@ fn a_pipe_in_a_librarys_place_is_not_waited_for() {
     }
 }
 
-/// `offheap` given by name under a wrapper whose command line has that name too, and names that look like files.
+/// `offheap` given by name under a wrapper whose command line has that name too, and names that
+/// look like files.
 #[test]
 fn a_name_matches_neither_the_wrapper_nor_stands_for_a_file() {
     let offheap = offheap_testkit::offheap();

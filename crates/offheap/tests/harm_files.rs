@@ -1,5 +1,5 @@
-//! Files and answers of strangers: recordings that run code, live files without an end, escape sequences, bombs; and our own files,
-//! which are nobody else's.
+//! Files and answers of strangers: recordings that run code, live files without an end, escape
+//! sequences, bombs; and our own files, which are nobody else's.
 
 use offheap_testkit::{Program, build_harm, build_harm_java, jdk, run_within};
 use rusqlite::Connection;
@@ -193,7 +193,8 @@ fn our_files_are_readable_by_nobody_else() {
     assert!(seen >= 3, "{seen} files");
 }
 
-/// What a target chose as a thread's name goes to a pipe without its escape sequences; to who asks for it, as it is.
+/// What a target chose as a thread's name goes to a pipe without its escape sequences; to who asks
+/// for it, as it is.
 #[test]
 fn jcmd_cleans_what_the_target_says() {
     let jdk = jdk(17);
@@ -278,7 +279,8 @@ fn bombs_are_refused_by_what_comes_out() {
     }
 }
 
-/// A JVM that only pretends to have an agent: its live file is gigabytes long, and its sections lie anywhere.
+/// A JVM that only pretends to have an agent: its live file is gigabytes long, and its sections lie
+/// anywhere.
 #[test]
 fn a_hostile_live_file_is_bounded() {
     let folder = tempfile::tempdir().unwrap();

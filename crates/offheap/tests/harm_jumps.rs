@@ -6,7 +6,8 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A handler that jumps out of a hook leaves no lock taken: maps are still recorded afterwards, by every thread.
+/// A handler that jumps out of a hook leaves no lock taken: maps are still recorded afterwards, by
+/// every thread.
 #[test]
 fn a_jump_out_of_a_hook_leaves_nothing_locked() {
     let program = build_harm("jumps", &["targets/jumps.c"], &[]);

@@ -1,4 +1,5 @@
-//! JVMs that have little memory left, and an offheap that is ended in the middle: the target notices nothing.
+//! JVMs that have little memory left, and an offheap that is ended in the middle: the target
+//! notices nothing.
 
 use offheap_testkit::{is_root, jdk, killed, near};
 use std::time::Duration;
@@ -36,8 +37,9 @@ fn near_its_limit_no_process_is_killed_by_a_look() {
     }
 }
 
-/// A terminal that closes and a pipe whose reader is gone end offheap as Ctrl-C does: the agent is stopped first. What is killed can't
-/// do that: the agent's lease ends a minute later (`cargo xtask soak --only killed`).
+/// A terminal that closes and a pipe whose reader is gone end offheap as Ctrl-C does: the agent is
+/// stopped first. What is killed can't do that: the agent's lease ends a minute later (`cargo xtask
+/// soak --only killed`).
 #[test]
 fn an_offheap_that_is_hung_up_on_stops_its_agent() {
     for signal in ["HUP", "PIPE", "TERM", "INT"] {

@@ -1,4 +1,5 @@
-//! Programs whose memory is unusual, or hostile: the agent reads and writes only what it may (`harm/targets`).
+//! Programs whose memory is unusual, or hostile: the agent reads and writes only what it may
+//! (`harm/targets`).
 
 use offheap_testkit::{Program, build_harm, build_harm_java, jdk, jdks, run_within};
 use std::path::PathBuf;
@@ -7,7 +8,8 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Guard pages, read-only tables, pages under userfaultfd, of a file that was cut short, unmapped; and all of that.
+/// Guard pages, read-only tables, pages under userfaultfd, of a file that was cut short, unmapped;
+/// and all of that.
 const GUARDED: &[&str] = &["0", "1", "2", "4", "8", "16", "32", "63"];
 
 /// A JVM with a library of harm in it.

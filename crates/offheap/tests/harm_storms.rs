@@ -1,5 +1,6 @@
-//! JVMs and C programs in bad weather of every kind (`harm/storm`), and JVMs that end while the agent is being loaded: nobody dies
-//! of the agent, no byte is wrong, no errno lost. For as long as asked: `cargo xtask soak`.
+//! JVMs and C programs in bad weather of every kind (`harm/storm`), and JVMs that end while the
+//! agent is being loaded: nobody dies of the agent, no byte is wrong, no errno lost. For as long as
+//! asked: `cargo xtask soak`.
 
 use offheap_testkit::{exits, jdk, run_within, storm};
 use std::process::Command;
@@ -11,7 +12,8 @@ const ROUNDS: u32 = 6;
 #[test]
 fn jvms_survive_all_weather_at_once() {
     for (feature, collector) in [(17, "-XX:+UseSerialGC"), (25, "-XX:+UseG1GC")] {
-        // The weather has limits on files in it, under which the agent rightly refuses to start: then once more.
+        // The weather has limits on files in it, under which the agent rightly refuses to start:
+        // then once more.
         let mut rounds = (0..ROUNDS).map(|_| {
             let report = storm::run(&storm::Storm {
                 jdk: jdk(feature),

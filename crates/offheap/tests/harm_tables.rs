@@ -1,4 +1,5 @@
-//! Libraries whose headers, symbols and relocations are damaged before the agent reads them; many more: `cargo xtask soak --only tables`.
+//! Libraries whose headers, symbols and relocations are damaged before the agent reads them; many
+//! more: `cargo xtask soak --only tables`.
 
 use offheap_testkit::{jdk, tables};
 

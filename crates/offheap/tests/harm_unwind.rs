@@ -1,5 +1,5 @@
-//! The agent's interpreter of unwind tables against gimli's, over the libraries that JVMs have loaded; over all of the machine's:
-//! `cargo xtask soak --only unwind`.
+//! The agent's interpreter of unwind tables against gimli's, over the libraries that JVMs have
+//! loaded; over all of the machine's: `cargo xtask soak --only unwind`.
 
 use offheap_testkit::{jdks, unwind};
 

@@ -34,7 +34,8 @@ fn looking_changes_neither_the_rss_nor_the_mappings() {
     let program = ordinary(&["-Xmx64m", "-XX:+UseSerialGC", "-Xint"]);
     let pid = program.pid();
     std::thread::sleep(std::time::Duration::from_secs(1));
-    // A quiet moment: the JVM's own threads wake up now and then, so only two equal looks in a row count.
+    // A quiet moment: the JVM's own threads wake up now and then, so only two equal looks in a row
+    // count.
     let quiet = (0..20).any(|_| {
         let (rss, maps) = (kernel_rss(pid), mappings(pid));
         json(&["map", &pid.to_string(), "--json"]);
@@ -236,7 +237,8 @@ fn child_of(pid: i32) -> i32 {
 fn a_jvm_in_its_own_pid_and_mount_namespace_is_seen_whole() {
     let jdk = jdks().iter().rfind(|jdk| jdk.feature == 17).expect("JDK 17 is here");
     let classes = build_java("Ordinary", common::ORDINARY);
-    // The classes lie in /tmp, which the namespace hides behind its own; the JRE does so where this workspace lies there.
+    // The classes lie in /tmp, which the namespace hides behind its own; the JRE does so where this
+    // workspace lies there.
     let home = jdk.java.ancestors().nth(2).unwrap();
     let shell = format!(
         "mount -t tmpfs none /mnt && cp -r {0} /mnt/classes && mkdir /mnt/jre && mount --bind {1} /mnt/jre && \

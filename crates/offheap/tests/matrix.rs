@@ -1,7 +1,8 @@
-//! The account on every JDK that is here × every collector it has × small and large heaps: how much of the RSS it labels.
+//! The account on every JDK that is here × every collector it has × small and large heaps: how much
+//! of the RSS it labels.
 //!
-//! The table is printed (`cargo test --test matrix -- --nocapture`), and with `OFFHEAP_BLESS` set written to
-//! docs/accuracy.md.
+//! The table is printed (`cargo test --test matrix -- --nocapture`), and with `OFFHEAP_BLESS` set
+//! written to docs/accuracy.md.
 
 mod common;
 
@@ -38,8 +39,8 @@ fn unattributed(program: &Program, wrong: &mut Vec<String>) -> f64 {
     let after = kernel_rss(pid);
     let rss = account["rss_bytes"].as_u64().expect("an account has an RSS");
     assert_eq!(sum(&account), rss, "the domains sum to the RSS");
-    // A JVM is never quite still: what it touched between the two looks may be in or not, and a little more for its
-    // background threads.
+    // A JVM is never quite still: what it touched between the two looks may be in or not, and a
+    // little more for its background threads.
     let slack = before.abs_diff(after) + (1 << 20);
     assert!(rss.abs_diff(before) <= slack, "RSS {rss}, by the kernel {before} and then {after}");
     let heap = domain(&account, "java-heap");
@@ -50,7 +51,8 @@ fn unattributed(program: &Program, wrong: &mut Vec<String>) -> f64 {
     if direct < 20 << 20 {
         wrong.push(format!("20 MB of direct buffers are seen as {direct} bytes"));
     }
-    // The program maps nothing itself, so what is called the program's own by elimination is unexplained too.
+    // The program maps nothing itself, so what is called the program's own by elimination is
+    // unexplained too.
     let unexplained =
         account["unattributed_bytes"].as_u64().expect("it is named") + domain(&account, "native-mmap");
     unexplained as f64 * 100.0 / rss as f64
@@ -72,8 +74,8 @@ fn one_percent_at_the_most_is_unattributed() {
                 let program = start(jdk, &[condition.flags, &[&flag]].concat(), &[]);
                 let mut wrong = Vec::new();
                 let mut missing = unattributed(&program, &mut wrong);
-                // A concurrent collector in the middle of a cycle hides what it moves; the account says so, and the next
-                // look sees it.
+                // A concurrent collector in the middle of a cycle hides what it moves; the account
+                // says so, and the next look sees it.
                 for _ in 0..LOOKS {
                     if wrong.is_empty() && missing <= 1.0 {
                         break;

@@ -1,5 +1,5 @@
-//! `offheap diagnose` with all it may do: the agent where the answer needs code, a collection where only that tells; and the
-//! questions after it: is it fixed, what does a trim gain.
+//! `offheap diagnose` with all it may do: the agent where the answer needs code, a collection where
+//! only that tells; and the questions after it: is it fixed, what does a trim gain.
 
 mod common;
 
@@ -8,11 +8,11 @@ use offheap_testkit::{Jdk, Program, build_c, build_java, jdks};
 use serde_json::Value;
 use std::process::Command;
 
-/// Does what its first argument says, 2 MiB a second; stops when it is told to.
-/// `malloc`: `Busy.handle` keeps blocks of the C heap, and collections come. `buffers`: `Busy.serve` keeps direct buffers, and Java code allocates
-/// so little that no collection comes. `garbage`: the same with buffers that nobody keeps. `peers`: drops Deflaters, which
-/// a Cleaner frees. `scatter`: frees most of what it
-/// took, so that the allocator holds it.
+/// Does what its first argument says, 2 MiB a second; stops when it is told to. `malloc`:
+/// `Busy.handle` keeps blocks of the C heap, and collections come. `buffers`: `Busy.serve` keeps
+/// direct buffers, and Java code allocates so little that no collection comes. `garbage`: the same
+/// with buffers that nobody keeps. `peers`: drops Deflaters, which a Cleaner frees. `scatter`:
+/// frees most of what it took, so that the allocator holds it.
 const BUSY: &str = r#"
 import java.io.*;
 import java.nio.ByteBuffer;

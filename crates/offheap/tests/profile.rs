@@ -7,8 +7,8 @@ use offheap_testkit::{Jdk, Program, build_c, build_java, jdks};
 use serde_json::Value;
 use std::process::Command;
 
-/// `Leak.keep` forgets blocks of 1000 bytes, `Leak.churn` frees ten times as many. Each line on standard input is answered
-/// with how many blocks have been kept so far.
+/// `Leak.keep` forgets blocks of 1000 bytes, `Leak.churn` frees ten times as many. Each line on
+/// standard input is answered with how many blocks have been kept so far.
 const LEAK: &str = r#"
 import java.io.*;
 
@@ -93,7 +93,8 @@ fn left_behind(tag: &str) -> Vec<String> {
         .collect()
 }
 
-/// Runs `offheap` with `arguments`; returns its standard output and error, and what its files are tagged with.
+/// Runs `offheap` with `arguments`; returns its standard output and error, and what its files are
+/// tagged with.
 fn profile(arguments: &[&str]) -> (Vec<u8>, String, String) {
     use std::process::Stdio;
     let mut command = Command::new(offheap_testkit::offheap());
@@ -131,8 +132,9 @@ fn the_leaking_method_is_named_and_the_freeing_one_is_not() {
         assert_eq!(top["frames"][java]["kind"], "java");
         assert_eq!(top["frames"][java]["file"], "Leak.java");
 
-        // All of the leak, whichever way its Java frames were compiled, against what the program knows: never more than it
-        // kept while we looked, nothing of it freed, and a tenth of what the other one takes.
+        // All of the leak, whichever way its Java frames were compiled, against what the program
+        // knows: never more than it kept while we looked, nothing of it freed, and a tenth of what
+        // the other one takes.
         let sum = |name: &str, figure: &str| -> u64 {
             sites.iter().filter(|s| names(s).contains(&name)).filter_map(|s| s[figure].as_u64()).sum()
         };
@@ -254,7 +256,8 @@ fn a_recording_has_the_last_picture_of_a_killed_jvm() {
             sites.iter().filter(|s| names(s).contains(&name)).filter_map(|s| s[figure].as_u64()).sum()
         };
         let live = of("Leak.keep", "live_bytes");
-        // At least what it kept from a moment when the agent was there up to the last reading but one; at most all.
+        // At least what it kept from a moment when the agent was there up to the last reading but
+        // one; at most all.
         let kept = [last - before, last].map(|count| count * 1000);
         assert!(live * 10 >= kept[0] * 8 && live * 10 <= kept[1] * 12, "{}: {live} of {kept:?}", jdk.name);
         // The JVM allocates a little in there too.

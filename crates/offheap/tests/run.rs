@@ -1,4 +1,5 @@
-//! `offheap run`: commands with the agent in them from their begin; and what a killed one leaves behind.
+//! `offheap run`: commands with the agent in them from their begin; and what a killed one leaves
+//! behind.
 
 mod common;
 
@@ -9,8 +10,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use tempfile::TempDir;
 
-/// Forgets 3000 blocks of 10,000 bytes, frees as many of 20,000, and says what of the agent its children would inherit. Then
-/// `exit` ends it with 3, `wait` waits, `exec…` replaces it by itself with the function of that name, and `child` starts itself.
+/// Forgets 3000 blocks of 10,000 bytes, frees as many of 20,000, and says what of the agent its
+/// children would inherit. Then `exit` ends it with 3, `wait` waits, `exec…` replaces it by itself
+/// with the function of that name, and `child` starts itself.
 const LEAK: &str = r#"
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -75,7 +77,8 @@ fn program() -> String {
     build_c("run_leak", LEAK, &[]).to_str().unwrap().to_owned()
 }
 
-/// Starts `offheap run` with `arguments`; returns it with the folder that it has for its temporary files.
+/// Starts `offheap run` with `arguments`; returns it with the folder that it has for its temporary
+/// files.
 fn start(arguments: &[&str]) -> (Child, TempDir) {
     let temporary = tempfile::tempdir().unwrap();
     let mut command = Command::new(offheap_testkit::offheap());
@@ -244,7 +247,8 @@ public class RunMe {
         assert!(sum(&document, "[space of the JVM]", "live_bytes") > 0.0, "{}", jdk.name);
         assert_eq!(sum(&document, "[space of the JVM]", "leak_bytes"), 0.0, "{}", jdk.name);
         assert!(text(&output.stderr).contains("the JVM's own spaces"), "{}", jdk.name);
-        // Reserved is not committed: 64 MiB of address space are no memory. A malloc below that function may have been sampled.
+        // Reserved is not committed: 64 MiB of address space are no memory. A malloc below that
+        // function may have been sampled.
         let reserved = sum(&document, "Universe::reserve_heap(unsigned long, unsigned long)", "live_bytes");
         assert!(reserved < 1e6, "{}: {reserved}", jdk.name);
     }

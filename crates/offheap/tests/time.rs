@@ -140,7 +140,8 @@ fn watch_draws_on_a_terminal_of_eighty_columns() {
     assert!(text.contains("java-heap") && text.contains("worker-*"), "{text}");
 }
 
-/// A memory control group of the test's own with a limit, removed when dropped; `None` where none can be made.
+/// A memory control group of the test's own with a limit, removed when dropped; `None` where none
+/// can be made.
 struct Group(std::path::PathBuf);
 
 impl Group {

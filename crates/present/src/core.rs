@@ -1,4 +1,5 @@
-//! The account of a core file, as text and as JSON. It has no RSS: what is shown is what the core holds.
+//! The account of a core file, as text and as JSON. It has no RSS: what is shown is what the core
+//! holds.
 
 use crate::terminal::map::{bar, notes};
 use crate::terminal::{Align, Style, Table, Tone, fit, wrap};
@@ -10,8 +11,8 @@ use serde_json::{Value, json};
 const UNKNOWN: [&str; 6] =
     ["swap_bytes", "huge_bytes", "dirty_bytes", "start_ticks", "uptime_s", "trimmable_bytes"];
 
-/// What `offheap map CORE --json` writes. What `offheap map PID` calls resident is `held` here, and what a core can't tell is
-/// left out.
+/// What `offheap map CORE --json` writes. What `offheap map PID` calls resident is `held` here, and
+/// what a core can't tell is left out.
 pub fn json(snapshot: &Snapshot, core: &CoreFile) -> Value {
     let mut document = json!({
         "schema": "offheap/core/v1",

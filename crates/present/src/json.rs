@@ -5,7 +5,8 @@ use offheap_model::diff::SnapshotDiff;
 use offheap_model::{Domain, Snapshot};
 use serde_json::{Value, json};
 
-/// `offheap diff --json`: every figure before, after, and the difference, whose sign is that of growth.
+/// `offheap diff --json`: every figure before, after, and the difference, whose sign is that of
+/// growth.
 pub fn diff(diff: &SnapshotDiff) -> Value {
     json!({
         "schema": "offheap/diff/v1",

@@ -1,4 +1,5 @@
-//! The live view: what grows, second by second. State and drawing only; the terminal and the clock belong to the caller.
+//! The live view: what grows, second by second. State and drawing only; the terminal and the clock
+//! belong to the caller.
 
 use crate::terminal::{clean, fit};
 use offheap_model::units::{bytes, delta, duration, rate};
@@ -10,7 +11,8 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Paragraph, Row, Table};
 use std::collections::{BTreeMap, VecDeque};
 
-/// Points kept of a series: twenty minutes at one a second; then every other one is dropped, so that days fit.
+/// Points kept of a series: twenty minutes at one a second; then every other one is dropped, so
+/// that days fit.
 const POINTS: usize = 1200;
 
 /// A growth rate with its 95 % confidence interval, bytes per second.
@@ -158,7 +160,8 @@ impl Watch {
                 self.series.entry((page, name)).or_default().push(seconds, value, count, now);
             }
         }
-        // A pool that came and went, a size that is gone: a series that was not seen for long is forgotten.
+        // A pool that came and went, a size that is gone: a series that was not seen for long is
+        // forgotten.
         self.series.retain(|_, series| now - series.seen < 600_000);
         if !self.paused || self.latest.is_none() {
             self.latest = Some(snapshot);
@@ -415,8 +418,8 @@ fn figures(page: Page, snapshot: &Snapshot) -> Vec<(String, u64, Option<u64>)> {
     }
 }
 
-/// The course of a series in `width` columns. The lowest point is the floor, so that growth of a percent is seen; a flat
-/// series is drawn flat.
+/// The course of a series in `width` columns. The lowest point is the floor, so that growth of a
+/// percent is seen; a flat series is drawn flat.
 fn sparkline(points: &[(f64, f64)], width: usize) -> String {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return String::new() };

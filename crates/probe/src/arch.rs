@@ -1,5 +1,5 @@
-//! What belongs to the processor: which registers the kernel is asked for, the unwinder that starts from them, and where a
-//! function returns.
+//! What belongs to the processor: which registers the kernel is asked for, the unwinder that starts
+//! from them, and where a function returns.
 
 #[cfg(target_arch = "x86_64")]
 pub use x86_64::*;
@@ -51,8 +51,8 @@ mod x86_64 {
             }
         }
 
-        /// What the function returns that ends at `exit`. At a jump, the first argument of the other: that is what memset returns, the one that
-        /// calloc ends with.
+        /// What the function returns that ends at `exit`. At a jump, the first argument of the
+        /// other: that is what memset returns, the one that calloc ends with.
         pub fn result(&self, exit: Exit) -> u64 {
             if exit.is_jump { self.di } else { self.ax }
         }
@@ -62,7 +62,8 @@ mod x86_64 {
             (self.ip, UnwindRegs::new(self.ip, self.sp, self.bp))
         }
 
-        /// At an [`Exit`]: where it returns to, and what unwinding starts from there; `stack` is the memory from the stack pointer up.
+        /// At an [`Exit`]: where it returns to, and what unwinding starts from there; `stack` is
+        /// the memory from the stack pointer up.
         pub fn caller(&self, stack: &[u8]) -> Option<(u64, UnwindRegs)> {
             let to = u64::from_le_bytes(*stack.first_chunk()?);
             // All that a function must keep for its caller is back in place at the end, rbp too.

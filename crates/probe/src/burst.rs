@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 /// How often what came is looked at.
 const LOOK: Duration = Duration::from_millis(1);
-/// What a burst may cost a thread; with two bursts a second that is one percent of a core. Its probes go at the look that finds
-/// so many hits.
+/// What a burst may cost a thread; with two bursts a second that is one percent of a core. Its
+/// probes go at the look that finds so many hits.
 const MOST: Duration = Duration::from_millis(5);
-/// However much a thread was held up by its hits, it is taken to have gone on for this share of the time.
+/// However much a thread was held up by its hits, it is taken to have gone on for this share of the
+/// time.
 const LEAST_LEFT: f64 = 0.05;
-/// The kernel itself takes a probe away after so many samples, should we be stopped (SIGSTOP) before we can. If we end, its
-/// descriptor does, and the probe with it.
+/// The kernel itself takes a probe away after so many samples, should we be stopped (SIGSTOP)
+/// before we can. If we end, its descriptor does, and the probe with it.
 const LIMIT: i32 = 1_000;
 /// How long aimed probes are set now and then…
 const AIMED: Duration = Duration::from_millis(250);
@@ -31,8 +32,8 @@ pub struct Hit {
     pub tid: i32,
     /// What is known of it from where it was returned.
     pub call: Return,
-    /// Bytes of its chunk and whether that has a mapping of its own, read within a millisecond or two; `None` where it was gone
-    /// by then.
+    /// Bytes of its chunk and whether that has a mapping of its own, read within a millisecond or
+    /// two; `None` where it was gone by then.
     pub chunk: Option<(u64, bool)>,
     /// How many hits a second it stands for, had there been no probes.
     pub per_s: f64,
@@ -52,14 +53,14 @@ pub struct Burst {
     pub lasted: Duration,
     /// Hits a second in these threads.
     pub rate: f64,
-    /// How often probes were set. Of a burst of one piece: 1, and 0 where it cost so much that it had to end early. What it met is
-    /// then what the threads did first.
+    /// How often probes were set. Of a burst of one piece: 1, and 0 where it cost so much that it
+    /// had to end early. What it met is then what the threads did first.
     pub shots: u32,
 }
 
 impl Burst {
-    /// Probes the `exits` in the `threads` for `length`, one of which each hit costs `cost`. A thread that has ended, or has no
-    /// room for all the probes, goes without.
+    /// Probes the `exits` in the `threads` for `length`, one of which each hit costs `cost`. A
+    /// thread that has ended, or has no room for all the probes, goes without.
     pub fn make(
         exits: &[Exit],
         threads: &[i32],
@@ -99,14 +100,16 @@ impl Burst {
             let free = (seconds - held_up).max(LEAST_LEFT * seconds);
             thread.probes.into_iter().for_each(|caught| burst.add(caught, 1.0 / free));
         }
-        // Of two blocks at one address the later one is there, whichever thread and function they are of.
+        // Of two blocks at one address the later one is there, whichever thread and function they
+        // are of.
         burst.hits.sort_by_key(|hit| hit.call.time_ns);
         burst
     }
 
-    /// Probes the `exits` in the `threads` now and then, for some hits each time: for threads that allocate so much at once that
-    /// what comes first would use up all that a burst may cost. When, is left to the threads' own clocks: each `every` of processor
-    /// time, so that all that they do is met alike.
+    /// Probes the `exits` in the `threads` now and then, for some hits each time: for threads that
+    /// allocate so much at once that what comes first would use up all that a burst may cost. When,
+    /// is left to the threads' own clocks: each `every` of processor time, so that all that they do
+    /// is met alike.
     pub fn aimed(
         exits: &[Exit],
         threads: &[i32],
@@ -151,7 +154,8 @@ impl Burst {
             *probed.entry(caught.exit).or_default() += caught.probed;
         }
         for caught in watched.into_iter().flat_map(|thread| thread.probes) {
-            // The hits' own time is in it, which can be nearly all of it: so there were as many at least.
+            // The hits' own time is in it, which can be nearly all of it: so there were as many at
+            // least.
             let time = probed.get(&caught.exit).map_or(0.0, Duration::as_secs_f64);
             burst.add(caught, used / time.max(1e-6) / seconds);
         }
@@ -225,8 +229,8 @@ impl Caught {
         Some(Caught { probe, tid, exit: exit.address, probed, earlier: 0, calls, measured: 0 })
     }
 
-    /// A shot is over, in which the thread had so much processor time: if all its hits were used up, the probe was set from the first to
-    /// the last of them only.
+    /// A shot is over, in which the thread had so much processor time: if all its hits were used
+    /// up, the probe was set from the first to the last of them only.
     fn end_of_shot(&mut self, probed: Duration) {
         let calls = self.calls.get(self.earlier..).unwrap_or_default();
         self.probed += match (calls.first(), calls.last()) {
@@ -251,7 +255,8 @@ impl Caught {
     }
 }
 
-/// Takes what came by, then reads the sizes: memory that was read before a block was given out has what was there then.
+/// Takes what came by, then reads the sizes: memory that was read before a block was given out has
+/// what was there then.
 fn take<'a>(threads: impl Iterator<Item = &'a mut Watched>, memory: &dyn Target) {
     let mut all: Vec<&mut Caught> = threads.flat_map(|thread| &mut thread.probes).collect();
     all.iter_mut().for_each(|caught| caught.take());

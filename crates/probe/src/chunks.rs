@@ -14,16 +14,16 @@ const SIZE_OFFSET: u64 = 8;
 /// No chunk is smaller, and no real one larger.
 const SIZES: std::ops::Range<u64> = 32..1 << 46;
 
-/// The bytes of the chunk that holds `block`, which was given out a moment ago, and whether it has a mapping of its own; `None`
-/// where it can't be read any more.
+/// The bytes of the chunk that holds `block`, which was given out a moment ago, and whether it has
+/// a mapping of its own; `None` where it can't be read any more.
 pub fn size(memory: &dyn Target, block: u64) -> Option<(u64, bool)> {
     let size = memory.u64(block.checked_sub(SIZE_OFFSET)?).ok()?;
     let bytes = size & !FLAGS;
     (block.is_multiple_of(16) && SIZES.contains(&bytes)).then_some((bytes, size & IS_MMAPPED != 0))
 }
 
-/// Whether `block`, of a chunk of `bytes`, may still be in use: its size is the same, and the next chunk says so. Both may be
-/// what is left of old chunks; only a walk is sure.
+/// Whether `block`, of a chunk of `bytes`, may still be in use: its size is the same, and the next
+/// chunk says so. Both may be what is left of old chunks; only a walk is sure.
 pub fn seems_in_use(memory: &dyn Target, block: u64, bytes: u64) -> bool {
     let word = |at: Option<u64>| memory.u64(at?.checked_sub(SIZE_OFFSET)?).ok();
     match word(Some(block)) {
@@ -46,8 +46,9 @@ impl Chunks {
         (walker.identity().allocator.name == "glibc").then_some(Chunks(walker))
     }
 
-    /// Walks it. Listed in [`Heap::chunks`] are those of `blocks` that are in use, by where their chunks begin. What a chunk says
-    /// of itself is not enough: the headers of old ones lie about in larger ones.
+    /// Walks it. Listed in [`Heap::chunks`] are those of `blocks` that are in use, by where their
+    /// chunks begin. What a chunk says of itself is not enough: the headers of old ones lie about
+    /// in larger ones.
     pub fn walk(&self, memory: &dyn Target, blocks: impl Iterator<Item = u64>) -> Heap {
         let mut chunks: Vec<u64> = blocks.filter_map(|block| block.checked_sub(CHUNK_HEADER)).collect();
         chunks.sort_unstable();

@@ -1,9 +1,11 @@
-//! Breakpoints of the processor that the kernel sets for one thread, with registers and stack when it comes by
-//! (`perf_event_open(2)`, `PERF_TYPE_BREAKPOINT`).
+//! Breakpoints of the processor that the kernel sets for one thread, with registers and stack when
+//! it comes by (`perf_event_open(2)`, `PERF_TYPE_BREAKPOINT`).
 //!
-//! Nothing is written into the process: neither a breakpoint's instruction nor, as for uretprobes, another return address. Those
-//! were tried first. With nine of them it took five seconds until they were in place and gone again in a program that allocates
-//! without pause, which did a fiftieth of its work meanwhile; and they end a process with a seccomp filter on Linux 6.11 to 6.13.
+//! Nothing is written into the process: neither a breakpoint's instruction nor, as for uretprobes,
+//! another return address. Those were tried first. With nine of them it took five seconds until
+//! they were in place and gone again in a program that allocates without pause, which did a
+//! fiftieth of its work meanwhile; and they end a process with a seccomp filter on Linux 6.11 to
+//! 6.13.
 
 use crate::arch::{Exit, Registers};
 use crate::ring::Ring;
@@ -86,8 +88,8 @@ impl Probe {
     }
 }
 
-/// A thread's processor time, which says when some more of it has passed while the thread is in its own code
-/// (`PERF_COUNT_SW_TASK_CLOCK`). It is gone when this is dropped.
+/// A thread's processor time, which says when some more of it has passed while the thread is in its
+/// own code (`PERF_COUNT_SW_TASK_CLOCK`). It is gone when this is dropped.
 pub struct Clock(Sampler);
 
 impl Clock {
@@ -115,7 +117,8 @@ impl Clock {
         let mut rung = Vec::new();
         {
             let open = |clock: &Clock| {
-                // SAFETY: the descriptor is open as long as the clock, which is borrowed for longer than this.
+                // SAFETY: the descriptor is open as long as the clock, which is borrowed for longer
+                // than this.
                 unsafe { BorrowedFd::borrow_raw(clock.0.as_counter().as_raw_fd()) }
             };
             let descriptors: Vec<BorrowedFd<'_>> = clocks.iter().map(open).collect();
@@ -141,8 +144,8 @@ impl Clock {
     }
 }
 
-/// What a hit costs the thread that comes by, processor time: one to three microseconds, ten on some virtual machines. Measured at
-/// a function of our own.
+/// What a hit costs the thread that comes by, processor time: one to three microseconds, ten on
+/// some virtual machines. Measured at a function of our own.
 ///
 /// # Errors
 /// What the kernel says.

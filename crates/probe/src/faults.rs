@@ -1,5 +1,5 @@
-//! Page faults of threads, sampled: the code that was first to write to memory, with registers and stack
-//! (`perf_event_open(2)`, `PERF_COUNT_SW_PAGE_FAULTS`).
+//! Page faults of threads, sampled: the code that was first to write to memory, with registers and
+//! stack (`perf_event_open(2)`, `PERF_COUNT_SW_PAGE_FAULTS`).
 
 use crate::arch::Registers;
 use crate::ring::Ring;
@@ -9,11 +9,14 @@ use rustix::time::{ClockId, clock_gettime};
 use std::collections::HashMap;
 use std::io;
 
-/// Samples that are wanted of a thread from one look to the next: they cost it some microseconds each.
+/// Samples that are wanted of a thread from one look to the next: they cost it some microseconds
+/// each.
 const WANTED: u64 = 15;
-/// The kernel itself stops sampling after so many, should the thread be quicker than it was; the ring has room for them.
+/// The kernel itself stops sampling after so many, should the thread be quicker than it was; the
+/// ring has room for them.
 const LIMIT: i32 = 28;
-/// Threads followed at once: eight megabytes of buffers. Of more, those that fault, and others each time.
+/// Threads followed at once: eight megabytes of buffers. Of more, those that fault, and others each
+/// time.
 const MAX_THREADS: usize = 32;
 
 /// A page fault.
@@ -40,7 +43,8 @@ impl Default for Faults {
 }
 
 impl Faults {
-    /// Follows these threads and no others from now on. Where the kernel refuses, there will be no faults of that thread.
+    /// Follows these threads and no others from now on. Where the kernel refuses, there will be no
+    /// faults of that thread.
     pub fn follow(&mut self, threads: &[i32]) {
         let crowded = threads.len() > self.most;
         self.threads.retain(|tid, thread| threads.contains(tid) && !(crowded && thread.is_idle));
@@ -57,19 +61,22 @@ impl Faults {
         self.threads.contains_key(&tid)
     }
 
-    /// Follows half as many threads from now on: an unprivileged user's memory for buffers is limited, and others need some.
+    /// Follows half as many threads from now on: an unprivileged user's memory for buffers is
+    /// limited, and others need some.
     pub fn give_way(&mut self) {
         self.most /= 2;
         let tids: Vec<i32> = self.threads.keys().copied().skip(self.most).collect();
         self.threads.retain(|tid, _| !tids.contains(tid));
     }
 
-    /// Takes what came since the last look, and forgets what it took before where `stays` does not hold of the address.
+    /// Takes what came since the last look, and forgets what it took before where `stays` does not
+    /// hold of the address.
     pub fn look(&mut self, stays: impl Fn(u64) -> bool) {
         self.threads.values_mut().for_each(|thread| thread.look(&stays));
     }
 
-    /// Calls `each` with the faults since the last time that were not forgotten, and how many faults each stands for.
+    /// Calls `each` with the faults since the last time that were not forgotten, and how many
+    /// faults each stands for.
     pub fn take(&mut self, mut each: impl FnMut(Fault, f64)) {
         self.threads.values_mut().for_each(|thread| thread.take(&mut each));
     }
@@ -119,8 +126,9 @@ impl Thread {
         self.left += samples;
     }
 
-    /// Has the kernel take a sample after about as many faults as the period says, and `samples` of them. Not after the same number
-    /// each time: a program that writes to several things in turn must not be met at the same one always.
+    /// Has the kernel take a sample after about as many faults as the period says, and `samples` of
+    /// them. Not after the same number each time: a program that writes to several things in turn
+    /// must not be met at the same one always.
     fn vary(&mut self, samples: i32) {
         let jitter = u64::from(clock_gettime(ClockId::Monotonic).tv_nsec.unsigned_abs() as u32) % self.period;
         let period = if self.period > 1 { self.period / 2 + 1 + jitter } else { 1 };
@@ -163,7 +171,8 @@ impl Thread {
             self.kept.drain(..).for_each(|fault| each(fault, weight));
         }
         if since > 0 {
-            // It falls slowly: what comes after a pause must not be met by its first few faults only.
+            // It falls slowly: what comes after a pause must not be met by its first few faults
+            // only.
             self.period = (since / WANTED).max(self.period / 2).max(1);
         }
         self.vary(LIMIT - self.left);

@@ -66,8 +66,8 @@ impl Modules {
             if self.known.len() >= MAX_MODULES || !self.seen.insert((code.start, code.inode)) {
                 continue;
             }
-            // The file's mappings lie next to each other; the first holds the ELF header. Somewhere else the program may have the
-            // file mapped once more, to read it: symbolizers do.
+            // The file's mappings lie next to each other; the first holds the ELF header. Somewhere
+            // else the program may have the file mapped once more, to read it: symbolizers do.
             let same = |vma: &&Vma| vma.inode == code.inode && vma.device == code.device;
             let below = |vma: &&Vma| same(vma) && vma.start <= code.start && vma.offset == 0;
             let Some(first) = vmas.iter().rfind(below) else { continue };
@@ -95,16 +95,17 @@ impl Modules {
         }
     }
 
-    /// The addresses of the frames of who called a function that returns now, innermost first: where it returns to, then
-    /// further return addresses. Ends at the first frame that lies in no known module: what comes after is a guess.
+    /// The addresses of the frames of who called a function that returns now, innermost first:
+    /// where it returns to, then further return addresses. Ends at the first frame that lies in no
+    /// known module: what comes after is a guess.
     pub fn unwind(&mut self, registers: &Registers, stack: &[u8]) -> Vec<u64> {
         registers
             .caller(stack)
             .map_or_else(Vec::new, |(to, start)| self.frames(to, start, registers.sp, stack))
     }
 
-    /// The same from amidst a function. The first address is the one behind the first byte of the instruction, so that it reads
-    /// like a return address: one less lies in it.
+    /// The same from amidst a function. The first address is the one behind the first byte of the
+    /// instruction, so that it reads like a return address: one less lies in it.
     pub fn unwind_here(&mut self, registers: &Registers, stack: &[u8]) -> Vec<u64> {
         let (at, start) = registers.here();
         let mut frames = self.frames(at, start, registers.sp, stack);
@@ -136,7 +137,8 @@ impl Modules {
 
 type Sections = ExplicitModuleSectionInfo<Vec<u8>>;
 
-/// Bias, build id and unwind tables of an ELF file that is mapped at `start`; `None` for what is none.
+/// Bias, build id and unwind tables of an ELF file that is mapped at `start`; `None` for what is
+/// none.
 fn read(file: &File, start: u64) -> Option<(u64, Vec<u8>, Sections)> {
     let cache = ReadCache::new(file);
     let left = Cell::new(ELF_BYTES);

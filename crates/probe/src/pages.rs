@@ -1,6 +1,7 @@
-//! Pages that became resident outside of the arenas: in blocks of malloc so large that they have a mapping of their own, and in
-//! anonymous mappings. Such blocks are too rare for bursts to meet, and grow without an allocation as they are filled; who is
-//! first to write to their pages is met all along.
+//! Pages that became resident outside of the arenas: in blocks of malloc so large that they have a
+//! mapping of their own, and in anonymous mappings. Such blocks are too rare for bursts to meet,
+//! and grow without an allocation as they are filled; who is first to write to their pages is met
+//! all along.
 
 use crate::faults::{Fault, Faults};
 use crate::modules::Modules;
@@ -17,10 +18,11 @@ const MAX_PAGES: usize = 1 << 16;
 /// A transparent huge page (x86-64 and aarch64 with pages of 4 KiB).
 const HUGE: u64 = 2 << 20;
 
-/// How often what came is looked at. What is mapped for a moment and unmapped again is gone by then, or at one of the looks that
-/// follow, before its addresses are another's.
+/// How often what came is looked at. What is mapped for a moment and unmapped again is gone by
+/// then, or at one of the looks that follow, before its addresses are another's.
 const LOOK: Duration = Duration::from_millis(10);
-/// What is written to for the first time this far above the stack pointer is the stack: glibc's threads have 8 MiB, unless told.
+/// What is written to for the first time this far above the stack pointer is the stack: glibc's
+/// threads have 8 MiB, unless told.
 const STACK: u64 = 8 << 20;
 
 /// A sampled page that is resident.
@@ -30,7 +32,8 @@ pub struct Page {
     pub at: Duration,
     /// Bytes that it stands for.
     pub bytes: f64,
-    /// Index into [`Sampler::stacks`](crate::Sampler::stacks): the code that was first to write to it.
+    /// Index into [`Sampler::stacks`](crate::Sampler::stacks): the code that was first to write to
+    /// it.
     pub stack: usize,
     /// It belongs to a block of malloc; else to a mapping that the program made itself.
     pub is_block: bool,
@@ -103,7 +106,8 @@ impl Pages {
         self.watch.faults().give_way();
     }
 
-    /// Takes what came since the last time. `number` gives a stack its number, if there is room for it.
+    /// Takes what came since the last time. `number` gives a stack its number, if there is room for
+    /// it.
     pub fn step(
         &mut self,
         threads: &[i32],
@@ -152,8 +156,9 @@ impl Pages {
         });
     }
 
-    /// Those that are resident, as far as [`Pages::forget`] knows; of `smaps` is taken by how much each mapping has grown since the
-    /// begin: no more can be in it, whatever else faulted there (copies on write, pages that were swapped out).
+    /// Those that are resident, as far as [`Pages::forget`] knows; of `smaps` is taken by how much
+    /// each mapping has grown since the begin: no more can be in it, whatever else faulted there
+    /// (copies on write, pages that were swapped out).
     pub fn list(&self, smaps: &[Vma], labels: &[Label]) -> Vec<Page> {
         let mut in_vma: HashMap<u64, (Growth, f64)> = HashMap::new();
         let mut pages: Vec<(Page, u64)> = Vec::with_capacity(self.met.len());
@@ -176,7 +181,8 @@ impl Pages {
     }
 }
 
-/// Whether the page at `address` is one of those that are remembered where one of 2 to the power of `thinned` is.
+/// Whether the page at `address` is one of those that are remembered where one of 2 to the power of
+/// `thinned` is.
 fn is_among(address: u64, thinned: u32) -> bool {
     // The high bits of a product depend on all bits of the number (Knuth's multiplicative hash).
     let hash = (address / PAGE).wrapping_mul(0x9e37_79b9_7f4a_7c15);

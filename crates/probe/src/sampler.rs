@@ -1,4 +1,5 @@
-//! Bursts of probes over a window: which blocks were allocated, by which stack, and are there still.
+//! Bursts of probes over a window: which blocks were allocated, by which stack, and are there
+//! still.
 
 use crate::arch::{self, Exit};
 use crate::burst::{Burst, Hit};
@@ -23,8 +24,8 @@ const FUNCTIONS: [&str; 3] = ["malloc", "realloc", "calloc"];
 const MAX_CODE: u64 = 16 << 10;
 /// From the begin of a burst to that of the next.
 const EVERY: Duration = Duration::from_millis(500);
-/// A burst is made as long as the program takes for so many blocks on average: not until there are so many, or what a program
-/// does first after each pause would be all that is seen.
+/// A burst is made as long as the program takes for so many blocks on average: not until there are
+/// so many, or what a program does first after each pause would be all that is seen.
 const BURST: f64 = 250.0;
 /// Where many blocks come at once, a burst is made of so many shots…
 const SHOTS: f64 = 20.0;
@@ -41,18 +42,21 @@ const SHORTEST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_millis(200);
 /// Threads probed in one burst, each with up to four ring buffers; of more, others each time.
 const MAX_THREADS: usize = 8;
-/// After a burst the blocks are looked at again for so long. A block that was freed is free, or part of another, at some of
-/// these looks, even where one of its size comes to lie there again later.
+/// After a burst the blocks are looked at again for so long. A block that was freed is free, or
+/// part of another, at some of these looks, even where one of its size comes to lie there again
+/// later.
 const CHECK: Duration = Duration::from_millis(10);
-/// The whole heap is walked as often as this at the most, and for one part in [`WALK_SHARE`] of the time: another block of the same
-/// size may come to lie where one was, so it is the walks in between that tell.
+/// The whole heap is walked as often as this at the most, and for one part in [`WALK_SHARE`] of the
+/// time: another block of the same size may come to lie where one was, so it is the walks in
+/// between that tell.
 const WALK: Duration = Duration::from_secs(2);
 const WALK_SHARE: u32 = 20;
 /// Where a walk takes longer, nobody is made to wait for one.
 const LONG_WALK: Duration = Duration::from_millis(500);
 /// Blocks that are remembered; with more, the rest is counted as lost.
 const MAX_BLOCKS: usize = 1 << 18;
-/// Of so many samples of one size it is said what they stand for by how many blocks of that size there are more.
+/// Of so many samples of one size it is said what they stand for by how many blocks of that size
+/// there are more.
 const OF_A_SIZE: usize = 5;
 /// So many times at the most what is said of sizes of which there are too few samples.
 const MOST_LIFT: f64 = 20.0;
@@ -116,7 +120,8 @@ pub struct Total {
 }
 
 impl Total {
-    /// Bytes of all the blocks, those that were freed before their size could be read taken to be as large as the others.
+    /// Bytes of all the blocks, those that were freed before their size could be read taken to be
+    /// as large as the others.
     pub fn bytes(&self) -> f64 {
         if self.sized > 0.0 { self.bytes / self.sized * self.count } else { 0.0 }
     }
@@ -155,7 +160,8 @@ pub struct Sampler {
     latest: Sizes,
 }
 
-/// Bytes of the blocks of each size that are in use, by the bytes of their chunks, as far as sizes are listed.
+/// Bytes of the blocks of each size that are in use, by the bytes of their chunks, as far as sizes
+/// are listed.
 type Sizes = HashMap<u64, u64>;
 
 /// Functions that are probed together.
@@ -239,7 +245,8 @@ impl Sampler {
         self.next.saturating_duration_since(Instant::now())
     }
 
-    /// Makes a burst, if one is due: up to a quarter of a second, and what it takes to walk the heap and to unwind.
+    /// Makes a burst, if one is due: up to a quarter of a second, and what it takes to walk the
+    /// heap and to unwind.
     pub fn burst(&mut self) {
         if !self.wait().is_zero() {
             return;
@@ -250,7 +257,8 @@ impl Sampler {
         }
         // Where it fails the process has ended; what was learnt before stays.
         let _ = self.try_burst();
-        // Not by a fixed step: a program that does something each half second must not be met at the same point each time.
+        // Not by a fixed step: a program that does something each half second must not be met at
+        // the same point each time.
         let jitter = u64::from(self.begun.elapsed().subsec_nanos()) % 100;
         self.next = Instant::now() + EVERY + Duration::from_millis(jitter);
     }
@@ -273,7 +281,8 @@ impl Sampler {
         let threads: Vec<i32> =
             threads.iter().copied().cycle().skip(first).take(all.min(MAX_THREADS)).collect();
         let exits = &function.exits;
-        // In a crowd one in four is of one piece all the same: what a thread does first, and then sleeps, its clock seldom meets.
+        // In a crowd one in four is of one piece all the same: what a thread does first, and then
+        // sleeps, its clock seldom meets.
         let is_aimed = function.is_crowded && function.turns % 4 != 3;
         let burst = if is_aimed {
             let jitter = 0.75 + f64::from(self.begun.elapsed().subsec_nanos() % 1_000) / 2_000.0;
@@ -300,7 +309,8 @@ impl Sampler {
             function.every = function.every.mul_f64(more.clamp(0.25, 4.0)).clamp(SOONEST, LATEST);
             function.is_crowded = burst.hits.len() >= CROWD;
         }
-        // What a block stands for: those since the function's last burst, and those of the threads that had no probe.
+        // What a block stands for: those since the function's last burst, and those of the threads
+        // that had no probe.
         let others = all as f64 / burst.threads as f64;
         let end = burst.began + burst.lasted;
         let since = end.saturating_duration_since(function.before).as_secs_f64();
@@ -411,11 +421,12 @@ impl Sampler {
         heap.chunks.iter().map(block).filter(same).map(|(address, _)| address).collect()
     }
 
-    /// What is in use now of what was sampled; as the latest walk found it where one takes long, or the process has ended.
+    /// What is in use now of what was sampled; as the latest walk found it where one takes long, or
+    /// the process has ended.
     ///
-    /// Blocks are in use where one of the same size is at the same address. Where they stand for fewer than there are more of their
-    /// size, because of what a program does at once little can be sampled, they stand for as many as that; and never for more than
-    /// there are.
+    /// Blocks are in use where one of the same size is at the same address. Where they stand for
+    /// fewer than there are more of their size, because of what a program does at once little can
+    /// be sampled, they stand for as many as that; and never for more than there are.
     pub fn live(&self) -> Live {
         let heap = if self.walk_took > LONG_WALK { None } else { self.heap() };
         let in_use = heap.as_ref().map(|heap| self.in_use(heap));
@@ -475,14 +486,16 @@ impl Sampler {
     }
 }
 
-/// Bytes of each size that are in use; what is listed together by no size of its own is not among them.
+/// Bytes of each size that are in use; what is listed together by no size of its own is not among
+/// them.
 fn sizes(heap: &Heap) -> Sizes {
     let listed = heap.size_classes.iter().filter(|class| class.chunk_bytes > 0);
     listed.map(|class| (class.chunk_bytes, class.total_bytes)).collect()
 }
 
-/// The blocks, with weights that come to no less for each size than it has grown by, the sizes of which there are few samples taken
-/// together. Only those of stacks count of whose blocks a part stays: by chance one that stays may lie where a sampled one was.
+/// The blocks, with weights that come to no less for each size than it has grown by, the sizes of
+/// which there are few samples taken together. Only those of stacks count of whose blocks a part
+/// stays: by chance one that stays may lie where a sampled one was.
 fn lifted(mut blocks: Vec<Block>, totals: &[Total], first: &Sizes, now: &Sizes) -> Vec<Block> {
     let mut live: HashMap<usize, f64> = HashMap::new();
     for block in &blocks {
@@ -524,7 +537,8 @@ fn lifted(mut blocks: Vec<Block>, totals: &[Total], first: &Sizes, now: &Sizes) 
             && grown > bytes
         {
             let lift = grown / bytes.max(1.0);
-            // Sizes of which few were met or none may be anybody's, and of functions that are not probed.
+            // Sizes of which few were met or none may be anybody's, and of functions that are not
+            // probed.
             block.weight *= if group == 0 { lift.min(MOST_LIFT) } else { lift };
         }
     }
@@ -545,8 +559,9 @@ fn bounded(blocks: &[Block], now: &Sizes) -> Vec<Block> {
     blocks.iter().map(bounded).collect()
 }
 
-/// Where [`FUNCTIONS`] end, as many together as can be probed together, in glibc's shared library as `process` has it mapped; `None` where it has
-/// none, or one of them ends at more places than can be probed.
+/// Where [`FUNCTIONS`] end, as many together as can be probed together, in glibc's shared library
+/// as `process` has it mapped; `None` where it has none, or one of them ends at more places than
+/// can be probed.
 fn find(process: &Process, vmas: &[Vma]) -> Option<Vec<Vec<Exit>>> {
     let name = |vma: &Vma| vma.path.rsplit('/').next().unwrap_or_default().to_owned();
     let mut code = vmas.iter().filter(|vma| vma.exec && vma.is_file());
@@ -611,7 +626,8 @@ mod tests {
         };
         // Of the second size there are more than grew, since others went.
         assert_eq!([weight(64, 0), weight(80, 0)], [300.0, 30.0]);
-        // Of the others too few of each were met, but not of all: forty times as much as these stand for, of which half is believed.
+        // Of the others too few of each were met, but not of all: forty times as much as these
+        // stand for, of which half is believed.
         assert_eq!([weight(96, 0), weight(112, 0)], [240.0, 240.0]);
         assert_eq!(weight(64, 1), 30.0);
     }

@@ -7,8 +7,8 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Keeps two blocks of 700 bytes each millisecond, and between them, in bursts, takes and frees thirty times as many of all sizes:
-/// what is kept lies in the holes of what is freed.
+/// Keeps two blocks of 700 bytes each millisecond, and between them, in bursts, takes and frees
+/// thirty times as many of all sizes: what is kept lies in the holes of what is freed.
 const SOURCE: &str = r#"
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,7 +62,8 @@ int main(void) {
 }
 "#;
 
-/// Each millisecond writes to one more page of a block of malloc that is as large as a mapping, and to two of a mapping.
+/// Each millisecond writes to one more page of a block of malloc that is as large as a mapping, and
+/// to two of a mapping.
 const FILLS: &str = r#"
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -105,7 +106,8 @@ int main(void) {
 }
 "#;
 
-/// True where the kernel has no such probes at all; then that must be said, and is all that can be tested.
+/// True where the kernel has no such probes at all; then that must be said, and is all that can be
+/// tested.
 fn is_without_probes(pid: i32) -> bool {
     let has = Path::new("/sys/bus/event_source/devices/breakpoint").exists();
     if !has {
@@ -114,7 +116,8 @@ fn is_without_probes(pid: i32) -> bool {
     !has
 }
 
-/// What is sampled of a program in so many seconds, and how much it has done meanwhile by its own count; the program runs on.
+/// What is sampled of a program in so many seconds, and how much it has done meanwhile by its own
+/// count; the program runs on.
 fn watched(name: &str, source: &str, seconds: u64) -> Option<(Program, Sampler, Live, f64)> {
     let mut program = Program::start(&mut Command::new(build_c(name, source, &[])));
     if is_without_probes(program.pid()) {
@@ -172,10 +175,12 @@ fn the_code_that_keeps_is_told_from_the_code_that_churns() {
     // As much as the program itself says, among thirty times as many that come all at once.
     let lives = live(&keep, 0, 60);
     assert!((0.6..1.3).contains(&(lives / kept)), "{lives} of {kept}");
-    // Where a block was, another one of its size may lie by chance: a sample or two of some hundred, each with a large weight.
+    // Where a block was, another one of its size may lie by chance: a sample or two of some
+    // hundred, each with a large weight.
     let old = live(&churn, 0, 5);
     assert!(old < 0.1 * kept, "what is older than some seconds is gone: {old}");
-    // 700 bytes take a chunk of 720, or of 736 where what is left of a hole would be too little for another.
+    // 700 bytes take a chunk of 720, or of 736 where what is left of a hole would be too little for
+    // another.
     let sizes: Vec<u64> =
         live_now.blocks.iter().filter(|b| keep.contains(&b.stack)).map(|b| b.bytes).collect();
     assert!(sizes.iter().all(|bytes| [720, 736].contains(bytes)), "{sizes:?}");

@@ -1,6 +1,8 @@
-//! How long a browser takes over a large report: a day of snapshots every 5 s, 10,000 sites, 12 instants.
+//! How long a browser takes over a large report: a day of snapshots every 5 s, 10,000 sites, 12
+//! instants.
 //!
-//! `bench/report/run.sh` runs it; `cargo run -p offheap-report --example large -- FILE` also keeps the page.
+//! `bench/report/run.sh` runs it; `cargo run -p offheap-report --example large -- FILE` also keeps
+//! the page.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -49,7 +51,8 @@ fn main() {
     }
 }
 
-/// Opens the page five times, and does to it what a reader does; times are the browser's own, to the next frame drawn.
+/// Opens the page five times, and does to it what a reader does; times are the browser's own, to
+/// the next frame drawn.
 fn measure(path: &std::path::Path, name: &str, width: u32, height: u32) {
     let mut browser = Browser::start();
     let (mut opened, mut busy) = (Vec::new(), Vec::new());

@@ -1,4 +1,5 @@
-//! Writes the report of the sample under `tests/data`: `cargo run -p offheap-report --example sample -- report.html`.
+//! Writes the report of the sample under `tests/data`: `cargo run -p offheap-report --example
+//! sample -- report.html`.
 
 #[path = "../tests/common/mod.rs"]
 mod common;

@@ -20,8 +20,9 @@ pub(crate) struct Code {
     notes: Vec<String>,
     modules: Vec<String>,
     frames: Vec<Row>,
-    /// The tree of stacks, outermost frame at the root: how far before each node its parent is (mostly 1, which keeps the page
-    /// small), and its frame. Node 0 is the root, which has neither.
+    /// The tree of stacks, outermost frame at the root: how far before each node its parent is
+    /// (mostly 1, which keeps the page small), and its frame. Node 0 is the root, which has
+    /// neither.
     up: Vec<u32>,
     node_frames: Vec<u32>,
     sites: Columns,
@@ -53,8 +54,8 @@ struct Columns {
     p90: Vec<Option<f64>>,
 }
 
-/// Live bytes at one instant, only of sites that had some: of each how far after the one before it is (of the first: its own
-/// number), and its bytes.
+/// Live bytes at one instant, only of sites that had some: of each how far after the one before it
+/// is (of the first: its own number), and its bytes.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 struct Instant {

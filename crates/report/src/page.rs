@@ -47,8 +47,9 @@ fn page(title: &str, policy: &str, json: &str) -> String {
     )
 }
 
-/// JSON that nothing in it can end early, in whatever way a parser looks at it: `<`, `>`, `&` and the two line ends that
-/// JavaScript knows besides (U+2028, U+2029) are written as escapes. In JSON they only occur in strings.
+/// JSON that nothing in it can end early, in whatever way a parser looks at it: `<`, `>`, `&` and
+/// the two line ends that JavaScript knows besides (U+2028, U+2029) are written as escapes. In JSON
+/// they only occur in strings.
 fn inert(json: &str) -> String {
     let mut out = String::with_capacity(json.len() + json.len() / 16);
     for character in json.chars() {

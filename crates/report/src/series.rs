@@ -45,7 +45,8 @@ struct Pool {
     bytes: Vec<u64>,
 }
 
-/// Of `snapshots` every n-th, so that no more than [`INSTANTS`] are left; the first and the last always.
+/// Of `snapshots` every n-th, so that no more than [`INSTANTS`] are left; the first and the last
+/// always.
 pub(crate) fn thin(snapshots: &[Snapshot]) -> Vec<&Snapshot> {
     let step = snapshots.len().div_ceil(INSTANTS).max(1);
     let last = snapshots.len().saturating_sub(1);

@@ -97,7 +97,8 @@ fn the_report_is_clicked_through() {
     browser.click(".filter button");
     browser.wait("document.querySelector('.filter').hidden");
 
-    // A span of the chart: the account says what moved in it, the code what came in it, and in which direction.
+    // A span of the chart: the account says what moved in it, the code what came in it, and in
+    // which direction.
     browser.drag("#account canvas", 0.3, 0.7);
     browser.wait("document.querySelector('.span').textContent.startsWith('Span ')");
     browser.wait("document.querySelector('.direction').textContent.includes('later less earlier, +')");
@@ -246,7 +247,8 @@ fn names_from_the_target_stay_text() {
     }
     assert_calm(&browser, &url(&path));
 
-    // And if something did get in, the policy would not let it run or fetch; this test would see that it was tried.
+    // And if something did get in, the policy would not let it run or fetch; this test would see
+    // that it was tried.
     browser.value("document.body.append(Object.assign(document.createElement('script'), { textContent: 'window.ran = 1' }))");
     browser.value("new Image().src = 'https://127.0.0.1:1/x.png'");
     browser.wait_seen("the violations", |seen| {

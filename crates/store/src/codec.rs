@@ -1,10 +1,12 @@
-//! Snapshots as bytes: JSON, compressed with an earlier snapshot as the dictionary. Of two snapshots a second apart hardly
-//! anything differs but digits, so a snapshot of 40 KB takes a few hundred bytes.
+//! Snapshots as bytes: JSON, compressed with an earlier snapshot as the dictionary. Of two
+//! snapshots a second apart hardly anything differs but digits, so a snapshot of 40 KB takes a few
+//! hundred bytes.
 
 use offheap_model::Snapshot;
 use std::io;
 
-/// No snapshot is larger than this in JSON; what claims to be is damaged. A JVM of 2,000 threads has 0.2 MB.
+/// No snapshot is larger than this in JSON; what claims to be is damaged. A JVM of 2,000 threads
+/// has 0.2 MB.
 pub(crate) const SNAPSHOT: usize = 16 << 20;
 /// Nor is a profile.
 pub(crate) const PROFILE: usize = 64 << 20;
@@ -45,7 +47,8 @@ impl Packer {
         Ok(with_length(bytes, self.compressor.compress(bytes)?))
     }
 
-    /// True where a packed size says that the frame has become a bad dictionary: threads and files came and went.
+    /// True where a packed size says that the frame has become a bad dictionary: threads and files
+    /// came and went.
     pub(crate) fn is_worn(&self, packed: usize) -> bool {
         packed > 1024 && packed > self.frame / 12
     }

@@ -54,7 +54,8 @@ pub enum Error {
         /// Its owner.
         uid: u32,
     },
-    /// It holds what no recording of this version does: perhaps code that would run when it is read.
+    /// It holds what no recording of this version does: perhaps code that would run when it is
+    /// read.
     #[error(
         "{} is not opened: {what}, unlike every recording that offheap makes. If that was added by hand, drop it again with \
          sqlite3; if the file came from elsewhere, don't trust it", .path.display()

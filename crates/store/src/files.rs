@@ -28,8 +28,8 @@ pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Makes an empty recording at `path` where there is none, or only an empty file: for its owner alone. Returns the path that
-/// SQLite is to open.
+/// Makes an empty recording at `path` where there is none, or only an empty file: for its owner
+/// alone. Returns the path that SQLite is to open.
 pub(crate) fn make(path: &Path) -> Result<PathBuf, Error> {
     let fail = |source: std::io::Error| match source.kind() {
         ErrorKind::StorageFull => Error::Full(path.to_owned()),
@@ -52,7 +52,8 @@ pub(crate) fn make(path: &Path) -> Result<PathBuf, Error> {
     regular(path, &metadata)?;
     owned(path, metadata.uid())?;
     if metadata.len() == 0 {
-        // Of two that are first, one waits for the other. Where a file system has no such locks, nobody waits.
+        // Of two that are first, one waits for the other. Where a file system has no such locks,
+        // nobody waits.
         let _ = file.lock();
         if file.metadata().map_err(fail)?.len() == 0 {
             let bytes = guard::empty_file().map_err(|source| Error::from_sqlite(path, source))?;
@@ -68,7 +69,8 @@ pub(crate) fn make(path: &Path) -> Result<PathBuf, Error> {
     Ok(path.file_name().map_or_else(|| path.to_owned(), |name| folder.join(name)))
 }
 
-/// That what SQLite keeps beside the recording at `path` while it is written is ours, where it is there.
+/// That what SQLite keeps beside the recording at `path` while it is written is ours, where it is
+/// there.
 pub(crate) fn check_beside(path: &Path) -> Result<(), Error> {
     for ending in ["-wal", "-shm"] {
         let path = beside(path, ending);

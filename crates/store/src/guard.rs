@@ -1,9 +1,11 @@
-//! Keeps the SQL of a stranger's file from being more than rows: nothing in it runs, and reading it ends.
+//! Keeps the SQL of a stranger's file from being more than rows: nothing in it runs, and reading it
+//! ends.
 //!
-//! A SQLite file can hold programs: triggers, views, generated columns, indexes on expressions, virtual tables. A recording
-//! holds exactly what `schema.sql` makes, to the word; whatever holds anything else is refused before a row of it is read.
-//! That is also how versions go together: a change of `schema.sql` is a new [`SCHEMA_VERSION`](crate::SCHEMA_VERSION), and
-//! an older offheap refuses the newer file by that number, not by what it finds in it.
+//! A SQLite file can hold programs: triggers, views, generated columns, indexes on expressions,
+//! virtual tables. A recording holds exactly what `schema.sql` makes, to the word; whatever holds
+//! anything else is refused before a row of it is read. That is also how versions go together: a
+//! change of `schema.sql` is a new [`SCHEMA_VERSION`](crate::SCHEMA_VERSION), and an older offheap
+//! refuses the newer file by that number, not by what it finds in it.
 
 use crate::{APPLICATION_ID, Error, SCHEMA_VERSION};
 use rusqlite::config::DbConfig;
@@ -18,7 +20,8 @@ use std::time::{Duration, Instant};
 /// No value is larger, bytes: profiles and frames come nowhere near it.
 const LARGEST_VALUE: i32 = 64 << 20;
 
-/// What SQLite may do at most, whatever a file says. Our own statements and schema need less than half of each.
+/// What SQLite may do at most, whatever a file says. Our own statements and schema need less than
+/// half of each.
 const LIMITS: [(Limit, i32); 14] = [
     (Limit::SQLITE_LIMIT_LENGTH, LARGEST_VALUE),
     (Limit::SQLITE_LIMIT_SQL_LENGTH, 16 << 10),

@@ -1,8 +1,9 @@
 //! A recording in memory, as it is at one instant, also while it is being written.
 //!
-//! SQLite is never given a stranger's file to open: it would lock it, write a `-shm` beside it, wait for it, and follow what
-//! else lies there. It is given the bytes. What a writer has not yet moved from the write-ahead log (`-wal`) into the file is
-//! put in its place here: the format is that of <https://sqlite.org/fileformat2.html#the_write_ahead_log>.
+//! SQLite is never given a stranger's file to open: it would lock it, write a `-shm` beside it,
+//! wait for it, and follow what else lies there. It is given the bytes. What a writer has not yet
+//! moved from the write-ahead log (`-wal`) into the file is put in its place here: the format is
+//! that of <https://sqlite.org/fileformat2.html#the_write_ahead_log>.
 
 use crate::{Error, files};
 use rusqlite::Connection;
@@ -17,7 +18,8 @@ use std::time::Duration;
 pub(crate) const LARGEST: u64 = 1 << 30;
 /// Nor is its log: a writer moves it into the file at 4 MiB, unless something keeps it from that.
 const LARGEST_LOG: u64 = 256 << 20;
-/// Files of this size may have holes; a larger one has to have one byte on the disk for so many of its length.
+/// Files of this size may have holes; a larger one has to have one byte on the disk for so many of
+/// its length.
 const MAY_BE_SPARSE: u64 = 16 << 20;
 const SPARSENESS: u64 = 16;
 /// Bytes of the log's header, and of that of each page in it.
@@ -65,8 +67,9 @@ fn read(path: &Path) -> Result<Option<(OwnedData, u64)>, Error> {
     };
     let mut memory = Memory::new((length + log_length) as usize)?;
     let whole = memory.bytes();
-    // The file first and the log then: what is moved between them meanwhile is in the log still, and of what is only in the
-    // file by now nothing is missing in it. That fails only where the log began anew.
+    // The file first and the log then: what is moved between them meanwhile is in the log still,
+    // and of what is only in the file by now nothing is missing in it. That fails only where the
+    // log began anew.
     let count = read_at_most(&file, whole.get_mut(..length as usize).unwrap_or_default()).map_err(fail)?;
     let mut size = count;
     if let Some(log) = &log {
@@ -134,8 +137,8 @@ fn read_at_most(file: &File, into: &mut [u8]) -> std::io::Result<usize> {
     Ok(at)
 }
 
-/// Puts the pages of `log` into the file's bytes, those of finished transactions; returns the file's size then, which was
-/// `size`. A log that is none changes nothing.
+/// Puts the pages of `log` into the file's bytes, those of finished transactions; returns the
+/// file's size then, which was `size`. A log that is none changes nothing.
 fn apply(log: &[u8], file: &mut [u8], size: usize) -> usize {
     let word = |bytes: &[u8], at: usize| {
         let four = bytes.get(at..at + 4).and_then(|four| four.try_into().ok());

@@ -1,14 +1,16 @@
 //! Recordings: snapshots over time in one SQLite file.
 //!
-//! The file is for people too: `sqlite3 run.offheap 'select * from domain_rss'` works, also while it is being written. The
-//! views (`domain_rss`, `thread_pools`, `arenas`, `nmt`, `rss`, `phases`) are documented in `schema.sql` and stay as they are within a
-//! schema version; the whole of each snapshot is kept beside them, compressed.
+//! The file is for people too: `sqlite3 run.offheap 'select * from domain_rss'` works, also while
+//! it is being written. The views (`domain_rss`, `thread_pools`, `arenas`, `nmt`, `rss`, `phases`)
+//! are documented in `schema.sql` and stay as they are within a schema version; the whole of each
+//! snapshot is kept beside them, compressed.
 //!
-//! A recording holds command lines: it is made for its owner alone (mode 0600), and so is what SQLite keeps beside it. And it
-//! may come from a stranger: `guard` refuses what is more than rows, `image` has it read without SQLite opening any file.
+//! A recording holds command lines: it is made for its owner alone (mode 0600), and so is what
+//! SQLite keeps beside it. And it may come from a stranger: `guard` refuses what is more than rows,
+//! `image` has it read without SQLite opening any file.
 //!
-//! [`Recorder`] writes, [`Recording`] reads. A kill -9 at any moment loses at most the snapshot being written: each is one
-//! transaction in SQLite's write-ahead log.
+//! [`Recorder`] writes, [`Recording`] reads. A kill -9 at any moment loses at most the snapshot
+//! being written: each is one transaction in SQLite's write-ahead log.
 
 mod codec;
 mod error;

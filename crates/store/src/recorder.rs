@@ -27,8 +27,8 @@ const FULL_S: i64 = 3600;
 /// How to record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// The file's size at most, bytes. Old snapshots are thinned out to stay below. More than 512 MiB is taken for that:
-    /// reading takes as much memory.
+    /// The file's size at most, bytes. Old snapshots are thinned out to stay below. More than 512
+    /// MiB is taken for that: reading takes as much memory.
     pub limit_bytes: u64,
     /// Name of this host.
     pub host: String,
@@ -64,7 +64,8 @@ impl Recorder {
     /// Makes a recording at `path`, for its owner alone, or goes on with the one that is there.
     ///
     /// # Errors
-    /// The file is something else, of a newer version, another user's, written by another process, or can't be made.
+    /// The file is something else, of a newer version, another user's, written by another process,
+    /// or can't be made.
     pub fn create(path: &Path, options: Options) -> Result<Recorder, Error> {
         let fail = |source| Error::from_sqlite(path, source);
         let real = files::make(path)?;
@@ -73,7 +74,8 @@ impl Recorder {
         let mut connection = connect(&real).map_err(fail)?;
         guard::prepare(&mut connection, &budget).map_err(fail)?;
         guard::check(&connection, path)?;
-        // There are no journals on the disk (see `vfs`): one page is all that changes without the log.
+        // There are no journals on the disk (see `vfs`): one page is all that changes without the
+        // log.
         let mode = |name| connection.pragma_update(None, "journal_mode", name).map_err(fail);
         if connection.pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0)).map_err(fail)?
             != "wal"
@@ -81,7 +83,8 @@ impl Recorder {
             mode("MEMORY")?;
             mode("WAL")?;
         }
-        // With WAL this loses nothing when the process is killed, and the last seconds when the machine is.
+        // With WAL this loses nothing when the process is killed, and the last seconds when the
+        // machine is.
         connection.pragma_update(None, "synchronous", "NORMAL").map_err(fail)?;
         connection.pragma_update(None, "journal_size_limit", 4 << 20).map_err(fail)?;
         // A first look has SQLite open the log.
@@ -241,7 +244,8 @@ impl Recorder {
             .map_err(|source| Error::from_sqlite(&self.path, source))
     }
 
-    /// Writes a profile of the target of `snapshot`. Of many, some go: what stays is spread over the whole time.
+    /// Writes a profile of the target of `snapshot`. Of many, some go: what stays is spread over
+    /// the whole time.
     ///
     /// # Errors
     /// As [`Recorder::append`].
@@ -260,7 +264,8 @@ impl Recorder {
                 transaction
                     .query_row("SELECT count(*) FROM profile WHERE target_id = ?1", [id], |row| row.get(0))?;
             if count > PROFILES {
-                // The one that stands closest between its neighbours; the first and the last have but one.
+                // The one that stands closest between its neighbours; the first and the last have
+                // but one.
                 transaction.execute(
                     "DELETE FROM profile WHERE id = (
                          SELECT id FROM (

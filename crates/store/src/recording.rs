@@ -49,11 +49,13 @@ pub struct Mark {
 pub struct Figure {
     /// What it is of: a domain, a pool, an arena's address, an NMT category.
     pub name: String,
-    /// Time (milliseconds since the Unix epoch), bytes, and how many (threads, chunks, blocks) where that makes sense.
+    /// Time (milliseconds since the Unix epoch), bytes, and how many (threads, chunks, blocks)
+    /// where that makes sense.
     pub points: Vec<(i64, u64, Option<u64>)>,
 }
 
-/// Steps of SQLite's machine that a statement may take for each byte of the file: a row has at least twenty, and takes fifty.
+/// Steps of SQLite's machine that a statement may take for each byte of the file: a row has at
+/// least twenty, and takes fifty.
 const STEPS_PER_BYTE: u64 = 20;
 /// And this many beside.
 const STEPS: u64 = 2_000_000;
@@ -89,7 +91,8 @@ impl Recording {
     /// Opens the recording at `path`: it is read into memory.
     ///
     /// # Errors
-    /// The file is no recording, of a newer version, has more in it than a recording has, or can't be read.
+    /// The file is no recording, of a newer version, has more in it than a recording has, or can't
+    /// be read.
     pub fn open(path: &Path) -> Result<Recording, Error> {
         let (mut connection, bytes) = image::open(path)?;
         let budget = Budget::new(bytes.saturating_mul(STEPS_PER_BYTE).saturating_add(STEPS), TIME);
@@ -126,7 +129,8 @@ impl Recording {
         )
     }
 
-    /// The snapshots of the target `id` taken in `times`, oldest first; of more than `limit` every n-th, the last one always.
+    /// The snapshots of the target `id` taken in `times`, oldest first; of more than `limit` every
+    /// n-th, the last one always.
     ///
     /// # Errors
     /// What SQLite says, or a snapshot that can't be read.
@@ -171,8 +175,8 @@ impl Recording {
         Ok(snapshots)
     }
 
-    /// The figures of one kind (`"domain"`, `"threads"`, `"arena"`, `"nmt"`) of the target `id` over time, by name. Much
-    /// cheaper than whole snapshots.
+    /// The figures of one kind (`"domain"`, `"threads"`, `"arena"`, `"nmt"`) of the target `id`
+    /// over time, by name. Much cheaper than whole snapshots.
     ///
     /// # Errors
     /// What SQLite says.
@@ -211,7 +215,8 @@ impl Recording {
         })
     }
 
-    /// The profiles of the target `id`, oldest first, with their times; of more than can be held at once the last ones.
+    /// The profiles of the target `id`, oldest first, with their times; of more than can be held at
+    /// once the last ones.
     ///
     /// # Errors
     /// What SQLite says, or a profile that can't be read.
@@ -234,7 +239,8 @@ impl Recording {
         Ok(profiles)
     }
 
-    /// The rows that a statement gives. All together have no more bytes than the file: what claims more is damaged.
+    /// The rows that a statement gives. All together have no more bytes than the file: what claims
+    /// more is damaged.
     fn read<T, P: rusqlite::Params>(
         &self,
         sql: &str,
@@ -282,7 +288,8 @@ impl Recording {
         Ok(json)
     }
 
-    /// Counts what was unfolded: thousands of processes can each have a little that unfolds to a lot.
+    /// Counts what was unfolded: thousands of processes can each have a little that unfolds to a
+    /// lot.
     fn count(&self, bytes: usize) -> Result<(), Error> {
         let left = self.left.get().checked_sub(bytes);
         self.left.set(left.ok_or_else(|| self.damaged("it unfolds to more than any recording"))?);

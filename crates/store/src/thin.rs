@@ -1,8 +1,9 @@
 //! Thinning: the older, the sparser.
 //!
-//! The newest `full` seconds keep every snapshot; of those up to twice as old one every 2 seconds is kept, up to four times
-//! one every 4, and so on: each doubling of age costs the same room, so a recording grows with the logarithm of its length.
-//! Which one of a step is kept depends on the time alone, so thinning again changes nothing.
+//! The newest `full` seconds keep every snapshot; of those up to twice as old one every 2 seconds
+//! is kept, up to four times one every 4, and so on: each doubling of age costs the same room, so a
+//! recording grows with the logarithm of its length. Which one of a step is kept depends on the
+//! time alone, so thinning again changes nothing.
 
 use rusqlite::Connection;
 

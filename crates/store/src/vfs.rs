@@ -1,8 +1,9 @@
 //! How a recording is written: by SQLite's own ways to files, but without rollback journals.
 //!
-//! SQLite rolls back what lies beside a file as its `-journal`: it writes what that says over the file, unasked, before
-//! anything else. Who may write to the folder could leave one there. A recording is written through a write-ahead log and needs
-//! none; so here there is none, whatever lies beside it.
+//! SQLite rolls back what lies beside a file as its `-journal`: it writes what that says over the
+//! file, unasked, before anything else. Who may write to the folder could leave one there. A
+//! recording is written through a write-ahead log and needs none; so here there is none, whatever
+//! lies beside it.
 
 use rusqlite::ffi;
 use std::ffi::{CStr, c_char, c_int};
@@ -31,7 +32,8 @@ pub(crate) fn register() -> bool {
 fn make() -> Option<(Open, Access)> {
     // SAFETY: without a name it gives the default one, which lives as long as the process, or null.
     let own = unsafe { ffi::sqlite3_vfs_find(std::ptr::null()).as_ref() }?;
-    // The default one's functions look at its name, `pAppData` and `mxPathname`, and only the name is another in this copy.
+    // The default one's functions look at its name, `pAppData` and `mxPathname`, and only the name
+    // is another in this copy.
     let ours = ffi::sqlite3_vfs {
         pNext: std::ptr::null_mut(),
         zName: NAME.as_ptr(),

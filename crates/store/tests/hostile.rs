@@ -1,5 +1,5 @@
-//! Recordings from a stranger: each kind of crafted file is refused, or is no more than rows, in bounded time and memory; and
-//! what lies beside a recording, or under its name, does no harm.
+//! Recordings from a stranger: each kind of crafted file is refused, or is no more than rows, in
+//! bounded time and memory; and what lies beside a recording, or under its name, does no harm.
 
 mod support;
 
@@ -48,7 +48,8 @@ fn read_all(path: &Path) -> Result<(), Error> {
     recording.marks().map(drop)
 }
 
-/// The same, and writing: without a panic, and before long. The bound is far above what it takes: this is no benchmark.
+/// The same, and writing: without a panic, and before long. The bound is far above what it takes:
+/// this is no benchmark.
 fn open_in_every_way(path: &Path) -> Result<(), Error> {
     let begun = Instant::now();
     let read = read_all(path);
@@ -217,7 +218,8 @@ fn bytes_that_were_flipped_do_no_more_than_fail() {
 
 #[test]
 fn a_tree_whose_branches_are_itself_ends() {
-    // Interior pages that are full of links to each other: walked whole, there would be no end to it.
+    // Interior pages that are full of links to each other: walked whole, there would be no end to
+    // it.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cycle.offheap");
     Recorder::create(&path, Options::default()).unwrap().finish().unwrap();
@@ -229,7 +231,8 @@ fn a_tree_whose_branches_are_itself_ends() {
     let mut bytes = std::fs::read(&path).unwrap();
     let page = 4096;
     let begin = (root as usize - 1) * page;
-    // An interior page of a table: all its children are the page after the last, which leads to the root's like.
+    // An interior page of a table: all its children are the page after the last, which leads to the
+    // root's like.
     let pages = 6;
     let first = bytes.len() / page + 1;
     let make = |child: u32| {

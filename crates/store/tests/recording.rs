@@ -141,7 +141,8 @@ fn a_limit_takes_old_snapshots_and_leaves_recent_ones() {
     let size = std::fs::metadata(&path).unwrap().len();
     assert!(size <= 4 << 20, "{size} bytes");
     let reader = Recording::open(&path).unwrap();
-    // The whole part is halved until all fits: from an hour to 225 s here, far from the least there can be (60 s).
+    // The whole part is halved until all fits: from an hour to 225 s here, far from the least there
+    // can be (60 s).
     let recent = reader.snapshots(1, snapshot(3800, 7).time_ms..=i64::MAX, 10_000).unwrap();
     assert_eq!(recent.len(), 200, "no more may go than the limit needs");
 }
@@ -275,7 +276,8 @@ fn a_full_disk_is_said_and_the_file_stays_readable() {
     assert_eq!(seen.unwrap(), written.unsigned_abs());
 }
 
-/// The other half of the next test: writes until it is killed, and prints a line after each snapshot.
+/// The other half of the next test: writes until it is killed, and prints a line after each
+/// snapshot.
 #[test]
 #[ignore = "run by the test below"]
 fn writer_process() {

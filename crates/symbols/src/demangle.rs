@@ -5,8 +5,8 @@ use std::fmt::{Error, Write};
 /// Mangled names longer than this are left as they are: no compiler's are.
 const LONGEST: usize = 4096;
 
-/// Bytes of a name at most; one that stands for more is left as it is: a few bytes of a mangled name
-/// can stand for exponentially much text.
+/// Bytes of a name at most; one that stands for more is left as it is: a few bytes of a mangled
+/// name can stand for exponentially much text.
 const MOST: usize = 32 << 10;
 
 /// Text that ends where a name is longer than any that is kept.
@@ -22,8 +22,9 @@ impl Write for Bounded {
     }
 }
 
-/// `_ZN3foo3barEi` → `foo::bar(int)`; a name that is not mangled, or wrongly, stays as it is. The hash at the end of Rust
-/// names is left out, and so is the version that dynamic symbols may carry (`malloc@@GLIBC_2.2.5`).
+/// `_ZN3foo3barEi` → `foo::bar(int)`; a name that is not mangled, or wrongly, stays as it is. The
+/// hash at the end of Rust names is left out, and so is the version that dynamic symbols may carry
+/// (`malloc@@GLIBC_2.2.5`).
 pub fn demangle(name: &str) -> String {
     let name = name.split_once('@').map_or(name, |(bare, _)| bare);
     if name.len() > LONGEST {

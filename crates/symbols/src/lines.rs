@@ -7,7 +7,8 @@ use object::{Object, ObjectSection, read::ReadRef};
 use std::fmt;
 use std::rc::Rc;
 
-/// Unpacked sections of one file at the most: those of a libjvm with all of its debugging information take 150 MB.
+/// Unpacked sections of one file at the most: those of a libjvm with all of its debugging
+/// information take 150 MB.
 const LIMIT: u64 = 512 << 20;
 /// Functions inlined into each other at one address that are told of.
 const MAX_INLINED: usize = 64;
@@ -33,13 +34,15 @@ impl fmt::Debug for Lines {
 }
 
 impl Lines {
-    /// Reads the debugging sections of `object`. `None` where it has none, or too large or damaged ones.
+    /// Reads the debugging sections of `object`. `None` where it has none, or too large or damaged
+    /// ones.
     pub(crate) fn read<'data>(object: &object::File<'data, impl ReadRef<'data>>) -> Option<Lines> {
         object.section_by_name(".debug_line")?;
         let debugging = object.sections().filter(|section| {
             section.name().is_ok_and(|name| name.starts_with(".debug_") || name.starts_with(".zdebug_"))
         });
-        // The size before compression, as the file states it: what lies about it is found out while unpacking.
+        // The size before compression, as the file states it: what lies about it is found out while
+        // unpacking.
         let size = debugging
             .map(|section| section.compressed_data().map_or(section.size(), |data| data.uncompressed_size));
         if size.fold(0, u64::saturating_add) > LIMIT {
@@ -53,7 +56,8 @@ impl Lines {
         Context::from_dwarf(gimli::Dwarf::load(load).ok()?).ok().map(Lines)
     }
 
-    /// What the address is in the source: functions inlined there, innermost first, and last the one that has the code.
+    /// What the address is in the source: functions inlined there, innermost first, and last the
+    /// one that has the code.
     pub(crate) fn places(&self, address: u64) -> Vec<Place> {
         let mut places = Vec::new();
         // Split DWARF (.dwo) is not looked for.

@@ -37,12 +37,14 @@ pub struct Symbols {
 }
 
 impl Symbols {
-    /// Reads `.symtab` and `.dynsym` of `file`. With a `build_id` that is not empty the file must have it.
+    /// Reads `.symtab` and `.dynsym` of `file`. With a `build_id` that is not empty the file must
+    /// have it.
     ///
     /// # Errors
     /// It is no ELF file, or another build.
     pub fn read(file: &File, build_id: &[u8]) -> Result<Symbols, SymbolError> {
-        // Read piece by piece: debugging information may be a hundred times as large as the symbols.
+        // Read piece by piece: debugging information may be a hundred times as large as the
+        // symbols.
         Self::parse(&ReadCache::new(file), build_id)
     }
 
@@ -69,16 +71,18 @@ impl Symbols {
         Ok(Symbols { functions, lines: Lines::read(&object) })
     }
 
-    /// The function that `address`, one of the file's own addresses, lies in; its name as in the file. `None` for code
-    /// that the tables don't cover: a stripped function must not get its neighbour's name.
+    /// The function that `address`, one of the file's own addresses, lies in; its name as in the
+    /// file. `None` for code that the tables don't cover: a stripped function must not get its
+    /// neighbour's name.
     pub fn name(&self, address: u64) -> Option<&str> {
         let after = self.functions.partition_point(|function| function.0 <= address);
         let (start, end, name) = self.functions.get(after.checked_sub(1)?)?;
         (address < *end || start == end).then_some(name)
     }
 
-    /// What `address` is in the source: functions inlined there, innermost first, and last the one that has the code, which
-    /// the symbol table names. Without DWARF only that; nothing where neither knows the address.
+    /// What `address` is in the source: functions inlined there, innermost first, and last the one
+    /// that has the code, which the symbol table names. Without DWARF only that; nothing where
+    /// neither knows the address.
     pub fn places(&self, address: u64) -> Vec<Place> {
         let mut places = self.lines.as_ref().map(|lines| lines.places(address)).unwrap_or_default();
         let name = self.name(address).map(demangle);

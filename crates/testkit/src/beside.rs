@@ -1,5 +1,5 @@
-//! Others that change a process as the agent does, in the same JVM: allocators, profilers, an auditor, an older agent. Loaded before
-//! ours and after it, both work and nobody is harmed.
+//! Others that change a process as the agent does, in the same JVM: allocators, profilers, an
+//! auditor, an older agent. Loaded before ours and after it, both work and nobody is harmed.
 
 use crate::{Jdk, build_harm, offheap, run_within, storm};
 use std::path::{Path, PathBuf};

@@ -1,7 +1,9 @@
-//! How long a thread of the target that does nothing but look at the clock is kept from it by an attach.
+//! How long a thread of the target that does nothing but look at the clock is kept from it by an
+//! attach.
 //!
-//! That thread has a processor of its own, and everything else of the target and of offheap shares the others; times in which somebody
-//! else took that processor all the same, by the kernel's account (schedstat), are not counted.
+//! That thread has a processor of its own, and everything else of the target and of offheap shares
+//! the others; times in which somebody else took that processor all the same, by the kernel's
+//! account (schedstat), are not counted.
 
 use crate::{Jdk, Program, offheap, run_within, storm};
 use std::os::unix::process::CommandExt;

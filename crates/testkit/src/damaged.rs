@@ -1,5 +1,6 @@
-//! Processes whose memory is damaged at random, where offheap reads it: heads of heaps and arenas, the JVM's own structures. Whatever
-//! it finds there, a look ends soon, with little memory, and without a panic.
+//! Processes whose memory is damaged at random, where offheap reads it: heads of heaps and arenas,
+//! the JVM's own structures. Whatever it finds there, a look ends soon, with little memory, and
+//! without a panic.
 
 use crate::{Program, build_harm, build_harm_java, jdk, offheap, run_within};
 use std::os::unix::fs::FileExt;
@@ -62,7 +63,8 @@ fn start(target: &str) -> Program {
     }
 }
 
-/// Places that are worth damaging: most of what is read lies at the begin of a mapping, or in a library's data.
+/// Places that are worth damaging: most of what is read lies at the begin of a mapping, or in a
+/// library's data.
 fn places(pid: i32) -> Vec<(u64, u64)> {
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
     let mut found = Vec::new();

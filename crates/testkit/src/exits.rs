@@ -13,7 +13,8 @@ const WAYS: &[(&str, &str)] = &[
     ("term", "exit status: 143"),
 ];
 
-/// Starts a JVM, loads the agent, and ends the JVM `after` the begin of the loading, in one of the ways; what was wrong.
+/// Starts a JVM, loads the agent, and ends the JVM `after` the begin of the loading, in one of the
+/// ways; what was wrong.
 pub fn one(jdk: &Jdk, way: usize, after: Duration) -> Result<(), String> {
     let (way, expected) = WAYS[way % WAYS.len()];
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;

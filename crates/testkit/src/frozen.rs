@@ -1,4 +1,5 @@
-//! A disk that stops answering (fsfreeze) under every file that offheap could use: the target's allocations don't wait for it.
+//! A disk that stops answering (fsfreeze) under every file that offheap could use: the target's
+//! allocations don't wait for it.
 
 use crate::{Jdk, Program, build_harm, build_harm_java, offheap, run_within};
 use std::path::{Path, PathBuf};
@@ -8,7 +9,8 @@ use std::time::Duration;
 /// How long it is frozen.
 const FROZEN: Duration = Duration::from_millis(1500);
 
-/// A file system of its own, ext4 in a file, mounted; thawed, unmounted and gone when dropped. Never one of the machine's own.
+/// A file system of its own, ext4 in a file, mounted; thawed, unmounted and gone when dropped.
+/// Never one of the machine's own.
 #[derive(Debug)]
 pub struct Disk {
     folder: tempfile::TempDir,
@@ -77,7 +79,8 @@ pub struct Slowest {
     pub without: Duration,
 }
 
-/// Puts the disk at `/tmp` of `command`'s own mount namespace, and its temporary folder, home and working folder on it.
+/// Puts the disk at `/tmp` of `command`'s own mount namespace, and its temporary folder, home and
+/// working folder on it.
 fn on(disk: &Path, program: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new("unshare");
     let line = "mount --bind \"$0\" /tmp && cd /tmp && export TMPDIR=/tmp HOME=/tmp && exec \"$@\"";
@@ -121,7 +124,8 @@ pub fn of_run() -> Result<Slowest, String> {
     Ok(Slowest { with, without: one(&words)? })
 }
 
-/// A JVM that is looked at, the disk frozen while the agent runs (`after_stop`: after it was stopped).
+/// A JVM that is looked at, the disk frozen while the agent runs (`after_stop`: after it was
+/// stopped).
 ///
 /// # Errors
 /// What can't be done here, or the JVM's end.

@@ -36,8 +36,8 @@ impl Jdk {
     }
 }
 
-/// The runtimes: those that `cargo xtask setup` unpacked (the variable `OFFHEAP_JRES`, else `target/offheap-tools/jres`) and
-/// those below `/usr/lib/jvm`, oldest first.
+/// The runtimes: those that `cargo xtask setup` unpacked (the variable `OFFHEAP_JRES`, else
+/// `target/offheap-tools/jres`) and those below `/usr/lib/jvm`, oldest first.
 ///
 /// # Panics
 /// When there is none.

@@ -7,7 +7,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Sends `signal` to an offheap whose agent is sampling in a JVM; `Ok` if the agent sleeps within `limit`, and the JVM lives.
+/// Sends `signal` to an offheap whose agent is sampling in a JVM; `Ok` if the agent sleeps within
+/// `limit`, and the JVM lives.
 ///
 /// # Errors
 /// What is wrong.

@@ -1,6 +1,7 @@
-//! What tests need to drive real JVMs and C programs: where the JDKs are, building a source, starting a program and waiting
-//! until it is ready; and the storms, limits and frozen disks that `cargo xtask soak` and the tests judge offheap by. Everything
-//! panics with a reason: a test that can't start its program has failed.
+//! What tests need to drive real JVMs and C programs: where the JDKs are, building a source,
+//! starting a program and waiting until it is ready; and the storms, limits and frozen disks that
+//! `cargo xtask soak` and the tests judge offheap by. Everything panics with a reason: a test that
+//! can't start its program has failed.
 
 pub mod beside;
 pub mod clock;

@@ -8,7 +8,8 @@ use std::time::Duration;
 /// The limit: of a small pod.
 pub const LIMIT: u64 = 256 << 20;
 
-/// A memory group of its own with the limit, removed when dropped; all that lives in it is killed then.
+/// A memory group of its own with the limit, removed when dropped; all that lives in it is killed
+/// then.
 #[derive(Debug)]
 pub struct Group {
     folder: PathBuf,
@@ -87,12 +88,13 @@ pub struct Look {
     pub lives: bool,
     /// What offheap said last.
     pub said: String,
-    /// What was left to the limit before and, of what had been left, is not there any more afterwards.
+    /// What was left to the limit before and, of what had been left, is not there any more
+    /// afterwards.
     pub left: [u64; 2],
 }
 
-/// Starts a JVM in a full group, `left` bytes below the limit, and has offheap look at it: `diagnose` or `profile`, from outside
-/// the group or from `inside`, as in `docker exec`.
+/// Starts a JVM in a full group, `left` bytes below the limit, and has offheap look at it:
+/// `diagnose` or `profile`, from outside the group or from `inside`, as in `docker exec`.
 ///
 /// # Errors
 /// Why that can't be tried here.

@@ -15,7 +15,8 @@ pub fn workspace() -> PathBuf {
     here.ancestors().nth(2).unwrap_or(here).to_owned()
 }
 
-/// The `offheap` binary under test: the variable `OFFHEAP_BIN`, else the one cargo built beside the test.
+/// The `offheap` binary under test: the variable `OFFHEAP_BIN`, else the one cargo built beside the
+/// test.
 ///
 /// # Panics
 /// When there is none.
@@ -30,9 +31,11 @@ pub fn offheap() -> PathBuf {
     beside
 }
 
-/// The folder in which `build` has made something of `parts`; the same parts are built once, whichever test asks.
+/// The folder in which `build` has made something of `parts`; the same parts are built once,
+/// whichever test asks.
 ///
-/// The name is that of the content, not of the process: a pid comes again, within one run of all tests too.
+/// The name is that of the content, not of the process: a pid comes again, within one run of all
+/// tests too.
 fn built_once(parts: &[&str], build: impl FnOnce(&Path)) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     parts.hash(&mut hasher);
@@ -94,7 +97,8 @@ pub fn harm(name: &str) -> PathBuf {
     workspace().join("harm").join(name)
 }
 
-/// Compiles C files of `harm/` into the program (or, with `-shared` among `flags`, library) `name`; returns its path.
+/// Compiles C files of `harm/` into the program (or, with `-shared` among `flags`, library) `name`;
+/// returns its path.
 ///
 /// Beside them the headers of their folder and, where there is a JDK, `jni.h` are found.
 ///
@@ -199,7 +203,8 @@ impl Program {
         self.line()
     }
 
-    /// As [`Program::ask`]; `None` when it has ended. What the JVM itself says there (`[warning]…`) is left out.
+    /// As [`Program::ask`]; `None` when it has ended. What the JVM itself says there (`[warning]…`)
+    /// is left out.
     pub fn try_ask(&mut self, line: &str) -> Option<String> {
         writeln!(self.input.as_mut()?, "{line}").ok()?;
         self.try_line()

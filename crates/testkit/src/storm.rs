@@ -1,4 +1,5 @@
-//! JVMs in bad weather while the agent comes and goes: nobody may die, no byte may be wrong, no errno lost.
+//! JVMs in bad weather while the agent comes and goes: nobody may die, no byte may be wrong, no
+//! errno lost.
 
 use crate::{Jdk, Program, build_harm, build_harm_java, offheap, run_within};
 use std::collections::BTreeMap;
@@ -65,7 +66,8 @@ pub struct Report {
     pub cycles: u32,
     /// Why it was not, how often.
     pub refused: BTreeMap<String, u32>,
-    /// What went wrong: a death, a byte, an errno, a hang, words on the target's output. Empty is well.
+    /// What went wrong: a death, a byte, an errno, a hang, words on the target's output. Empty is
+    /// well.
     pub harm: Vec<String>,
     /// What the storms did.
     pub did: String,
@@ -164,8 +166,9 @@ pub fn run(storm: &Storm<'_>) -> Report {
         }
     }
     let mut answer = jvm.try_ask("end");
-    // A JVM whose heap is full as offheap asks it to listen says so on its standard output, as to any who
-    // attach (`AttachListener::init`, src/hotspot/share/services/attachListener.cpp): the exception, a few lines.
+    // A JVM whose heap is full as offheap asks it to listen says so on its standard output, as to
+    // any who attach (`AttachListener::init`, src/hotspot/share/services/attachListener.cpp): the
+    // exception, a few lines.
     if storm.kinds.contains(&"oom") && answer.as_ref().is_some_and(|line| line.starts_with(NOT_LISTENING)) {
         answer = (0..20).map_while(|_| jvm.try_line()).find(|line| line.starts_with("bad "));
     }
@@ -186,8 +189,9 @@ pub fn run(storm: &Storm<'_>) -> Report {
     report
 }
 
-/// Whether a line of the JVM's standard error is only what this weather does: the JVM's words for a thread that the full heap
-/// hits while it handles an earlier error (`Exception: … thrown from the UncaughtExceptionHandler in thread "…"`).
+/// Whether a line of the JVM's standard error is only what this weather does: the JVM's words for a
+/// thread that the full heap hits while it handles an earlier error (`Exception: … thrown from the
+/// UncaughtExceptionHandler in thread "…"`).
 fn is_weather(line: &str, kinds: &[&str]) -> bool {
     const FULL: &str =
         "Exception: java.lang.OutOfMemoryError thrown from the UncaughtExceptionHandler in thread ";

@@ -1,4 +1,5 @@
-//! Libraries whose tables are damaged at random after they were loaded: the agent reads them all, and nobody may die of it.
+//! Libraries whose tables are damaged at random after they were loaded: the agent reads them all,
+//! and nobody may die of it.
 
 use crate::{Jdk, Program, build_harm, build_harm_java, offheap, run_within, storm};
 use std::process::Command;
@@ -7,7 +8,8 @@ use std::time::Duration;
 /// A command of offheap that takes longer has hung.
 const HANGS_AFTER: Duration = Duration::from_secs(60);
 
-/// A C program that starts with the agent and damages the libraries that it then loads; what was wrong.
+/// A C program that starts with the agent and damages the libraries that it then loads; what was
+/// wrong.
 pub fn preloaded(seed: u32) -> Result<(), String> {
     let host = build_harm("host", &["targets/host.c"], &["-ldl"]);
     let tables = build_harm("tables", &["targets/tables.c"], &["-shared"]);

@@ -1,6 +1,8 @@
-//! The agent's own interpreter of call frame information, held against gimli's: the same rule at every row of every FDE.
+//! The agent's own interpreter of call frame information, held against gimli's: the same rule at
+//! every row of every FDE.
 //!
-//! The agent's source is compiled in here as it is: the agent itself is a library that nobody can link.
+//! The agent's source is compiled in here as it is: the agent itself is a library that nobody can
+//! link.
 
 use gimli::{
     BaseAddresses, CfaRule, EhFrame, EndianSlice, LittleEndian, Operation, Register, RegisterRule,
@@ -44,7 +46,8 @@ pub struct Tally {
     pub wrong: Vec<String>,
 }
 
-/// The segment of `file` that holds its .eh_frame_hdr, as the loader would map it, and the header's address.
+/// The segment of `file` that holds its .eh_frame_hdr, as the loader would map it, and the header's
+/// address.
 pub fn tables<'a>(file: &object::File<'a>) -> Option<(Section<'a>, u64)> {
     let header = file.section_by_name(".eh_frame_hdr")?.address();
     let segment = file.segments().find(|segment| {
@@ -111,8 +114,8 @@ pub fn compare(path: &Path, tally: &mut Tally) {
     }
 }
 
-/// The rule at `pc` as gimli reads it from tables that begin with their .eh_frame_hdr, at [`BIAS`]; `None` where gimli refuses
-/// them, or the agent would not follow the rule.
+/// The rule at `pc` as gimli reads it from tables that begin with their .eh_frame_hdr, at [`BIAS`];
+/// `None` where gimli refuses them, or the agent would not follow the rule.
 pub fn by_gimli(bytes: &[u8], pc: u64) -> Option<Rule> {
     let bases = BaseAddresses::default().set_eh_frame_hdr(BIAS).set_eh_frame(BIAS);
     let header = gimli::EhFrameHdr::new(bytes, LittleEndian).parse(&bases, 8).ok()?;
@@ -129,7 +132,8 @@ pub fn by_gimli(bytes: &[u8], pc: u64) -> Option<Rule> {
     expected(row, &fde, &frames)
 }
 
-/// What the agent's rule has to be by gimli's row; `None` where the row is none that the agent follows.
+/// What the agent's rule has to be by gimli's row; `None` where the row is none that the agent
+/// follows.
 fn expected(
     row: &gimli::UnwindTableRow<usize>,
     fde: &gimli::FrameDescriptionEntry<Slice<'_>>,

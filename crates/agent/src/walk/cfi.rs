@@ -1,8 +1,10 @@
-//! Call frame information: from .eh_frame to "where is the caller's stack pointer, rbp and return address".
+//! Call frame information: from .eh_frame to "where is the caller's stack pointer, rbp and return
+//! address".
 //!
-//! Bytes in, values out; sources: the DWARF 4 standard (6.4), the LSB's description of .eh_frame and .eh_frame_hdr,
-//! the x86-64 psABI's register numbers. Only what unwinding x86-64 needs is followed: rsp, rbp and the return
-//! address. Input is trusted with nothing: every read is bounded by the section, every loop by a budget.
+//! Bytes in, values out; sources: the DWARF 4 standard (6.4), the LSB's description of .eh_frame
+//! and .eh_frame_hdr, the x86-64 psABI's register numbers. Only what unwinding x86-64 needs is
+//! followed: rsp, rbp and the return address. Input is trusted with nothing: every read is bounded
+//! by the section, every loop by a budget.
 
 use super::cursor::Cursor;
 
@@ -81,7 +83,8 @@ impl Rule {
     pub const FP_AT_CFA: u64 = 1;
     const FP_AT_FP: u64 = 2;
 
-    /// As one word; never 0. The offsets of the CFA and of rbp are in the lower half and the 16 bits above it.
+    /// As one word; never 0. The offsets of the CFA and of rbp are in the lower half and the 16
+    /// bits above it.
     pub fn pack(self) -> u64 {
         let (kind, offset) = match self.cfa {
             Cfa::Sp(n) => (Self::SP, n),
@@ -120,7 +123,8 @@ impl Rule {
     }
 }
 
-/// The rule at `pc`, looked up through .eh_frame_hdr's table; `None` if nothing covers it or it isn't understood.
+/// The rule at `pc`, looked up through .eh_frame_hdr's table; `None` if nothing covers it or it
+/// isn't understood.
 pub fn rule_at(section: Section, hdr: u64, pc: u64) -> Option<Rule> {
     let fde = find_fde(section, hdr, pc)?;
     let mut c = section.at(fde, section.end());
@@ -441,8 +445,8 @@ impl Run {
 }
 
 impl Cursor<'_> {
-    /// A DWARF expression of the two forms that compilers write for realigned stacks: `breg r n` and
-    /// `breg r n; deref`. Anything else (PLT stubs) is `Unknown`: no call is made from there.
+    /// A DWARF expression of the two forms that compilers write for realigned stacks: `breg r n`
+    /// and `breg r n; deref`. Anything else (PLT stubs) is `Unknown`: no call is made from there.
     fn expression(&mut self, len: u64, is_cfa: bool) -> Option<Place> {
         let end = self.pos.checked_add(usize::try_from(len).ok()?)?;
         if end > self.bytes.len() {
@@ -490,7 +494,8 @@ mod tests {
         assert_eq!(Rule::unpack(0), None);
     }
 
-    /// Unwinds this very stack with the test binary's own tables, and compares with frames known to be there.
+    /// Unwinds this very stack with the test binary's own tables, and compares with frames known to
+    /// be there.
     #[test]
     fn finds_the_callers_of_this_test() {
         #[inline(never)]

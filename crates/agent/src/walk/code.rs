@@ -1,5 +1,5 @@
-//! HotSpot's code cache: its heaps, and the blobs (methods, stubs, the interpreter) in them. Sources: hotspot
-//! memory/heap.cpp, code/codeBlob.hpp, code/codeCache.cpp.
+//! HotSpot's code cache: its heaps, and the blobs (methods, stubs, the interpreter) in them.
+//! Sources: hotspot memory/heap.cpp, code/codeBlob.hpp, code/codeCache.cpp.
 //!
 //! Code heap memory is never given back, so what lies in its committed part is read as it is.
 
@@ -9,7 +9,8 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use super::vmstructs::{self, Field, get};
 use crate::guard::peek;
 
-/// Most code heaps that a code cache has: non-nmethods, profiled, non-profiled, hot (JDK 26), and room.
+/// Most code heaps that a code cache has: non-nmethods, profiled, non-profiled, hot (JDK 26), and
+/// room.
 const MAX_HEAPS: usize = 8;
 /// A code heap: none of this changes but what `committed_end` points to.
 struct Heap {

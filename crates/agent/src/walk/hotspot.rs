@@ -1,11 +1,12 @@
 //! Walks the Java frames of the current thread, in process, by what vmStructs says.
 //!
 //! The hooks run synchronously: the thread has called out of Java, so HotSpot has left an anchor
-//! (`JavaThread::_anchor`) that says exactly where its Java frames begin, and every frame is at a call. Sources for
-//! the shapes: hotspot runtime/frame.hpp and cpu/x86/frame_x86.hpp, code/codeBlob.hpp, nmethod.hpp, pcDesc.hpp,
-//! scopeDesc.cpp, runtime/javaCalls.hpp.
+//! (`JavaThread::_anchor`) that says exactly where its Java frames begin, and every frame is at a
+//! call. Sources for the shapes: hotspot runtime/frame.hpp and cpu/x86/frame_x86.hpp,
+//! code/codeBlob.hpp, nmethod.hpp, pcDesc.hpp, scopeDesc.cpp, runtime/javaCalls.hpp.
 //!
-//! Code heap memory is never given back, and what belongs to a method on the stack is alive; the rest is peeked at.
+//! Code heap memory is never given back, and what belongs to a method on the stack is alive; the
+//! rest is peeked at.
 
 use offheap_live::{Counter, FrameKind, MAX_INLINED, combine, mix, stack_flags};
 
@@ -147,7 +148,8 @@ fn by_frame_pointer(w: &Walk) -> Option<Regs> {
     Some(Regs { pc: w.read(fp + 8)?, sp: fp + 16, fp: w.look(fp)?, fp_at: fp })
 }
 
-/// An interpreted frame: rbp is its base; sender sp at −1, method at −3, bcp at −8 (JDK 8: −7) words.
+/// An interpreted frame: rbp is its base; sender sp at −1, method at −3, bcp at −8 (JDK 8: −7)
+/// words.
 fn interpreted(w: &mut Walk, trusted: bool) -> Option<Regs> {
     let (sp, fp) = (w.regs.sp, w.fp(w.regs));
     if fp < sp || fp - sp > MAX_FRAME {
@@ -180,8 +182,8 @@ fn interpreted(w: &mut Walk, trusted: bool) -> Option<Regs> {
     Some(caller)
 }
 
-/// The identity of a method that an interpreted frame names; with an anchor the frame is real (`trusted`), and then so
-/// is the method in it.
+/// The identity of a method that an interpreted frame names; with an anchor the frame is real
+/// (`trusted`), and then so is the method in it.
 #[inline]
 fn identity_on_stack(w: &Walk, method: u64, trusted: bool) -> Option<u64> {
     if !trusted {
@@ -196,8 +198,8 @@ fn identity_on_stack(w: &Walk, method: u64, trusted: bool) -> Option<u64> {
     })
 }
 
-/// Interns a Java frame. It is recognised by its method and place, not by its machine code: what is compiled again
-/// and again stays one frame.
+/// Interns a Java frame. It is recognised by its method and place, not by its machine code: what is
+/// compiled again and again stays one frame.
 fn java_frame(file: File, method: u64, bci: i32, kind: FrameKind, next: u32) -> u32 {
     let identity = names::identity(method, peek).unwrap_or(0);
     let place = u64::from(bci as u32) << 32 | u64::from(next);
@@ -214,15 +216,17 @@ fn java_frame(file: File, method: u64, bci: i32, kind: FrameKind, next: u32) -> 
     })
 }
 
-/// A rule for generated code: how to step, a frame's size in words, and how far before the address its blob begins.
+/// A rule for generated code: how to step, a frame's size in words, and how far before the address
+/// its blob begins.
 fn rule(step: u64, words: i32, distance: u64) -> u64 {
     step << 56 | (distance & 0xff_ffff) << 24 | words as u64 & 0xff_ffff
 }
-/// Set in a rule: the frame is marked for deoptimisation, so its address says nothing about where it is.
+/// Set in a rule: the frame is marked for deoptimisation, so its address says nothing about where
+/// it is.
 const DEOPTIMISED: u64 = 1 << 48;
 
-/// What tells one blob at an address from the next: a compiled method's id, which is never given twice; else its size.
-/// And where that is.
+/// What tells one blob at an address from the next: a compiled method's id, which is never given
+/// twice; else its size. And where that is.
 #[inline]
 fn tag(b: u64, step: u64) -> Option<(u64, u32)> {
     let field = if step == step::SIZED { Field::CompileId } else { Field::BlobSize };
@@ -398,7 +402,8 @@ fn read_scopes(b: u64, pc: u64, out: &mut [(u64, i32); MAX_INLINED]) -> Option<u
     Some(n)
 }
 
-/// The method that a compiler thread is compiling: `CompilerThread::_env`, which lies on that thread's own stack.
+/// The method that a compiler thread is compiling: `CompilerThread::_env`, which lies on that
+/// thread's own stack.
 pub fn compiling(w: &Walk, java_thread: u64) -> Option<u32> {
     let env: u64 = peek(java_thread.wrapping_add_signed(get(Field::CompilerEnv)?))?;
     let base: u64 = peek(java_thread.wrapping_add_signed(get(Field::StackBase)?))?;

@@ -1,12 +1,14 @@
 //! Walks that are remembered.
 //!
-//! What a walk finds follows from what it reads: return addresses and saved registers on the stack, and the words of
-//! the JVM that tell what those mean. So a stack that comes again is recognised by reading the same words in the same
-//! order and finding the same values: exactly the walk's answer, for a fraction of its work. Each address is as safe
-//! to read as it was in the walk, because every word that led to it has just been found unchanged.
+//! What a walk finds follows from what it reads: return addresses and saved registers on the stack,
+//! and the words of the JVM that tell what those mean. So a stack that comes again is recognised by
+//! reading the same words in the same order and finding the same values: exactly the walk's answer,
+//! for a fraction of its work. Each address is as safe to read as it was in the walk, because every
+//! word that led to it has just been found unchanged.
 //!
-//! Each thread has place for a few stacks, by where its stack pointer is. A stack's words are written down when it comes
-//! for the second time: most samples of a program with many stacks should not pay for that.
+//! Each thread has place for a few stacks, by where its stack pointer is. A stack's words are
+//! written down when it comes for the second time: most samples of a program with many stacks
+//! should not pay for that.
 
 use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -104,7 +106,8 @@ impl Reads {
         self.high.set(self.high.get().max(at));
     }
 
-    /// The walk depends on the word at `at`, an aligned address that is readable whenever all before it are unchanged.
+    /// The walk depends on the word at `at`, an aligned address that is readable whenever all
+    /// before it are unchanged.
     pub fn word(&self, at: u64, value: u64) {
         self.push(at, value);
     }
@@ -136,8 +139,9 @@ impl Reads {
         let words = self.words.get(..self.len.get()).unwrap_or(&[]);
         words.iter().all(|word| {
             let (at, value) = word.get();
-            // SAFETY: on the stack, within what is known to be readable; or in a structure of the JVM that the words
-            // before it have shown to be the one that the walk found there, alive and aligned.
+            // SAFETY: on the stack, within what is known to be readable; or in a structure of the
+            // JVM that the words before it have shown to be the one that the walk found there,
+            // alive and aligned.
             unsafe {
                 if at & HALF == 0 {
                     AtomicU64::from_ptr(at as *mut u64).load(Relaxed) == value
@@ -150,10 +154,12 @@ impl Reads {
 }
 
 struct Ways {
-    /// Where each of the walks starts, apart from them: a set is looked through in a few cache lines.
+    /// Where each of the walks starts, apart from them: a set is looked through in a few cache
+    /// lines.
     starts: [Cell<Start>; WAYS],
     walks: [Reads; WAYS],
-    /// Decides which way is written next: at random, so that a few stacks more than ways don't push each other out in turn.
+    /// Decides which way is written next: at random, so that a few stacks more than ways don't push
+    /// each other out in turn.
     random: Cell<u64>,
     /// Stacks whose words were not written down.
     seen: [Cell<u32>; SEEN],
@@ -189,7 +195,8 @@ static MEMORY: [Set; SETS] = [const {
 /// The thread that has taken a set; 0: none.
 static TAKEN: [AtomicU32; SETS] = [const { AtomicU32::new(0) }; SETS];
 
-/// Gives the memory of all sets back that nobody has taken at this moment: zeroes are nothing remembered.
+/// Gives the memory of all sets back that nobody has taken at this moment: zeroes are nothing
+/// remembered.
 pub fn forget() {
     for (set, taken) in MEMORY.iter().zip(&TAKEN) {
         // Any mark will do: no thread has this id.
@@ -265,7 +272,8 @@ impl Memo {
         let has = |list: &[Cell<u32>]| list.iter().any(|s| s.get() == known);
         match self.recording {
             Some((_, walk)) if walk.spoilt.get() => {
-                // Too long it will be next time too; what else was in the way may not be there then.
+                // Too long it will be next time too; what else was in the way may not be there
+                // then.
                 let place = ways.hopeless.get(known as usize % HOPELESS);
                 if let Some(place) = place.filter(|_| walk.len.get() == MAX_READS) {
                     place.set(known);

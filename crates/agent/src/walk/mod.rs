@@ -1,5 +1,6 @@
-//! Walks the current thread's stack: native frames by unwind tables, Java frames by HotSpot's own structures, until
-//! the thread's first frame. The result is an interned stack; frames and their names are interned when first seen.
+//! Walks the current thread's stack: native frames by unwind tables, Java frames by HotSpot's own
+//! structures, until the thread's first frame. The result is an interned stack; frames and their
+//! names are interned when first seen.
 
 pub mod cfi;
 mod code;
@@ -68,7 +69,8 @@ impl Walk {
         Some(value)
     }
 
-    /// rbp, which now decides how the walk goes on. Mostly it is some value of no meaning to anybody on this stack.
+    /// rbp, which now decides how the walk goes on. Mostly it is some value of no meaning to
+    /// anybody on this stack.
     #[inline]
     fn fp(&self, regs: Regs) -> u64 {
         if let Some(reads) = self.reads {
@@ -103,7 +105,8 @@ impl Walk {
         }
     }
 
-    /// Whether this is still below the frame that allocates a Java object: in the stub that it did so by.
+    /// Whether this is still below the frame that allocates a Java object: in the stub that it did
+    /// so by.
     fn allocates(&self) -> bool {
         self.len == 0 && self.flags & stack_flags::OBJECT != 0
     }
@@ -134,8 +137,9 @@ struct Cached {
     tag: u32,
 }
 
-/// One entry of the cache of code addresses, within one cache line. Written and read without a lock: the first word is the key combined
-/// with the others, so that a mixture of two writes matches no key.
+/// One entry of the cache of code addresses, within one cache line. Written and read without a
+/// lock: the first word is the key combined with the others, so that a mixture of two writes
+/// matches no key.
 #[repr(align(32))]
 struct Entry([AtomicU64; 3]);
 const CACHE_SLOTS: usize = 8192;
@@ -212,8 +216,8 @@ fn step(w: &Walk, rule: Rule) -> Option<Regs> {
     Some(Regs { pc, sp: cfa, fp: w.look(fp_at)?, fp_at })
 }
 
-/// [`step`] by a packed rule. The two common kinds of CFA are told apart without a jump: a stack of many functions
-/// would mispredict nearly every one.
+/// [`step`] by a packed rule. The two common kinds of CFA are told apart without a jump: a stack of
+/// many functions would mispredict nearly every one.
 #[inline]
 fn step_packed(w: &Walk, word: u64) -> Option<Regs> {
     let regs = w.regs;
@@ -224,7 +228,8 @@ fn step_packed(w: &Walk, word: u64) -> Option<Regs> {
         let saved = word >> 48 & 0xff;
         if cfa > regs.sp && saved <= Rule::FP_AT_CFA {
             let pc = w.read(cfa - 8)?;
-            // Reading a word too many is cheaper than guessing; it is on the stack or the frame is no good.
+            // Reading a word too many is cheaper than guessing; it is on the stack or the frame is
+            // no good.
             let offset = if saved == 0 { -8 } else { i64::from((word >> 32) as u16 as i16) };
             let at = cfa.wrapping_add_signed(offset);
             let there = w.look(at)?;
@@ -344,7 +349,8 @@ fn walk(w: &mut Walk, java_thread: u64, modules: &Guard) -> Option<()> {
                 }
             }
             None if rule >> 56 == Rule::END => break,
-            // Code without tables. The anchor says where Java goes on; or there may be frame pointers.
+            // Code without tables. The anchor says where Java goes on; or there may be frame
+            // pointers.
             None => match anchor {
                 Some(_) => {
                     w.flags |= stack_flags::NATIVE_GAP;

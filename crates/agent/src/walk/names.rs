@@ -1,6 +1,7 @@
-//! Names of Java methods, copied from HotSpot's metadata when a frame is seen for the first time: later the class
-//! may have been unloaded. `Method` → `ConstMethod` → `ConstantPool` → `Symbol`s (hotspot oops/method.hpp,
-//! constMethod.hpp, constantPool.hpp, symbol.hpp). Everything is read through [`peek`].
+//! Names of Java methods, copied from HotSpot's metadata when a frame is seen for the first time:
+//! later the class may have been unloaded. `Method` → `ConstMethod` → `ConstantPool` → `Symbol`s
+//! (hotspot oops/method.hpp, constMethod.hpp, constantPool.hpp, symbol.hpp). Everything is read
+//! through [`peek`].
 
 use super::vmstructs::{Field, get};
 use crate::guard::{peek, peek_bytes};
@@ -64,8 +65,8 @@ pub fn of_method(file: File, method: u64, bci: i32) -> Option<Names> {
     })
 }
 
-/// What tells whether a method's address still means the same method: its class's name and its place in the class.
-/// `read` gives words of the method and of what it leads to.
+/// What tells whether a method's address still means the same method: its class's name and its
+/// place in the class. `read` gives words of the method and of what it leads to.
 #[inline]
 pub fn identity(method: u64, read: impl Fn(u64) -> Option<u64>) -> Option<u64> {
     let const_method = read(method.wrapping_add_signed(get(Field::ConstMethod)?))?;
@@ -85,8 +86,8 @@ pub fn code_base(const_method: u64) -> Option<u64> {
     Some(const_method.wrapping_add_signed(get(Field::SizeOfConstMethod)?))
 }
 
-/// The source line of a bytecode index: the compressed table behind the bytecodes (hotspot code/compressedStream.hpp,
-/// oops/method.hpp `CompressedLineNumberReadStream`).
+/// The source line of a bytecode index: the compressed table behind the bytecodes (hotspot
+/// code/compressedStream.hpp, oops/method.hpp `CompressedLineNumberReadStream`).
 fn line(const_method: u64, bci: i32) -> Option<u32> {
     let flags: u16 = field(const_method, Field::ConstMethodFlags)?;
     if flags & HAS_LINE_NUMBERS == 0 || bci < 0 {
@@ -125,8 +126,8 @@ fn signed(byte: &mut impl FnMut() -> Option<u32>) -> Option<i32> {
     Some((n >> 1) as i32 ^ -((n & 1) as i32))
 }
 
-/// HotSpot's UNSIGNED5 numbers (utilities/unsigned5.hpp): up to five bytes of 6 bits, the last below 192. From JDK 20
-/// on every byte is one more than that, so that none is zero.
+/// HotSpot's UNSIGNED5 numbers (utilities/unsigned5.hpp): up to five bytes of 6 bits, the last
+/// below 192. From JDK 20 on every byte is one more than that, so that none is zero.
 pub fn unsigned5(byte: &mut impl FnMut() -> Option<u32>) -> Option<u32> {
     let excluded = u32::from(major_version() >= 20);
     let mut sum = 0u32;

@@ -30,7 +30,8 @@ pub fn current(t: &Thread) -> u64 {
     if known == v | 1 {
         return v;
     }
-    // A VM thread that runs no Java, or one that is only just being attached: ask again now and then.
+    // A VM thread that runs no Java, or one that is only just being attached: ask again now and
+    // then.
     if known == v && !t.seq.get().is_multiple_of(16) {
         return 0;
     }

@@ -96,7 +96,8 @@ const ABSENT: i64 = i64::MIN;
 struct Values([AtomicI64; FIELDS.len()]);
 static VALUES: Values = Values([const { AtomicI64::new(ABSENT) }; FIELDS.len()]);
 
-/// A field's offset (or a static field's address, a type's size, a constant's value), if this JVM has it.
+/// A field's offset (or a static field's address, a type's size, a constant's value), if this JVM
+/// has it.
 #[inline]
 pub fn get(field: Field) -> Option<i64> {
     let value = VALUES.0.get(field as usize)?.load(Relaxed);

@@ -78,7 +78,8 @@ pub fn jdk() -> PathBuf {
     found.expect("no JDK below /usr/lib/jvm; install openjdk-17-jdk-headless")
 }
 
-/// All runtimes: those of $OFFHEAP_JRES (default <workspace>/target/offheap-tools/jres), and the JDKs.
+/// All runtimes: those of $OFFHEAP_JRES (default <workspace>/target/offheap-tools/jres), and the
+/// JDKs.
 pub fn jvms() -> Vec<Jvm> {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/offheap-tools/jres");
     let root = std::env::var_os("OFFHEAP_JRES").map_or(default, PathBuf::from);
@@ -161,7 +162,8 @@ fn prefixed(limited: Command, preload: &std::ffi::OsStr) -> Command {
     new
 }
 
-/// A program that allocates one block of as many bytes as each line of its input says, and answers "ok".
+/// A program that allocates one block of as many bytes as each line of its input says, and answers
+/// "ok".
 pub fn program(dir: &Path) -> PathBuf {
     let out = dir.join("lines");
     compile("gcc", "c/lines.c", &out, &[]);

@@ -218,8 +218,9 @@ fn arguments(command: &mut Command, flags: &[&str]) -> tempfile::TempDir {
     classes
 }
 
-/// `class Sleeper { public static void main(String[] a) { System.out.println("up"); Thread.sleep(600000L); } }`,
-/// compiled for Java 8 by hand, so that no compiler is needed where the tests run.
+/// `class Sleeper { public static void main(String[] a) { System.out.println("up");
+/// Thread.sleep(600000L); } }`, compiled for Java 8 by hand, so that no compiler is needed where
+/// the tests run.
 fn sleeper() -> Vec<u8> {
     let mut pool: Vec<Vec<u8>> = Vec::new();
     let mut add = |entry: Vec<u8>| {

@@ -1,13 +1,14 @@
 //! # The container is full of page cache
 //!
 //! ## Signature
-//! Page cache is a third or more of the control group's limit, and the group is within a tenth of its limit, while the
-//! process itself does not account for it.
+//! Page cache is a third or more of the control group's limit, and the group is within a tenth of
+//! its limit, while the process itself does not account for it.
 //!
 //! ## Why
-//! Reading and writing files fills the page cache, which is charged to the control group but belongs to no process. The
-//! kernel drops clean pages before it kills, so dashboards that show `memory.current` near the limit are no sign of a
-//! leak. Tmpfs (`/dev/shm`, `emptyDir` in memory) is charged alike and can't be dropped.
+//! Reading and writing files fills the page cache, which is charged to the control group but
+//! belongs to no process. The kernel drops clean pages before it kills, so dashboards that show
+//! `memory.current` near the limit are no sign of a leak. Tmpfs (`/dev/shm`, `emptyDir` in memory)
+//! is charged alike and can't be dropped.
 //!
 //! ## Confirm
 //! - `cat /sys/fs/cgroup/memory.stat`: `file`, `inactive_file`, `shmem`, against `anon`.
@@ -18,7 +19,8 @@
 //! - Tmpfs: delete its files or give it a size limit.
 //!
 //! ## Example
-//! *The control group of process 4711 holds 1.90 GiB of its 2.00 GiB limit, 1.21 GiB of that page cache…*
+//! *The control group of process 4711 holds 1.90 GiB of its 2.00 GiB limit, 1.21 GiB of that page
+//! cache…*
 
 use super::Rule;
 use crate::draft::Draft;

@@ -1,14 +1,15 @@
 //! # Classes are loaded and never unloaded
 //!
 //! ## Signature
-//! Metaspace in use and the number of classes grow steadily to the end of the window, and a collection that unloads classes
-//! has come without stopping it: an old or full one, one that unloaded something, or one caused by metaspace itself when it
-//! passed its threshold.
+//! Metaspace in use and the number of classes grow steadily to the end of the window, and a
+//! collection that unloads classes has come without stopping it: an old or full one, one that
+//! unloaded something, or one caused by metaspace itself when it passed its threshold.
 //!
 //! ## Why
-//! Each redeployment, script, proxy or generated class makes a class loader (or adds to one), and something keeps it alive:
-//! a `ThreadLocal` of a pooled thread, a JDBC driver, a shutdown hook, a static cache of classes, a thread that still runs
-//! with it as context loader. The C heap grows beside it: symbols and the loaders' own structures.
+//! Each redeployment, script, proxy or generated class makes a class loader (or adds to one), and
+//! something keeps it alive: a `ThreadLocal` of a pooled thread, a JDBC driver, a shutdown hook, a
+//! static cache of classes, a thread that still runs with it as context loader. The C heap grows
+//! beside it: symbols and the loaders' own structures.
 //!
 //! ## Confirm
 //! - `jcmd PID VM.classloader_stats` twice: which loader class multiplies, or which one loader gets ever more classes. It
@@ -23,8 +24,8 @@
 //! - Growth after an agent was attached: compare without the agent.
 //!
 //! ## Example
-//! *In process 4711, metaspace grew steadily over 1 min (61 snapshots): 14.1 MiB → 45.8 MiB, +540 KiB/s…; classes
-//! 2103 → 6402, class loaders 12 → 442.*
+//! *In process 4711, metaspace grew steadily over 1 min (61 snapshots): 14.1 MiB → 45.8 MiB, +540
+//! KiB/s…; classes 2103 → 6402, class loaders 12 → 442.*
 
 use super::Rule;
 use crate::draft::{Draft, Subject};
@@ -36,9 +37,11 @@ use offheap_model::{Domain, Finding};
 /// See the page.
 pub struct ClassLoaderLeak;
 
-/// `-XX:MetaspaceSize`'s default on 64-bit Linux, about: the first threshold that makes metaspace cause a collection.
+/// `-XX:MetaspaceSize`'s default on 64-bit Linux, about: the first threshold that makes metaspace
+/// cause a collection.
 const DEFAULT_THRESHOLD: f64 = 22_020_096.0;
-/// After a collection the threshold is raised so that 40 % are free (MinMetaspaceFreeRatio): growth by this factor passes it.
+/// After a collection the threshold is raised so that 40 % are free (MinMetaspaceFreeRatio): growth
+/// by this factor passes it.
 const NEXT_THRESHOLD: f64 = 1.7;
 /// Above this share of the loaded classes being unloaded again it is a saw-tooth.
 const UNLOADED_AT_MOST: f64 = 0.4;
@@ -49,8 +52,9 @@ impl Rule for ClassLoaderLeak {
     }
 
     fn explains(&self) -> &'static [(&'static str, f64)] {
-        // Loaders' tables, symbols and protection domains in the C heap were measured at 0.3 to 1.2 bytes of metaspace; with what
-        // the classes' static fields and their compiled code hold, more.
+        // Loaders' tables, symbols and protection domains in the C heap were measured at 0.3 to 1.2
+        // bytes of metaspace; with what the classes' static fields and their compiled code hold,
+        // more.
         &[
             ("native-malloc-growth", 4.0),
             ("jvm-internal-growth", 4.0),

@@ -1,13 +1,15 @@
 //! # The code cache grows
 //!
 //! ## Signature
-//! Compiled code grows. It is bounded by `-XX:ReservedCodeCacheSize` (240 MiB by default with tiered compilation), so it is
-//! healthy until it comes near that. Stubs and adapters are no methods and have a heap of their own in it: where that grows
-//! steadily to the end of the window, code makes them without giving them back, and it is a leak.
+//! Compiled code grows. It is bounded by `-XX:ReservedCodeCacheSize` (240 MiB by default with
+//! tiered compilation), so it is healthy until it comes near that. Stubs and adapters are no
+//! methods and have a heap of their own in it: where that grows steadily to the end of the window,
+//! code makes them without giving them back, and it is a leak.
 //!
 //! ## Why
-//! The JIT compiles what becomes hot; in the first minutes that is much. Growth for hours comes from ever new classes
-//! (scripts, proxies, lambdas) or from agents that redefine classes again and again.
+//! The JIT compiles what becomes hot; in the first minutes that is much. Growth for hours comes
+//! from ever new classes (scripts, proxies, lambdas) or from agents that redefine classes again and
+//! again.
 //!
 //! ## Confirm
 //! - `jcmd PID Compiler.codecache`: used against size of each code heap.
@@ -19,7 +21,8 @@
 //! - Ever new classes: see [class-loader-leak](class-loader-leak.md).
 //!
 //! ## Example
-//! *The code cache of process 4711 grew from 21.0 MiB to 38.4 MiB over 1 min (61 snapshots), of at most 240 MiB…*
+//! *The code cache of process 4711 grew from 21.0 MiB to 38.4 MiB over 1 min (61 snapshots), of at
+//! most 240 MiB…*
 
 use super::Rule;
 use crate::draft::{Draft, Subject};

@@ -1,13 +1,13 @@
 //! # The JIT compilers' working memory
 //!
 //! ## Signature
-//! With native memory tracking on: the categories Compiler and Arena Chunk stood 64 MiB or more above their lowest within
-//! the window, or are growing at its end.
+//! With native memory tracking on: the categories Compiler and Arena Chunk stood 64 MiB or more
+//! above their lowest within the window, or are growing at its end.
 //!
 //! ## Why
-//! C2 works in arenas that it throws away after each method. One huge method (generated code, large `switch`es) can take a
-//! gigabyte for a second, which the allocator then may keep. It comes back, so it is no leak, but it may be what the
-//! container was killed for.
+//! C2 works in arenas that it throws away after each method. One huge method (generated code, large
+//! `switch`es) can take a gigabyte for a second, which the allocator then may keep. It comes back,
+//! so it is no leak, but it may be what the container was killed for.
 //!
 //! ## Confirm
 //! - `jcmd PID Compiler.memory` (JDK 22 and later, with `-XX:CompileCommand=memstat,*.*`): the method and its peak.
@@ -18,7 +18,8 @@
 //! - `-XX:CICompilerCount=2` lets fewer compile at once.
 //!
 //! ## Example
-//! *The JIT compilers of process 4711 used up to 212 MiB within 1 min (61 snapshots) and gave it back…*
+//! *The JIT compilers of process 4711 used up to 212 MiB within 1 min (61 snapshots) and gave it
+//! back…*
 
 use super::Rule;
 use crate::draft::Draft;

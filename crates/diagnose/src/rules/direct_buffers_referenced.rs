@@ -1,17 +1,19 @@
 //! # Direct buffers are kept
 //!
 //! ## Signature
-//! What `java.nio.Bits` counts (every `ByteBuffer.allocateDirect`) grows steadily to the end of the window, and collections
-//! came that did not take it away.
+//! What `java.nio.Bits` counts (every `ByteBuffer.allocateDirect`) grows steadily to the end of the
+//! window, and collections came that did not take it away.
 //!
 //! ## Why
-//! A direct buffer's memory is outside the heap and freed only after a collection finds its `ByteBuffer` dead. If it grows
-//! across collections, the `ByteBuffer`s (or slices of them: a slice of 16 bytes keeps the whole) are still referenced:
-//! a cache without bound, a queue nobody empties, a connection that is never closed. The only limit is
-//! `-XX:MaxDirectMemorySize`, which is `-Xmx` where it is not given; at that limit comes `OutOfMemoryError: Cannot reserve
-//! … bytes of direct buffer memory`, unless the container's limit comes first.
+//! A direct buffer's memory is outside the heap and freed only after a collection finds its
+//! `ByteBuffer` dead. If it grows across collections, the `ByteBuffer`s (or slices of them: a slice
+//! of 16 bytes keeps the whole) are still referenced: a cache without bound, a queue nobody
+//! empties, a connection that is never closed. The only limit is `-XX:MaxDirectMemorySize`, which
+//! is `-Xmx` where it is not given; at that limit comes `OutOfMemoryError: Cannot reserve … bytes
+//! of direct buffer memory`, unless the container's limit comes first.
 //!
-//! Garbage between two collections looks the same. Without a collection in the window offheap says `inconclusive`.
+//! Garbage between two collections looks the same. Without a collection in the window offheap says
+//! `inconclusive`.
 //!
 //! ## Confirm
 //! - `jcmd PID GC.run`, then look again: what is still there is referenced.
@@ -26,8 +28,9 @@
 //!   forgets.
 //!
 //! ## Example
-//! *In process 4711, direct buffers counted by java.nio.Bits grew steadily over 1 min (61 snapshots): 21.3 MiB → 81.9 MiB,
-//! +1.01 MiB/s … As for garbage: it outlived 3 collections of the young generation, none of the old…*
+//! *In process 4711, direct buffers counted by java.nio.Bits grew steadily over 1 min (61
+//! snapshots): 21.3 MiB → 81.9 MiB, +1.01 MiB/s … As for garbage: it outlived 3 collections of the
+//! young generation, none of the old…*
 
 use super::Rule;
 use super::netty_pool_arenas::pool_chunks;

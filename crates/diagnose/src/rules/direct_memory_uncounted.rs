@@ -1,13 +1,14 @@
 //! # Unsafe or foreign memory grows
 //!
 //! ## Signature
-//! With native memory tracking on: the category Other (Internal in JDK 8) grows beyond what `java.nio.Bits` counts. Without
-//! it such memory can't be told from the C heap's and shows as `malloc`.
+//! With native memory tracking on: the category Other (Internal in JDK 8) grows beyond what
+//! `java.nio.Bits` counts. Without it such memory can't be told from the C heap's and shows as
+//! `malloc`.
 //!
 //! ## Why
-//! `Unsafe.allocateMemory`, explicit arenas of `java.lang.foreign` and Netty's no-cleaner buffers take memory that no
-//! collection frees and `java.nio.Bits` never sees: an off-heap cache without bound, an `Arena.ofShared()` that is never
-//! closed, a `ByteBuf` that is never released.
+//! `Unsafe.allocateMemory`, explicit arenas of `java.lang.foreign` and Netty's no-cleaner buffers
+//! take memory that no collection frees and `java.nio.Bits` never sees: an off-heap cache without
+//! bound, an `Arena.ofShared()` that is never closed, a `ByteBuf` that is never released.
 //!
 //! ## Confirm
 //! - `jcmd PID VM.native_memory summary.diff` after `baseline`: Other.
@@ -20,7 +21,8 @@
 //! - Netty and Arrow: `release()`, `close()`; `-Dio.netty.maxDirectMemory=…` bounds it.
 //!
 //! ## Example
-//! *In process 4711, memory from Unsafe or FFM (NMT Other beyond java.nio.Bits) grew steadily over 1 min (61 snapshots)…*
+//! *In process 4711, memory from Unsafe or FFM (NMT Other beyond java.nio.Bits) grew steadily over
+//! 1 min (61 snapshots)…*
 
 use super::Rule;
 use super::native_malloc_growth::rest_growth;
@@ -42,7 +44,8 @@ const FIX: [&str; 3] = [
 ];
 
 impl DirectMemoryUncounted {
-    /// Without NMT the C heap's growth is all that is known; the agent's stacks tell that it is `Unsafe.allocateMemory`.
+    /// Without NMT the C heap's growth is all that is known; the agent's stacks tell that it is
+    /// `Unsafe.allocateMemory`.
     fn by_its_code(&self, evidence: &Evidence<'_>) -> Option<Finding> {
         let origin =
             sites::best(evidence, Domain::Malloc).filter(|origin| origin.domain == Domain::DirectMemory)?;

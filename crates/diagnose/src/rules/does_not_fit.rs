@@ -1,19 +1,21 @@
 //! # What is configured does not fit the limit
 //!
-//! Nothing need leak for the kernel to kill: the parts that may still grow by configuration, together with those that are there
-//! already, come to more than the control group's limit.
+//! Nothing need leak for the kernel to kill: the parts that may still grow by configuration,
+//! together with those that are there already, come to more than the control group's limit.
 //!
 //! ## Signature
-//! The sum of: the Java heap at `-Xmx` (twice what it is now where collections under load left it at less than half of that); what
-//! the collector keeps beside it, in proportion; direct memory at its limit and metaspace at its own where they grow in the
-//! window, else as they are; twice the code cache while the JIT is at work; thread stacks, C heap
-//! and what malloc holds free as they are; private copies of files' pages; kernel memory, tmpfs and the group's other processes;
-//! page tables for all that. Clean pages of files are left out, since the kernel drops them before it kills.
-//! `offheap fit PID` prints the table.
+//! The sum of: the Java heap at `-Xmx` (twice what it is now where collections under load left it
+//! at less than half of that); what the collector keeps beside it, in proportion; direct memory at
+//! its limit and metaspace at its own where they grow in the window, else as they are; twice the
+//! code cache while the JIT is at work; thread stacks, C heap and what malloc holds free as they
+//! are; private copies of files' pages; kernel memory, tmpfs and the group's other processes; page
+//! tables for all that. Clean pages of files are left out, since the kernel drops them before it
+//! kills. `offheap fit PID` prints the table.
 //!
 //! ## Why
-//! `-Xmx`, `MaxRAMPercentage` and `MaxDirectMemorySize` bind a part each, and nobody binds the whole. A JVM under `-Xmx` takes
-//! its heap page by page over hours or days, so a container that has run well all week is killed at its first peak.
+//! `-Xmx`, `MaxRAMPercentage` and `MaxDirectMemorySize` bind a part each, and nobody binds the
+//! whole. A JVM under `-Xmx` takes its heap page by page over hours or days, so a container that
+//! has run well all week is killed at its first peak.
 //!
 //! ## Confirm
 //! - `offheap fit PID`: what each part is now, what it may come to, and why.
@@ -24,7 +26,8 @@
 //! - `-XX:MaxDirectMemorySize`, `-XX:MaxMetaspaceSize`: an OutOfMemoryError with a stack instead of a kill without one.
 //!
 //! ## Example
-//! *Process 4711 does not fit its limit of 1.00 GiB: java-heap 819 MiB + metaspace 140 MiB + thread-stacks 98.0 MiB + malloc 61.2 MiB
+//! *Process 4711 does not fit its limit of 1.00 GiB: java-heap 819 MiB + metaspace 140 MiB +
+//! thread-stacks 98.0 MiB + malloc 61.2 MiB
 //! + code-cache 48.0 MiB + all else 22.0 MiB = 1.16 GiB, limit 1.00 GiB…*
 
 use super::Rule;

@@ -1,13 +1,15 @@
 //! # Finalizers or Cleaners do not run
 //!
 //! ## Signature
-//! Native memory grows, and the Java objects that own it are garbage: they became unreachable, collections found that out, and
-//! still ever more of them wait to be finalized or cleaned. offheap sees them on the heap from outside.
+//! Native memory grows, and the Java objects that own it are garbage: they became unreachable,
+//! collections found that out, and still ever more of them wait to be finalized or cleaned. offheap
+//! sees them on the heap from outside.
 //!
 //! ## Why
-//! All `finalize()` methods of a JVM run on one thread, `Finalizer`, and all actions of a `Cleaner` on its one thread
-//! (`Common-Cleaner` for the JDK's own). One that blocks (on a lock that somebody holds, on a socket, on a queue) stops all
-//! others: nothing is ever given back any more, whoever owns it.
+//! All `finalize()` methods of a JVM run on one thread, `Finalizer`, and all actions of a `Cleaner`
+//! on its one thread (`Common-Cleaner` for the JDK's own). One that blocks (on a lock that somebody
+//! holds, on a socket, on a queue) stops all others: nothing is ever given back any more, whoever
+//! owns it.
 //!
 //! ## Confirm
 //! - `jcmd PID Thread.print`: what the threads `Finalizer`, `Reference Handler` and `Common-Cleaner` are waiting for.
@@ -19,8 +21,9 @@
 //! - Replace `finalize()` by a `Cleaner` of the library's own: it has a thread of its own.
 //!
 //! ## Example
-//! *In process 4711, native memory of objects that wait to be finalized grew steadily over 1 min (61 snapshots)… 4,100 objects that own
-//! native memory are garbage, 3,600 more than at the first look, across 4 collections.*
+//! *In process 4711, native memory of objects that wait to be finalized grew steadily over 1 min
+//! (61 snapshots)… 4,100 objects that own native memory are garbage, 3,600 more than at the first
+//! look, across 4 collections.*
 
 use super::Rule;
 use super::native_malloc_growth::{domain, rest_growth};
@@ -55,7 +58,8 @@ impl Rule for FinalizersStuck {
         let looks = evidence.series(&Key::OwnersGarbage)?;
         let (first, last) = (looks.points().first()?, looks.points().last()?);
         let more = last.v - first.v;
-        // Between the looks collections must have found them dead: what waits after that waits for its finalizer.
+        // Between the looks collections must have found them dead: what waits after that waits for
+        // its finalizer.
         let found_dead =
             evidence.collections().cleaned.iter().filter(|t| **t > first.t && **t < last.t).count();
         if more < MORE || found_dead == 0 || 2.0 * more < last.v {

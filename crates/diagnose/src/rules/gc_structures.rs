@@ -1,13 +1,14 @@
 //! # The collector's own structures grow
 //!
 //! ## Signature
-//! The domain `gc` (card tables, mark bitmaps, remembered sets, task queues) grows by more than comes with the heap's own
-//! growth.
+//! The domain `gc` (card tables, mark bitmaps, remembered sets, task queues) grows by more than
+//! comes with the heap's own growth.
 //!
 //! ## Why
-//! G1's remembered sets grow with references between regions: large heaps, many old-to-old pointers, huge caches. Up to JDK
-//! 17 they could take a fifth of the heap; JDK 18 and later keep them much smaller. They follow the heap and are bounded
-//! with it, so offheap calls lasting growth `inconclusive`, not a leak.
+//! G1's remembered sets grow with references between regions: large heaps, many old-to-old
+//! pointers, huge caches. Up to JDK 17 they could take a fifth of the heap; JDK 18 and later keep
+//! them much smaller. They follow the heap and are bounded with it, so offheap calls lasting growth
+//! `inconclusive`, not a leak.
 //!
 //! ## Confirm
 //! - `jcmd PID VM.native_memory summary`: GC, and GCCardSet on newer JDKs.

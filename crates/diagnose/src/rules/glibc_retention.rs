@@ -1,13 +1,14 @@
 //! # The C library keeps free memory
 //!
 //! ## Signature
-//! Free chunks of the C heap are resident: 64 MiB and 15 % of the RSS or more could be trimmed, or 96 MiB and a quarter of
-//! the RSS are free in pieces. What is in use does not grow.
+//! Free chunks of the C heap are resident: 64 MiB and 15 % of the RSS or more could be trimmed, or
+//! 96 MiB and a quarter of the RSS are free in pieces. What is in use does not grow.
 //!
 //! ## Why
-//! glibc gives back only the top of an arena, and each thread may have an arena of its own (up to eight for each core). A
-//! burst on many threads leaves many arenas with holes; one live chunk near the top keeps everything below it. Free memory
-//! in whole pages can be trimmed; pieces smaller than a page between live chunks can't (fragmentation).
+//! glibc gives back only the top of an arena, and each thread may have an arena of its own (up to
+//! eight for each core). A burst on many threads leaves many arenas with holes; one live chunk near
+//! the top keeps everything below it. Free memory in whole pages can be trimmed; pieces smaller
+//! than a page between live chunks can't (fragmentation).
 //!
 //! ## Confirm
 //! - `offheap map PID`: arenas with in use, free and trimmable.
@@ -23,8 +24,8 @@
 //! | `GLIBC_TUNABLES=glibc.malloc.trim_threshold=131072` | keeps the top small, switches the growing threshold off |
 //!
 //! ## Example
-//! *Of the 412 MiB RSS of process 4711 150 MiB are free memory that the C library keeps, in 14 arenas; malloc_trim would
-//! give back 148 MiB now…*
+//! *Of the 412 MiB RSS of process 4711 150 MiB are free memory that the C library keeps, in 14
+//! arenas; malloc_trim would give back 148 MiB now…*
 
 use super::Rule;
 use crate::draft::Draft;
@@ -48,7 +49,8 @@ impl Rule for GlibcRetention {
         let last = evidence.last()?;
         let malloc = last.malloc.as_ref().filter(|malloc| malloc.walked)?;
         let rss = last.memory.rss_bytes;
-        // A snapshot in the middle of a burst shows much free: what counts is free all through the window's end.
+        // A snapshot in the middle of a burst shows much free: what counts is free all through the
+        // window's end.
         let free = level::floor(evidence, &Key::MallocFree)?;
         let trimmable = level::floor(evidence, &Key::Trimmable)?.min(free);
         let worth_a_trim = trimmable >= 64 * MIB && trimmable >= rss / 20 * 3;
@@ -109,7 +111,8 @@ fn remedies(last: &Snapshot, malloc: &Malloc, free: u64, trimmable: u64) -> Vec<
     } else {
         steps.push(format!("call malloc_trim(0) after bursts: {trim}"));
     }
-    // With two arenas the threads share: what the other arenas hold free is reused instead of held by each.
+    // With two arenas the threads share: what the other arenas hold free is reused instead of held
+    // by each.
     let mut by_arena: Vec<u64> =
         malloc.arenas.iter().map(|a| total([a.free_bytes, a.top_bytes, a.tcache_bytes])).collect();
     by_arena.sort_unstable_by(|a, b| b.cmp(a));

@@ -3,14 +3,16 @@
 //! The collector holds resident memory for a heap that the program no longer needs.
 //!
 //! ## Signature
-//! Resident heap is far above what a collector that is told to shrink would keep for what is in use (by at least 64 MiB and a
-//! quarter of the RSS), and at the present rate of allocation it would take more than ten minutes to fill. A heap that the next
-//! collection cycle will use again is not empty, it is working. What is in use is what was reached from roots where references
-//! were followed, else the least that was in use at any moment of the window, garbage included.
+//! Resident heap is far above what a collector that is told to shrink would keep for what is in use
+//! (by at least 64 MiB and a quarter of the RSS), and at the present rate of allocation it would
+//! take more than ten minutes to fill. A heap that the next collection cycle will use again is not
+//! empty, it is working. What is in use is what was reached from roots where references were
+//! followed, else the least that was in use at any moment of the window, garbage included.
 //!
 //! ## Why
-//! A batch, a start-up or a burst of load expanded the heap. Collectors give memory back reluctantly, and some never:
-//! they act after a full or concurrent collection only, and an idle program causes none.
+//! A batch, a start-up or a burst of load expanded the heap. Collectors give memory back
+//! reluctantly, and some never: they act after a full or concurrent collection only, and an idle
+//! program causes none.
 //!
 //! ## Confirm
 //! - `jcmd PID GC.heap_info`: committed against used.
@@ -29,8 +31,8 @@
 //! Nothing goes below `-Xms`.
 //!
 //! ## Example
-//! *Process 4711 keeps 172 MiB of Java heap that it does not need: 512 MiB resident, 102 MiB in use within 1 min
-//! (61 snapshots); at the present rate it would take 5 h 42 min to fill.*
+//! *Process 4711 keeps 172 MiB of Java heap that it does not need: 512 MiB resident, 102 MiB in use
+//! within 1 min (61 snapshots); at the present rate it would take 5 h 42 min to fill.*
 
 use super::Rule;
 use crate::draft::Draft;

@@ -1,14 +1,17 @@
 //! # The Java heap is still filling
 //!
-//! RSS grows because the collector touches heap pages for the first time. That is bounded by `-Xmx` and no leak.
+//! RSS grows because the collector touches heap pages for the first time. That is bounded by `-Xmx`
+//! and no leak.
 //!
 //! ## Signature
-//! The domain `java-heap` grows and its resident bytes are below `-Xmx`. Nothing shows that live data grows with it.
+//! The domain `java-heap` grows and its resident bytes are below `-Xmx`. Nothing shows that live
+//! data grows with it.
 //!
 //! ## Why
-//! A JVM reserves its whole heap at the start but touches a page only when something is put there. Young collections
-//! walk through region after region, so RSS climbs towards `-Xmx` even when every object dies young. A container whose
-//! limit is just above `-Xmx` will be killed by this growth, which looks like a leak to whoever watches RSS alone.
+//! A JVM reserves its whole heap at the start but touches a page only when something is put there.
+//! Young collections walk through region after region, so RSS climbs towards `-Xmx` even when every
+//! object dies young. A container whose limit is just above `-Xmx` will be killed by this growth,
+//! which looks like a leak to whoever watches RSS alone.
 //!
 //! ## Confirm
 //! - `offheap map PID`: the resident part of `java-heap` against `-Xmx`; all other domains stay flat.
@@ -20,8 +23,8 @@
 //! - A smaller `-Xmx`, or `-Xms` equal to `-Xmx` with `-XX:+AlwaysPreTouch`, so that RSS is what it will be from the start.
 //!
 //! ## Example
-//! *The Java heap of process 4711 is still filling: resident 310 MiB → 402 MiB of at most 1.00 GiB, +1.53 MiB/s over
-//! 1 min (61 snapshots). It can grow by 622 MiB more, to -Xmx…*
+//! *The Java heap of process 4711 is still filling: resident 310 MiB → 402 MiB of at most 1.00 GiB,
+//! +1.53 MiB/s over 1 min (61 snapshots). It can grow by 622 MiB more, to -Xmx…*
 
 use super::{Rule, heap_full};
 use crate::draft::Draft;
@@ -33,7 +36,8 @@ use offheap_model::{Domain, Finding, Status, units};
 /// See the page.
 pub struct HeapFilling;
 
-/// What has stopped has gained no more than this share of its growth in the last third of the window.
+/// What has stopped has gained no more than this share of its growth in the last third of the
+/// window.
 const STILL: f64 = 0.1;
 
 impl Rule for HeapFilling {

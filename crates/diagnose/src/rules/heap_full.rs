@@ -1,19 +1,22 @@
 //! # The Java heap is full of live objects
 //!
-//! Collections no longer make room: what survives them fills the heap. The program stands still for ever more of the time, and
-//! ends with an `OutOfMemoryError`. The heap can't grow any more, so RSS alone shows nothing.
+//! Collections no longer make room: what survives them fills the heap. The program stands still for
+//! ever more of the time, and ends with an `OutOfMemoryError`. The heap can't grow any more, so RSS
+//! alone shows nothing.
 //!
 //! ## Signature
-//! The old generation, or a heap without generations, has 95 % of what it may become in use right after its last collection; or
-//! in each of many snapshots across collections nine tenths of the heap are in use; or full collections take a fifth of the time
-//! and leave half of the heap in use.
-//! A heap that is full is never called healthy, whether it is under load or idle. Whether what fills it would stop by itself in
-//! a larger heap can't be seen in one that is full: so the status is `does-not-fit`, and `leak` where live data was seen to grow.
+//! The old generation, or a heap without generations, has 95 % of what it may become in use right
+//! after its last collection; or in each of many snapshots across collections nine tenths of the
+//! heap are in use; or full collections take a fifth of the time and leave half of the heap in use.
+//! A heap that is full is never called healthy, whether it is under load or idle. Whether what
+//! fills it would stop by itself in a larger heap can't be seen in one that is full: so the status
+//! is `does-not-fit`, and `leak` where live data was seen to grow.
 //!
 //! ## Why
-//! Something reachable holds more than `-Xmx` has room for: sessions that live for long, a cache that is bounded by number and not
-//! by bytes, a queue whose consumer is slower than its producer, a leak that has reached its end. Or the live data is what the
-//! program needs, and `-Xmx` is too small for it.
+//! Something reachable holds more than `-Xmx` has room for: sessions that live for long, a cache
+//! that is bounded by number and not by bytes, a queue whose consumer is slower than its producer,
+//! a leak that has reached its end. Or the live data is what the program needs, and `-Xmx` is too
+//! small for it.
 //!
 //! ## Confirm
 //! - `jcmd PID GC.class_histogram`: what is live, by class (a full collection).
@@ -26,8 +29,8 @@
 //! - `-XX:+HeapDumpOnOutOfMemoryError` and `-XX:+ExitOnOutOfMemoryError`: a dump and a restart are better than standing still.
 //!
 //! ## Example
-//! *The Java heap of process 4711 is full of live objects: 510 MiB of at most 512 MiB were in use right after a collection;
-//! 72 full collections took 51 s of 60 s…*
+//! *The Java heap of process 4711 is full of live objects: 510 MiB of at most 512 MiB were in use
+//! right after a collection; 72 full collections took 51 s of 60 s…*
 
 use super::Rule;
 use crate::collections::Collections;
@@ -39,9 +42,11 @@ use offheap_model::{Domain, Finding, Jvm, Status, units};
 /// See the page.
 pub struct HeapFull;
 
-/// Of what the old generation may become this share, in use right after a collection, leaves no room.
+/// Of what the old generation may become this share, in use right after a collection, leaves no
+/// room.
 const FULL: f64 = 0.95;
-/// Where no figure right after a collection is known: of `-Xmx` this share, in use in each of the snapshots…
+/// Where no figure right after a collection is known: of `-Xmx` this share, in use in each of the
+/// snapshots…
 const ALWAYS: f64 = 0.90;
 /// …across so many collections.
 const COLLECTIONS: usize = 3;
@@ -132,7 +137,8 @@ pub(super) fn pressure(evidence: &Evidence<'_>, jvm: &Jvm) -> Option<Pressure> {
     let (full, full_s) = collected(evidence);
     let old_max = jvm.heap.old_max_bytes.map_or(max, |bytes| (bytes as f64).min(max));
     let after = evidence.series(&Key::OldAfterGc).map_or(0.0, |series| series.last());
-    // A G1 that has just emptied the old generation by mixed collections may show what it was before them.
+    // A G1 that has just emptied the old generation by mixed collections may show what it was
+    // before them.
     let still = evidence.series(&Key::OldUsed).is_none_or(|old| old.last() >= 0.9 * after);
     let found = |left, room, when| Some(Pressure { left, room, when, full, full_s });
     if after >= FULL * old_max && still {

@@ -1,21 +1,23 @@
 //! # Live data grows on the Java heap
 //!
-//! What survives old collections grows: a leak of Java objects. offheap finds that it is so; which objects they are is the
-//! work of heap tools.
+//! What survives old collections grows: a leak of Java objects. offheap finds that it is so; which
+//! objects they are is the work of heap tools.
 //!
 //! ## Signature
-//! The old generation in use right after collections of the whole heap is higher each time (four or more, and the last
-//! rises as fast as the first: those of a cache that fills rise ever more slowly), or it grows
-//! steadily for a minute while G1's mixed collections free some of it all along. Growth between old collections says
-//! nothing, since garbage gathers there too; then offheap says `inconclusive` if the old generation gains a tenth of the
-//! heap in half a minute or more, and `healthy` below that.
+//! The old generation in use right after collections of the whole heap is higher each time (four or
+//! more, and the last rises as fast as the first: those of a cache that fills rise ever more
+//! slowly), or it grows steadily for a minute while G1's mixed collections free some of it all
+//! along. Growth between old collections says nothing, since garbage gathers there too; then
+//! offheap says `inconclusive` if the old generation gains a tenth of the heap in half a minute or
+//! more, and `healthy` below that.
 //!
-//! Where the references were followed from outside, what is in use says the same without a collection: it must rise for three
-//! minutes to be called a leak, since caches on the heap commonly fill for one or two; before that it is `inconclusive`.
+//! Where the references were followed from outside, what is in use says the same without a
+//! collection: it must rise for three minutes to be called a leak, since caches on the heap
+//! commonly fill for one or two; before that it is `inconclusive`.
 //!
 //! ## Why
-//! Something reachable holds the objects: a static map, a listener list, a session store without expiry, a `ThreadLocal`
-//! of a pooled thread, a JNI global reference.
+//! Something reachable holds the objects: a static map, a listener list, a session store without
+//! expiry, a `ThreadLocal` of a pooled thread, a JNI global reference.
 //!
 //! ## Confirm
 //! - `jcmd PID GC.class_histogram` twice, some minutes apart: the classes whose count grows. It runs a full collection.
@@ -27,8 +29,8 @@
 //! - Until then: `-XX:+HeapDumpOnOutOfMemoryError`, so that the dump is there when it ends.
 //!
 //! ## Example
-//! *In process 4711, live data on the Java heap (old generation after collections) grew steadily over 5 min
-//! (301 snapshots): 61.0 MiB → 652 MiB, +1.97 MiB/s…*
+//! *In process 4711, live data on the Java heap (old generation after collections) grew steadily
+//! over 5 min (301 snapshots): 61.0 MiB → 652 MiB, +1.97 MiB/s…*
 
 use super::Rule;
 use crate::draft::{Draft, Subject};
@@ -42,25 +44,30 @@ use offheap_model::{Domain, Finding, Status, units};
 /// See the page.
 pub struct HeapLeak;
 
-/// Without an old collection, growth of the old generation below this share of the heap is what a healthy program promotes…
+/// Without an old collection, growth of the old generation below this share of the heap is what a
+/// healthy program promotes…
 const SUSPECT_SHARE: f64 = 0.10;
-/// …where what is in use rises from look to look, so many bytes are suspect in however large a heap…
+/// …where what is in use rises from look to look, so many bytes are suspect in however large a
+/// heap…
 const SUSPECT_BYTES: f64 = 64e6;
 /// …and in less than this time it is anyway.
 const SUSPECT_S: f64 = 29.0;
-/// What is in use must rise for this long to be called a leak: caches on the heap commonly fill for minutes.
+/// What is in use must rise for this long to be called a leak: caches on the heap commonly fill for
+/// minutes.
 pub const IN_USE_DECIDES_S: f64 = 170.0;
 /// How sure it is of what is in use alone.
 const IN_USE_CERTAINTY: f64 = 0.8;
 /// Where what is in use grows by no more than this share of what fills the heap, that is garbage.
 const IN_USE_OF_GARBAGE: f64 = 0.15;
-/// Old collections whose floors must each be higher than the one before; more in a window of less than [`FLOORS_S`].
+/// Old collections whose floors must each be higher than the one before; more in a window of less
+/// than [`FLOORS_S`].
 const FLOORS: usize = 4;
 const FLOORS_SHORT: usize = 6;
 const FLOORS_S: f64 = 44.0;
 /// After so many collections of the whole heap one more is no help.
 const COLLECTED: usize = 2;
-/// A floor must rise by this share of what a collection frees on average: smaller rises are the odds of what was just alive.
+/// A floor must rise by this share of what a collection frees on average: smaller rises are the
+/// odds of what was just alive.
 const RISE_OF_FALL: f64 = 0.33;
 /// The floors' rise at the end must be this share of that at the begin.
 const GOES_ON: f64 = 0.55;
@@ -68,7 +75,8 @@ const GOES_ON: f64 = 0.55;
 const LEAST_FALL: f64 = 1024.0 * 1024.0;
 /// Mixed collections that must have freed something, all along, for growth across them to count.
 const MIXED: usize = 5;
-/// Of what is promoted they must free this share at least: if they free nothing, they know nothing yet of what is dead.
+/// Of what is promoted they must free this share at least: if they free nothing, they know nothing
+/// yet of what is dead.
 const FREED_SHARE: f64 = 0.1;
 
 impl Rule for HeapLeak {
@@ -132,9 +140,9 @@ impl Rule for HeapLeak {
     }
 }
 
-/// Growth that no floors show: since the last collection of the whole heap, if that was long ago, else over the window. It
-/// counts if mixed collections freed some of it all along, is suspect if it is much, and is what healthy programs promote
-/// otherwise (`None`).
+/// Growth that no floors show: since the last collection of the whole heap, if that was long ago,
+/// else over the window. It counts if mixed collections freed some of it all along, is suspect if
+/// it is much, and is what healthy programs promote otherwise (`None`).
 fn between_collections(evidence: &Evidence<'_>, key: &Key, floors: usize, max: f64) -> Option<Growth> {
     let collections = evidence.collections();
     let all = evidence.series(key)?.points();
@@ -166,7 +174,8 @@ fn between_collections(evidence: &Evidence<'_>, key: &Key, floors: usize, max: f
         .series(&Key::HeapInUse)
         .is_some_and(|looks| looks.points().len() >= LOOKS && !evidence.rises(looks))
     {
-        // Collectors without generations, when they can't keep up, let the heap rise from cycle to cycle.
+        // Collectors without generations, when they can't keep up, let the heap rise from cycle to
+        // cycle.
         return None;
     }
     if growth.kind == Kind::Lasting && freed_along {
@@ -202,7 +211,8 @@ fn watch_on(pid: i32) -> String {
     format!("watch for three minutes: offheap diagnose {pid} --for 180s")
 }
 
-/// Whether the looks at what is in use, if there were some, show that it is garbage that fills the heap.
+/// Whether the looks at what is in use, if there were some, show that it is garbage that fills the
+/// heap.
 fn stays_in_use(evidence: &Evidence<'_>, growth: &Growth) -> bool {
     evidence.series(&Key::HeapInUse).is_some_and(|looks| {
         let over = looks.points().last().zip(looks.points().first()).map_or(0.0, |(b, a)| b.t - a.t);
@@ -223,8 +233,8 @@ fn jni_references(evidence: &Evidence<'_>) -> Option<String> {
     })
 }
 
-/// Growth of what is in use, where the references were followed several times over a window so long that caches have filled,
-/// or where JNI code holds ever more of it, which is no cache.
+/// Growth of what is in use, where the references were followed several times over a window so long
+/// that caches have filled, or where JNI code holds ever more of it, which is no cache.
 fn rising_in_use(evidence: &Evidence<'_>) -> Option<Growth> {
     let looks = evidence.series(&Key::HeapInUse)?;
     let by_jni = jni_references(evidence);
@@ -280,7 +290,8 @@ fn fills_or_leaks(evidence: &Evidence<'_>, max: f64) -> Option<Growth> {
 /// What collections that find all that is dead left, each with what it freed.
 fn floors(evidence: &Evidence<'_>, key: &Key) -> Option<Vec<(f64, Point)>> {
     let points = evidence.series(key)?.points();
-    // Not every collection that frees buffers empties old regions: only where the heap fell is there a floor.
+    // Not every collection that frees buffers empties old regions: only where the heap fell is
+    // there a floor.
     let falls: Vec<(f64, Point)> = evidence
         .collections()
         .cleaned
@@ -322,7 +333,8 @@ fn rising_floors(evidence: &Evidence<'_>, floors: &[(f64, Point)]) -> Option<Gro
     })
 }
 
-/// Whether floors rise as fast at the end as before: those of a cache that fills rise ever more slowly.
+/// Whether floors rise as fast at the end as before: those of a cache that fills rise ever more
+/// slowly.
 fn goes_on(floors: &[Point]) -> bool {
     let rate = |part: &[Point]| -> Option<f64> {
         let (first, last) = (part.first()?, part.last()?);

@@ -1,12 +1,13 @@
 //! # A native library called from Java does not free
 //!
 //! ## Signature
-//! The C heap grows to the end of the window, and the stack that allocates what stays goes from Java through a native
-//! method into a library. Needs the agent.
+//! The C heap grows to the end of the window, and the stack that allocates what stays goes from
+//! Java through a native method into a library. Needs the agent.
 //!
 //! ## Why
-//! Somebody allocates in a native method and frees on some paths only, or keeps what was allocated in a container that is
-//! never emptied. Neither the collector nor native memory tracking knows of it.
+//! Somebody allocates in a native method and frees on some paths only, or keeps what was allocated
+//! in a container that is never emptied. Neither the collector nor native memory tracking knows of
+//! it.
 //!
 //! ## Confirm
 //! - The site's stack: the allocating function, the native method that Java called, and the Java line that called it.
@@ -17,8 +18,9 @@
 //! - Containers: erase what is done; compare the number of `new`s and `delete`s of the type.
 //!
 //! ## Example
-//! *In process 4711, memory of libjni_codec.so grew steadily over 1 min (61 snapshots)… Most of what stays is allocated by
-//! frame_new in libjni_codec.so, called by app.NativeCodec.handleFrame (NativeCodec.java:88).*
+//! *In process 4711, memory of libjni_codec.so grew steadily over 1 min (61 snapshots)… Most of
+//! what stays is allocated by frame_new in libjni_codec.so, called by app.NativeCodec.handleFrame
+//! (NativeCodec.java:88).*
 
 use super::Rule;
 use super::native_malloc_growth::{domain, rest_growth};

@@ -1,8 +1,8 @@
 //! # The JVM's own memory grows
 //!
 //! ## Signature
-//! A category of native memory tracking that no other rule speaks of grows steadily; without tracking, the domain
-//! `jvm-internal`.
+//! A category of native memory tracking that no other rule speaks of grows steadily; without
+//! tracking, the domain `jvm-internal`.
 //!
 //! ## Why
 //! | Category | Usual cause |
@@ -25,7 +25,8 @@
 //! - Agents: compare without each.
 //!
 //! ## Example
-//! *In process 4711, the JVM's own memory of category Internal grew steadily over 1 min (61 snapshots)…*
+//! *In process 4711, the JVM's own memory of category Internal grew steadily over 1 min (61
+//! snapshots)…*
 
 use super::Rule;
 use crate::draft::{Draft, Subject};

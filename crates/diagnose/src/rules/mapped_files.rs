@@ -1,14 +1,15 @@
 //! # Mapped files accumulate
 //!
 //! ## Signature
-//! The address space of files mapped as data (also memfd and shared memory) grows steadily to the end of the window, their
-//! resident bytes with it, and collections did not unmap them. A fixed mapping whose pages become resident one by one is
-//! bounded by its size and healthy.
+//! The address space of files mapped as data (also memfd and shared memory) grows steadily to the
+//! end of the window, their resident bytes with it, and collections did not unmap them. A fixed
+//! mapping whose pages become resident one by one is bounded by its size and healthy.
 //!
 //! ## Why
-//! A `MappedByteBuffer` is unmapped after a collection finds it dead; one that is referenced, or a map made by native code,
-//! stays. Deleting the file does not help: the mapping keeps it, on disk too. Clean pages of files are reclaimed by the
-//! kernel under pressure, dirty pages of deleted files and shared memory are not.
+//! A `MappedByteBuffer` is unmapped after a collection finds it dead; one that is referenced, or a
+//! map made by native code, stays. Deleting the file does not help: the mapping keeps it, on disk
+//! too. Clean pages of files are reclaimed by the kernel under pressure, dirty pages of deleted
+//! files and shared memory are not.
 //!
 //! ## Confirm
 //! - `offheap map PID`: files with their mappings and whether they are deleted.
@@ -20,7 +21,8 @@
 //! - Libraries (Lucene, Kafka, RocksDB): close readers and segments; bound what is kept open.
 //!
 //! ## Example
-//! *In process 4711, files mapped as data grew steadily over 1 min (61 snapshots): 12.0 MiB → 131 MiB, +1.98 MiB/s…*
+//! *In process 4711, files mapped as data grew steadily over 1 min (61 snapshots): 12.0 MiB → 131
+//! MiB, +1.98 MiB/s…*
 
 use super::Rule;
 use crate::draft::{Draft, Subject};

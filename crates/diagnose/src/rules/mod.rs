@@ -1,5 +1,5 @@
-//! The rules: one file for each cause. The doc comment of a rule's file is the user's page about it; docs/causes is
-//! generated from them (see `crate::docs`).
+//! The rules: one file for each cause. The doc comment of a rule's file is the user's page about
+//! it; docs/causes is generated from them (see `crate::docs`).
 
 use crate::evidence::Evidence;
 use offheap_model::Finding;
@@ -46,18 +46,19 @@ pub trait Rule: Sync {
     /// Its name for programs and for its page: `"thread-leak"`.
     fn id(&self) -> &'static str;
 
-    /// What it finds; `None` where its signature is not there. A rule speaks for its own domain only, from figures and
-    /// never from a program's name.
+    /// What it finds; `None` where its signature is not there. A rule speaks for its own domain
+    /// only, from figures and never from a program's name.
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding>;
 
-    /// What else its cause makes grow: the ids of the rules that see it, each with the most bytes of it that a byte of this
-    /// one's growth brings along (`f64::INFINITY`: any number).
+    /// What else its cause makes grow: the ids of the rules that see it, each with the most bytes
+    /// of it that a byte of this one's growth brings along (`f64::INFINITY`: any number).
     fn explains(&self) -> &'static [(&'static str, f64)] {
         &[]
     }
 }
 
-/// Every rule. The order decides between findings that explain the same: the more specific ones come first.
+/// Every rule. The order decides between findings that explain the same: the more specific ones
+/// come first.
 pub const RULES: &[&dyn Rule] = &[
     &thread_leak::ThreadLeak,
     &class_loader_leak::ClassLoaderLeak,

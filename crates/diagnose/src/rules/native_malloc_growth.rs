@@ -1,18 +1,21 @@
 //! # The C heap grows
 //!
 //! ## Signature
-//! Live chunks of the C heap (not its free ones), less what `java.nio.Bits` or native memory tracking accounts for, and
-//! less what leaking threads and classes bring with them, grow steadily to the end of the window. In a JVM without native
-//! memory tracking the JVM's own malloc can't be told from everybody else's: the domain is then `malloc`.
+//! Live chunks of the C heap (not its free ones), less what `java.nio.Bits` or native memory
+//! tracking accounts for, and less what leaking threads and classes bring with them, grow steadily
+//! to the end of the window. In a JVM without native memory tracking the JVM's own malloc can't be
+//! told from everybody else's: the domain is then `malloc`.
 //!
-//! In a JVM the owner may be a dead Java object whose Cleaner waits for a collection (`Inflater`s that were dropped, not
-//! ended). So growth counts once it outlived a collection that finds what is dead; without one in the window offheap says
-//! `inconclusive`, and that `jcmd PID GC.run` would tell.
+//! In a JVM the owner may be a dead Java object whose Cleaner waits for a collection (`Inflater`s
+//! that were dropped, not ended). So growth counts once it outlived a collection that finds what is
+//! dead; without one in the window offheap says `inconclusive`, and that `jcmd PID GC.run` would
+//! tell.
 //!
 //! ## Why
-//! Native code allocates and does not free: a JNI library, a Java object with a native peer whose `close()` is never
-//! called (RocksDB, zstd, `Inflater`/`Deflater`, `ImageReader`…), a C++ container that only grows. In-use bytes are better
-//! evidence than RSS: a leak first eats what the allocator held free, and RSS does not move.
+//! Native code allocates and does not free: a JNI library, a Java object with a native peer whose
+//! `close()` is never called (RocksDB, zstd, `Inflater`/`Deflater`, `ImageReader`…), a C++
+//! container that only grows. In-use bytes are better evidence than RSS: a leak first eats what the
+//! allocator held free, and RSS does not move.
 //!
 //! ## Confirm
 //! - `offheap profile PID`: the stack that allocates what stays.
@@ -26,8 +29,9 @@
 //! - Own native code: free on every path; bound containers; in C++ `unique_ptr`.
 //!
 //! ## Example
-//! *In process 4711, live C heap beyond what the JVM accounts for grew steadily over 1 min (61 snapshots): 31.2 MiB →
-//! 92.0 MiB, +1.01 MiB/s… Chunks of 352 bytes grew most: 38 → 644 (requests of 329–344 bytes).*
+//! *In process 4711, live C heap beyond what the JVM accounts for grew steadily over 1 min (61
+//! snapshots): 31.2 MiB → 92.0 MiB, +1.01 MiB/s… Chunks of 352 bytes grew most: 38 → 644 (requests
+//! of 329–344 bytes).*
 
 use super::Rule;
 use super::class_loader_leak::class_growth;
@@ -42,9 +46,11 @@ use offheap_model::{ContentHint, Domain, Finding, Snapshot, units};
 /// See the page.
 pub struct NativeMallocGrowth;
 
-/// C heap that comes with a byte of metaspace: loaders' tables, symbols, protection domains. Measured between 0.3 and 1.2.
+/// C heap that comes with a byte of metaspace: loaders' tables, symbols, protection domains.
+/// Measured between 0.3 and 1.2.
 const MALLOC_PER_METASPACE: f64 = 1.5;
-/// C heap that comes with a thread: its JVM object, handle and resource areas, arena and tcache. Measured about 60 KiB.
+/// C heap that comes with a thread: its JVM object, handle and resource areas, arena and tcache.
+/// Measured about 60 KiB.
 const MALLOC_PER_THREAD: f64 = 160.0 * 1024.0;
 /// C heap that comes with a byte of live Java heap: remembered sets, mark stacks.
 const MALLOC_PER_OLD: f64 = 0.03;
@@ -141,9 +147,10 @@ pub(super) fn rest_growth(evidence: &Evidence<'_>) -> Option<Growth> {
     }
 }
 
-/// Growth of a block that is filled, and replaced by a larger one whenever it is full, as vectors, hash tables and buffers
-/// that double: what is allocated rises in steps, what is resident in a line. A buffer of fixed size that is being filled
-/// makes the line, but no step; so a block must have been outgrown within the window.
+/// Growth of a block that is filled, and replaced by a larger one whenever it is full, as vectors,
+/// hash tables and buffers that double: what is allocated rises in steps, what is resident in a
+/// line. A buffer of fixed size that is being filled makes the line, but no step; so a block must
+/// have been outgrown within the window.
 fn outgrown(evidence: &Evidence<'_>, live: &Series) -> Option<Growth> {
     let key = Key::Domain(domain(evidence.last()?));
     let resident = evidence.series(&key)?;
@@ -173,8 +180,8 @@ pub(super) fn domain(last: &Snapshot) -> Domain {
     }
 }
 
-/// The series less what comes with threads, classes and live Java objects that grow themselves. With NMT the JVM's own
-/// part is already taken off.
+/// The series less what comes with threads, classes and live Java objects that grow themselves.
+/// With NMT the JVM's own part is already taken off.
 fn net(evidence: &Evidence<'_>, rest: &Series) -> Series {
     let mut net = rest.without(rest, 0.0);
     if evidence.last().and_then(|s| s.jvm.as_ref()).is_none_or(|jvm| jvm.nmt.is_some()) {

@@ -1,11 +1,13 @@
 //! # Anonymous maps of native code grow
 //!
 //! ## Signature
-//! Anonymous memory that belongs neither to the JVM nor to the C heap grows steadily to the end of the window.
+//! Anonymous memory that belongs neither to the JVM nor to the C heap grows steadily to the end of
+//! the window.
 //!
 //! ## Why
-//! Native code calls `mmap` and not `munmap`: memory pools of libraries, JIT compilers of their own (LuaJIT, V8, Python
-//! extensions), arenas of an allocator that is not the C library's (Go, Rust with its own, .NET), GPU drivers.
+//! Native code calls `mmap` and not `munmap`: memory pools of libraries, JIT compilers of their own
+//! (LuaJIT, V8, Python extensions), arenas of an allocator that is not the C library's (Go, Rust
+//! with its own, .NET), GPU drivers.
 //!
 //! ## Confirm
 //! - `offheap profile PID`: who calls `mmap`.
@@ -27,7 +29,8 @@ use offheap_model::{Domain, Finding};
 /// See the page.
 pub struct NativeMmapGrowth;
 
-/// The collector's tables that could not be labelled grow with the heap: mark bitmaps are 1/64 of it, card tables 1/512.
+/// The collector's tables that could not be labelled grow with the heap: mark bitmaps are 1/64 of
+/// it, card tables 1/512.
 const TABLES_PER_HEAP: f64 = 0.035;
 
 impl Rule for NativeMmapGrowth {
@@ -59,7 +62,8 @@ impl Rule for NativeMmapGrowth {
     }
 }
 
-/// A domain's resident bytes less what the collector's tables account for while the heap becomes resident.
+/// A domain's resident bytes less what the collector's tables account for while the heap becomes
+/// resident.
 pub(super) fn beside_the_heap(evidence: &Evidence<'_>, domain: Domain) -> Option<Series> {
     let series = evidence.series(&Key::Domain(domain))?;
     let heap = evidence.series(&Key::Domain(Domain::JavaHeap))?;

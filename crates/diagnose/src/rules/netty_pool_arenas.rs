@@ -1,13 +1,14 @@
 //! # A pool of direct memory takes chunk after chunk
 //!
 //! ## Signature
-//! Direct memory grows in equal steps of a power of two from 1 to 16 MiB: the chunks of a pooling allocator, of which
-//! Netty's is the best known (4 MiB in current versions, 16 MiB in older ones).
+//! Direct memory grows in equal steps of a power of two from 1 to 16 MiB: the chunks of a pooling
+//! allocator, of which Netty's is the best known (4 MiB in current versions, 16 MiB in older ones).
 //!
 //! ## Why
-//! A pooled allocator takes whole chunks and hands out pieces. It takes another only if the pieces it has are in use, so
-//! chunk after chunk means buffers that are never released, or more and more of them really in use at once. Chunks that
-//! are merely kept after a burst do not grow and are no leak.
+//! A pooled allocator takes whole chunks and hands out pieces. It takes another only if the pieces
+//! it has are in use, so chunk after chunk means buffers that are never released, or more and more
+//! of them really in use at once. Chunks that are merely kept after a burst do not grow and are no
+//! leak.
 //!
 //! ## Confirm
 //! - `PooledByteBufAllocator.DEFAULT.metric()`: `usedDirectMemory` against the sum of the pools' in-use bytes.
@@ -20,7 +21,8 @@
 //! - Fewer arenas: `-Dio.netty.allocator.numDirectArenas=4`; smaller chunks: `-Dio.netty.allocator.maxOrder=8`.
 //!
 //! ## Example
-//! *In process 4711, direct memory taken in chunks of 4.00 MiB grew steadily over 1 min (61 snapshots)…*
+//! *In process 4711, direct memory taken in chunks of 4.00 MiB grew steadily over 1 min (61
+//! snapshots)…*
 
 use super::Rule;
 use crate::draft::{Draft, Subject};
@@ -45,7 +47,8 @@ impl Rule for NettyPoolArenas {
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding> {
         evidence.last()?.jvm.as_ref()?;
         let chunk = pool_chunks(evidence, &Key::DirectReserved)?;
-        // Steps are coarse; the pages become resident smoothly. Whichever shows the growth more clearly counts.
+        // Steps are coarse; the pages become resident smoothly. Whichever shows the growth more
+        // clearly counts.
         let least = evidence.material();
         let counted = evidence.growth(&Key::DirectReserved, Freed::ByCollector, least)?;
         let resident = evidence.growth(&Key::Domain(Domain::DirectMemory), Freed::ByCollector, least);
@@ -72,7 +75,8 @@ impl Rule for NettyPoolArenas {
     }
 }
 
-/// The chunk by which `key` grows, if at least three of its rises and four fifths of its growth are multiples of one.
+/// The chunk by which `key` grows, if at least three of its rises and four fifths of its growth are
+/// multiples of one.
 pub(super) fn pool_chunks(evidence: &Evidence<'_>, key: &Key) -> Option<u64> {
     let points = evidence.series(key)?.points();
     let rises: Vec<f64> =

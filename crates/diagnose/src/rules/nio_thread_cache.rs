@@ -1,13 +1,13 @@
 //! # NIO keeps a direct buffer for each thread
 //!
 //! ## Signature
-//! Temporary direct buffers that `java.nio.Bits` does not count (JDK 25 hides them) hold 64 MiB and a fifth of the RSS or
-//! more, or grow.
+//! Temporary direct buffers that `java.nio.Bits` does not count (JDK 25 hides them) hold 64 MiB and
+//! a fifth of the RSS or more, or grow.
 //!
 //! ## Why
-//! Reading or writing a channel with a heap buffer copies through a direct buffer as large as the whole request, and the
-//! JDK keeps it for that thread. Many threads times one large write each is much memory. It is bounded (threads × largest
-//! request) and given back when the thread ends.
+//! Reading or writing a channel with a heap buffer copies through a direct buffer as large as the
+//! whole request, and the JDK keeps it for that thread. Many threads times one large write each is
+//! much memory. It is bounded (threads × largest request) and given back when the thread ends.
 //!
 //! ## Confirm
 //! - NMT's Other stands far above the MXBean `java.nio:type=BufferPool,name=direct` (JDK 25); on older JDKs both show it.
@@ -19,7 +19,8 @@
 //! - Fewer I/O threads.
 //!
 //! ## Example
-//! *Process 4711 keeps 192 MiB in NIO's per-thread temporary buffers, which java.nio.Bits does not count…*
+//! *Process 4711 keeps 192 MiB in NIO's per-thread temporary buffers, which java.nio.Bits does not
+//! count…*
 
 use super::Rule;
 use crate::draft::Draft;

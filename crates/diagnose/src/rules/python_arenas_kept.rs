@@ -1,13 +1,13 @@
 //! # Python keeps arenas after a burst
 //!
 //! ## Signature
-//! Much of pymalloc's arenas is free but resident, all through the last third of the window: blocks between others in use,
-//! and whole pools in arenas that hold others.
+//! Much of pymalloc's arenas is free but resident, all through the last third of the window: blocks
+//! between others in use, and whole pools in arenas that hold others.
 //!
 //! ## Why
-//! Objects of up to 512 bytes lie in arenas of 256 KiB (from 3.10: 1 MiB), and an arena goes back to the system only when
-//! nothing in it is in use. After a burst a few survivors, spread over all arenas, keep them. It is no leak: the next burst
-//! uses the same memory.
+//! Objects of up to 512 bytes lie in arenas of 256 KiB (from 3.10: 1 MiB), and an arena goes back
+//! to the system only when nothing in it is in use. After a burst a few survivors, spread over all
+//! arenas, keep them. It is no leak: the next burst uses the same memory.
 //!
 //! ## Confirm
 //! - `offheap python PID`: blocks free, pools free, arenas.
@@ -19,8 +19,8 @@
 //! - Smaller batches: a lower peak keeps less.
 //!
 //! ## Example
-//! *Of the 212 MiB RSS of process 4711 CPython keeps 96.0 MiB free in 140 arenas (140 MiB in all); at the last count 90.2 MiB among
-//! blocks in use, 8.00 MiB in free pools…*
+//! *Of the 212 MiB RSS of process 4711 CPython keeps 96.0 MiB free in 140 arenas (140 MiB in all);
+//! at the last count 90.2 MiB among blocks in use, 8.00 MiB in free pools…*
 
 use super::Rule;
 use crate::draft::Draft;
@@ -47,7 +47,8 @@ impl Rule for PythonArenasKept {
         let free = |objects: &PythonObjects| objects.free_block_bytes.saturating_add(objects.free_pool_bytes);
         let censuses: Vec<&PythonObjects> =
             evidence.snapshots().iter().filter_map(|s| s.python.as_ref()?.objects.as_ref()).collect();
-        // A census in the midst of a burst's end shows much free: it must be there all through the window's end.
+        // A census in the midst of a burst's end shows much free: it must be there all through the
+        // window's end.
         let recent = censuses.get(censuses.len() - censuses.len().div_ceil(3)..)?;
         let kept = recent.iter().map(|objects| free(objects)).min()?.min(arenas);
         if kept < LEAST || (kept as f64) < PART * arenas as f64 {

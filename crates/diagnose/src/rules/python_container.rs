@@ -1,14 +1,16 @@
 //! # A Python container only grows
 //!
 //! ## Signature
-//! The Python heap grows steadily to the end of the window; objects of one type make much of it, and following the
-//! references from outside shows that most of the new ones are held by one container with a name: a module's variable, a
-//! class attribute, an `lru_cache`, a closure, a variable of a function that runs, or an object on the Java heap.
+//! The Python heap grows steadily to the end of the window; objects of one type make much of it,
+//! and following the references from outside shows that most of the new ones are held by one
+//! container with a name: a module's variable, a class attribute, an `lru_cache`, a closure, a
+//! variable of a function that runs, or an object on the Java heap.
 //!
 //! ## Why
-//! A dict, list or registry is filled and never pruned; `lru_cache(maxsize=None)` keeps every argument and result, on a
-//! method also every `self`. Under jep and JPype a Java collection that keeps Python objects does the same. A cache with
-//! a bound that is still filling is told apart: it is `healthy`, with what it will come to.
+//! A dict, list or registry is filled and never pruned; `lru_cache(maxsize=None)` keeps every
+//! argument and result, on a method also every `self`. Under jep and JPype a Java collection that
+//! keeps Python objects does the same. A cache with a bound that is still filling is told apart: it
+//! is `healthy`, with what it will come to.
 //!
 //! ## Confirm
 //! - `offheap python PID --for 30s --holders TYPE`: the type, its growth, and the way from the container to the objects.
@@ -20,8 +22,8 @@
 //! - Held from Java: `close()` the `jep.python.PyObject`, remove the proxy from the collection.
 //!
 //! ## Example
-//! *In process 4711, the Python heap grew steadily over 1 min (61 snapshots): 18.0 MiB → 49.1 MiB… It is str objects,
-//! held by `carts` of module shop, in a dict of 5203.*
+//! *In process 4711, the Python heap grew steadily over 1 min (61 snapshots): 18.0 MiB → 49.1 MiB…
+//! It is str objects, held by `carts` of module shop, in a dict of 5203.*
 
 use super::Rule;
 use super::python_lost_references::PythonLostReferences;
@@ -94,7 +96,8 @@ fn leak(id: &str, evidence: &Evidence<'_>, kind: &GrowingType<'_>, holder: &Pyth
     Some(draft.finish())
 }
 
-/// A cache with a bound that it has not reached: it will stop. `entries` are those it has and those it may have.
+/// A cache with a bound that it has not reached: it will stop. `entries` are those it has and those
+/// it may have.
 fn fills_up(
     id: &str,
     evidence: &Evidence<'_>,

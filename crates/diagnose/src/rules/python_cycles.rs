@@ -1,12 +1,14 @@
 //! # Python's collector is off and cycles stay
 //!
 //! ## Signature
-//! The Python heap grows steadily to the end of the window, the interpreter's cyclic collector is switched off
-//! (`gc.disable()`), and no name leads to most of the objects that came: they refer to each other only.
+//! The Python heap grows steadily to the end of the window, the interpreter's cyclic collector is
+//! switched off (`gc.disable()`), and no name leads to most of the objects that came: they refer to
+//! each other only.
 //!
 //! ## Why
-//! Objects that refer to each other in a circle are freed by nobody but the collector. Programs switch it off for latency,
-//! or for a benchmark, and forget it; `gc.freeze()` with later growth is alike.
+//! Objects that refer to each other in a circle are freed by nobody but the collector. Programs
+//! switch it off for latency, or for a benchmark, and forget it; `gc.freeze()` with later growth is
+//! alike.
 //!
 //! ## Confirm
 //! - `offheap python PID`: "its garbage collector is off".
@@ -16,8 +18,8 @@
 //! - `gc.enable()`, or call `gc.collect()` now and then; or break the circle: weak references to parents, `close()`.
 //!
 //! ## Example
-//! *In process 4711, the Python heap grew steadily over 1 min… It is app.Node objects that only refer to each other, and
-//! the garbage collector is off (gc.disable).*
+//! *In process 4711, the Python heap grew steadily over 1 min… It is app.Node objects that only
+//! refer to each other, and the garbage collector is off (gc.disable).*
 
 use super::Rule;
 use crate::draft::Draft;

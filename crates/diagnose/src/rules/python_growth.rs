@@ -1,13 +1,14 @@
 //! # The Python heap grows
 //!
 //! ## Signature
-//! pymalloc's arenas (objects of up to 512 bytes) grow steadily to the end of the window, and where blocks are counted
-//! their number does too, and neither a container that holds most of it nor another mistake was found.
+//! pymalloc's arenas (objects of up to 512 bytes) grow steadily to the end of the window, and where
+//! blocks are counted their number does too, and neither a container that holds most of it nor
+//! another mistake was found.
 //!
 //! ## Why
-//! A list, dict or registry that is never pruned, an `lru_cache(maxsize=None)`, reference cycles through objects with
-//! `__del__`, or an extension module that forgets a `Py_DECREF`. Arenas are given back only when completely empty, so a
-//! plateau is no leak.
+//! A list, dict or registry that is never pruned, an `lru_cache(maxsize=None)`, reference cycles
+//! through objects with `__del__`, or an extension module that forgets a `Py_DECREF`. Arenas are
+//! given back only when completely empty, so a plateau is no leak.
 //!
 //! ## Confirm
 //! - `offheap python PID --for 30s`: the types that grow; `--holders TYPE`: who holds them.
@@ -20,7 +21,8 @@
 //! - Extension modules: balance `Py_INCREF` and `Py_DECREF`.
 //!
 //! ## Example
-//! *In process 4711, the Python heap grew steadily over 1 min (61 snapshots): 18.0 MiB → 49.1 MiB, +520 KiB/s…*
+//! *In process 4711, the Python heap grew steadily over 1 min (61 snapshots): 18.0 MiB → 49.1 MiB,
+//! +520 KiB/s…*
 
 use super::Rule;
 use super::python_container::PythonContainer;

@@ -1,14 +1,16 @@
 //! # An extension module lost references (missing `Py_DECREF`)
 //!
 //! ## Signature
-//! The Python heap, or with objects of more than 512 bytes the C heap, grows steadily to the end of the window; objects of
-//! one type make much of it, and to most of the new ones nothing in memory refers, in two scans some time apart: neither
-//! Python nor C code has their address any more, so nobody can ever free them.
+//! The Python heap, or with objects of more than 512 bytes the C heap, grows steadily to the end of
+//! the window; objects of one type make much of it, and to most of the new ones nothing in memory
+//! refers, in two scans some time apart: neither Python nor C code has their address any more, so
+//! nobody can ever free them.
 //!
 //! ## Why
-//! C code made an object, or got a new reference to one (`PyObject_GetAttrString`, `PySequence_GetItem`,
-//! `PyDict_SetItemString` does *not* take the caller's), and returned without `Py_DECREF`. The collector cannot help: it
-//! believes the count. Nothing in Python code shows it; `gc.get_referrers` finds nobody.
+//! C code made an object, or got a new reference to one (`PyObject_GetAttrString`,
+//! `PySequence_GetItem`, `PyDict_SetItemString` does *not* take the caller's), and returned without
+//! `Py_DECREF`. The collector cannot help: it believes the count. Nothing in Python code shows it;
+//! `gc.get_referrers` finds nobody.
 //!
 //! ## Confirm
 //! - `offheap python PID --for 30s --holders TYPE`: "nobody".
@@ -19,8 +21,8 @@
 //!   binding generator (Cython, pybind11, PyO3) that does it.
 //!
 //! ## Example
-//! *In process 4711, the C heap grew steadily over 1 min… It is bytes objects that nothing refers to (118 of 120 looked
-//! at): C code lost the reference, a missing Py_DECREF.*
+//! *In process 4711, the C heap grew steadily over 1 min… It is bytes objects that nothing refers
+//! to (118 of 120 looked at): C code lost the reference, a missing Py_DECREF.*
 
 use super::Rule;
 use crate::draft::Draft;

@@ -1,13 +1,14 @@
 //! # A slow leak, certain by its own measure
 //!
 //! ## Signature
-//! One allocation site grows in so straight a line that its 95 % interval is within a seventh of its slope; nothing of what it
-//! allocated in the window was freed, in many blocks; in a JVM a collection that finds what is dead came in between. What it comes
-//! to in the window may be far too little to show in an RSS that moves by megabytes: it is judged by itself.
+//! One allocation site grows in so straight a line that its 95 % interval is within a seventh of
+//! its slope; nothing of what it allocated in the window was freed, in many blocks; in a JVM a
+//! collection that finds what is dead came in between. What it comes to in the window may be far
+//! too little to show in an RSS that moves by megabytes: it is judged by itself.
 //!
 //! ## Why
-//! A leak of a few KiB a second is hundreds of MiB in a week. Whatever else the process does hides it from RSS, from NMT and from
-//! the sum of the C heap, but not from the record of its own blocks.
+//! A leak of a few KiB a second is hundreds of MiB in a week. Whatever else the process does hides
+//! it from RSS, from NMT and from the sum of the C heap, but not from the record of its own blocks.
 //!
 //! ## Confirm
 //! - `offheap profile PID --for 10m`: the same site, ten times as large.
@@ -16,8 +17,8 @@
 //! - The site's: free what it allocates, or bound what keeps it.
 //!
 //! ## Example
-//! *In process 4711, what parse_header allocates grew steadily over 3 min (181 snapshots): 10 KiB → 1.35 MiB, +7.70 KiB/s (95 % between
-//! +7.66 KiB/s and +7.82 KiB/s)…*
+//! *In process 4711, what parse_header allocates grew steadily over 3 min (181 snapshots): 10 KiB →
+//! 1.35 MiB, +7.70 KiB/s (95 % between +7.66 KiB/s and +7.82 KiB/s)…*
 
 use super::Rule;
 use super::native_malloc_growth::rest_growth;
@@ -98,7 +99,8 @@ impl Rule for SlowLeak {
     }
 }
 
-/// Whether a collection that finds what is dead came while sites were recorded, not just at their begin.
+/// Whether a collection that finds what is dead came while sites were recorded, not just at their
+/// begin.
 fn collected_since(evidence: &Evidence<'_>, begin: f64) -> bool {
     let late = begin + (evidence.seconds() - begin) / 4.0;
     evidence.collections().cleaned.iter().any(|t| *t >= late)

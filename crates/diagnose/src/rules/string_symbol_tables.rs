@@ -4,9 +4,10 @@
 //! With native memory tracking on: the category Symbol grows steadily to the end of the window.
 //!
 //! ## Why
-//! `String.intern()` of ever new strings (keys, tokens, XML and JSON names) fills the string table; ever new class, method
-//! and field names fill the symbol table. Interned strings that nothing references are dropped at collections, so steady
-//! growth means that they are kept: about half as much again lies on the Java heap as the strings themselves.
+//! `String.intern()` of ever new strings (keys, tokens, XML and JSON names) fills the string table;
+//! ever new class, method and field names fill the symbol table. Interned strings that nothing
+//! references are dropped at collections, so steady growth means that they are kept: about half as
+//! much again lies on the Java heap as the strings themselves.
 //!
 //! ## Confirm
 //! - `jcmd PID VM.stringtable` and `jcmd PID VM.symboltable`: number of entries, twice.

@@ -1,13 +1,15 @@
 //! # Threads are started and never end
 //!
 //! ## Signature
-//! The number of threads grows steadily to the end of the window, one pool (names that differ only in their number) grows
-//! with it, and at least sixteen threads came. A pool that fills and stays, or comes and goes, is none.
+//! The number of threads grows steadily to the end of the window, one pool (names that differ only
+//! in their number) grows with it, and at least sixteen threads came. A pool that fills and stays,
+//! or comes and goes, is none.
 //!
 //! ## Why
-//! An executor is made for each request and never shut down; a cached pool is fed tasks that never return; a client library
-//! starts a thread for each client that is never closed. Each thread keeps its touched stack (commonly 60–150 KiB, up to
-//! `-Xss`), JVM structures, and often an arena of the C heap.
+//! An executor is made for each request and never shut down; a cached pool is fed tasks that never
+//! return; a client library starts a thread for each client that is never closed. Each thread keeps
+//! its touched stack (commonly 60–150 KiB, up to `-Xss`), JVM structures, and often an arena of the
+//! C heap.
 //!
 //! ## Confirm
 //! - `offheap diff` of two recordings, or `offheap watch PID`: threads by pool.
@@ -30,8 +32,8 @@
 //! | `Thread-N` | `new Thread(…)` | an executor with a bound |
 //!
 //! ## Example
-//! *In process 4711 the pool `pool-*-thread-*` leaks threads: 41 → 402 over 1 min (61 snapshots), 6.0 more each second; a
-//! thread costs 98 KiB of stack here, so thread stacks grow by 588 KiB/s…*
+//! *In process 4711 the pool `pool-*-thread-*` leaks threads: 41 → 402 over 1 min (61 snapshots),
+//! 6.0 more each second; a thread costs 98 KiB of stack here, so thread stacks grow by 588 KiB/s…*
 
 use super::Rule;
 use crate::draft::Draft;
@@ -159,7 +161,8 @@ fn number(value: f64) -> String {
     if value >= 10.0 { format!("{value:.0}") } else { format!("{value:.1}") }
 }
 
-/// What bounds a pool with such a name: the naming schemes of the JDK's and well-known libraries' thread factories.
+/// What bounds a pool with such a name: the naming schemes of the JDK's and well-known libraries'
+/// thread factories.
 fn advice(pool: &str) -> Vec<String> {
     let has = |part: &str| pool.contains(part);
     let toolkit = if has("akka") { "akka" } else { "pekko" };

@@ -1,13 +1,14 @@
 //! # Thread stacks are blown up by huge pages
 //!
 //! ## Signature
-//! At least half of the threads' resident stack bytes are in anonymous huge pages, and that is 64 MiB and a tenth of the
-//! RSS or more.
+//! At least half of the threads' resident stack bytes are in anonymous huge pages, and that is 64
+//! MiB and a tenth of the RSS or more.
 //!
 //! ## Why
-//! With `/sys/kernel/mm/transparent_hugepage/enabled` set to `always` the kernel backs an aligned 2 MiB of stack with one
-//! huge page at the first touch: a thread that needs 80 KiB then holds up to 2 MiB. Since stacks are touched from the top
-//! it depends on their alignment, so the same program differs from host to host.
+//! With `/sys/kernel/mm/transparent_hugepage/enabled` set to `always` the kernel backs an aligned 2
+//! MiB of stack with one huge page at the first touch: a thread that needs 80 KiB then holds up to
+//! 2 MiB. Since stacks are touched from the top it depends on their alignment, so the same program
+//! differs from host to host.
 //!
 //! ## Confirm
 //! - `cat /sys/kernel/mm/transparent_hugepage/enabled`
@@ -17,7 +18,8 @@
 //! - `echo madvise > /sys/kernel/mm/transparent_hugepage/enabled` on the host; the JVM asks for huge pages where it wants
 //!   them (`-XX:+UseTransparentHugePages`).
 //! - Newer JVMs keep their stacks out by themselves (`-XX:+UnlockDiagnosticVMOptions -XX:+THPStackMitigation`, seen in
-//!   17.0.15, 21.0.8 and 25, absent in 17.0.9); older: an `-Xss` that is no multiple of 2 MiB (`-Xss1000k`).
+//!   17.0.15, 21.0.8 and 25, absent in 17.0.9); older: an `-Xss` that is no multiple of 2 MiB
+//!   (`-Xss1000k`).
 //!
 //! ## Example
 //! *312 MiB of the thread stacks of process 4711 are in huge pages, 91 % of what is resident…*

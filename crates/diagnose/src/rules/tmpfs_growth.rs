@@ -1,13 +1,14 @@
 //! # Files in tmpfs grow
 //!
 //! ## Signature
-//! Tmpfs and shared memory that are charged to the control group, beside what the process has mapped of them, grow steadily to the
-//! end of the window.
+//! Tmpfs and shared memory that are charged to the control group, beside what the process has
+//! mapped of them, grow steadily to the end of the window.
 //!
 //! ## Why
-//! A file in `/dev/shm`, in an `emptyDir` of medium `Memory`, or in `/tmp` where that is a tmpfs, is memory of the container. It
-//! belongs to no process and shows in no RSS, and no page of it can be dropped: spooled uploads and temporary files that are not
-//! deleted kill the container while every process in it stays small. A file that was deleted stays as long as it is open.
+//! A file in `/dev/shm`, in an `emptyDir` of medium `Memory`, or in `/tmp` where that is a tmpfs,
+//! is memory of the container. It belongs to no process and shows in no RSS, and no page of it can
+//! be dropped: spooled uploads and temporary files that are not deleted kill the container while
+//! every process in it stays small. A file that was deleted stays as long as it is open.
 //!
 //! ## Confirm
 //! - `cat /sys/fs/cgroup/memory.stat`: `shmem`.
@@ -18,8 +19,9 @@
 //! - `sizeLimit` of the `emptyDir`, `--tmpfs /tmp:size=64m`: an error instead of a kill.
 //!
 //! ## Example
-//! *Memory of files in tmpfs grows and is not given back: +1.02 MiB/s. In process 4711, files in tmpfs (/dev/shm) and shared memory of
-//! the control group, beside what this process has mapped, grew steadily over 1 min (61 snapshots): 40.0 MiB → 101 MiB…*
+//! *Memory of files in tmpfs grows and is not given back: +1.02 MiB/s. In process 4711, files in
+//! tmpfs (/dev/shm) and shared memory of the control group, beside what this process has mapped,
+//! grew steadily over 1 min (61 snapshots): 40.0 MiB → 101 MiB…*
 
 use super::Rule;
 use crate::draft::{Draft, Subject};

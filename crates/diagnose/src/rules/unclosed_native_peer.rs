@@ -1,12 +1,13 @@
 //! # Java objects with native memory are not closed
 //!
 //! ## Signature
-//! The C heap grows to the end of the window, and the stack that allocates what stays belongs to a library whose Java
-//! objects own native memory. Needs the agent.
+//! The C heap grows to the end of the window, and the stack that allocates what stays belongs to a
+//! library whose Java objects own native memory. Needs the agent.
 //!
 //! ## Why
-//! Such an object is small on the Java heap and large outside. Without `close()` its memory waits for a collection, or for
-//! ever: many libraries have no finalizer. The Java heap stays small, so collections come rarely, and nobody is warned.
+//! Such an object is small on the Java heap and large outside. Without `close()` its memory waits
+//! for a collection, or for ever: many libraries have no finalizer. The Java heap stays small, so
+//! collections come rarely, and nobody is warned.
 //!
 //! ## Confirm
 //! - `jcmd PID GC.class_histogram`, twice: if the class's count grows, something holds the objects; if not, they were
@@ -28,8 +29,9 @@
 //! | SQLite, DuckDB | `close()` result sets, statements, connections |
 //!
 //! ## Example
-//! *In process 4711, native memory of java.util.zip grew steadily over 1 min (61 snapshots)… Most of what stays is
-//! allocated by inflateInit2_ in libzip.so, called by app.Compression.unpack (Compression.java:41).*
+//! *In process 4711, native memory of java.util.zip grew steadily over 1 min (61 snapshots)… Most
+//! of what stays is allocated by inflateInit2_ in libzip.so, called by app.Compression.unpack
+//! (Compression.java:41).*
 
 use super::Rule;
 use super::native_malloc_growth::{domain, rest_growth};
@@ -61,7 +63,8 @@ impl Rule for UnclosedNativePeer {
 
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding> {
         let domain = domain(evidence.last()?);
-        // Memory of Unsafe is direct memory, whichever library asked for it: direct-memory-uncounted speaks of that.
+        // Memory of Unsafe is direct memory, whichever library asked for it:
+        // direct-memory-uncounted speaks of that.
         let origin = sites::best(evidence, domain).filter(|origin| origin.domain != Domain::DirectMemory)?;
         let library = origin.library?;
         let growth = rest_growth(evidence)?;

@@ -1,7 +1,8 @@
 //! # Growth that no rule explains
 //!
 //! ## Signature
-//! A domain that no other rule speaks of (libraries, CDS, kernel, unattributed) grows steadily to the end of the window.
+//! A domain that no other rule speaks of (libraries, CDS, kernel, unattributed) grows steadily to
+//! the end of the window.
 //!
 //! ## Why
 //! Not known. offheap says what it saw and calls it `inconclusive`.

@@ -1,13 +1,13 @@
 //! # ZGC's heap is counted more than once
 //!
 //! ## Signature
-//! The collector is ZGC and each page of its heap is mapped several times (three times up to JDK 20, and with
-//! `-XX:-ZGenerational` in 21 and 22).
+//! The collector is ZGC and each page of its heap is mapped several times (three times up to JDK
+//! 20, and with `-XX:-ZGenerational` in 21 and 22).
 //!
 //! ## Why
-//! Non-generational ZGC marks pointers by the address they are read through, so it maps the same memory three times. `ps`,
-//! `top` and RSS count every mapping; the memory exists once. The control group counts it once too, so the container is not
-//! as full as RSS says.
+//! Non-generational ZGC marks pointers by the address they are read through, so it maps the same
+//! memory three times. `ps`, `top` and RSS count every mapping; the memory exists once. The control
+//! group counts it once too, so the container is not as full as RSS says.
 //!
 //! ## Confirm
 //! - `offheap map PID`: PSS against RSS. `cat /sys/fs/cgroup/memory.current`.

@@ -2,12 +2,14 @@
 
 use super::{Point, median};
 
-/// The integrated autocorrelation time of the residuals around the line `slope_per_s`, in snapshots: at least 1, at most a
-/// third of the number of points. The effective sample size is the number of points divided by it.
+/// The integrated autocorrelation time of the residuals around the line `slope_per_s`, in
+/// snapshots: at least 1, at most a third of the number of points. The effective sample size is the
+/// number of points divided by it.
 ///
-/// Sums the correlations up to the first that is not positive (Geyer's initial positive sequence, 1992), and takes the
-/// AR(1) figure of the first lag where that is larger, after Kendall's correction of its small-sample bias
-/// ((1 + 4ρ) / n): short windows make slow noise look faster than it is.
+/// Sums the correlations up to the first that is not positive (Geyer's initial positive sequence,
+/// 1992), and takes the AR(1) figure of the first lag where that is larger, after Kendall's
+/// correction of its small-sample bias ((1 + 4ρ) / n): short windows make slow noise look faster
+/// than it is.
 pub fn correlation_time(points: &[Point], slope_per_s: f64) -> f64 {
     let mut residuals: Vec<f64> = points.iter().map(|p| p.v - slope_per_s * p.t).collect();
     let centre = median(&mut residuals.clone());
@@ -15,7 +17,8 @@ pub fn correlation_time(points: &[Point], slope_per_s: f64) -> f64 {
     correlation_time_of_residuals(&residuals, points)
 }
 
-/// As [`correlation_time`], of residuals that are already there; `points` give the scale below which all is rounding.
+/// As [`correlation_time`], of residuals that are already there; `points` give the scale below
+/// which all is rounding.
 pub(super) fn correlation_time_of_residuals(residuals: &[f64], points: &[Point]) -> f64 {
     let n = residuals.len();
     if n < 6 {

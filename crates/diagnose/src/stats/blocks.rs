@@ -4,8 +4,9 @@ use super::{Point, median};
 
 /// The median of each block of the window, and the rates between neighbouring blocks.
 ///
-/// Rates between blocks of a random walk are nearly independent, so their t-statistic stays honest where a regression on
-/// the points does not; noise around a line makes neighbouring rates cancel, which only makes it careful.
+/// Rates between blocks of a random walk are nearly independent, so their t-statistic stays honest
+/// where a regression on the points does not; noise around a line makes neighbouring rates cancel,
+/// which only makes it careful.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Blocks {
     /// Median time and value of each block.

@@ -22,8 +22,8 @@ const TRANSIENT_SHARE: f64 = 0.2;
 const ROUNDS: usize = 3;
 
 impl Curvature {
-    /// The parabola through `points`, a few that stick out of it left out; `None` below five points or when all are at one
-    /// instant.
+    /// The parabola through `points`, a few that stick out of it left out; `None` below five points
+    /// or when all are at one instant.
     pub fn of(points: &[Point]) -> Option<Curvature> {
         let mut points = points.to_vec();
         let fewest = points.len() as f64 * (1.0 - TRANSIENT_SHARE);

@@ -11,8 +11,8 @@ pub struct MannKendall {
     pub p_up: f64,
 }
 
-/// The Mann–Kendall test against a trend upwards, ties counted, the variance multiplied by `correlation_time` as in
-/// [`super::theil_sen`]. Costs n²: thin first.
+/// The Mann–Kendall test against a trend upwards, ties counted, the variance multiplied by
+/// `correlation_time` as in [`super::theil_sen`]. Costs n²: thin first.
 pub fn mann_kendall(points: &[Point], correlation_time: f64) -> MannKendall {
     let mut s = 0i64;
     for (i, a) in points.iter().enumerate() {

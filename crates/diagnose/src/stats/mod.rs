@@ -1,8 +1,9 @@
 //! Statistics on series of measurements: slopes, trends, teeth and steps, with honest uncertainty.
 //!
-//! Memory figures are not independent draws: a collector makes saw-teeth, caches fill, sessions come and go. So every
-//! interval here is widened by the correlation that is found in the residuals ([`autocorrelation`]), and growth is only
-//! believed when it shows in nearly every part of the window ([`Blocks`]).
+//! Memory figures are not independent draws: a collector makes saw-teeth, caches fill, sessions
+//! come and go. So every interval here is widened by the correlation that is found in the residuals
+//! ([`autocorrelation`]), and growth is only believed when it shows in nearly every part of the
+//! window ([`Blocks`]).
 
 mod autocorrelation;
 mod blocks;
@@ -38,8 +39,8 @@ pub struct Point {
 /// No statistic here looks at more points than this; pairwise methods cost its square.
 pub const MAX_POINTS: usize = 600;
 
-/// At most [`MAX_POINTS`] points: neighbours are averaged, which keeps slopes and lessens noise. Points that are not finite
-/// are dropped; the result is ordered by time.
+/// At most [`MAX_POINTS`] points: neighbours are averaged, which keeps slopes and lessens noise.
+/// Points that are not finite are dropped; the result is ordered by time.
 pub fn thin(points: &[Point]) -> Vec<Point> {
     let mut finite: Vec<Point> =
         points.iter().copied().filter(|p| p.t.is_finite() && p.v.is_finite()).collect();
@@ -72,8 +73,8 @@ pub fn median(values: &mut [f64]) -> f64 {
     (lower + *upper) / 2.0
 }
 
-/// The standard deviation that the median absolute deviation implies for normal noise (factor 1.4826): one outlier does
-/// not move it.
+/// The standard deviation that the median absolute deviation implies for normal noise (factor
+/// 1.4826): one outlier does not move it.
 pub fn robust_deviation(values: &[f64]) -> f64 {
     let centre = median(&mut values.to_vec());
     let mut distances: Vec<f64> = values.iter().map(|v| (v - centre).abs()).collect();

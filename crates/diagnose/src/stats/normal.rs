@@ -1,7 +1,7 @@
 //! The normal distribution's tail.
 
-/// P(Z > z) of a standard normal Z. Abramowitz & Stegun 7.1.26 for erf: absolute error below 1.5e-7, which is all that a
-/// decision at 1e-3 needs.
+/// P(Z > z) of a standard normal Z. Abramowitz & Stegun 7.1.26 for erf: absolute error below
+/// 1.5e-7, which is all that a decision at 1e-3 needs.
 pub fn normal_tail(z: f64) -> f64 {
     if z.is_nan() {
         return 1.0;

@@ -2,8 +2,8 @@
 
 use super::{Point, median};
 
-/// The deepest fall from an earlier high, on the series smoothed by a running median of three so that one odd snapshot is
-/// no fall.
+/// The deepest fall from an earlier high, on the series smoothed by a running median of three so
+/// that one odd snapshot is no fall.
 pub fn drawdown(points: &[Point]) -> f64 {
     let mut high = f64::NEG_INFINITY;
     let mut deepest = 0.0f64;
@@ -14,8 +14,9 @@ pub fn drawdown(points: &[Point]) -> f64 {
     deepest
 }
 
-/// The floors of the teeth: the lowest point after each fall of at least half the deepest one, before the next rise of
-/// that size. The window's own ends are no floors: what would have come before or after was not seen.
+/// The floors of the teeth: the lowest point after each fall of at least half the deepest one,
+/// before the next rise of that size. The window's own ends are no floors: what would have come
+/// before or after was not seen.
 pub fn troughs(points: &[Point]) -> Vec<Point> {
     let deepest = drawdown(points);
     if deepest <= 0.0 {

@@ -17,8 +17,9 @@ const LEAST_TREAD: usize = 3;
 /// After so many times the longest wait between two steps the next one is overdue: it has stopped.
 const OVERDUE: f64 = 1.25;
 
-/// The treads of a staircase that goes up to the end: four or more steps of like size at like distances, over half of the
-/// window or more, flat between, and the next one not overdue. One point each, where it begins.
+/// The treads of a staircase that goes up to the end: four or more steps of like size at like
+/// distances, over half of the window or more, flat between, and the next one not overdue. One
+/// point each, where it begins.
 pub fn staircase(points: &[Point]) -> Option<Vec<Point>> {
     let steps = steps(points);
     let mut treads: Vec<(usize, Point)> = Vec::new();
@@ -52,8 +53,8 @@ pub fn staircase(points: &[Point]) -> Option<Vec<Point>> {
     (enough && regular && goes_on).then(|| treads.into_iter().map(|tread| tread.1).collect())
 }
 
-/// The rises that are steps, each from the index before it to the index after it. Neighbouring rises are one: a look may
-/// fall into the middle of a step.
+/// The rises that are steps, each from the index before it to the index after it. Neighbouring
+/// rises are one: a look may fall into the middle of a step.
 fn steps(points: &[Point]) -> Vec<(usize, usize)> {
     let rise_of = |(a, b): (&Point, &Point)| b.v - a.v;
     let highest = points.iter().zip(points.iter().skip(1)).map(rise_of).fold(0.0, f64::max);

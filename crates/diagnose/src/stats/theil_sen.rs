@@ -37,13 +37,14 @@ impl Slope {
     }
 }
 
-/// The Theil–Sen slope of `points` with Sen's interval (Sen 1968, "Estimates of the regression coefficient based on
-/// Kendall's tau"), stretched by the square root of `correlation_time`: with correlated noise n points count as
-/// n / correlation_time. (Multiplying the variance of Kendall's S instead, as Hamed & Rao 1998 do for the test, would say
-/// nothing of a slope that is far above its noise: ranks cannot show by how much.)
+/// The Theil–Sen slope of `points` with Sen's interval (Sen 1968, "Estimates of the regression
+/// coefficient based on Kendall's tau"), stretched by the square root of `correlation_time`: with
+/// correlated noise n points count as n / correlation_time. (Multiplying the variance of Kendall's
+/// S instead, as Hamed & Rao 1998 do for the test, would say nothing of a slope that is far above
+/// its noise: ranks cannot show by how much.)
 ///
-/// Fewer than two points have the slope 0; the interval never goes beyond what was seen, times the stretch. Costs n²: thin
-/// first.
+/// Fewer than two points have the slope 0; the interval never goes beyond what was seen, times the
+/// stretch. Costs n²: thin first.
 pub fn theil_sen(points: &[Point], correlation_time: f64) -> Slope {
     let n = points.len();
     let mut slopes = Vec::with_capacity(n * n.saturating_sub(1) / 2);

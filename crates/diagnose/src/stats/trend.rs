@@ -37,7 +37,8 @@ pub struct Trend {
     pub to: f64,
     /// The slope over the whole window.
     pub slope: Slope,
-    /// The slope of what lasts to the end: that of [`Trend::tail_start`] onwards, or of the teeth's floors.
+    /// The slope of what lasts to the end: that of [`Trend::tail_start`] onwards, or of the teeth's
+    /// floors.
     pub lasting: Slope,
     /// Where the part begins that `lasting` and `shape` speak of, seconds; 0 is the whole window.
     pub tail_start: f64,
@@ -60,25 +61,30 @@ pub struct Trend {
 /// Fewer points or seconds than these say nothing.
 pub(crate) const MIN_POINTS: usize = 10;
 pub(crate) const MIN_SECONDS: f64 = 14.0;
-/// A slope this many standard errors above nothing is real. About thirty series are tested in a run, and all of them must
-/// be quiet in ninety-nine healthy runs of a hundred.
+/// A slope this many standard errors above nothing is real. About thirty series are tested in a
+/// run, and all of them must be quiet in ninety-nine healthy runs of a hundred.
 const Z_REAL: f64 = 4.0;
 /// Kendall's tau of growth that a person would call steady.
 const TAU_REAL: f64 = 0.4;
-/// Growth between blocks must be this many standard errors above nothing (Student's t). A random walk, the hardest noise
-/// there is, reaches it in 1 % of windows…
+/// Growth between blocks must be this many standard errors above nothing (Student's t). A random
+/// walk, the hardest noise there is, reaches it in 1 % of windows…
 const T_REAL: f64 = 3.0;
-/// …and where neighbouring snapshots are nearly independent, so that there is no walk, less is enough.
+/// …and where neighbouring snapshots are nearly independent, so that there is no walk, less is
+/// enough.
 const T_INDEPENDENT: f64 = 2.0;
-/// Growth is slowing when the slope at the window's end is below this share of that at its start, and the difference is at
-/// least that many standard errors: the more certain, the smaller a bend counts.
+/// Growth is slowing when the slope at the window's end is below this share of that at its start,
+/// and the difference is at least that many standard errors: the more certain, the smaller a bend
+/// counts.
 const SLOWING: [(f64, f64); 3] = [(0.3, 1.0), (0.65, 2.0), (0.8, 4.0)];
-/// A tail must be as straight as this to count as a phase of its own, if what came before was another regime…
+/// A tail must be as straight as this to count as a phase of its own, if what came before was
+/// another regime…
 const STRAIGHT: f64 = 0.6;
-/// …and as straight as this if only the first third or less is left out: a saturating curve that passes then would take
-/// more than three windows to fill, which no window of this length can tell from a line.
+/// …and as straight as this if only the first third or less is left out: a saturating curve that
+/// passes then would take more than three windows to fill, which no window of this length can tell
+/// from a line.
 const VERY_STRAIGHT: f64 = 0.8;
-/// …and bent neither way by more than this if what came before was faster: the second half of a logarithm has 0.5.
+/// …and bent neither way by more than this if what came before was faster: the second half of a
+/// logarithm has 0.5.
 const STRAIGHT_AFTER_FASTER: f64 = 0.7;
 /// Slopes this near to each other are the same.
 const SAME: f64 = 0.15;
@@ -86,8 +92,8 @@ const SAME: f64 = 0.15;
 const SHORT_S: f64 = 29.0;
 /// A tail shorter than this is too little to call growth steady.
 const TAIL_S: f64 = 22.0;
-/// What came before such a tail grew faster or slower than it by this factor. Without this a slowly saturating curve would
-/// be cut until what is left looks straight.
+/// What came before such a tail grew faster or slower than it by this factor. Without this a slowly
+/// saturating curve would be cut until what is left looks straight.
 const REGIME: f64 = 2.5;
 /// The last steps must reach this share of the mean growth to say that it lasts.
 const LASTS: f64 = 0.35;
@@ -127,7 +133,8 @@ impl Trend {
         self.to - self.from
     }
 
-    /// The slope to report for the end of the window: of the lasting growth, 0 ± the noise for growth that ended.
+    /// The slope to report for the end of the window: of the lasting growth, 0 ± the noise for
+    /// growth that ended.
     pub fn current(&self) -> Slope {
         self.lasting
     }
@@ -200,7 +207,8 @@ impl Part {
         let ending_count = (n / 8).max(4).min(n);
         let ending = theil_sen(points.get(n - ending_count..).unwrap_or_default(), 1.0).per_s;
         let kendall = mann_kendall(points, correlation_time);
-        // Noise around the local line, not around the one line: curvature is what is being asked about.
+        // Noise around the local line, not around the one line: curvature is what is being asked
+        // about.
         let local = local_noise(points);
         Part {
             start,
@@ -228,7 +236,8 @@ impl Part {
         self.to - self.from
     }
 
-    /// The growth is real: a slope above nothing, values that mostly rise, and nearly every block above the one before.
+    /// The growth is real: a slope above nothing, values that mostly rise, and nearly every block
+    /// above the one before.
     fn grows(&self) -> bool {
         let consistent = if self.correlation_time < 2.0 { T_INDEPENDENT } else { T_REAL };
         self.slope.z() > Z_REAL && self.tau > TAU_REAL && self.blocks.t() >= consistent
@@ -274,7 +283,8 @@ fn slope_error(noise: f64, count: usize, seconds: f64) -> f64 {
     }
 }
 
-/// The noise from point to point: from second differences, which a line and a slow curve both leave at 0.
+/// The noise from point to point: from second differences, which a line and a slow curve both leave
+/// at 0.
 fn local_noise(points: &[Point]) -> f64 {
     let second: Vec<f64> = points
         .iter()
@@ -285,15 +295,17 @@ fn local_noise(points: &[Point]) -> f64 {
     robust_deviation(&second) / 6f64.sqrt()
 }
 
-/// The part after `share` of the window, where it grows in a straight line and is a phase of its own: what came before
-/// was much faster (a warm-up) or about still (the load had not begun), but no fall (then it would be a tooth).
+/// The part after `share` of the window, where it grows in a straight line and is a phase of its
+/// own: what came before was much faster (a warm-up) or about still (the load had not begun), but
+/// no fall (then it would be a tooth).
 fn own_phase(points: &[Point], whole: &Part, share: f64) -> Option<Part> {
     let cut = (points.len() as f64 * share).round() as usize;
     let tail = Part::of(points.get(cut..)?);
     let head = theil_sen(points.get(..cut)?, 1.0).per_s;
     let s = tail.slope.per_s;
     let another_regime = head >= REGIME * s || (-0.3 * s..=s / REGIME).contains(&head);
-    // Or it is no phase of its own, and what came before was the same growth with something coming and going on top.
+    // Or it is no phase of its own, and what came before was the same growth with something coming
+    // and going on top.
     let same_growth = (whole.slope.per_s - s).abs() <= SAME * s && whole.tau > 2.0 * TAU_REAL;
     let straightness = tail.straightness();
     let straight_enough = if head > s {
@@ -312,7 +324,8 @@ fn own_phase(points: &[Point], whole: &Part, share: f64) -> Option<Part> {
     (straight && (another_regime || mostly_straight) && !fell).then_some(tail)
 }
 
-/// The floors of the teeth, where they rise from each to the next, by more than they vary and as fast at the end.
+/// The floors of the teeth, where they rise from each to the next, by more than they vary and as
+/// fast at the end.
 fn rising_floor(points: &[Point]) -> Option<(Slope, f64)> {
     let floors = troughs(points);
     let rates: Vec<f64> =
@@ -340,8 +353,8 @@ fn rising_steps(points: &[Point]) -> Option<(Slope, f64)> {
     (slope.ci95[0] > 0.0).then(|| (slope, blocks.t()))
 }
 
-/// The end of the window where growth has stopped: the last quarter, or eighth, grows at less than a sixth of the mean rate,
-/// and that is known well enough.
+/// The end of the window where growth has stopped: the last quarter, or eighth, grows at less than
+/// a sixth of the mean rate, and that is known well enough.
 fn flat_end(points: &[Point], whole: &Part) -> Option<Part> {
     let mean = whole.growth() / whole.seconds.max(1e-9);
     // Teeth are no noise from point to point, but they hide the end just as well.
@@ -354,8 +367,9 @@ fn flat_end(points: &[Point], whole: &Part) -> Option<Part> {
     })
 }
 
-/// How many seconds a window must have for the 95 % interval of a slope of `per_s` to be clear of 0, with this noise, one
-/// snapshot every `interval_s`: four standard errors, T = (4 σ √(12 τ Δt) / s)^⅔.
+/// How many seconds a window must have for the 95 % interval of a slope of `per_s` to be clear of
+/// 0, with this noise, one snapshot every `interval_s`: four standard errors, T = (4 σ √(12 τ Δt) /
+/// s)^⅔.
 pub fn time_needed(noise: f64, correlation_time: f64, per_s: f64, interval_s: f64) -> f64 {
     let wanted = 4.0 * noise * (12.0 * correlation_time.max(1.0) * interval_s.max(0.0)).sqrt() / per_s.abs();
     let seconds = wanted.powf(2.0 / 3.0);

@@ -68,7 +68,8 @@ pub fn random_walk(n: usize, step: f64, r: &mut Random) -> Values {
         .collect()
 }
 
-/// Teeth of about `period_s` that rise by `height` and fall to the floor, from a random phase; periods vary by a fifth.
+/// Teeth of about `period_s` that rise by `height` and fall to the floor, from a random phase;
+/// periods vary by a fifth.
 pub fn teeth(n: usize, height: f64, period_s: f64, r: &mut Random) -> Values {
     let mut length = period_s * r.between(0.8, 1.2);
     let mut at = length * r.unit();

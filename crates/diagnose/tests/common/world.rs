@@ -1,4 +1,5 @@
-//! A synthetic process: what its memory is made of second by second, and the snapshots that a collector would take of it.
+//! A synthetic process: what its memory is made of second by second, and the snapshots that a
+//! collector would take of it.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use super::Random;
@@ -57,8 +58,9 @@ pub struct World {
     pub cgroup: Option<Cgroup>,
 }
 
-/// A JVM of about 200 MB whose heap has reached its size, under a load that makes garbage and a young collection every
-/// `gc_period` seconds: live C heap and RSS wobble, a few direct buffers come and go with the collections.
+/// A JVM of about 200 MB whose heap has reached its size, under a load that makes garbage and a
+/// young collection every `gc_period` seconds: live C heap and RSS wobble, a few direct buffers
+/// come and go with the collections.
 pub fn jvm(n: usize, gc_period: f64, r: &mut Random) -> World {
     let wobble = super::wander(n, 0.08 * MB, 3.0, r);
     let slow = super::wander(n, 0.15 * MB, 20.0, r);

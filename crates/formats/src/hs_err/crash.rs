@@ -373,7 +373,8 @@ impl HsErr {
     }
 }
 
-/// What excludes `org.demo.Big::huge` from compilation: `-XX:CompileCommand=exclude,org.demo.Big.huge`
+/// What excludes `org.demo.Big::huge` from compilation:
+/// `-XX:CompileCommand=exclude,org.demo.Big.huge`
 fn exclude(method: &str) -> String {
     format!("-XX:CompileCommand=exclude,{}", method.replace("::", "."))
 }

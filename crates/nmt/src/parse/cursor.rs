@@ -105,8 +105,8 @@ impl<'a> Cursor<'a> {
         Ok(Amount { bytes, unit })
     }
 
-    /// ` +9KB`, if there is one. An arena's delta lacks the unit up to JDK 17 (`+9`), and JDK 21 prints a stray `d`
-    /// there (`+9d`): both are meant in the unit of the figure itself.
+    /// ` +9KB`, if there is one. An arena's delta lacks the unit up to JDK 17 (`+9`), and JDK 21
+    /// prints a stray `d` there (`+9d`): both are meant in the unit of the figure itself.
     pub fn delta(&mut self, unit: Scale) -> Result<Option<i64>, Bad> {
         let Some((sign, value)) = self.signed()? else { return Ok(None) };
         if !self.eat("d") {
@@ -173,7 +173,8 @@ impl<'a> Cursor<'a> {
         Ok(None)
     }
 
-    /// `reserved=912KB +3KB, committed=912KB +3KB` and what may follow: `, peak=3KB` or `, at peak`.
+    /// `reserved=912KB +3KB, committed=912KB +3KB` and what may follow: `, peak=3KB` or `, at
+    /// peak`.
     pub fn mapping(&mut self) -> Result<(Mapping, Scale), Bad> {
         self.spaces();
         self.expect("reserved=")?;

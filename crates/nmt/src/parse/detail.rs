@@ -169,7 +169,8 @@ fn sized(cursor: &mut Cursor<'_>, size: u64) -> Result<(), Bad> {
     Ok(())
 }
 
-/// What follows a frame's address: nothing, or `symbol+0xOFFSET`, perhaps ` in libX.so`, perhaps ` (file.cpp:123)`.
+/// What follows a frame's address: nothing, or `symbol+0xOFFSET`, perhaps ` in libX.so`, perhaps `
+/// (file.cpp:123)`.
 fn frame(address: u64, text: &str) -> Frame {
     let text = text.trim();
     let mut frame = Frame { address, ..Frame::default() };

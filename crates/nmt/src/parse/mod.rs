@@ -1,4 +1,5 @@
-//! Text to [`Report`], line by line. A line that can't be read becomes a [`Problem`] and the rest is still read.
+//! Text to [`Report`], line by line. A line that can't be read becomes a [`Problem`] and the rest
+//! is still read.
 
 mod cursor;
 mod detail;
@@ -8,11 +9,12 @@ mod summary;
 use crate::report::{Frame, Kind, Problem, Report, Scale};
 use cursor::{Bad, NOT_UNDERSTOOD};
 
-/// Reads NMT text, whatever its JDK, mode, scale and locale, with or without the status line of the attach protocol
-/// and the `PID:` line of `jcmd`, also when it is cut off or damaged.
+/// Reads NMT text, whatever its JDK, mode, scale and locale, with or without the status line of the
+/// attach protocol and the `PID:` line of `jcmd`, also when it is cut off or damaged.
 ///
-/// It never fails as a whole: what can't be read is in [`Report::problems`], and a text that holds no NMT reply at
-/// all has [`Kind::Unrecognized`]. It takes time and memory in proportion to the size of `text`.
+/// It never fails as a whole: what can't be read is in [`Report::problems`], and a text that holds
+/// no NMT reply at all has [`Kind::Unrecognized`]. It takes time and memory in proportion to the
+/// size of `text`.
 pub fn parse(text: &[u8]) -> Report {
     let mut parser = Parser::default();
     let mut rest = text;
@@ -87,7 +89,8 @@ struct Parser {
     frames_from: u64,
     /// Whether the previous line was the total's.
     after_total: bool,
-    /// A diff leaves a blank line after the total; a report goes on at once. It tells a diff without any change.
+    /// A diff leaves a blank line after the total; a report goes on at once. It tells a diff
+    /// without any change.
     blank_after_total: bool,
     /// The heading in mode `statistics`.
     heading: String,
@@ -114,7 +117,8 @@ impl Parser {
         self.report.problems.push(Problem { line: number, text });
     }
 
-    /// One line, without spaces at its end. `terminated`: it has a newline, so it can't have been cut off.
+    /// One line, without spaces at its end. `terminated`: it has a newline, so it can't have been
+    /// cut off.
     fn line(&mut self, line: &str, terminated: bool) -> Result<(), Bad> {
         let text = line.trim_start();
         if text.is_empty() {
@@ -172,7 +176,8 @@ impl Parser {
         Ok(())
     }
 
-    /// What may stand before the report: `PID:` of jcmd, the status of the attach protocol. Whether it was that.
+    /// What may stand before the report: `PID:` of jcmd, the status of the attach protocol. Whether
+    /// it was that.
     fn preamble(&mut self, text: &str, terminated: bool) -> Result<bool, Bad> {
         if text.starts_with("Native Memory Tracking Statistics:") {
             self.section = Section::Statistics;

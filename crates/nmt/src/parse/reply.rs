@@ -3,7 +3,8 @@
 use super::Parser;
 use crate::report::{Reply, ReplyKind, Statistic};
 
-/// The beginnings of what HotSpot answers instead of a report (nmtDCmd.cpp, memTracker.cpp of JDK 8 to 26).
+/// The beginnings of what HotSpot answers instead of a report (nmtDCmd.cpp, memTracker.cpp of JDK 8
+/// to 26).
 const REPLIES: &[(&str, ReplyKind)] = &[
     ("Native memory tracking is not enabled", ReplyKind::NotEnabled),
     ("Native memory tracking has been", ReplyKind::ShutDown),
@@ -20,7 +21,8 @@ const REPLIES: &[(&str, ReplyKind)] = &[
     ("java.lang.IllegalArgumentException", ReplyKind::BadArgument),
 ];
 
-/// Whether a line belongs to what follows the summary in hs_err logs, in VM.info and at exit (JDK 17 and later).
+/// Whether a line belongs to what follows the summary in hs_err logs, in VM.info and at exit (JDK
+/// 17 and later).
 pub fn is_tail(text: &str) -> bool {
     ["Preinit state:", "entries:", "pre-init mallocs:", "MallocLimit:"]
         .iter()
@@ -34,7 +36,8 @@ fn is_exception(text: &str) -> bool {
 }
 
 impl Parser {
-    /// A line before any report: whether it is an answer. With a status other than 0 any text is a refusal.
+    /// A line before any report: whether it is an answer. With a status other than 0 any text is a
+    /// refusal.
     pub(super) fn reply(&mut self, text: &str) -> bool {
         let refused = self.report.status.is_some_and(|status| status != 0);
         if refused && text.starts_with("Native Memory Tracking") {
@@ -52,10 +55,11 @@ impl Parser {
         kind.is_some()
     }
 
-    /// A line of mode `statistics`: those are for the tuning of the tracker and change with every JDK, so they are
-    /// kept as they are.
+    /// A line of mode `statistics`: those are for the tuning of the tracker and change with every
+    /// JDK, so they are kept as they are.
     pub(super) fn statistic(&mut self, text: &str) {
-        // A heading is repeated with each line below it, so it must be short for memory to be bounded.
+        // A heading is repeated with each line below it, so it must be short for memory to be
+        // bounded.
         const HEADING_MAX: usize = 100;
         match text.split_once(':') {
             Some((heading, "")) if heading.len() <= HEADING_MAX => self.heading = heading.to_owned(),

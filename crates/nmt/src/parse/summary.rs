@@ -4,7 +4,8 @@ use super::cursor::{Bad, Cursor, NOT_UNDERSTOOD};
 use super::{Open, Parser, Section};
 use crate::report::{Allocations, Category, Counted, Space, Total};
 
-/// What stands for the dash before a category where the text went through a word processor, a wiki or Markdown.
+/// What stands for the dash before a category where the text went through a word processor, a wiki
+/// or Markdown.
 const BULLETS: [char; 8] = ['•', '*', '·', '–', '—', '−', '‐', ' '];
 
 impl Parser {
@@ -53,7 +54,8 @@ impl Parser {
         Ok(())
     }
 
-    /// `malloc: 127105KB #66455, peak=…` (in diffs: `malloc=…`) or `mmap:   reserved=…, committed=…`.
+    /// `malloc: 127105KB #66455, peak=…` (in diffs: `malloc=…`) or `mmap:   reserved=…,
+    /// committed=…`.
     fn total_part(&mut self, text: &str) -> Result<(), Bad> {
         let mut cursor = Cursor::new(text);
         let total = self.report.total.as_mut().ok_or(NOT_UNDERSTOOD)?;
@@ -168,7 +170,8 @@ fn space_part(mut space: Space, mut cursor: Cursor<'_>) -> Result<Space, Bad> {
     Ok(space)
 }
 
-/// What a line says about its category, in a category of its own: a line counts whole or not at all.
+/// What a line says about its category, in a category of its own: a line counts whole or not at
+/// all.
 fn read_part(mut cursor: Cursor<'_>) -> Result<Category, Bad> {
     let mut part = Category::default();
     if cursor.eat("malloc=") {
@@ -231,7 +234,8 @@ fn counted(cursor: &mut Cursor<'_>) -> Result<Counted, Bad> {
     cursor.count()?.ok_or(NOT_UNDERSTOOD)
 }
 
-/// From JDK 25 on a malloc line names a tag, so a category can have several of them. Peaks don't add up.
+/// From JDK 25 on a malloc line names a tag, so a category can have several of them. Peaks don't
+/// add up.
 fn sum(one: Option<Allocations>, other: Option<Allocations>) -> Option<Allocations> {
     let (Some(a), Some(b)) = (one, other) else { return one.or(other) };
     let add = |a: Option<u64>, b: Option<u64>| Some(a?.saturating_add(b?));

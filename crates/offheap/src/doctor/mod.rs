@@ -1,4 +1,5 @@
-//! What works here and what does not: each check says what it found, what that stands in the way of, and the next command.
+//! What works here and what does not: each check says what it found, what that stands in the way
+//! of, and the next command.
 
 mod host;
 mod target;

@@ -1,4 +1,5 @@
-//! One process: what may be read of it, what it is, whether it can be attached to and load the agent.
+//! One process: what may be read of it, what it is, whether it can be attached to and load the
+//! agent.
 
 use super::host::{CAP_SYS_ADMIN, CAP_SYS_PTRACE, has, ptrace_scope, seccomp};
 use super::{Ability, Check};
@@ -203,7 +204,8 @@ fn libc(process: &Process, vmas: &[Vma], checks: &mut Vec<Check>) {
     });
 }
 
-/// From the words that glibc says when it is run (csu/version.c): "GNU C Library (…) stable release version 2.36."
+/// From the words that glibc says when it is run (csu/version.c): "GNU C Library (…) stable release
+/// version 2.36."
 fn glibc_version(process: &Process, vma: &Vma) -> Option<(u32, u32)> {
     let file = process.mapped_file(vma, &Expect::LIBRARY).ok()?;
     let bytes = foreign::read(file, LIBC_LIMIT).ok()?;
@@ -360,7 +362,8 @@ fn tmp(found: &Prospects, pid: i32, checks: &mut Vec<Check>) {
     checks.extend(library(pid));
 }
 
-/// Where the agent's library can be put: not where it can't be loaded from, nor where somebody else could exchange it.
+/// Where the agent's library can be put: not where it can't be loaded from, nor where somebody else
+/// could exchange it.
 fn library(pid: i32) -> Option<Check> {
     let ways = library_ways(pid.unsigned_abs(), profile::agent_bytes()).ok()?;
     let (open, shut): (Vec<_>, Vec<_>) = ways.iter().partition(|way| way.unfit.is_none());

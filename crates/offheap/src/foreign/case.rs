@@ -1,5 +1,5 @@
-//! The handful of files that a ticket has, as one case: what they say together, what they contradict, and which one measurement
-//! is missing.
+//! The handful of files that a ticket has, as one case: what they say together, what they
+//! contradict, and which one measurement is missing.
 
 use super::verdict::{document, finding, growing, instant, window};
 use super::{Content, Reading, series_of};
@@ -150,7 +150,8 @@ impl Facts {
     }
 }
 
-/// Resident bytes of the largest process in the `figures` of an out-of-memory message: a log has those of several kills.
+/// Resident bytes of the largest process in the `figures` of an out-of-memory message: a log has
+/// those of several kills.
 fn largest_process(figures: &Figures) -> u64 {
     let mut processes: BTreeMap<&str, u64> = BTreeMap::new();
     for named in &figures.list {

@@ -1,4 +1,5 @@
-//! Texts as people paste them (`crates/formats/tests/corpus`): all are read, or refused with a reason.
+//! Texts as people paste them (`crates/formats/tests/corpus`): all are read, or refused with a
+//! reason.
 
 use super::{Content, PerfMaps, Reading, read_all};
 use offheap_formats::{Figure, Table, collapsed};

@@ -18,7 +18,8 @@ pub fn report(reading: &Reading) -> Value {
     serde_json::to_value(FiguresDocument::of(reading)).unwrap_or_default()
 }
 
-/// What `offheap diff --json` says of files, and `offheap convert -o FILE.json` of a recording of the JDK.
+/// What `offheap diff --json` says of files, and `offheap convert -o FILE.json` of a recording of
+/// the JDK.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub(super) struct SeriesDocument {

@@ -1,5 +1,6 @@
-//! Files of other tools: found, unpacked, told apart, read; alone or as a series. The readers themselves are in
-//! `offheap-formats` and `offheap-nmt`; here is what they need of the file system.
+//! Files of other tools: found, unpacked, told apart, read; alone or as a series. The readers
+//! themselves are in `offheap-formats` and `offheap-nmt`; here is what they need of the file
+//! system.
 
 mod case;
 #[cfg(test)]
@@ -37,9 +38,10 @@ use std::time::UNIX_EPOCH;
 const WHOLE_LIMIT: u64 = 2 << 30;
 /// One that is read piece by piece, beyond this.
 const PIECES_LIMIT: u64 = 256 << 30;
-/// How much a wrapped file may unfold to: this many times its size, or this much whatever its size. What is read piece by
-/// piece takes no memory for it (a heap dump of nothing but zeros folds nearly so well); what is held in memory while it is read
-/// takes as much, so that a small file must not unfold to much.
+/// How much a wrapped file may unfold to: this many times its size, or this much whatever its size.
+/// What is read piece by piece takes no memory for it (a heap dump of nothing but zeros folds
+/// nearly so well); what is held in memory while it is read takes as much, so that a small file
+/// must not unfold to much.
 const PIECES: (u64, u64) = (500, 1 << 30);
 const HELD: (u64, u64) = (40, 32 << 20);
 /// A file with fewer bytes on the disk than one in so many is nothing but holes.
@@ -82,7 +84,8 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Its figures, of whatever has no sites; of a fatal error log with an NMT section, that section's.
+    /// Its figures, of whatever has no sites; of a fatal error log with an NMT section, that
+    /// section's.
     pub fn figures(&self) -> Option<Figures> {
         match &self.content {
             Content::Figures(figures) => Some(figures.clone()),
@@ -126,13 +129,14 @@ const NMT: &str = offheap_formats::BY_CATEGORY;
 /// Endings of files that a user means as text of another tool, whether it can be read or not.
 const TEXTS: [&str; 5] = ["txt", "log", "out", "md", "stat"];
 
-/// Whether `path` is a directory, or a file that holds something of a format that is read here, or is meant to.
+/// Whether `path` is a directory, or a file that holds something of a format that is read here, or
+/// is meant to.
 pub fn is_foreign(path: &Path) -> bool {
     path.is_dir() || holds(path, true)
 }
 
-/// Whether the file at `path` holds something of a format that is read here; with `by_ending`, also whether its ending says
-/// that it is meant to.
+/// Whether the file at `path` holds something of a format that is read here; with `by_ending`, also
+/// whether its ending says that it is meant to.
 fn holds(path: &Path, by_ending: bool) -> bool {
     let Ok(head) = head(path) else { return false };
     if detect(&head).is_some() {
@@ -230,8 +234,8 @@ pub fn read(path: &Path, perf_maps: &PerfMaps) -> anyhow::Result<Reading> {
     Ok(first)
 }
 
-/// Reads all that is in the file at `path`: a text may hold several reports. Frames that are only addresses get their names from
-/// the files that were mapped, and from `perf_maps`.
+/// Reads all that is in the file at `path`: a text may hold several reports. Frames that are only
+/// addresses get their names from the files that were mapped, and from `perf_maps`.
 ///
 /// # Errors
 /// It can't be read, or nothing in it is of a known format.
@@ -420,7 +424,8 @@ fn nmt(bytes: &[u8], notes: &mut Vec<String>) -> anyhow::Result<Figures> {
     Ok(figures)
 }
 
-/// The reports of NMT in the file at `path`, also those within fatal error logs and VM.info, and what must be said.
+/// The reports of NMT in the file at `path`, also those within fatal error logs and VM.info, and
+/// what must be said.
 ///
 /// # Errors
 /// It can't be read, is larger than `limit`, or has none.
@@ -474,7 +479,8 @@ fn categories(report: &offheap_nmt::Report) -> Vec<Named> {
     figures.collect()
 }
 
-/// The files that `paths` mean: a directory stands for those in it (not below it) that are of a known format.
+/// The files that `paths` mean: a directory stands for those in it (not below it) that are of a
+/// known format.
 ///
 /// # Errors
 /// A directory can't be read, or there is none such.

@@ -1,5 +1,5 @@
-//! Names for frames that a file gives only by address: from the symbols of the files that were mapped, and from perf maps for
-//! what a JIT made.
+//! Names for frames that a file gives only by address: from the symbols of the files that were
+//! mapped, and from perf maps for what a JIT made.
 
 use crate::files;
 use anyhow::{Context, bail};
@@ -22,7 +22,8 @@ pub struct PerfMaps {
 }
 
 impl PerfMaps {
-    /// The map at `path`, or, without one, whatever the profile's name leads to: `jeprof.PID.….heap` → `/tmp/perf-PID.map`.
+    /// The map at `path`, or, without one, whatever the profile's name leads to:
+    /// `jeprof.PID.….heap` → `/tmp/perf-PID.map`.
     ///
     /// # Errors
     /// The map that was asked for can't be read, or names nothing.
@@ -63,7 +64,8 @@ struct Object {
     symbols: Vec<Symbols>,
 }
 
-/// `parsed`, the profile at `path`, with names. What can't be named says `library+0xoffset`; what is missing goes to `notes`.
+/// `parsed`, the profile at `path`, with names. What can't be named says `library+0xoffset`; what
+/// is missing goes to `notes`.
 pub fn name(parsed: Parsed, path: &Path, maps: &PerfMaps, notes: &mut Vec<String>) -> Parsed {
     if parsed.addresses.iter().all(Option::is_none) {
         return parsed;
@@ -131,7 +133,8 @@ pub fn name(parsed: Parsed, path: &Path, maps: &PerfMaps, notes: &mut Vec<String
     named
 }
 
-/// The file of `mapping` with its symbols, if it is still the one that was mapped, as far as one can tell.
+/// The file of `mapping` with its symbols, if it is still the one that was mapped, as far as one
+/// can tell.
 fn object(mapping: &Mapping, all: &[Mapping]) -> Option<Object> {
     // The profile says what to open: it may be a stranger's.
     let open = |path: &str| {

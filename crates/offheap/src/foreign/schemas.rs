@@ -1,4 +1,5 @@
-//! The schemas of the JSON that is written, in docs/schemas: made of the types that are written, and kept up to date here.
+//! The schemas of the JSON that is written, in docs/schemas: made of the types that are written,
+//! and kept up to date here.
 
 use super::document::{FiguresDocument, SeriesDocument};
 use offheap_diagnose::{CheckResult, Comparison, Diagnosis};
@@ -11,7 +12,8 @@ use schemars::{JsonSchema, Schema, schema_for};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What `offheap map --json` writes, as `offheap_present::json::map` puts it together of a snapshot.
+/// What `offheap map --json` writes, as `offheap_present::json::map` puts it together of a
+/// snapshot.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 #[expect(dead_code, reason = "only its schema is of use")]
@@ -22,7 +24,8 @@ struct MapDocument {
     time_ms: i64,
     /// How long it took, microseconds.
     took_us: u64,
-    /// How long looking held the lock of the process's address space in one go, at most; microseconds.
+    /// How long looking held the lock of the process's address space in one go, at most;
+    /// microseconds.
     longest_hold_us: Option<u64>,
     /// The process.
     pid: i32,
@@ -58,7 +61,8 @@ struct MapDocument {
     notes: Vec<Note>,
 }
 
-/// What `offheap diff --json` writes of two instants, as `offheap_present::json::diff` puts it together.
+/// What `offheap diff --json` writes of two instants, as `offheap_present::json::diff` puts it
+/// together.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 #[expect(dead_code, reason = "only its schema is of use")]
@@ -223,8 +227,9 @@ struct ServeDocument {
     views: Vec<ServeView>,
 }
 
-/// What `offheap map CORE --json` writes, as `offheap_present::core::json` puts it together: of each part what `map` writes of a
-/// process, with `held` for `resident` and without what a core can't tell.
+/// What `offheap map CORE --json` writes, as `offheap_present::core::json` puts it together: of
+/// each part what `map` writes of a process, with `held` for `resident` and without what a core
+/// can't tell.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 #[expect(dead_code, reason = "only its schema is of use")]

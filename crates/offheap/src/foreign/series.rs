@@ -41,9 +41,11 @@ pub struct Series {
     pub order: Order,
     /// Seconds from the first to the last; `None` where there is no time.
     pub seconds: Option<f64>,
-    /// The rows; their instants in milliseconds since the Unix epoch, or numbers of files where there is no time.
+    /// The rows; their instants in milliseconds since the Unix epoch, or numbers of files where
+    /// there is no time.
     pub table: Table,
-    /// For each row its slope, per second, or per file where there is no time; `None` where there are too few points.
+    /// For each row its slope, per second, or per file where there is no time; `None` where there
+    /// are too few points.
     pub slopes: Vec<Option<Slope>>,
     /// What must be said.
     pub notes: Vec<String>,
@@ -64,7 +66,8 @@ impl Series {
     }
 }
 
-/// Reads all that is in `paths`; a directory stands for its files, and a text may hold several reports.
+/// Reads all that is in `paths`; a directory stands for its files, and a text may hold several
+/// reports.
 ///
 /// # Errors
 /// One can't be read.
@@ -158,7 +161,8 @@ fn sort(readings: &mut [Reading]) -> Order {
     order
 }
 
-/// Times in all files, all different; else when they were written, at least a second apart: a copy makes all of one moment.
+/// Times in all files, all different; else when they were written, at least a second apart: a copy
+/// makes all of one moment.
 fn given(readings: &[Reading]) -> Order {
     let apart = |mut times: Vec<i64>, least: i64| {
         times.sort_unstable();

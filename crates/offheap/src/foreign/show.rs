@@ -40,7 +40,8 @@ fn tone(table: &Table, row: &Row) -> Tone {
     }
 }
 
-/// Two files: before, after, and what changed. The direction stands in the headline and in every line.
+/// Two files: before, after, and what changed. The direction stands in the headline and in every
+/// line.
 pub fn comparison(series: &Series, before: &str, after: &str, style: Style) -> String {
     let table = &series.table;
     let mut out = format!(
@@ -210,7 +211,8 @@ fn what_to_do<'a>(advice: impl Iterator<Item = &'a str>, style: Style) -> String
     out
 }
 
-/// A fatal error log: what happened, what it knows, where, and what to do. `nmt` are the figures of its NMT section.
+/// A fatal error log: what happened, what it knows, where, and what to do. `nmt` are the figures of
+/// its NMT section.
 pub fn log(log: &HsErr, nmt: &[Named], style: Style) -> String {
     let mut out = format!("{}\n", style.paint(Tone::Strong, log.crash().title()));
     // What ends in a colon is the title of what stands below anyway.

@@ -16,7 +16,8 @@ const MATERIAL: u64 = 1 << 20;
 const FEWEST: usize = 4;
 /// How sure growth is that so few files show.
 const FEW_FILES: f64 = 0.65;
-/// How sure a leak is that a leak checker says: it has looked for pointers to the block and found none.
+/// How sure a leak is that a leak checker says: it has looked for pointers to the block and found
+/// none.
 const BY_A_CHECKER: f64 = 0.9;
 /// Findings beside the verdict.
 const MOST: usize = 20;

@@ -19,7 +19,8 @@ pub(super) const LIBRARY_NAME: &str = ".offheap_agent-";
 #[derive(Debug)]
 pub struct Agent<S: Borrow<Session>> {
     session: S,
-    /// The library's path in the target, under which the loader knows it also once the file is gone.
+    /// The library's path in the target, under which the loader knows it also once the file is
+    /// gone.
     library: String,
     live: LiveFile,
     lease: Lease,
@@ -40,21 +41,23 @@ enum Lease {
 }
 
 impl<S: Borrow<Session>> Agent<S> {
-    /// Loads the agent into `session`'s JVM and starts sampling, one sample each `interval` bytes. Its library is gone from the
-    /// target's file system when this returns, whatever the result; its live file lies in memory, and we keep it open.
+    /// Loads the agent into `session`'s JVM and starts sampling, one sample each `interval` bytes.
+    /// Its library is gone from the target's file system when this returns, whatever the result;
+    /// its live file lies in memory, and we keep it open.
     ///
     /// # Errors
-    /// The JVM takes no agents, there is no way to put one before it, there is too little memory below the target's limit, or
-    /// the agent's own reason.
+    /// The JVM takes no agents, there is no way to put one before it, there is too little memory
+    /// below the target's limit, or the agent's own reason.
     pub fn start(session: S, process: &Process, interval: u64) -> anyhow::Result<Self> {
         Self::begin(session, process, interval, None)
     }
 
-    /// As [`Agent::start`]; the live file is made at `path`, in the target's own file system, and stays there, to be read
-    /// after the target *and* this process were killed.
+    /// As [`Agent::start`]; the live file is made at `path`, in the target's own file system, and
+    /// stays there, to be read after the target *and* this process were killed.
     ///
     /// # Errors
-    /// As [`Agent::start`]; also that an agent is at work there already, which has its live file elsewhere.
+    /// As [`Agent::start`]; also that an agent is at work there already, which has its live file
+    /// elsewhere.
     pub fn start_at(session: S, process: &Process, interval: u64, path: &str) -> anyhow::Result<Self> {
         if !path.starts_with('/') || path.contains([',', '%']) {
             bail!(
@@ -66,7 +69,8 @@ impl<S: Borrow<Session>> Agent<S> {
 
     fn begin(session: S, process: &Process, interval: u64, keep: Option<&str>) -> anyhow::Result<Self> {
         let jvm = session.borrow();
-        // An agent from an earlier run is still in the target: asleep, without a live file, or at work for somebody else.
+        // An agent from an earlier run is still in the target: asleep, without a live file, or at
+        // work for somebody else.
         let earlier = Earlier::find(process)?;
         let at_work = earlier.as_ref().is_some_and(|earlier| earlier.live.is_some());
         if at_work && keep.is_some() {
@@ -133,8 +137,8 @@ impl<S: Borrow<Session>> Agent<S> {
         Ok(Agent { session, library, live, lease, was_there: true, running: true })
     }
 
-    /// A copy of the live file as it is now. After the target has ended only where the file could be opened: that is of the
-    /// first run, or as root.
+    /// A copy of the live file as it is now. After the target has ended only where the file could
+    /// be opened: that is of the first run, or as root.
     ///
     /// # Errors
     /// What the kernel says.
@@ -157,7 +161,8 @@ impl<S: Borrow<Session>> Agent<S> {
         explain(self.session.borrow().load_agent(&self.library, &format!("interval={interval}"))?, None)
     }
 
-    /// Samples Java objects too from now on, each `interval` bytes; whether the JVM lets it stands in the live file.
+    /// Samples Java objects too from now on, each `interval` bytes; whether the JVM lets it stands
+    /// in the live file.
     ///
     /// # Errors
     /// The target has ended, or does not answer.
@@ -165,7 +170,8 @@ impl<S: Borrow<Session>> Agent<S> {
         explain(self.session.borrow().load_agent(&self.library, &format!("objects={interval}"))?, None)
     }
 
-    /// Has the agent find out which of the sampled objects a collection has freed; it does so by and by without being told.
+    /// Has the agent find out which of the sampled objects a collection has freed; it does so by
+    /// and by without being told.
     ///
     /// # Errors
     /// The target has ended, or does not answer.
@@ -192,8 +198,8 @@ impl<S: Borrow<Session>> Drop for Agent<S> {
     }
 }
 
-/// Has glibc in `session`'s JVM give back what is free, by the agent: `malloc_trim(0)`. No sampling is started; the library
-/// stays loaded and does nothing.
+/// Has glibc in `session`'s JVM give back what is free, by the agent: `malloc_trim(0)`. No sampling
+/// is started; the library stays loaded and does nothing.
 ///
 /// # Errors
 /// As [`Agent::start`].
@@ -240,7 +246,8 @@ pub(super) fn tag() -> String {
     format!("{}-{:016x}", std::process::id(), RandomState::new().build_hasher().finish())
 }
 
-/// The outcome in words; the codes are the agent's own (crates/agent/src/lib.rs). `file`: the live file, where one was named.
+/// The outcome in words; the codes are the agent's own (crates/agent/src/lib.rs). `file`: the live
+/// file, where one was named.
 fn explain(outcome: LoadOutcome, file: Option<&str>) -> anyhow::Result<()> {
     match outcome {
         LoadOutcome::Loaded => Ok(()),

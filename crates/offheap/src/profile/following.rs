@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 /// How long the JVM may take to load the agent.
 const ATTACH: Duration = Duration::from_secs(30);
-/// When, and how often from then on, the libraries seen since are looked into: they may be gone with the process.
+/// When, and how often from then on, the libraries seen since are looked into: they may be gone
+/// with the process.
 const LEARN: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(20)];
 
 /// Whose the agent is.
@@ -21,7 +22,8 @@ const LEARN: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(20)];
 enum Source {
     /// We have loaded it, or woken it, and stop it.
     Ours(Box<Agent<Session>>),
-    /// It came with the program (`offheap run`), which has no JVM that could be asked to do anything.
+    /// It came with the program (`offheap run`), which has no JVM that could be asked to do
+    /// anything.
     Preloaded(LiveFile),
 }
 
@@ -37,8 +39,8 @@ pub struct Following {
 }
 
 impl Following {
-    /// Loads the agent into the JVM `pid`: one sample each `interval` bytes. With `live` its live file is made there and
-    /// stays.
+    /// Loads the agent into the JVM `pid`: one sample each `interval` bytes. With `live` its live
+    /// file is made there and stays.
     ///
     /// # Errors
     /// As [`Agent::start`] and [`Agent::start_at`].
@@ -55,7 +57,8 @@ impl Following {
         Ok(Following { process, source, objects: false, window, learn_at: Instant::now() + LEARN[0] })
     }
 
-    /// Looks on while an agent samples that came with the program `pid`; `None` where there is none.
+    /// Looks on while an agent samples that came with the program `pid`; `None` where there is
+    /// none.
     ///
     /// # Errors
     /// The process has ended, or its memory may not be read.
@@ -68,7 +71,8 @@ impl Following {
         Ok(Some(Following { process, source, objects: false, window, learn_at: Instant::now() + LEARN[0] }))
     }
 
-    /// Reads the live file once more. Where the process has ended and its file with it, what was read last stays.
+    /// Reads the live file once more. Where the process has ended and its file with it, what was
+    /// read last stays.
     ///
     /// # Errors
     /// What the kernel says of a process that lives.
@@ -133,7 +137,8 @@ impl Following {
         Ok(())
     }
 
-    /// As [`Following::read`], with what the last collections have freed found out where Java objects are sampled.
+    /// As [`Following::read`], with what the last collections have freed found out where Java
+    /// objects are sampled.
     ///
     /// # Errors
     /// As there; the JVM does not answer.

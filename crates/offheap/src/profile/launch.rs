@@ -26,7 +26,8 @@ pub struct Options<'a> {
     pub children: bool,
 }
 
-/// A started command. Dropping it removes the library, and the live file unless that was asked for by name.
+/// A started command. Dropping it removes the library, and the live file unless that was asked for
+/// by name.
 #[derive(Debug)]
 pub struct Launched {
     /// The process.
@@ -140,7 +141,8 @@ fn all_of(pattern: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Renews the lease of the agent whose live file is `own`, and of those of its children, `others` and a pid.
+/// Renews the lease of the agent whose live file is `own`, and of those of its children, `others`
+/// and a pid.
 fn renew(own: &Path, others: Option<&Path>) {
     let of_children = others.map(all_of).unwrap_or_default();
     for path in std::iter::once(own).chain(of_children.iter().map(PathBuf::as_path)) {
@@ -151,7 +153,8 @@ fn renew(own: &Path, others: Option<&Path>) {
     }
 }
 
-/// A folder for a live file of `size` bytes, in memory where there is one: hooks that write to a file on a disk wait for it.
+/// A folder for a live file of `size` bytes, in memory where there is one: hooks that write to a
+/// file on a disk wait for it.
 fn in_memory(size: u64) -> PathBuf {
     /// tmpfs, as statfs names it (linux/magic.h).
     const TMPFS: u64 = 0x0102_1994;

@@ -1,7 +1,7 @@
 //! The agent's lease: it samples only as long as its reader shows that it lives.
 //!
-//! A reader that is killed can't stop the agent. So the agent stops by itself once the word of its lease has not changed for
-//! [`SECONDS`]; a thread here changes it well before that.
+//! A reader that is killed can't stop the agent. So the agent stops by itself once the word of its
+//! lease has not changed for [`SECONDS`]; a thread here changes it well before that.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -43,7 +43,8 @@ impl Word {
     }
 }
 
-/// Renews a lease from a thread of its own until it is dropped: whatever else this tool waits for, its agent goes on.
+/// Renews a lease from a thread of its own until it is dropped: whatever else this tool waits for,
+/// its agent goes on.
 #[derive(Debug)]
 pub struct Heart {
     stop: Option<Sender<()>>,

@@ -11,7 +11,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// What is read as a live file: anybody's, since what it says is believed by nobody; links stay inside the target's root.
+/// What is read as a live file: anybody's, since what it says is believed by nobody; links stay
+/// inside the target's root.
 const EXPECTED: Expect = Expect { owner: None, links: Links::Followed, most_bytes: MAX_FILE_BYTES };
 /// Descriptors of a target that are looked at: more than a program may have open by default.
 const MOST_DESCRIPTORS: usize = 1 << 20;
@@ -23,7 +24,8 @@ const LEASE_AT: u64 = std::mem::offset_of!(Header, lease) as u64;
 pub enum LiveFile {
     /// By a descriptor: also after the process has ended.
     Opened(File),
-    /// From the memory of the process that has it mapped: of a file without a name, which only root may open.
+    /// From the memory of the process that has it mapped: of a file without a name, which only root
+    /// may open.
     Mapped {
         /// `/proc/PID/mem`.
         memory: File,
@@ -35,12 +37,13 @@ pub enum LiveFile {
 }
 
 impl LiveFile {
-    /// The live file in memory that an agent has just made in `process`, by the descriptor that it holds open for us, and the
-    /// word of its lease.
+    /// The live file in memory that an agent has just made in `process`, by the descriptor that it
+    /// holds open for us, and the word of its lease.
     pub fn handed_over(process: &Process) -> Option<(LiveFile, Option<Word>)> {
         let folder = format!("/proc/{}/fd", process.pid());
         let links = std::fs::read_dir(&folder).ok()?.flatten().take(MOST_DESCRIPTORS);
-        // The names may be of any file that the process has open: then of one that belongs to its user.
+        // The names may be of any file that the process has open: then of one that belongs to its
+        // user.
         let expect = Expect { owner: Some(process.status().ok()?.euid), ..EXPECTED };
         let (mut live, mut lease) = (None, None);
         for link in links {
@@ -59,7 +62,8 @@ impl LiveFile {
         Some((LiveFile::Opened(live), lease.map(|file| Word::new(file, 0))))
     }
 
-    /// The word of the lease of an agent that is at work in `process`, where this tool may write there.
+    /// The word of the lease of an agent that is at work in `process`, where this tool may write
+    /// there.
     pub fn lease(process: &Process) -> Option<Word> {
         let vmas = process.maps().ok()?;
         let vma = vmas.iter().find(|vma| vma.shared && vma.write && is_lease(&vma.path))?;
@@ -107,7 +111,8 @@ impl LiveFile {
                 let length = file.metadata()?.len().min(MAX_FILE_BYTES);
                 read_at(file, 0, length)
             }
-            // All its blocks were allocated when it was made: reading makes nothing resident that was not.
+            // All its blocks were allocated when it was made: reading makes nothing resident that
+            // was not.
             LiveFile::Mapped { memory, start, length } => read_at(memory, *start, *length),
         }
     }

@@ -1,4 +1,5 @@
-//! Live allocation sites: the agent in the target, its live file read over a window, and the profile made of that.
+//! Live allocation sites: the agent in the target, its live file read over a window, and the
+//! profile made of that.
 
 mod agent;
 mod following;

@@ -9,7 +9,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-/// Symbols of libraries, read once each, and kept for when their process, and with it its file system, is gone.
+/// Symbols of libraries, read once each, and kept for when their process, and with it its file
+/// system, is gone.
 #[derive(Debug, Default)]
 pub struct Libraries(RefCell<HashMap<Library, Option<Rc<Symbols>>>>);
 
@@ -44,15 +45,15 @@ pub struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    /// For the live file `reader` of `process`. Once that has ended, and where it is not known (`None`), the libraries are
-    /// looked for in our own file system.
+    /// For the live file `reader` of `process`. Once that has ended, and where it is not known
+    /// (`None`), the libraries are looked for in our own file system.
     pub fn new(reader: Reader<'a>, process: Option<&'a Process>, libraries: &'a Libraries) -> Self {
         let vmas = process.and_then(|process| process.maps().ok()).unwrap_or_default();
         Names { reader, process, vmas, libraries, native: HashMap::new() }
     }
 
-    /// The frames of `stack`, innermost first; functions inlined into native ones are frames of their own, where DWARF
-    /// tells of them.
+    /// The frames of `stack`, innermost first; functions inlined into native ones are frames of
+    /// their own, where DWARF tells of them.
     pub fn frames(&mut self, stack: &Stack<'_>) -> Vec<Frame> {
         stack.frames().flat_map(|frame| self.frame(&frame)).collect()
     }
@@ -103,7 +104,8 @@ impl<'a> Names<'a> {
             path: &path,
             start: module.start,
             build_id: module.build_id,
-            // The agent came after the library, or saw it loaded: a file that was not touched since the agent's begin is the one.
+            // The agent came after the library, or saw it loaded: a file that was not touched since
+            // the agent's begin is the one.
             loaded: SystemTime::UNIX_EPOCH.checked_add(made),
         };
         let symbols = self.libraries.symbols(self.process, &self.vmas, wanted);
@@ -111,8 +113,8 @@ impl<'a> Names<'a> {
     }
 }
 
-/// The frames at `address`, one of the file's own, of the library at `path`: functions inlined there come first. What has no
-/// name is told by library and address.
+/// The frames at `address`, one of the file's own, of the library at `path`: functions inlined
+/// there come first. What has no name is told by library and address.
 pub fn native_frames(symbols: Option<&Symbols>, address: u64, path: &str) -> Vec<Frame> {
     let base = path.rsplit('/').next().unwrap_or_default();
     let mut places = symbols.map(|symbols| symbols.places(address)).unwrap_or_default();

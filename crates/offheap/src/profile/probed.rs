@@ -12,8 +12,8 @@ use std::time::Duration;
 
 /// What came in this last part of the window may go yet…
 const TAIL: f64 = 1.0 / 3.0;
-/// …but pages were seen to stay, and are all young where a large block has just been replaced by a larger one: of them what came in
-/// so many last seconds.
+/// …but pages were seen to stay, and are all young where a large block has just been replaced by a
+/// larger one: of them what came in so many last seconds.
 const YOUNG: f64 = 5.0;
 
 /// The sampled allocations of a process, gathered over a window.
@@ -22,8 +22,8 @@ pub struct Probed {
     sampler: Sampler,
     start_ms: i64,
     libraries: Libraries,
-    /// The frames of addresses that were named before, by the library, where it begins, and the address: a profile is made every
-    /// few seconds, and its stacks are much the same.
+    /// The frames of addresses that were named before, by the library, where it begins, and the
+    /// address: a profile is made every few seconds, and its stacks are much the same.
     named: RefCell<HashMap<(String, u64, u64), Vec<Frame>>>,
 }
 
@@ -131,8 +131,8 @@ impl Probed {
     }
 }
 
-/// The stack of the code that was first to write to a page, labelled in the place of the allocator's frame: without the C library's
-/// own, which copies or clears for its caller.
+/// The stack of the code that was first to write to a page, labelled in the place of the
+/// allocator's frame: without the C library's own, which copies or clears for its caller.
 fn writer(frames: Vec<Frame>, is_block: bool) -> Vec<Frame> {
     let of_libc =
         |frame: &Frame| frame.file_name().starts_with("libc.so") || frame.file_name().starts_with("libc-2.");

@@ -21,7 +21,8 @@ type Classes = HashMap<u32, Option<String>>;
 /// A stack's key in the live file; `None` for samples whose stack could not be kept.
 type Key = Option<u32>;
 
-/// What is live at a moment. Keys are indices of the live file, which never change their meaning while it lives.
+/// What is live at a moment. Keys are indices of the live file, which never change their meaning
+/// while it lives.
 #[derive(Debug)]
 struct Reading {
     seconds: f64,
@@ -61,8 +62,9 @@ struct Piece {
 }
 
 impl Window {
-    /// Begins with the reading `bytes`, taken at `now_ns` of CLOCK_MONOTONIC and `start_ms` of the calendar. `was_there`:
-    /// the agent is an earlier run's, and its totals so far are not this window's.
+    /// Begins with the reading `bytes`, taken at `now_ns` of CLOCK_MONOTONIC and `start_ms` of the
+    /// calendar. `was_there`: the agent is an earlier run's, and its totals so far are not this
+    /// window's.
     ///
     /// # Errors
     /// It is no live file.
@@ -80,8 +82,8 @@ impl Window {
         Window::new(start_ms, now_ns, before, bytes, now_ns)
     }
 
-    /// Begins with the reading `bytes` of an agent that was there from its process's begin on: all that it has counted is the
-    /// window's.
+    /// Begins with the reading `bytes` of an agent that was there from its process's begin on: all
+    /// that it has counted is the window's.
     ///
     /// # Errors
     /// It is no live file.
@@ -113,8 +115,8 @@ impl Window {
         Ok(window)
     }
 
-    /// From the one reading that a live file gives whose process may have ended: the window is from its making to the last
-    /// thing in it. It has no slopes.
+    /// From the one reading that a live file gives whose process may have ended: the window is from
+    /// its making to the last thing in it. It has no slopes.
     ///
     /// # Errors
     /// It is no live file.
@@ -128,7 +130,8 @@ impl Window {
         Window::from_begin(bytes, last_ns)
     }
 
-    /// Whether `bytes` go on with this window: a process that replaces itself (exec) begins another live file.
+    /// Whether `bytes` go on with this window: a process that replaces itself (exec) begins another
+    /// live file.
     pub fn goes_on_with(&self, bytes: &[u8]) -> bool {
         let made = |bytes| Reader::new(bytes).map(|reader| reader.info().start_monotonic_ns);
         made(bytes).is_ok_and(|new| made(&self.last).is_ok_and(|last| last == new))
@@ -166,7 +169,8 @@ impl Window {
         Ok(())
     }
 
-    /// Reads the symbols of the libraries seen so far while `process` lives: a container's file system ends with it.
+    /// Reads the symbols of the libraries seen so far while `process` lives: a container's file
+    /// system ends with it.
     ///
     /// # Errors
     /// As [`Window::add`], which has already looked.
@@ -203,8 +207,8 @@ impl Window {
         self.profile_of(Some(process))
     }
 
-    /// As [`Window::profile`], also where there is no process any more: its libraries are then looked for in our own file
-    /// system, and believed by their build id or their age.
+    /// As [`Window::profile`], also where there is no process any more: its libraries are then
+    /// looked for in our own file system, and believed by their build id or their age.
     ///
     /// # Errors
     /// As [`Window::add`].
@@ -312,7 +316,8 @@ struct Groups<'a> {
 #[derive(Debug, Default)]
 struct Group {
     stack: Vec<u32>,
-    /// Mapped by the JVM for one of its spaces. Which of them grows, and whether that is a leak, is the account's to say.
+    /// Mapped by the JVM for one of its spaces. Which of them grows, and whether that is a leak, is
+    /// the account's to say.
     space: bool,
     live_bytes: f64,
     live_count: f64,
@@ -361,13 +366,15 @@ impl<'a> Groups<'a> {
         let stack = key.and_then(|key| reader.stack(key));
         let mut frames = stack.map(|stack| self.names.frames(&stack)).unwrap_or_default();
         let kind = key.and_then(|key| self.maps.get(&key)).copied();
-        // Nothing that an application asks for is mapped by libjvm itself: direct memory is malloc's, files are libnio's.
+        // Nothing that an application asks for is mapped by libjvm itself: direct memory is
+        // malloc's, files are libnio's.
         let space = matches!(kind, Some(RegionKind::Anonymous | RegionKind::File))
             && stack.is_some_and(|stack| is_called_by_the_jvm(reader, &stack));
         if frames.is_empty() {
             frames.push(label("[no stack]"));
         }
-        // The allocator's own functions are in no stack; without a word a mapping would pass for a malloc.
+        // The allocator's own functions are in no stack; without a word a mapping would pass for a
+        // malloc.
         if space {
             frames.insert(0, Frame { kind: FrameKind::Jvm, ..label("[space of the JVM]") });
         }
@@ -400,7 +407,8 @@ impl Group {
         self.ages.sort_by(|a, b| a.0.total_cmp(&b.0));
         let points: Vec<Point> =
             times.iter().zip(&self.series).map(|(t, v)| Point { t: *t, v: *v }).collect();
-        // Readings of what lives for longer than their distance are no independent draws: the trend's interval knows that.
+        // Readings of what lives for longer than their distance are no independent draws: the
+        // trend's interval knows that.
         let slope = (points.len() >= MIN_POINTS && !self.space).then(|| Trend::of(&points).slope);
         ProfileSite {
             stack: self.stack,

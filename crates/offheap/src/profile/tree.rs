@@ -1,4 +1,5 @@
-//! A profile as a tree on the terminal: from the threads' first frames inwards, heaviest branch first.
+//! A profile as a tree on the terminal: from the threads' first frames inwards, heaviest branch
+//! first.
 
 use offheap_model::units::bytes;
 use offheap_model::{Frame, FrameKind, Profile, ProfileSite};
@@ -23,7 +24,8 @@ struct Node {
 /// A figure of a site.
 type Figure = fn(&ProfileSite) -> u64;
 
-/// `profile` as a tree by leaked bytes; where nothing leaked by live, where nothing lives by allocated bytes.
+/// `profile` as a tree by leaked bytes; where nothing leaked by live, where nothing lives by
+/// allocated bytes.
 pub fn render(profile: &Profile, style: Style) -> String {
     let figures: [(&str, Figure); 3] = [
         ("leaked", |site| site.leak_bytes),

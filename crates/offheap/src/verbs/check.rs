@@ -13,8 +13,8 @@ use std::process::ExitCode;
 
 /// Fail when memory grows faster than allowed: the gate for CI.
 ///
-/// Judges the slope with its 95 % interval, not the difference of two instants. Exit codes: 0 below the limit, 1 above it,
-/// 3 the window is too short to tell, 2 the tool could not do its work.
+/// Judges the slope with its 95 % interval, not the difference of two instants. Exit codes: 0 below
+/// the limit, 1 above it, 3 the window is too short to tell, 2 the tool could not do its work.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -25,14 +25,15 @@ pub struct Arguments {
     /// Judge only these domains [default: the whole RSS outside the Java heap].
     #[arg(long)]
     domain: Vec<Domain>,
-    /// Also judge code: load the agent, and fail where what one method or function keeps grows faster than allowed. A
-    /// recording is judged by the profiles in it (record --profile).
+    /// Also judge code: load the agent, and fail where what one method or function keeps grows
+    /// faster than allowed. A recording is judged by the profiles in it (record --profile).
     #[arg(long)]
     sites: bool,
     /// The fastest growth allowed of one method or function [default: that of --max-growth].
     #[arg(long, value_parser = parse_rate, requires = "sites")]
     max_site_growth: Option<f64>,
-    /// Code that may grow: any stack with a frame whose name contains this. Can be given several times.
+    /// Code that may grow: any stack with a frame whose name contains this. Can be given several
+    /// times.
     #[arg(long, value_name = "FRAME", requires = "sites")]
     allow: Vec<String>,
     /// Write JSON.

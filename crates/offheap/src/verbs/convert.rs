@@ -11,26 +11,31 @@ use std::process::ExitCode;
 
 /// Turn a file of another tool into a format you like, or see what it says.
 ///
-/// Reads jemalloc and gperftools heap profiles (also jeprof --raw and --text), pprof (also -top), async-profiler and JDK JFR (also jfr
-/// print and view), heaptrack and heaptrack_print, massif and ms_print, memcheck, LeakSanitizer, memleak, collapsed stacks,
-/// speedscope; NMT reports, smaps, maps, status, pmap, hs_err logs, heap dumps (hprof), the outputs of jcmd that tell sizes,
-/// javacore, malloc_info and malloc_stats, statistics of jemalloc, tcmalloc and mimalloc, memory.stat, out-of-memory messages of
-/// the kernel, kubectl describe and top, docker stats, vmmap; plain, gzip or zstd, recognised by content. Text may be pasted as it
-/// is: quoted, fenced, stamped by a log, with words around it, several reports in one. Writes profiles by the ending of OUT: .pb.gz (pprof), .html (flame graph),
-/// .collapsed, .speedscope.json, .firefox.json, .otlp, .csv, .json; everything else as .csv or .json. Frames that are only
-/// addresses are named from the files that were mapped.
+/// Reads jemalloc and gperftools heap profiles (also jeprof --raw and --text), pprof (also -top),
+/// async-profiler and JDK JFR (also jfr print and view), heaptrack and heaptrack_print, massif and
+/// ms_print, memcheck, LeakSanitizer, memleak, collapsed stacks, speedscope; NMT reports, smaps,
+/// maps, status, pmap, hs_err logs, heap dumps (hprof), the outputs of jcmd that tell sizes,
+/// javacore, malloc_info and malloc_stats, statistics of jemalloc, tcmalloc and mimalloc,
+/// memory.stat, out-of-memory messages of the kernel, kubectl describe and top, docker stats,
+/// vmmap; plain, gzip or zstd, recognised by content. Text may be pasted as it is: quoted, fenced,
+/// stamped by a log, with words around it, several reports in one. Writes profiles by the ending of
+/// OUT: .pb.gz (pprof), .html (flame graph), .collapsed, .speedscope.json, .firefox.json, .otlp,
+/// .csv, .json; everything else as .csv or .json. Frames that are only addresses are named from the
+/// files that were mapped.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The file.
     input: PathBuf,
-    /// Where to write; its ending picks the format [default: collapsed stacks, or a report, to standard output].
+    /// Where to write; its ending picks the format [default: collapsed stacks, or a report, to
+    /// standard output].
     #[arg(short, long)]
     output: Option<PathBuf>,
-    /// Names of compiled Java code, as `jcmd PID Compiler.perfmap` writes them [default: /tmp/perf-PID.map, if the name of
-    /// the file holds the pid].
+    /// Names of compiled Java code, as `jcmd PID Compiler.perfmap` writes them [default:
+    /// /tmp/perf-PID.map, if the name of the file holds the pid].
     #[arg(long, value_name = "FILE")]
     perf_map: Option<PathBuf>,
-    /// Write .otlp for this version of opentelemetry-proto (the signal is in development: each has its own layout).
+    /// Write .otlp for this version of opentelemetry-proto (the signal is in development: each has
+    /// its own layout).
     #[arg(long, value_name = "VERSION", value_parser = [offheap_formats::otlp::VERSION])]
     otlp_proto: Option<String>,
     /// Show all rows of a report.
@@ -146,7 +151,8 @@ fn render_figures(reading: &Reading, path: &Path) -> anyhow::Result<Vec<u8>> {
     })
 }
 
-/// `profile` in the format that the ending of `path` names; `target` is what the JSON says of the process.
+/// `profile` in the format that the ending of `path` names; `target` is what the JSON says of the
+/// process.
 pub(crate) fn render(
     profile: &Profile,
     path: &Path,

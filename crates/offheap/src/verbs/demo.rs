@@ -67,7 +67,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 fn start() -> anyhow::Result<Leaky> {
     let java = std::env::var_os("JAVA_HOME").map(|home| PathBuf::from(home).join("bin/java"));
     let java = java.filter(|java| java.exists()).unwrap_or_else(|| PathBuf::from("java"));
-    // A folder of our own: a name in /tmp that can be guessed may already be there, as somebody else's link.
+    // A folder of our own: a name in /tmp that can be guessed may already be there, as somebody
+    // else's link.
     let source = std::env::temp_dir().join(format!("offheap-demo-{}", std::process::id()));
     std::fs::create_dir(&source).with_context(|| format!("cannot make {}", source.display()))?;
     let file = source.join("Leaky.java");

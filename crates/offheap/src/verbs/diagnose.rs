@@ -16,9 +16,10 @@ use std::time::Duration;
 
 /// Say what grows, whether it is a leak, why, and what to do.
 ///
-/// Watches a process (or reads a recording) and gives a verdict with its evidence. Looks from outside; only where the answer
-/// needs code it loads an agent into the JVM, to see which code allocates what stays. Exit codes: 0 no leak, 1 leak,
-/// 3 inconclusive, 4 does not fit, 2 the tool could not do its work.
+/// Watches a process (or reads a recording) and gives a verdict with its evidence. Looks from
+/// outside; only where the answer needs code it loads an agent into the JVM, to see which code
+/// allocates what stays. Exit codes: 0 no leak, 1 leak, 3 inconclusive, 4 does not fit, 2 the tool
+/// could not do its work.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -32,10 +33,12 @@ pub struct Arguments {
     /// Don't ask whether the agent may be loaded.
     #[arg(short, long, conflicts_with = "no_agent")]
     yes: bool,
-    /// Whether a full collection may be run where only that can tell a leak from garbage; auto: if it fits --max-pause.
+    /// Whether a full collection may be run where only that can tell a leak from garbage; auto: if
+    /// it fits --max-pause.
     #[arg(long, value_enum, default_value_t = Gc::Auto, conflicts_with = "no_agent")]
     gc: Gc,
-    /// The longest that a full collection, or a count of the objects by class, may be expected to stop the JVM.
+    /// The longest that a full collection, or a count of the objects by class, may be expected to
+    /// stop the JVM.
     #[arg(long, value_name = "TIME", default_value = DEFAULT_MAX_PAUSE, value_parser = parse_duration, conflicts_with = "no_agent")]
     max_pause: Duration,
     /// Write JSON.
@@ -44,8 +47,8 @@ pub struct Arguments {
     /// Show all domains and findings.
     #[arg(long)]
     all: bool,
-    /// A recording of the time before the fix: say whether its leak is gone. The exit code is then 0 gone, 1 still there,
-    /// 3 inconclusive.
+    /// A recording of the time before the fix: say whether its leak is gone. The exit code is then
+    /// 0 gone, 1 still there, 3 inconclusive.
     #[arg(long, value_name = "RECORDING")]
     compare: Option<PathBuf>,
     /// Also write a report: .html to look at and hand on, .md for a ticket, .json for programs.

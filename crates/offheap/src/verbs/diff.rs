@@ -11,12 +11,14 @@ use std::process::ExitCode;
 
 /// Compare two instants: A is before, B is after, and + is growth from A to B.
 ///
-/// Files of other tools (all that offheap convert reads) are compared site by site or category by category, two of them as
-/// they are given, a directory or more than two as a series: in the order of time, with a slope for each site or category.
+/// Files of other tools (all that offheap convert reads) are compared site by site or category by
+/// category, two of them as they are given, a directory or more than two as a series: in the order
+/// of time, with a slope for each site or category.
 ///
-/// Else A and B are saved accounts (offheap map PID --json > A) or recordings. Of a recording its last instant counts; others
-/// are named behind @: run.offheap@first, @last, @10m (after the start), @-5m (before the end), or
-/// the text of a mark. Without B the beginning and the end of A are compared.
+/// Else A and B are saved accounts (offheap map PID --json > A) or recordings. Of a recording its
+/// last instant counts; others are named behind @: run.offheap@first, @last, @10m (after the
+/// start), @-5m (before the end), or the text of a mark. Without B the beginning and the end of A
+/// are compared.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Before.

@@ -12,8 +12,8 @@ const INDENT: usize = 21;
 
 /// Say what works here and what does not, and the exact next command.
 ///
-/// With a target: whether it can be accounted, attached to and profiled. Only looks: nothing is sent to the target and nothing
-/// written. Exit codes: 0 everything works, 1 something does not.
+/// With a target: whether it can be accounted, attached to and profiled. Only looks: nothing is
+/// sent to the target and nothing written. Exit codes: 0 everything works, 1 something does not.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// A pid, or a part of exactly one command line.

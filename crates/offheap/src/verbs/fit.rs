@@ -9,10 +9,12 @@ use offheap_present::{json, terminal};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Say whether a process will fit its limit: what each part is now, what it may come to, and the sum.
+/// Say whether a process will fit its limit: what each part is now, what it may come to, and the
+/// sum.
 ///
-/// Watches from outside for some seconds (or reads a recording): what grows is taken to reach its bound, what is flat to stay as it
-/// is. Exit codes: 0 it fits or has no limit, 4 it does not fit, 2 the tool could not do its work.
+/// Watches from outside for some seconds (or reads a recording): what grows is taken to reach its
+/// bound, what is flat to stay as it is. Exit codes: 0 it fits or has no limit, 4 it does not fit,
+/// 2 the tool could not do its work.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// A pid, a part of exactly one command line, or a recording.

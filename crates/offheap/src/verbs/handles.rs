@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 /// Show what native code holds of a JVM's heap: its JNI references, by class and by thread.
 ///
-/// Global and weak global references that nobody has deleted, local references and frames of each thread, and threads that were
-/// attached and have ended without being detached. Read from outside: nothing is loaded, and nothing stops. With --for it
-/// looks twice, and shows what grew.
+/// Global and weak global references that nobody has deleted, local references and frames of each
+/// thread, and threads that were attached and have ended without being detached. Read from outside:
+/// nothing is loaded, and nothing stops. With --for it looks twice, and shows what grew.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// A pid, or a part of exactly one command line.

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 /// Send a diagnostic command to a running JVM, as jcmd does, without a JDK.
 ///
-/// Without a command the JVM lists the ones it has (help). Works into containers and on other users' JVMs. Control characters
-/// in the answer, as in names that a program chose for its threads, are shown as · unless --raw is given before the command.
+/// Without a command the JVM lists the ones it has (help). Works into containers and on other
+/// users' JVMs. Control characters in the answer, as in names that a program chose for its threads,
+/// are shown as · unless --raw is given before the command.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// A pid, or a part of exactly one command line.

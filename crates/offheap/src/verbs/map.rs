@@ -9,10 +9,11 @@ use offheap_present::{core, json, terminal};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Show where the memory is: every resident byte of a process in one domain, the sum equal to its RSS.
+/// Show where the memory is: every resident byte of a process in one domain, the sum equal to its
+/// RSS.
 ///
-/// Looks from outside only: no attach, no signal, no stop, and no page is read that is not present. Of a core file, which
-/// doesn't tell what was resident, it shows what is in it.
+/// Looks from outside only: no attach, no signal, no stop, and no page is read that is not present.
+/// Of a core file, which doesn't tell what was resident, it shows what is in it.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// A pid, a part of exactly one command line, or a core file.

@@ -6,7 +6,8 @@ use offheap_store::{Options, Recorder};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Write a mark into a recording: "load test starts", "load ends". Each opens a phase that lasts until the next.
+/// Write a mark into a recording: "load test starts", "load ends". Each opens a phase that lasts
+/// until the next.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The recording; it may be written to at the same time.

@@ -71,7 +71,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// The reports in the file at `path`: of NMT's own text, and of the section that a fatal error log or VM.info has.
+/// The reports in the file at `path`: of NMT's own text, and of the section that a fatal error log
+/// or VM.info has.
 fn read(path: &str) -> anyhow::Result<Vec<Report>> {
     let (reports, notes) = foreign::nmt_reports(Path::new(path), FILE_LIMIT)?;
     notes.iter().for_each(|note| output::note(note));

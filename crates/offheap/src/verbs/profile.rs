@@ -26,16 +26,17 @@ const SHORTEST: Duration = Duration::from_millis(200);
 
 /// Show which code allocates: live allocation sites with Java, native and JVM frames.
 ///
-/// Loads an agent into the running JVM, samples allocations for a while, and shows what was not freed. The agent stays in the
-/// JVM and sleeps afterwards. What was allocated before is not seen: offheap run profiles a command from its begin. No agent
-/// can be loaded into a program without a JVM; its malloc is probed by the kernel instead, in short bursts, which takes root.
+/// Loads an agent into the running JVM, samples allocations for a while, and shows what was not
+/// freed. The agent stays in the JVM and sleeps afterwards. What was allocated before is not seen:
+/// offheap run profiles a command from its begin. No agent can be loaded into a program without a
+/// JVM; its malloc is probed by the kernel instead, in short bursts, which takes root.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// A pid, or a part of exactly one command line.
     #[arg(required_unless_present = "from")]
     target: Option<String>,
-    /// Read what an agent has left behind instead: a live file (also of a process that was killed), or the last profile of a
-    /// recording; or a profile of another tool.
+    /// Read what an agent has left behind instead: a live file (also of a process that was killed),
+    /// or the last profile of a recording; or a profile of another tool.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["target", "length", "interval", "live"])]
     from: Option<PathBuf>,
     /// How long to sample.
@@ -44,8 +45,9 @@ pub struct Arguments {
     /// Mean bytes between two samples; 1 is every allocation.
     #[arg(long, default_value = "512k", value_parser = parse_bytes)]
     interval: u64,
-    /// Keep the agent's live file at this absolute path in the target's own file system, to be read with --from after target
-    /// and offheap were killed. With offheap-live in its name diagnose knows it as ours.
+    /// Keep the agent's live file at this absolute path in the target's own file system, to be read
+    /// with --from after target and offheap were killed. With offheap-live in its name diagnose
+    /// knows it as ours.
     #[arg(long, value_name = "PATH")]
     live: Option<String>,
     #[command(flatten)]
@@ -64,13 +66,15 @@ pub struct Shown {
     /// Write JSON.
     #[arg(long)]
     pub json: bool,
-    /// Also write a file: .pb.gz (pprof), .html (flame graph), .collapsed, .speedscope.json, .firefox.json, .csv or .json.
+    /// Also write a file: .pb.gz (pprof), .html (flame graph), .collapsed, .speedscope.json,
+    /// .firefox.json, .csv or .json.
     #[arg(short, long)]
     output: Option<PathBuf>,
 }
 
 impl Shown {
-    /// That the ending of FILE names a format: a wrong one must show before the window, not after it.
+    /// That the ending of FILE names a format: a wrong one must show before the window, not after
+    /// it.
     ///
     /// # Errors
     /// It names none.
@@ -81,7 +85,8 @@ impl Shown {
         Ok(())
     }
 
-    /// Writes the file, and gives the text for the terminal, or the JSON. `target` is what the JSON says of the process.
+    /// Writes the file, and gives the text for the terminal, or the JSON. `target` is what the JSON
+    /// says of the process.
     ///
     /// # Errors
     /// The file can't be written.
@@ -179,8 +184,8 @@ fn left_behind(path: &Path) -> anyhow::Result<(Profile, String, Value)> {
     }
     let bytes = live::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let info = Reader::new(&bytes).with_context(|| path.display().to_string())?.info();
-    // The process itself may still be there: its libraries are then the very ones. The pid may also be another's by now;
-    // what is found there is believed only if the build id is right.
+    // The process itself may still be there: its libraries are then the very ones. The pid may also
+    // be another's by now; what is found there is believed only if the build id is right.
     let process = i32::try_from(info.pid).ok().and_then(|pid| Process::open(pid).ok());
     let mut profile = Window::left_behind(bytes)?.profile_of(process.as_ref())?;
     let state = match info.state {
@@ -216,7 +221,8 @@ fn recorded(path: &Path) -> anyhow::Result<(Profile, String, Value)> {
     Ok((profile, format!("{} ({})", target.command, target.pid), value))
 }
 
-/// JDK 21 and later print a warning to the application's own output when an agent is loaded (JEP 451).
+/// JDK 21 and later print a warning to the application's own output when an agent is loaded (JEP
+/// 451).
 pub fn warn_of_the_warning(account: &Snapshot) {
     let allowed = account.process.command.contains("-XX:+EnableDynamicAgentLoading");
     if account.jvm.as_ref().is_some_and(|jvm| jvm.feature >= 21) && !allowed {

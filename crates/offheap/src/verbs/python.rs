@@ -20,10 +20,11 @@ const SHARE: u32 = 20;
 /// Censuses of a window at most.
 const MOST: u32 = 600;
 
-/// Look into a CPython interpreter: objects by type, what grows and who holds it, threads and their Python stacks.
+/// Look into a CPython interpreter: objects by type, what grows and who holds it, threads and their
+/// Python stacks.
 ///
-/// Looks from outside only: nothing is loaded and nothing stops. The program goes on meanwhile, so a count is not of one exact
-/// instant.
+/// Looks from outside only: nothing is loaded and nothing stops. The program goes on meanwhile, so
+/// a count is not of one exact instant.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// A pid, or a part of exactly one command line.
@@ -31,7 +32,8 @@ pub struct Arguments {
     /// Count the objects for this long, to see which types grow.
     #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
     length: Option<Duration>,
-    /// Say who holds the objects of this type (its name as it is listed); with --for, of those made meanwhile.
+    /// Say who holds the objects of this type (its name as it is listed); with --for, of those made
+    /// meanwhile.
     #[arg(long, value_name = "TYPE")]
     holders: Vec<String>,
     /// Show every type, thread and frame.

@@ -17,20 +17,22 @@ use std::time::{Duration, Instant};
 
 /// How often a target that ended is looked for again under its name.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
-/// How often a profile is written. Each tells the whole time since its begin: whoever kills the recorder loses the last
-/// minute of it.
+/// How often a profile is written. Each tells the whole time since its begin: whoever kills the
+/// recorder loses the last minute of it.
 const PROFILE_EVERY: Duration = Duration::from_secs(60);
 
 /// Record snapshots over time into one file, to diagnose or compare later.
 ///
-/// Ends with the last target, after --for, or with Ctrl-C. A target named by a part of its command line is found again when
-/// it was restarted. The file is SQLite: sqlite3 run.offheap 'select * from domain_rss'.
+/// Ends with the last target, after --for, or with Ctrl-C. A target named by a part of its command
+/// line is found again when it was restarted. The file is SQLite: sqlite3 run.offheap 'select *
+/// from domain_rss'.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Pids, or parts of exactly one command line each.
     #[arg(required = true)]
     targets: Vec<String>,
-    /// The file, for its owner alone (mode 0600): command lines may hold passwords. Goes on with one that is there.
+    /// The file, for its owner alone (mode 0600): command lines may hold passwords. Goes on with
+    /// one that is there.
     #[arg(short, long)]
     output: PathBuf,
     /// Time between two snapshots.
@@ -42,8 +44,8 @@ pub struct Arguments {
     /// The file's size at most (up to 512M); older snapshots are thinned out to stay below.
     #[arg(long, default_value = "64M", value_parser = parse_bytes)]
     limit: u64,
-    /// Also record which code allocates: loads the agent into each JVM (see offheap profile), and keeps its last state when
-    /// the JVM is killed.
+    /// Also record which code allocates: loads the agent into each JVM (see offheap profile), and
+    /// keeps its last state when the JVM is killed.
     #[arg(long)]
     profile: bool,
     /// Of the profile: mean bytes between two samples.
@@ -212,7 +214,8 @@ fn step(target: &mut Recorded, how: &How, recorder: &mut Recorder) -> anyhow::Re
         return Ok(false);
     };
     match sampler.snapshot() {
-        // The last words of a process that is gone are no point of its series; the next look tells its end.
+        // The last words of a process that is gone are no point of its series; the next look tells
+        // its end.
         Ok(snapshot) if snapshot.notes.iter().any(|note| note.id == offheap_collect::ENDED) => Ok(false),
         Ok(snapshot) => {
             recorder.append(&snapshot)?;

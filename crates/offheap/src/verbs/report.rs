@@ -7,7 +7,8 @@ use offheap_diagnose::Diagnosis;
 use offheap_report::{Report, render};
 use std::path::Path;
 
-/// Writes the report of `diagnosis` of what was `observed` to `path`, one HTML file that needs nothing else.
+/// Writes the report of `diagnosis` of what was `observed` to `path`, one HTML file that needs
+/// nothing else.
 ///
 /// # Errors
 /// The file can't be written.

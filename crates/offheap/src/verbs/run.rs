@@ -31,9 +31,10 @@ const NOT_EXECUTABLE: u8 = 126;
 
 /// Run a command with the agent in it from its begin, and show which code allocates.
 ///
-/// For anything that is linked dynamically against glibc: Java, C, C++, Python, … Shows the profile when the command ends,
-/// or on Ctrl-C. The table goes to standard error, so that the command's own output stays whole. Exit code: the command's own
-/// (128 + N when signal N ended it); 127 and 126 when it could not be started; 2 when offheap could not do its work.
+/// For anything that is linked dynamically against glibc: Java, C, C++, Python, … Shows the profile
+/// when the command ends, or on Ctrl-C. The table goes to standard error, so that the command's own
+/// output stays whole. Exit code: the command's own (128 + N when signal N ended it); 127 and 126
+/// when it could not be started; 2 when offheap could not do its work.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The command and its arguments.
@@ -48,7 +49,8 @@ pub struct Arguments {
     /// Bytes of the live file.
     #[arg(long, default_value = "32M", value_parser = parse_bytes)]
     size: u64,
-    /// Make the live file here and keep it, for offheap profile --from [default: in /dev/shm, or TMPDIR where that is full or missing; removed at the end].
+    /// Make the live file here and keep it, for offheap profile --from [default: in /dev/shm, or
+    /// TMPDIR where that is full or missing; removed at the end].
     #[arg(long, value_name = "FILE")]
     live: Option<PathBuf>,
     /// Also profile the processes that the command starts, each into FILE.PID.
@@ -66,7 +68,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     arguments.shown.check()?;
     let stop = Stop::catch()?;
-    // A terminal sends SIGINT to all in front of it, but nobody sends SIGTERM to the command as well.
+    // A terminal sends SIGINT to all in front of it, but nobody sends SIGTERM to the command as
+    // well.
     let terminated = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&terminated))?;
     let options = Options {
@@ -178,7 +181,8 @@ fn watch(
     Ok(Seen { profile: Some(profile), status })
 }
 
-/// Adds a reading. The agent begins again, with a new live file, when a process replaces itself (exec).
+/// Adds a reading. The agent begins again, with a new live file, when a process replaces itself
+/// (exec).
 fn take(window: &mut Option<Window>, bytes: Option<Vec<u8>>) {
     let Some(bytes) = bytes else { return };
     match window {
@@ -194,8 +198,8 @@ fn take(window: &mut Option<Window>, bytes: Option<Vec<u8>>) {
     }
 }
 
-/// Ends the command as the user has ended us, and waits a little for it. `told`: Ctrl-C on a terminal has reached it already;
-/// another signal would cut its orderly end short.
+/// Ends the command as the user has ended us, and waits a little for it. `told`: Ctrl-C on a
+/// terminal has reached it already; another signal would cut its orderly end short.
 fn ask_to_end(launched: &mut Launched, told: bool) -> anyhow::Result<Option<ExitStatus>> {
     if !told
         && let Some(pid) = i32::try_from(launched.child.id()).ok().and_then(rustix::process::Pid::from_raw)

@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// Snapshots of a process that are kept; when there are more, every second one goes and the pace halves.
+/// Snapshots of a process that are kept; when there are more, every second one goes and the pace
+/// halves.
 const KEPT: usize = 1_200;
 /// Snapshots of a recording that are read.
 const READ: usize = 600;
@@ -28,10 +29,12 @@ const MOST: usize = 32;
 /// The variable that holds a token of the user's own.
 const TOKEN: &str = "OFFHEAP_SERVE_TOKEN";
 
-/// Serve the report's views live on 127.0.0.1: of running processes, and of recordings as they grow.
+/// Serve the report's views live on 127.0.0.1: of running processes, and of recordings as they
+/// grow.
 ///
-/// Prints the page's URL, which holds a secret token; with `metrics` behind it the same figures for Prometheus. Read-only. Set
-/// OFFHEAP_SERVE_TOKEN (16 to 128 letters, digits, - or _) for a token that stays the same. Ctrl-C ends it.
+/// Prints the page's URL, which holds a secret token; with `metrics` behind it the same figures for
+/// Prometheus. Read-only. Set OFFHEAP_SERVE_TOKEN (16 to 128 letters, digits, - or _) for a token
+/// that stays the same. Ctrl-C ends it.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Pids, parts of exactly one command line each, or recordings.
@@ -109,7 +112,8 @@ struct View {
 
 enum Source {
     Process(Box<Sampler>),
-    /// A recording's target, and the last state of it that was read: snapshots, their last time, marks and profiles.
+    /// A recording's target, and the last state of it that was read: snapshots, their last time,
+    /// marks and profiles.
     Recording {
         path: PathBuf,
         target: i64,

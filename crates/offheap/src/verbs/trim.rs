@@ -22,9 +22,10 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Give back what is free in the C heap of a running JVM, and say what that gained.
 ///
-/// Uses the JVM's own System.trim_native_heap (JDK 18 and later, and updates of 11 and 17), else loads the agent, which calls
-/// malloc_trim. Threads that allocate from an arena wait while it is trimmed, some milliseconds each 100 MiB. What a trim
-/// gains comes back with the next peak, if nothing else is changed.
+/// Uses the JVM's own System.trim_native_heap (JDK 18 and later, and updates of 11 and 17), else
+/// loads the agent, which calls malloc_trim. Threads that allocate from an arena wait while it is
+/// trimmed, some milliseconds each 100 MiB. What a trim gains comes back with the next peak, if
+/// nothing else is changed.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// A pid, or a part of exactly one command line.

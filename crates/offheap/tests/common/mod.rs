@@ -5,8 +5,8 @@ use serde_json::Value;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-/// A Java program of ordinary habits: direct buffers, a pool of threads, some heap, classes of its own. It answers on its
-/// standard output what is asked on its standard input.
+/// A Java program of ordinary habits: direct buffers, a pool of threads, some heap, classes of its
+/// own. It answers on its standard output what is asked on its standard input.
 pub const ORDINARY: &str = r#"
 import java.nio.ByteBuffer;
 import java.util.*;

@@ -1,4 +1,5 @@
-//! The verdict on a terminal: first what it is, then why, what to do, how to make sure, and what it rests on.
+//! The verdict on a terminal: first what it is, then why, what to do, how to make sure, and what it
+//! rests on.
 
 use super::{Align, Style, Table, Tone, clean, map, wrap};
 use offheap_diagnose::{CheckResult, Comparison, Diagnosis, Fixed, Outcome, names};

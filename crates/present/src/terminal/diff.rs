@@ -1,4 +1,5 @@
-//! The difference of two snapshots on a terminal. The direction stands in the headline and in every line.
+//! The difference of two snapshots on a terminal. The direction stands in the headline and in every
+//! line.
 
 use super::{Align, Style, Table, Tone, map};
 use offheap_model::diff::{Change, SnapshotDiff};

@@ -7,7 +7,8 @@ use offheap_model::{Handles, References};
 const SHOWN: usize = 10;
 /// Pushed frames of one thread that stand out at one instant: native code seldom nests that deep.
 const MANY_FRAMES: u64 = 16;
-/// Local references of one thread that stand out at one instant: HotSpot promises room for 16, and warns at a few thousand.
+/// Local references of one thread that stand out at one instant: HotSpot promises room for 16, and
+/// warns at a few thousand.
 const MANY_LOCALS: u64 = 4096;
 
 /// The references of one kind.

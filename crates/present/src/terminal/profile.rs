@@ -86,7 +86,8 @@ fn frames<'a>(profile: &'a Profile, site: &'a ProfileSite) -> Vec<&'a Frame> {
     site.stack.iter().filter_map(|index| profile.frames.get(*index as usize)).collect()
 }
 
-/// What is made or the function that allocates it, and the innermost Java method, if that is another.
+/// What is made or the function that allocates it, and the innermost Java method, if that is
+/// another.
 fn title(frames: &[&Frame]) -> String {
     let object = frames.first().copied().filter(|frame| is_object(frame));
     let Some(inner) = object.or_else(|| function(frames.iter().copied())).or(frames.first().copied()) else {

@@ -46,7 +46,8 @@ impl Table {
                 *width = (*width).max(columns(&super::clean(cell)));
             }
         }
-        // The first column may hold names of any length: it gives way before the last one has nothing left.
+        // The first column may hold names of any length: it gives way before the last one has
+        // nothing left.
         let gaps = 2 * widths.len().saturating_sub(1);
         let fixed: usize = widths.iter().skip(1).rev().skip(1).sum();
         if let [first, .., last] = widths.as_mut_slice() {

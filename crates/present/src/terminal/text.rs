@@ -2,8 +2,8 @@
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Whether a terminal or an eye is led astray by `c`: control characters (C0, DEL, C1), what turns the direction of writing,
-/// what takes no room, and line ends that only some programs know.
+/// Whether a terminal or an eye is led astray by `c`: control characters (C0, DEL, C1), what turns
+/// the direction of writing, what takes no room, and line ends that only some programs know.
 fn misleads(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -13,13 +13,15 @@ fn misleads(c: char) -> bool {
             | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// `text` without anything a terminal would act on: a process may be called `\x1b[2J`. What misleads becomes `·`.
+/// `text` without anything a terminal would act on: a process may be called `\x1b[2J`. What
+/// misleads becomes `·`.
 pub fn clean(text: &str) -> String {
     text.chars().map(|c| if misleads(c) { '·' } else { c }).collect()
 }
 
-/// A whole page of text for standard output: [`clean`], but for line ends and tabs, and with `colour` the colours of
-/// [`Style::paint`](super::Style::paint). All that is printed goes through here, whatever was done for its parts.
+/// A whole page of text for standard output: [`clean`], but for line ends and tabs, and with
+/// `colour` the colours of [`Style::paint`](super::Style::paint). All that is printed goes through
+/// here, whatever was done for its parts.
 pub fn page(text: &str, colour: bool) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -37,11 +39,12 @@ pub fn page(text: &str, colour: bool) -> String {
     out
 }
 
-/// What a [`Style`](super::Style) paints with: bold, dimmed, red, green, yellow, and the end of all.
+/// What a [`Style`](super::Style) paints with: bold, dimmed, red, green, yellow, and the end of
+/// all.
 const PAINTS: [&str; 6] = ["\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"];
 
-/// JSON that is the same value and has nothing in it that misleads: such characters can only be in strings, where they are
-/// written by their numbers.
+/// JSON that is the same value and has nothing in it that misleads: such characters can only be in
+/// strings, where they are written by their numbers.
 pub fn plain_json(json: &str) -> String {
     if !json.contains(misleads) {
         return json.to_owned();
@@ -85,8 +88,8 @@ pub(crate) fn columns(text: &str) -> usize {
     text.width()
 }
 
-/// `text` broken at blanks into lines of `width` columns, each but the first after `indent` blanks. Words longer than a
-/// line stay whole: they are commands to be copied.
+/// `text` broken at blanks into lines of `width` columns, each but the first after `indent` blanks.
+/// Words longer than a line stay whole: they are commands to be copied.
 pub fn wrap(text: &str, width: usize, indent: usize) -> String {
     let mut out = String::new();
     let mut used = 0;

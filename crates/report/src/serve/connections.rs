@@ -1,5 +1,5 @@
-//! All connections, by one thread that never waits for one of them: whoever is slow only holds a small place, for a while, and
-//! the slowest gives way to whoever comes.
+//! All connections, by one thread that never waits for one of them: whoever is slow only holds a
+//! small place, for a while, and the slowest gives way to whoever comes.
 
 use super::http::{self, Reply};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -18,7 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const ANSWERING: Duration = Duration::from_secs(30);
 /// Where the other side has been answered, it has so long to close.
 const LEAVING: Duration = Duration::from_secs(1);
-/// Of what it still sends then, this much is read, so that closing does not take the answer away from it.
+/// Of what it still sends then, this much is read, so that closing does not take the answer away
+/// from it.
 const REST: usize = 64 << 10;
 /// New connections that are taken between two looks at the others.
 const AT_ONCE: usize = 64;
@@ -88,8 +89,8 @@ fn wait(listener: &TcpListener, deaf_until: Option<Instant>, connections: &[Conn
     }
 }
 
-/// Where there is no place for one more of `peer`, the one that has been slowest for longest goes: first of those that have
-/// not even asked.
+/// Where there is no place for one more of `peer`, the one that has been slowest for longest goes:
+/// first of those that have not even asked.
 fn make_room(connections: &mut Vec<Connection>, peer: IpAddr) {
     let of_peer = connections.iter().filter(|connection| connection.peer == peer).count();
     if of_peer < PER_PEER && connections.len() < CONNECTIONS {

@@ -17,7 +17,8 @@ pub(super) struct Head {
     pub if_none_match: Option<String>,
 }
 
-/// The head of the request that begins with `bytes`, or the status to answer with; `None` where more is to come.
+/// The head of the request that begins with `bytes`, or the status to answer with; `None` where
+/// more is to come.
 pub(super) fn head(bytes: &[u8]) -> Option<Result<Head, u16>> {
     match parse(bytes) {
         Ok(Some(head)) => Some(Ok(head)),

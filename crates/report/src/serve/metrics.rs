@@ -1,4 +1,5 @@
-//! `/metrics` for Prometheus: the text format 0.0.4. A process has a bounded number of series: one a domain, never one a site.
+//! `/metrics` for Prometheus: the text format 0.0.4. A process has a bounded number of series: one
+//! a domain, never one a site.
 
 use crate::Report;
 use offheap_model::Status;

@@ -1,9 +1,11 @@
 //! The report, live: a small HTTP server on the loopback address.
 //!
-//! What it serves is on a [`Board`], which somebody else keeps fresh; the server itself reads nothing, so there is nothing a
-//! request could reach but the page, the views' data and the metrics. Whoever asks must know the token in the path, and must
-//! have asked for this server by a loopback name: a page of another site whose name was made to point here (DNS rebinding)
-//! sends its own name as the `Host`. Only GET and HEAD; requests, their size, their time and their number are bounded.
+//! What it serves is on a [`Board`], which somebody else keeps fresh; the server itself reads
+//! nothing, so there is nothing a request could reach but the page, the views' data and the
+//! metrics. Whoever asks must know the token in the path, and must have asked for this server by a
+//! loopback name: a page of another site whose name was made to point here (DNS rebinding) sends
+//! its own name as the `Host`. Only GET and HEAD; requests, their size, their time and their number
+//! are bounded.
 
 mod connections;
 mod http;
@@ -40,8 +42,9 @@ impl Board {
         Board::default()
     }
 
-    /// Puts `report` under `name` into the place `index`; what was there is replaced. Places are taken in order: an index
-    /// beyond the next free one is the next free one. Returns the place; `None` where the board is full.
+    /// Puts `report` under `name` into the place `index`; what was there is replaced. Places are
+    /// taken in order: an index beyond the next free one is the next free one. Returns the place;
+    /// `None` where the board is full.
     pub fn put(&self, index: usize, name: &str, report: &Report<'_>) -> Option<usize> {
         // Made before the lock is taken: it takes a while.
         let json: Arc<[u8]> = serde_json::to_vec(&data(report)).unwrap_or_default().into();
@@ -100,8 +103,8 @@ impl Token {
         Ok(Token(text))
     }
 
-    /// A token that was chosen elsewhere, so that it stays the same over restarts; `None` where it is not of 16 to 128
-    /// letters, digits, `-` or `_`.
+    /// A token that was chosen elsewhere, so that it stays the same over restarts; `None` where it
+    /// is not of 16 to 128 letters, digits, `-` or `_`.
     pub fn given(text: &str) -> Option<Token> {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         ((16..=128).contains(&text.len()) && text.bytes().all(fits)).then(|| Token(text.to_owned()))
@@ -169,7 +172,8 @@ impl Site {
         reply
     }
 
-    /// Paths are compared as they are: nothing is decoded, joined or normalised, so there is nothing to walk.
+    /// Paths are compared as they are: nothing is decoded, joined or normalised, so there is
+    /// nothing to walk.
     fn route(&self, head: &Head) -> Reply {
         let path = head.path.split('?').next().unwrap_or_default();
         let Some((token, rest)) = path.strip_prefix('/').and_then(|path| path.split_once('/')) else {

@@ -1,7 +1,8 @@
-//! A headless Chromium, spoken to over its own pipe (the DevTools protocol, messages of JSON ended by a zero byte).
+//! A headless Chromium, spoken to over its own pipe (the DevTools protocol, messages of JSON ended
+//! by a zero byte).
 //!
-//! Nothing here decides by time: what is waited for is a condition, and the two minutes after which a wait gives up only
-//! bound a test that has failed.
+//! Nothing here decides by time: what is waited for is a condition, and the two minutes after which
+//! a wait gives up only bound a test that has failed.
 
 #![allow(dead_code)] // Each test uses its part.
 
@@ -11,7 +12,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// One browser at a time: each has half a dozen processes, and the tests' machine may have two cores.
+/// One browser at a time: each has half a dozen processes, and the tests' machine may have two
+/// cores.
 static ONE: Mutex<()> = Mutex::new(());
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -32,8 +34,8 @@ impl Browser {
     pub fn start() -> Browser {
         let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let profile = tempfile::tempdir().unwrap();
-        // The shell puts our two pipes where Chromium wants them: it reads file 3 and writes file 4. Root may not use its
-        // sandbox, and /dev/shm is small in containers.
+        // The shell puts our two pipes where Chromium wants them: it reads file 3 and writes file
+        // 4. Root may not use its sandbox, and /dev/shm is small in containers.
         let script = "exec chromium --headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run \
                       --disable-background-networking --disable-component-update --hide-scrollbars \
                       --remote-debugging-pipe --user-data-dir=\"$1\" about:blank 3<&0 4>&1 1>&2";
