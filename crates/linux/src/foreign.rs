@@ -8,9 +8,11 @@
 //! and the size that are expected, is opened, and that very one. So a named pipe makes nobody wait,
 //! a device is never opened, and an exchange at any moment ends in a refusal at worst.
 //!
-//! What this can't bound is a file system that doesn't answer, of a dead network or FUSE server:
-//! the kernel then holds up every call that names a file there, as it does the target's own.
+//! A file system that doesn't answer, of a dead network or FUSE server, is given up after three
+//! seconds and not asked again (`patience.rs`). What that can't bound is a server that dies after a
+//! file was opened and before it was read: the kernel then holds up the read.
 
+use self::patience::patiently;
 use crate::{Process, Vma};
 use rustix::fs::{
     FileType, MemfdFlags, Mode, OFlags, ResolveFlags, Stat, fstat, memfd_create, openat, openat2, readlinkat,
@@ -89,6 +91,9 @@ pub enum Refused {
         /// What it may have.
         most: u64,
     },
+    /// Its file system doesn't answer.
+    #[error("its file system does not answer: a dead NFS or FUSE server")]
+    NoAnswer,
     /// It is not the file that is mapped.
     #[error("another file is at its path by now")]
     Exchanged,
@@ -118,9 +123,11 @@ impl Process {
     /// # Errors
     /// As [`Process::file`].
     pub fn root(&self) -> Result<OwnedFd, crate::Error> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        openat(self.directory(), "root", flags, Mode::empty())
-            .map_err(|errno| self.explain("root", errno.into()))
+        let held = self
+            .held_directory()
+            .map_err(Refused::from)
+            .and_then(|directory| patiently(None, move || Ok(root_of(directory.as_fd())?)));
+        held.map_err(|refused| self.explain("root", refused.into()))
     }
 
     /// Opens the process's own file `path`, if it is what is expected.
@@ -142,20 +149,28 @@ impl Process {
         if !vma.path.starts_with('/') {
             return Err(Refused::Kind("no file"));
         }
-        // The process may have changed its mappings: then this is no file, or another one.
-        if let Ok(held) = self.hold_mapped(vma) {
-            let file = reopen(held.as_fd(), expect)?;
-            if is_inode(&file, vma.inode) {
-                return Ok(file);
+        let (directory, vma, expect) = (self.held_directory()?, vma.clone(), *expect);
+        patiently(Some(vma.device), move || {
+            // The process may have changed its mappings: then this is no file, or another one.
+            if let Ok(held) = hold_mapped(directory.as_fd(), &vma) {
+                let file = reopen(held.as_fd(), &expect)?;
+                if is_inode(&file, vma.inode) {
+                    return Ok(file);
+                }
             }
-        }
-        let file = self.open_in_root(&vma.path, expect)?;
-        if is_inode(&file, vma.inode) { Ok(file) } else { Err(Refused::Exchanged) }
+            let root = root_of(directory.as_fd())?;
+            let file = reopen(resolve(root.as_fd(), Path::new(&vma.path), expect.links)?.as_fd(), &expect)?;
+            if is_inode(&file, vma.inode) { Ok(file) } else { Err(Refused::Exchanged) }
+        })
     }
 
     /// Whether the very files that are mapped can be opened, like the one at `vma`.
     pub fn holds_mapped_files(&self, vma: &Vma) -> bool {
-        self.hold_mapped(vma).is_ok()
+        let vma = vma.clone();
+        let held = self.held_directory().map_err(Refused::from).and_then(|directory| {
+            patiently(Some(vma.device), move || Ok(hold_mapped(directory.as_fd(), &vma)?))
+        });
+        held.is_ok()
     }
 
     /// Opens what the process's descriptor `number` leads to, if it is what is expected.
@@ -163,7 +178,8 @@ impl Process {
     /// # Errors
     /// See [`Refused`].
     pub fn descriptor(&self, number: &str, expect: &Expect) -> Result<File, Refused> {
-        reopen(self.hold_descriptor(number)?.as_fd(), expect)
+        let (directory, number, expect) = (self.held_directory()?, number.to_owned(), *expect);
+        patiently(None, move || reopen(hold_descriptor(directory.as_fd(), &number)?.as_fd(), &expect))
     }
 
     /// As [`Process::descriptor`], to be written to as well: a file in memory (memfd_create(2)),
@@ -174,7 +190,8 @@ impl Process {
     /// # Errors
     /// See [`Refused`].
     pub fn memory_file(&self, number: &str, expect: &Expect) -> Result<File, Refused> {
-        let held = self.hold_descriptor(number)?;
+        let (directory, number) = (self.held_directory()?, number.to_owned());
+        let held = patiently(None, move || Ok(hold_descriptor(directory.as_fd(), &number)?))?;
         let known = memfd_create("offheap", MemfdFlags::CLOEXEC)?;
         if fstat(&held)?.st_dev != fstat(&known)?.st_dev {
             return Err(Refused::Kind("no file in memory"));
@@ -182,14 +199,25 @@ impl Process {
         reopen_as(held.as_fd(), expect, OFlags::RDWR)
     }
 
-    fn hold_descriptor(&self, number: &str) -> Result<OwnedFd, Errno> {
-        openat(self.directory(), format!("fd/{number}"), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+    fn held_directory(&self) -> io::Result<OwnedFd> {
+        self.directory().try_clone_to_owned()
     }
+}
 
-    fn hold_mapped(&self, vma: &Vma) -> Result<OwnedFd, Errno> {
-        let link = format!("map_files/{:x}-{:x}", vma.start, vma.end);
-        openat(self.directory(), link, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-    }
+// On NFS even a magic link is followed only once the server has answered (d_weak_revalidate,
+// Documentation/filesystems/vfs.rst).
+
+fn root_of(process: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    openat(process, "root", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+fn hold_descriptor(process: BorrowedFd<'_>, number: &str) -> Result<OwnedFd, Errno> {
+    openat(process, format!("fd/{number}"), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+}
+
+fn hold_mapped(process: BorrowedFd<'_>, vma: &Vma) -> Result<OwnedFd, Errno> {
+    let link = format!("map_files/{:x}-{:x}", vma.start, vma.end);
+    openat(process, link, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// The device is not compared: of a file on btrfs or overlayfs `stat` and `maps` tell different
@@ -204,8 +232,9 @@ fn is_inode(file: &File, inode: u64) -> bool {
 /// # Errors
 /// See [`Refused`].
 pub fn open(root: impl AsFd, path: impl AsRef<Path>, expect: &Expect) -> Result<File, Refused> {
-    let held = resolve(root.as_fd(), path.as_ref(), expect.links)?;
-    reopen(held.as_fd(), expect)
+    let (root, path) = (root.as_fd().try_clone_to_owned()?, path.as_ref().to_owned());
+    let expect = *expect;
+    patiently(None, move || reopen(resolve(root.as_fd(), &path, expect.links)?.as_fd(), &expect))
 }
 
 /// As [`open`], from our own root: for paths that a foreign file names, or that others can have
@@ -242,11 +271,14 @@ pub fn regular(file: impl AsFd) -> Result<(), Refused> {
 /// # Errors
 /// See [`Refused`].
 pub fn directory(root: impl AsFd, path: impl AsRef<Path>, links: Links) -> Result<OwnedFd, Refused> {
-    let held = resolve(root.as_fd(), path.as_ref(), links)?;
-    match kind(&fstat(&held)?) {
-        FileType::Directory => Ok(held),
-        other => Err(Refused::Kind(called(other))),
-    }
+    let (root, path) = (root.as_fd().try_clone_to_owned()?, path.as_ref().to_owned());
+    patiently(None, move || {
+        let held = resolve(root.as_fd(), &path, links)?;
+        match kind(&fstat(&held)?) {
+            FileType::Directory => Ok(held),
+            other => Err(Refused::Kind(called(other))),
+        }
+    })
 }
 
 /// The whole of `file`, but not more than `most_bytes`.
@@ -398,5 +430,6 @@ fn push_parts(parts: &mut Vec<Vec<u8>>, path: &[u8]) -> Result<(), Errno> {
     if parts.len() > MAX_PARTS { Err(Errno::NAMETOOLONG) } else { Ok(()) }
 }
 
+mod patience;
 #[cfg(test)]
 mod tests;
