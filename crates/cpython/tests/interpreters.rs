@@ -108,7 +108,9 @@ fn without_pymalloc_there_are_no_arenas_and_it_says_so() {
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut target = Target(child);
     let mut ready = [0; 5];
-    target.0.stdout.take().unwrap().read_exact(&mut ready).unwrap();
+    // Open to the end: unbuffered, the line's end is a second write.
+    let mut stdout = target.0.stdout.take().unwrap();
+    stdout.read_exact(&mut ready).unwrap();
     let process = Process::open(target.0.id() as i32).unwrap();
     let seen = memory(&process);
     let view = Interpreter::open(&seen).unwrap().view(&seen);

@@ -51,7 +51,7 @@ fn nmt_reads_what_a_ticket_has() {
         let output = offheap(&[verb, &prose]);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{verb}: {error}");
-        assert!(error.contains("could be: NMT report"), "{verb}: {error}");
+        assert!(error.contains("Some of its words are those of: NMT report"), "{verb}: {error}");
     }
 }
 
