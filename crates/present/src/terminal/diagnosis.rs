@@ -81,11 +81,16 @@ fn outlook(diagnosis: &Diagnosis, style: Style) -> String {
             },
             outlook.arithmetic()
         ),
-        None => format!(
-            "No limit is set. It may come to {}: {}.",
-            bytes(outlook.ceiling_bytes),
-            outlook.arithmetic()
-        ),
+        None => {
+            // What leaks is counted as it is now: its growth has no end to count.
+            let leaks = diagnosis.verdict.status == Status::Leak;
+            format!(
+                "No limit is set. It may come to {}{}: {}.",
+                bytes(outlook.ceiling_bytes),
+                if leaks { " once the leak is stopped; while it leaks, to any size" } else { "" },
+                outlook.arithmetic()
+            )
+        }
     };
     if let Some(at) = outlook.kill_at {
         let now = diagnosis.window.start.saturating_add((diagnosis.window.seconds * 1000.0) as i64);
@@ -314,5 +319,17 @@ mod tests {
         assert!(text.contains("The limit is reached at about 05:00 UTC."), "{text}");
         let text = outlook(&leaking(None), style);
         assert!(text.contains("left; it fits: ") && !text.contains("reached"), "{text}");
+    }
+
+    #[test]
+    fn without_a_limit_a_leak_has_no_end_that_is_counted() {
+        let style = Style { width: 2000, ..Style::default() };
+        let mut diagnosis = leaking(None);
+        diagnosis.outlook.limit_bytes = None;
+        let text = outlook(&diagnosis, style);
+        assert!(text.contains("It may come to 424 MiB: "), "{text}");
+        diagnosis.verdict.status = Status::Leak;
+        let text = outlook(&diagnosis, style);
+        assert!(text.contains("424 MiB once the leak is stopped; while it leaks, to any size: "), "{text}");
     }
 }
