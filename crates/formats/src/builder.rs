@@ -18,7 +18,7 @@ const MAX_FRAMES: usize = 1 << 25;
 const MAX_MET: u64 = 1 << 29;
 
 /// Bytes of a name, a file or a module that are kept: C++ has names of ten thousand.
-pub(crate) const MAX_NAME: usize = 32 << 10;
+pub(crate) const MAX_NAME: usize = offheap_demangle::MOST;
 
 /// Text of all frames together that is kept, bytes. A file can name one long string in each of a
 /// million frames; an honest profile has a million frames of two hundred bytes.

@@ -1,24 +1,6 @@
 //! C++ and Rust names as their authors wrote them, in files that have them as the linker does.
 
-use crate::builder::MAX_NAME;
-use std::fmt::{Error, Write};
-
-/// A mangled name longer than this is left as it is: no compiler's are, and a few bytes can stand
-/// for very much text.
-const LONGEST: usize = 4096;
-
-/// Text that ends where a name is longer than any that is kept.
-struct Bounded(String);
-
-impl Write for Bounded {
-    fn write_str(&mut self, text: &str) -> Result<(), Error> {
-        if self.0.len() + text.len() > MAX_NAME {
-            return Err(Error);
-        }
-        self.0.push_str(text);
-        Ok(())
-    }
-}
+use offheap_demangle::LONGEST;
 
 /// Without the `_` that macOS puts before all names.
 fn bare(name: &str) -> &str {
@@ -38,15 +20,7 @@ pub(crate) fn plain(name: &str) -> Option<String> {
     if !is_mangled(name) {
         return None;
     }
-    let name = bare(name);
-    let mut out = Bounded(String::new());
-    if let Ok(rust) = rustc_demangle::try_demangle(name) {
-        write!(out, "{rust:#}").ok()?;
-        return Some(out.0);
-    }
-    let symbol = cpp_demangle::Symbol::new(name).ok()?;
-    symbol.structured_demangle(&mut out, &cpp_demangle::DemangleOptions::default()).ok()?;
-    Some(out.0)
+    offheap_demangle::demangle(bare(name))
 }
 
 #[cfg(test)]

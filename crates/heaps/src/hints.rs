@@ -2,7 +2,6 @@
 
 use crate::glibc::Sizes;
 use crate::{ContentHint, SizeClass};
-use cpp_demangle::Symbol;
 use offheap_target::{Reads, Target, Vma, image_of};
 use std::collections::HashMap;
 
@@ -96,7 +95,7 @@ impl Vtables {
         if address - start >= (*size).max(VTABLE_HEAD + 1) {
             return None;
         }
-        let demangled = Symbol::new(name).ok()?.demangle().ok()?;
+        let demangled = offheap_demangle::demangle(name)?;
         let inner = demangled.strip_prefix("{vtable(").and_then(|rest| rest.strip_suffix(")}"));
         Some(inner.or(demangled.strip_prefix("vtable for ")).unwrap_or(&demangled).to_owned())
     }

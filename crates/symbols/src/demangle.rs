@@ -1,50 +1,11 @@
 //! C++ and Rust names as their authors wrote them.
 
-use std::fmt::{Error, Write};
-
-/// Mangled names longer than this are left as they are: no compiler's are.
-const LONGEST: usize = 4096;
-
-/// Bytes of a name at most; one that stands for more is left as it is: a few bytes of a mangled
-/// name can stand for exponentially much text.
-const MOST: usize = 32 << 10;
-
-/// Text that ends where a name is longer than any that is kept.
-struct Bounded(String);
-
-impl Write for Bounded {
-    fn write_str(&mut self, text: &str) -> Result<(), Error> {
-        if self.0.len() + text.len() > MOST {
-            return Err(Error);
-        }
-        self.0.push_str(text);
-        Ok(())
-    }
-}
-
 /// `_ZN3foo3barEi` → `foo::bar(int)`; a name that is not mangled, or wrongly, stays as it is. The
 /// hash at the end of Rust names is left out, and so is the version that dynamic symbols may carry
 /// (`malloc@@GLIBC_2.2.5`).
 pub fn demangle(name: &str) -> String {
     let name = name.split_once('@').map_or(name, |(bare, _)| bare);
-    if name.len() > LONGEST {
-        return name.to_owned();
-    }
-    plain(name).unwrap_or_else(|| name.to_owned())
-}
-
-/// What a mangled name stands for, where that is at most [`MOST`] bytes.
-fn plain(name: &str) -> Option<String> {
-    let mut out = Bounded(String::new());
-    if let Ok(rust) = rustc_demangle::try_demangle(name) {
-        write!(out, "{rust:#}").ok()?;
-    } else if name.starts_with("_Z") {
-        let symbol = cpp_demangle::Symbol::new(name).ok()?;
-        symbol.structured_demangle(&mut out, &cpp_demangle::DemangleOptions::default()).ok()?;
-    } else {
-        return None;
-    }
-    Some(out.0)
+    offheap_demangle::demangle(name).unwrap_or_else(|| name.to_owned())
 }
 
 #[cfg(test)]
