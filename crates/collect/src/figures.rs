@@ -8,15 +8,7 @@ use std::collections::BTreeMap;
 pub(crate) fn figures(account: Account) -> Vec<DomainFigure> {
     let mut domains: BTreeMap<Domain, DomainFigure> = BTreeMap::new();
     for (label, amount) in account {
-        let figure = domains.entry(label.domain).or_insert_with(|| DomainFigure {
-            domain: label.domain,
-            rss_bytes: 0,
-            virtual_bytes: 0,
-            swap_bytes: 0,
-            huge_bytes: 0,
-            source: String::new(),
-            detail: Vec::new(),
-        });
+        let figure = domains.entry(label.domain).or_insert_with(|| DomainFigure::resident(label.domain, 0));
         figure.rss_bytes += amount.rss;
         figure.virtual_bytes += amount.virtual_bytes;
         figure.swap_bytes += amount.swap;

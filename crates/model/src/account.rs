@@ -26,6 +26,21 @@ pub struct DomainFigure {
     pub detail: Vec<Detail>,
 }
 
+impl DomainFigure {
+    /// `bytes` that are all resident, of which neither source nor parts are told yet.
+    pub fn resident(domain: Domain, bytes: u64) -> DomainFigure {
+        DomainFigure {
+            domain,
+            rss_bytes: bytes,
+            virtual_bytes: bytes,
+            swap_bytes: 0,
+            huge_bytes: 0,
+            source: String::new(),
+            detail: Vec::new(),
+        }
+    }
+}
+
 /// A part of a domain: one code heap, one arena, one file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]

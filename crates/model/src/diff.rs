@@ -167,15 +167,7 @@ mod tests {
     fn snapshot(malloc: u64, workers: u64) -> Snapshot {
         let mut snapshot = Snapshot::default();
         snapshot.memory.rss_bytes = malloc + 100;
-        snapshot.domains.push(DomainFigure {
-            domain: Domain::Malloc,
-            rss_bytes: malloc,
-            virtual_bytes: malloc,
-            swap_bytes: 0,
-            huge_bytes: 0,
-            source: String::new(),
-            detail: Vec::new(),
-        });
+        snapshot.domains.push(DomainFigure::resident(Domain::Malloc, malloc));
         if workers > 0 {
             snapshot.threads.push(ThreadPool {
                 pool: "worker-*".to_owned(),

@@ -181,11 +181,7 @@ mod tests {
         snapshot.process.pid = 7;
         snapshot.process.command = "app".to_owned();
         snapshot.domains.push(DomainFigure {
-            domain: Domain::Malloc,
-            rss_bytes: 3 << 20,
             virtual_bytes: 8 << 20,
-            swap_bytes: 0,
-            huge_bytes: 0,
             source: "walk".to_owned(),
             detail: vec![Detail {
                 name: "chunks".to_owned(),
@@ -193,6 +189,7 @@ mod tests {
                 virtual_bytes: 8 << 20,
                 source: "walk".to_owned(),
             }],
+            ..DomainFigure::resident(Domain::Malloc, 3 << 20)
         });
         (snapshot, CoreFile { signal: Some(6), held_bytes: 3 << 20, zero_bytes: 1 << 20, missing_bytes: 0 })
     }

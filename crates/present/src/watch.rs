@@ -454,18 +454,12 @@ mod tests {
     use ratatui::backend::TestBackend;
 
     fn snapshot(seconds: i64, malloc: u64) -> Snapshot {
-        let figure = |domain, rss_bytes| DomainFigure {
-            domain,
-            rss_bytes,
-            virtual_bytes: rss_bytes,
-            swap_bytes: 0,
-            huge_bytes: 0,
-            source: String::new(),
-            detail: Vec::new(),
-        };
         let mut snapshot = Snapshot { time_ms: 1_000_000 + seconds * 1000, ..Snapshot::default() };
         snapshot.memory.rss_bytes = malloc + (50 << 20);
-        snapshot.domains = vec![figure(Domain::Malloc, malloc), figure(Domain::JavaHeap, 50 << 20)];
+        snapshot.domains = vec![
+            DomainFigure::resident(Domain::Malloc, malloc),
+            DomainFigure::resident(Domain::JavaHeap, 50 << 20),
+        ];
         snapshot.threads = vec![ThreadPool {
             pool: "evil\x1b[2J-*".to_owned(),
             kind: ThreadKind::Java,

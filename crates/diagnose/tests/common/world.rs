@@ -186,13 +186,8 @@ impl World {
         let domains: Vec<DomainFigure> = domains
             .into_iter()
             .map(|(domain, v)| DomainFigure {
-                domain,
-                rss_bytes: b(v),
-                virtual_bytes: b(v),
-                swap_bytes: 0,
-                huge_bytes: 0,
                 source: "synthetic".into(),
-                detail: Vec::new(),
+                ..DomainFigure::resident(domain, b(v))
             })
             .collect();
         let rss = domains.iter().map(|d| d.rss_bytes).sum();

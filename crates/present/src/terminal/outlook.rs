@@ -81,22 +81,16 @@ mod tests {
 
     /// A program whose C heap gains so much a second.
     fn program(per_s: u64) -> Vec<Snapshot> {
-        let figure = |domain, rss_bytes| DomainFigure {
-            domain,
-            rss_bytes,
-            virtual_bytes: rss_bytes,
-            swap_bytes: 0,
-            huge_bytes: 0,
-            source: "synthetic".to_owned(),
-            detail: Vec::new(),
-        };
         (0..61)
             .map(|second: u64| {
                 let heap = (30 << 20) + second * per_s;
                 Snapshot {
                     time_ms: second as i64 * 1000,
                     memory: MemoryTotals { rss_bytes: heap + (8 << 20), ..MemoryTotals::default() },
-                    domains: vec![figure(Domain::NativeMalloc, heap), figure(Domain::Unattributed, 8 << 20)],
+                    domains: vec![
+                        DomainFigure::resident(Domain::NativeMalloc, heap),
+                        DomainFigure::resident(Domain::Unattributed, 8 << 20),
+                    ],
                     ..Snapshot::default()
                 }
             })

@@ -51,13 +51,9 @@ pub fn snapshot(second: i64, start_ticks: u64) -> Snapshot {
             let wander = if index % 5 == 0 { noise(64) * 4096 } else { 0 };
             let growth = if *domain == Domain::Malloc { second.unsigned_abs() * 4096 } else { 0 };
             DomainFigure {
-                domain: *domain,
-                rss_bytes: (10 << 20) + wander + growth,
                 virtual_bytes: 100 << 20,
-                swap_bytes: 0,
-                huge_bytes: 0,
                 source: "smaps".to_owned(),
-                detail: Vec::new(),
+                ..DomainFigure::resident(*domain, (10 << 20) + wander + growth)
             }
         })
         .collect();
