@@ -42,20 +42,14 @@ pub struct Part {
     pub may_grow_to_bytes: u64,
     /// What configuration alone would let it come to; `None` where nothing bounds it.
     pub bound_bytes: Option<u64>,
+    /// It grew in the window and nothing bounds it: what it may come to is then only what it is
+    /// now.
+    #[serde(default)]
+    pub unbounded: bool,
     /// Why, in words.
     pub because: String,
 }
 
-impl Part {
-    /// Whether it grew in the window and nothing bounds it: what it may come to is then only what
-    /// it is now.
-    pub fn grows_unbounded(&self) -> bool {
-        self.bound_bytes.is_none() && self.because.starts_with(UNBOUNDED)
-    }
-}
-
-/// How the words for such a part begin.
-const UNBOUNDED: &str = "it grows, and nothing bounds it";
 /// The kernel's table of pages takes a byte for so many that are mapped (8 bytes for 4 KiB).
 const PAGE_TABLE: u64 = 512;
 /// A code cache that grows is expected to come to this many times what it is.
@@ -153,7 +147,8 @@ fn parts(evidence: &Evidence<'_>, last: &Snapshot, group: Option<&Cgroup>) -> Ve
             (Domain::MappedFiles | Domain::Libraries | Domain::Cds | Domain::Kernel, _) => {
                 files(last, figure.domain, now)
             }
-            (domain, _) => Part::bound(domain, now, now, None, observed(evidence, domain)),
+            (domain, _) if grows(evidence, &Key::Domain(domain)) => Part::unbounded(domain, now, ""),
+            (domain, _) => Part::bound(domain, now, now, None, "flat in the window; nothing bounds it"),
         };
         parts.push(part);
     }
@@ -171,7 +166,14 @@ fn parts(evidence: &Evidence<'_>, last: &Snapshot, group: Option<&Cgroup>) -> Ve
 
 impl Part {
     fn now(domain: Domain, now_bytes: u64) -> Part {
-        Part { domain, now_bytes, may_grow_to_bytes: now_bytes, bound_bytes: None, because: String::new() }
+        Part {
+            domain,
+            now_bytes,
+            may_grow_to_bytes: now_bytes,
+            bound_bytes: None,
+            unbounded: false,
+            because: String::new(),
+        }
     }
 
     fn bound(domain: Domain, now: u64, to: u64, bound: Option<u64>, because: impl Into<String>) -> Part {
@@ -179,6 +181,15 @@ impl Part {
             may_grow_to_bytes: to.max(now),
             bound_bytes: bound,
             because: because.into(),
+            ..Part::now(domain, now)
+        }
+    }
+
+    /// One that grows; `remedy` says what would bound it.
+    fn unbounded(domain: Domain, now: u64, remedy: &str) -> Part {
+        Part {
+            unbounded: true,
+            because: format!("it grows, and nothing bounds it{remedy}"),
             ..Part::now(domain, now)
         }
     }
@@ -220,7 +231,7 @@ fn metaspace(evidence: &Evidence<'_>, jvm: &Jvm, now: u64) -> Part {
         }
         Some(_) => Part::bound(Domain::Metaspace, now, now, bound, "flat in the window"),
         None if grows(evidence, &Key::Metaspace) => {
-            Part::bound(Domain::Metaspace, now, now, None, format!("{UNBOUNDED}: -XX:MaxMetaspaceSize would"))
+            Part::unbounded(Domain::Metaspace, now, ": -XX:MaxMetaspaceSize would")
         }
         None => Part::bound(Domain::Metaspace, now, now, None, "flat in the window; no limit is set"),
     }
@@ -298,14 +309,6 @@ fn files(last: &Snapshot, domain: Domain, now: u64) -> Part {
         may_grow_to_bytes: stays.min(now),
         because: "clean pages of files are dropped before anyone is killed".to_owned(),
         ..Part::now(domain, now)
-    }
-}
-
-fn observed(evidence: &Evidence<'_>, domain: Domain) -> String {
-    if grows(evidence, &Key::Domain(domain)) {
-        UNBOUNDED.to_owned()
-    } else {
-        "flat in the window; nothing bounds it".to_owned()
     }
 }
 

@@ -302,6 +302,7 @@ mod tests {
                 now_bytes: 424 << 20,
                 may_grow_to_bytes: 424 << 20,
                 bound_bytes: None,
+                unbounded: true,
                 because: String::new(),
             }],
             kill_at,

@@ -26,7 +26,7 @@ pub fn render(who: &str, outlook: &Outlook, style: Style) -> String {
 fn sentence(who: &str, outlook: &Outlook) -> String {
     let ceiling = bytes(outlook.ceiling_bytes);
     let unbounded: Vec<&str> =
-        outlook.parts.iter().filter(|part| part.grows_unbounded()).map(|part| part.domain.as_str()).collect();
+        outlook.parts.iter().filter(|part| part.unbounded).map(|part| part.domain.as_str()).collect();
     let mut text = match outlook.limit_bytes {
         Some(limit) => format!(
             "{who} may come to {ceiling} of {}; {} are left now.",
@@ -76,7 +76,7 @@ fn table(outlook: &Outlook, style: Style) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use offheap_diagnose::{Evidence, Part};
+    use offheap_diagnose::Evidence;
     use offheap_model::{Domain, DomainFigure, MemoryTotals, Snapshot};
 
     /// A program whose C heap gains so much a second.
@@ -104,7 +104,7 @@ mod tests {
             let outlook = Outlook::of(&Evidence::of(&snapshots), Some(1 << 30));
             assert_eq!(outlook.fits, Some(true));
             let style = Style { width: 400, ..Style::default() };
-            (render("process 1", &outlook, style), outlook.parts.iter().any(Part::grows_unbounded))
+            (render("process 1", &outlook, style), outlook.parts.iter().any(|part| part.unbounded))
         };
         let (text, unbounded) = said(1 << 20);
         assert!(unbounded && text.contains("But native-malloc grows with nothing to bound it"), "{text}");
