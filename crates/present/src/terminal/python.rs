@@ -76,8 +76,7 @@ pub struct TypeGrowth {
 pub fn render(report: &PythonReport, style: Style) -> String {
     let mut out = String::new();
     let mut line = |tone: Tone, text: &str| {
-        out.push_str(&style.paint(tone, &wrap(text, style.width, 2)));
-        out.push('\n');
+        out.push_str(&paragraph(tone, text, 2, style));
     };
     let place = if report.main { "" } else { ", embedded" };
     line(
@@ -167,7 +166,7 @@ fn grown(growth: &PythonGrowth, style: Style) -> String {
     } else {
         format!("Over {window} these grew steadily to the end: {}", certain.join(", "))
     };
-    wrap(&verdict, style.width, 2) + "\n" + &table.render(style)
+    paragraph(Tone::Plain, &verdict, 2, style) + &table.render(style)
 }
 
 fn holders(held: &PythonHeld, style: Style) -> String {
@@ -177,32 +176,23 @@ fn holders(held: &PythonHeld, style: Style) -> String {
             held.name,
             if held.cut.is_empty() { String::new() } else { format!(" ({})", held.cut) }
         );
-        return wrap(&text, style.width, 2) + "\n";
+        return paragraph(Tone::Plain, &text, 2, style);
     }
-    let mut out = style.paint(
-        Tone::Strong,
-        &wrap(
-            &format!("Who holds {} ({} of {} looked at)", held.name, held.looked_at, held.of),
-            style.width,
-            2,
-        ),
-    );
-    out.push('\n');
+    let title = format!("Who holds {} ({} of {} looked at)", held.name, held.looked_at, held.of);
+    let mut out = paragraph(Tone::Strong, &title, 2, style);
     let part = |count: u64| format!("{:3.0} %", 100.0 * count as f64 / held.looked_at as f64);
     if held.lonely > 0 {
         let text = format!(
             "{} nobody: nothing in memory refers to them, in two looks. C code lost the reference: a missing Py_DECREF",
             part(held.lonely)
         );
-        out.push_str(&style.paint(Tone::Bad, &wrap(&text, style.width, 6)));
-        out.push('\n');
+        out.push_str(&paragraph(Tone::Bad, &text, 6, style));
     }
     for holder in &held.holders {
         let container =
             if holder.container.is_empty() { String::new() } else { format!(", in a {}", holder.container) };
         let text = format!("{} {}{container}", part(holder.objects), holder.what);
-        out.push_str(&wrap(&text, style.width, 6));
-        out.push('\n');
+        out.push_str(&paragraph(Tone::Plain, &text, 6, style));
         if !holder.path.is_empty() {
             let way = format!("      → {}", holder.path.join(" → "));
             out.push_str(&style.paint(Tone::Dim, &fit(&way, style.width)));
@@ -216,10 +206,15 @@ fn holders(held: &PythonHeld, style: Style) -> String {
         ));
     }
     if !held.cut.is_empty() {
-        out.push_str(&style.paint(Tone::Warn, &format!("The search is not complete: {}.", held.cut)));
-        out.push('\n');
+        let text = format!("The search is not complete: {}.", held.cut);
+        out.push_str(&paragraph(Tone::Warn, &text, 0, style));
     }
     out
+}
+
+/// Lines of `text` in the width, those after the first indented.
+fn paragraph(tone: Tone, text: &str, indent: usize, style: Style) -> String {
+    style.paint(tone, &wrap(text, style.width, indent)) + "\n"
 }
 
 fn census(objects: &PythonObjects, arena_bytes: u64, style: Style) -> String {
@@ -259,15 +254,13 @@ fn census(objects: &PythonObjects, arena_bytes: u64, style: Style) -> String {
         bytes(arena_bytes),
         bytes(free),
     );
-    out.push_str(&wrap(&text, style.width, 0));
-    out.push('\n');
+    out.push_str(&paragraph(Tone::Plain, &text, 0, style));
     if objects.unread_bytes > 0 {
         let text = format!(
             "Not counted: what lies in {} that were not read, in swap or more of the C heap than a census may read.",
             bytes(objects.unread_bytes)
         );
-        out.push_str(&style.paint(Tone::Warn, &wrap(&text, style.width, 0)));
-        out.push('\n');
+        out.push_str(&paragraph(Tone::Warn, &text, 0, style));
     }
     out
 }
@@ -283,9 +276,8 @@ fn threads(interpreter: &PythonInterpreter, style: Style) -> String {
         Some(false) => ", its garbage collector is off (gc.disable): cycles stay",
         _ => "",
     };
-    let mut out = style
-        .paint(Tone::Strong, &wrap(&format!("{name}, {count} thread{plural}{collects}"), style.width, 2))
-        + "\n";
+    let title = format!("{name}, {count} thread{plural}{collects}");
+    let mut out = paragraph(Tone::Strong, &title, 2, style);
     let most = if style.all { usize::MAX } else { MOST_THREADS };
     // Whoever holds the GIL comes first.
     let (holder, others): (Vec<_>, Vec<_>) = interpreter.threads.iter().partition(|thread| thread.holds_gil);
