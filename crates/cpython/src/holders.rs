@@ -111,7 +111,7 @@ struct Climb<'k, 'a> {
     nodes: Vec<Node>,
     by_address: HashMap<u64, u32>,
     edges: Vec<(u32, u32)>,
-    /// Bytes that the last look did not read: they are in swap.
+    /// Bytes that the last look did not read: in swap, or past a limit.
     unread: u64,
     cut: String,
 }
@@ -323,9 +323,6 @@ impl Climb<'_, '_> {
         for (start, end) in self.names.scanned() {
             for run in self.memory.pagemap().runs(start, end) {
                 let mut at = run.start;
-                if run.kind != PageKind::Present {
-                    unread += run.end - run.start;
-                }
                 while run.kind == PageKind::Present && at < run.end && left > 0 {
                     let len = (run.end - at).min(PIECE).min(left);
                     left -= len;
@@ -338,6 +335,7 @@ impl Climb<'_, '_> {
                     unread += len - got as u64;
                     at += len;
                 }
+                unread += run.end - at;
             }
         }
         self.unread = unread;
