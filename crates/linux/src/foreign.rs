@@ -123,11 +123,8 @@ impl Process {
     /// # Errors
     /// As [`Process::file`].
     pub fn root(&self) -> Result<OwnedFd, crate::Error> {
-        let held = self
-            .held_directory()
-            .map_err(Refused::from)
-            .and_then(|directory| patiently(None, move || Ok(root_of(directory.as_fd())?)));
-        held.map_err(|refused| self.explain("root", refused.into()))
+        self.patiently(None, |process| Ok(root_of(process)?))
+            .map_err(|refused| self.explain("root", refused.into()))
     }
 
     /// Opens the process's own file `path`, if it is what is expected.
@@ -149,16 +146,16 @@ impl Process {
         if !vma.path.starts_with('/') {
             return Err(Refused::Kind("no file"));
         }
-        let (directory, vma, expect) = (self.held_directory()?, vma.clone(), *expect);
-        patiently(Some(vma.device), move || {
+        let (vma, expect) = (vma.clone(), *expect);
+        self.patiently(Some(vma.device), move |process| {
             // The process may have changed its mappings: then this is no file, or another one.
-            if let Ok(held) = hold_mapped(directory.as_fd(), &vma) {
+            if let Ok(held) = hold_mapped(process, &vma) {
                 let file = reopen(held.as_fd(), &expect)?;
                 if is_inode(&file, vma.inode) {
                     return Ok(file);
                 }
             }
-            let root = root_of(directory.as_fd())?;
+            let root = root_of(process)?;
             let file = reopen(resolve(root.as_fd(), Path::new(&vma.path), expect.links)?.as_fd(), &expect)?;
             if is_inode(&file, vma.inode) { Ok(file) } else { Err(Refused::Exchanged) }
         })
@@ -167,10 +164,7 @@ impl Process {
     /// Whether the very files that are mapped can be opened, like the one at `vma`.
     pub fn holds_mapped_files(&self, vma: &Vma) -> bool {
         let vma = vma.clone();
-        let held = self.held_directory().map_err(Refused::from).and_then(|directory| {
-            patiently(Some(vma.device), move || Ok(hold_mapped(directory.as_fd(), &vma)?))
-        });
-        held.is_ok()
+        self.patiently(Some(vma.device), move |process| Ok(hold_mapped(process, &vma)?)).is_ok()
     }
 
     /// Opens what the process's descriptor `number` leads to, if it is what is expected.
@@ -178,8 +172,8 @@ impl Process {
     /// # Errors
     /// See [`Refused`].
     pub fn descriptor(&self, number: &str, expect: &Expect) -> Result<File, Refused> {
-        let (directory, number, expect) = (self.held_directory()?, number.to_owned(), *expect);
-        patiently(None, move || reopen(hold_descriptor(directory.as_fd(), &number)?.as_fd(), &expect))
+        let (number, expect) = (number.to_owned(), *expect);
+        self.patiently(None, move |process| reopen(hold_descriptor(process, &number)?.as_fd(), &expect))
     }
 
     /// As [`Process::descriptor`], to be written to as well: a file in memory (memfd_create(2)),
@@ -190,8 +184,8 @@ impl Process {
     /// # Errors
     /// See [`Refused`].
     pub fn memory_file(&self, number: &str, expect: &Expect) -> Result<File, Refused> {
-        let (directory, number) = (self.held_directory()?, number.to_owned());
-        let held = patiently(None, move || Ok(hold_descriptor(directory.as_fd(), &number)?))?;
+        let number = number.to_owned();
+        let held = self.patiently(None, move |process| Ok(hold_descriptor(process, &number)?))?;
         let known = memfd_create("offheap", MemfdFlags::CLOEXEC)?;
         if fstat(&held)?.st_dev != fstat(&known)?.st_dev {
             return Err(Refused::Kind("no file in memory"));
@@ -199,8 +193,14 @@ impl Process {
         reopen_as(held.as_fd(), expect, OFlags::RDWR)
     }
 
-    fn held_directory(&self) -> io::Result<OwnedFd> {
-        self.directory().try_clone_to_owned()
+    /// Does `work` with the process's directory, as [`patience::patiently`] does.
+    fn patiently<T: Send + 'static>(
+        &self,
+        device: Option<(u32, u32)>,
+        work: impl FnOnce(BorrowedFd<'_>) -> Result<T, Refused> + Send + 'static,
+    ) -> Result<T, Refused> {
+        let directory = self.directory().try_clone_to_owned()?;
+        patience::patiently(device, move || work(directory.as_fd()))
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long a file system is waited for. A disk that has to spin up answers within it.
+/// How long a file system is waited for. One that takes longer, such as a disk that spins up, is asked
+/// again once it has answered.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Calls that may be held up at one time; once they are, nothing foreign is opened any more. They
 /// end with this process.
@@ -48,12 +49,17 @@ pub(super) fn patiently<T: Send + 'static>(
     };
     let (answer, answered) = channel();
     let job: Job = Box::new(move || {
-        if answer.send(work()).is_err() {
+        let done = work();
+        // Under the lock, so that either the answer is in time or this knows that it is not.
+        let mut state = state();
+        let late = answer.send(done);
+        if late.is_err() {
             // It was given up, and has come back after all.
-            let mut state = state();
             state.stuck = state.stuck.saturating_sub(1);
             state.silent.retain(|silent| Some(*silent) != device);
         }
+        // What came too late is closed once nobody waits for the lock.
+        drop(state);
     });
     let worker = idle.map_or_else(start, Ok)?;
     worker.send(job).map_err(|_| Refused::NoAnswer)?;
@@ -66,8 +72,13 @@ pub(super) fn patiently<T: Send + 'static>(
         Err(RecvTimeoutError::Disconnected) => Err(Refused::NoAnswer),
         Err(RecvTimeoutError::Timeout) => {
             let mut state = state();
+            if let Ok(done) = answered.try_recv() {
+                state.idle.push(worker);
+                return done;
+            }
             state.stuck += 1;
             state.silent.extend(device);
+            drop(answered);
             Err(Refused::NoAnswer)
         }
     }
