@@ -6,8 +6,8 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long a file system is waited for. One that takes longer, such as a disk that spins up, is asked
-/// again once it has answered.
+/// How long a file system is waited for. One that takes longer, such as a disk that spins up, is
+/// asked again once it has answered.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Calls that may be held up at one time; once they are, nothing foreign is opened any more. They
 /// end with this process.
