@@ -26,6 +26,9 @@ pub struct Outlook {
     pub kill_at: Option<i64>,
     /// The 95 % interval of that, by the slope's; the later end is `None` where growth may stop.
     pub kill_at_ci95: Option<[Option<i64>; 2]>,
+    /// What leaks has no bound of its own: the ceiling is what it comes to once the leak is stopped.
+    #[serde(default)]
+    pub leaks_unbounded: bool,
     /// What to set where it does not fit, best first.
     pub settings: Vec<String>,
 }
@@ -88,9 +91,11 @@ impl Outlook {
         outlook
     }
 
-    /// Adds when the limit is reached if `verdict`'s growth goes on.
+    /// Adds what `verdict`'s growth comes to if it goes on, and when the limit is reached.
     #[must_use]
     pub fn with_kill(mut self, evidence: &Evidence<'_>, verdict: &Finding) -> Outlook {
+        let is_bounded = |part: &Part| Some(part.domain) == verdict.domain && part.bound_bytes.is_some();
+        self.leaks_unbounded = verdict.status == Status::Leak && !self.parts.iter().any(is_bounded);
         let grows = verdict.status == Status::Leak && verdict.slope_bytes_per_s > 0.0;
         // What is on the Java heap ends at -Xmx, with an exception.
         let Some(headroom) =
@@ -107,6 +112,29 @@ impl Outlook {
         let sooner = |[low, high]: [f64; 2]| Some([Some(at(high)?), at(low)]);
         self.kill_at_ci95 = verdict.slope_ci95.filter(|_| self.kill_at.is_some()).and_then(sooner);
         self
+    }
+
+    /// Whether it fits, in a sentence; empty where nothing is known of the process.
+    pub fn words(&self) -> String {
+        let ceiling = units::bytes(self.ceiling_bytes);
+        let answer = match (self.limit_bytes, self.fits, self.kill_at) {
+            _ if self.parts.is_empty() => return String::new(),
+            (None, ..) if self.leaks_unbounded => format!(
+                "No limit is set. It may come to {ceiling} once the leak is stopped; while it leaks, to any size"
+            ),
+            (None, ..) => format!("No limit is set. It may come to {ceiling}"),
+            (Some(limit), fits, kill_at) => format!(
+                "Limit {}, {} left; {}",
+                units::bytes(limit),
+                units::bytes(self.headroom_bytes.unwrap_or(0)),
+                match (fits, kill_at) {
+                    (Some(true), Some(_)) => "it fits only if the leak is stopped",
+                    (Some(true), None) => "it fits",
+                    _ => "it does not fit",
+                }
+            ),
+        };
+        format!("{answer}: {}.", self.arithmetic())
     }
 
     /// The arithmetic in a sentence: the largest parts and their sum against the limit.

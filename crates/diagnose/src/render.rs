@@ -60,8 +60,9 @@ fn level_and_outlook(out: &mut String, diagnosis: &Diagnosis) {
             line(out, format_args!("- {}", escape(&part.words())));
         }
     }
-    if !outlook.parts.is_empty() {
-        line(out, format_args!("\n**Will it fit?** {}", escape(&outlook.arithmetic())));
+    let words = outlook.words();
+    if !words.is_empty() {
+        line(out, format_args!("\n**Will it fit?** {}", escape(&words)));
     }
 }
 

@@ -189,6 +189,25 @@ fn a_leak_has_the_hour_of_its_kill() {
 }
 
 #[test]
+fn what_leaks_without_a_bound_is_told_from_what_ends_at_its_own() {
+    let of = |grow: &dyn Fn(&mut common::world::State, f64)| {
+        let diagnosis = judged(&jvm(61, 15.0, &mut Random::new(2)).plus(&ramp(61, MB), |s, v| grow(s, v)));
+        assert_eq!(diagnosis.verdict.status, Status::Leak, "{:#?}", diagnosis.verdict);
+        (diagnosis.outlook.leaks_unbounded, diagnosis.outlook.words())
+    };
+    let (unbounded, words) = of(&|s, v| s.malloc += v);
+    assert!(
+        unbounded && words.contains(" once the leak is stopped; while it leaks, to any size: "),
+        "{words}"
+    );
+    let (unbounded, words) = of(&|s, v| s.direct += v);
+    assert!(
+        !unbounded && words.starts_with("No limit is set. It may come to ") && !words.contains("any size"),
+        "{words}"
+    );
+}
+
+#[test]
 fn a_leak_on_the_java_heap_is_not_killed_for_its_limit() {
     let mut world = limited(4096 * MIB, 1000.0 * MB, |t, s| {
         s.old = (t / 15.0) as u64;

@@ -66,32 +66,10 @@ fn level(diagnosis: &Diagnosis, style: Style) -> String {
 /// Whether it will fit.
 fn outlook(diagnosis: &Diagnosis, style: Style) -> String {
     let outlook = &diagnosis.outlook;
-    if outlook.parts.is_empty() {
-        return String::new();
+    let mut text = outlook.words();
+    if text.is_empty() {
+        return text;
     }
-    let mut text = match outlook.limit_bytes {
-        Some(limit) => format!(
-            "Limit {}, {} left; {}: {}.",
-            bytes(limit),
-            bytes(outlook.headroom_bytes.unwrap_or(0)),
-            match (outlook.fits, outlook.kill_at) {
-                (Some(true), Some(_)) => "it fits only if the leak is stopped",
-                (Some(true), None) => "it fits",
-                _ => "it does not fit",
-            },
-            outlook.arithmetic()
-        ),
-        None => {
-            // What leaks is counted as it is now: its growth has no end to count.
-            let leaks = diagnosis.verdict.status == Status::Leak;
-            format!(
-                "No limit is set. It may come to {}{}: {}.",
-                bytes(outlook.ceiling_bytes),
-                if leaks { " once the leak is stopped; while it leaks, to any size" } else { "" },
-                outlook.arithmetic()
-            )
-        }
-    };
     if let Some(at) = outlook.kill_at {
         let now = diagnosis.window.start.saturating_add((diagnosis.window.seconds * 1000.0) as i64);
         let until = |at: i64| hour(at, now);
@@ -329,7 +307,7 @@ mod tests {
         diagnosis.outlook.limit_bytes = None;
         let text = outlook(&diagnosis, style);
         assert!(text.contains("It may come to 424 MiB: "), "{text}");
-        diagnosis.verdict.status = Status::Leak;
+        diagnosis.outlook.leaks_unbounded = true;
         let text = outlook(&diagnosis, style);
         assert!(text.contains("424 MiB once the leak is stopped; while it leaks, to any size: "), "{text}");
     }
