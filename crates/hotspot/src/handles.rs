@@ -4,6 +4,7 @@
 //! Layouts: gc/shared/oopStorage.hpp and runtime/jniHandles.hpp of JDK 11 to 25.
 
 use crate::classes;
+use crate::heap::z::Moved;
 use crate::libjvm::{GLOBAL_HANDLES, WEAK_GLOBAL_HANDLES};
 use crate::oops::Oops;
 use crate::target::Peek;
@@ -86,6 +87,7 @@ pub(crate) fn stored(vm: &Vm<'_>, oops: &Oops, symbol: &str) -> Option<Vec<u64>>
     /// Size, count and a counter of users.
     const HEADER: u64 = 24;
     let storage = vm.target.pointer(vm.libjvm.variable(symbol)?.address)?;
+    let moved = Moved::new(vm, oops);
     let mut found = None;
     for field in vm.target.words_while_readable(storage, FIELDS) {
         let Some(head) = (field % 8 == 0).then(|| vm.target.words(field, 3)).flatten() else { continue };
@@ -103,7 +105,7 @@ pub(crate) fn stored(vm: &Vm<'_>, oops: &Oops, symbol: &str) -> Option<Vec<u64>>
             }
             let in_use = (0..REFERENCES).filter(|bit| used >> bit & 1 == 1);
             let objects =
-                in_use.filter_map(|bit| references.get(bit)).map(|reference| oops.address(*reference));
+                in_use.filter_map(|bit| references.get(bit)).map(|reference| moved.reference(*reference));
             found.get_or_insert_with(Vec::new).extend(objects);
         }
         // A storage has one array; several fields may point at it.
@@ -174,6 +176,7 @@ fn frames(vm: &Vm<'_>, known: &Known<'_>, thread: u64, local: &mut LocalReferenc
 struct Known<'a> {
     vm: Vm<'a>,
     oops: Oops,
+    moved: Moved<'a>,
     /// `None` where the classes can't be listed: then a class is what has a name.
     loaded: Option<HashSet<u64>>,
     names: HashMap<u64, Option<String>>,
@@ -185,15 +188,27 @@ impl<'a> Known<'a> {
         let all = classes::each_class(vm, |klass| {
             loaded.insert(klass);
         });
-        Known { vm: *vm, oops, loaded: all.map(|_| loaded), names: HashMap::new() }
+        Known {
+            vm: *vm,
+            oops,
+            moved: Moved::new(vm, &oops),
+            loaded: all.map(|_| loaded),
+            names: HashMap::new(),
+        }
     }
 
     /// The object in the slot of a local reference. ZGC colours them in some versions, and not in
     /// others.
     fn local(&self, slot: u64) -> u64 {
-        let address = self.oops.address(slot);
-        let is_plain = address != slot && self.class_of(slot).is_some();
-        if is_plain { slot } else { address }
+        if self.oops.address(slot) == slot {
+            return self.moved.reference(slot);
+        }
+        let plain = [Some(slot), self.moved.gone_from(slot)];
+        plain
+            .into_iter()
+            .flatten()
+            .find(|object| self.class_of(*object).is_some())
+            .unwrap_or_else(|| self.moved.reference(slot))
     }
 
     /// Counts references by the classes of their objects.

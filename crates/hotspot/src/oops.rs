@@ -1,10 +1,10 @@
 //! Pointers to Java objects as the heap and libjvm keep them: compressed, coloured by ZGC, or
 //! plain; and object headers.
 
-mod colour;
+pub(crate) mod colour;
 
 use crate::flags::Flags;
-use crate::heap::z;
+use crate::heap::z::{self, Moved};
 use crate::target::Peek;
 use crate::vm::Vm;
 
@@ -22,6 +22,8 @@ pub(crate) struct Oops {
     /// True where 64-bit references are coloured by generational ZGC; the older ZGC maps the heap
     /// once for each colour, so that its pointers are addresses as they are.
     coloured: bool,
+    /// ZGC's tables, by which moved objects are found.
+    pub(crate) z: Option<z::Tables>,
     pub(crate) header: Header,
 }
 
@@ -53,13 +55,14 @@ impl Oops {
         let coloured = set("UseZGC")
             && z::prefix(vm, flags) == 'Z'
             && vm.tables.offset("ZGlobalsForVMStructs", "_ZPointerLoadShift").is_some();
-        Oops { narrow, coloured, header }
+        let z = set("UseZGC").then(|| z::Tables::find(vm, flags)).flatten();
+        Oops { narrow, coloured, z, header }
     }
 
     /// The object that the reference in a Java object's field at `address` points to.
     pub(crate) fn field(&self, vm: &Vm<'_>, address: u64) -> Option<u64> {
         match self.narrow {
-            Some(_) => self.decode(u64::from(vm.target.u32(address)?)),
+            Some(_) => self.compressed(u64::from(vm.target.u32(address)?)),
             None => self.wide(vm, address),
         }
     }
@@ -72,25 +75,30 @@ impl Oops {
     /// The objects that a word of a frame may refer to.
     pub(crate) fn may_be(&self, word: u64) -> impl Iterator<Item = u64> {
         let halves = if self.narrow.is_some() { [word & u64::from(u32::MAX), word >> 32] } else { [0, 0] };
-        let halves = halves.map(|half| if half == 0 { None } else { self.decode(half) });
+        let halves = halves.map(|half| self.compressed(half));
         std::iter::once(word).chain(halves.into_iter().flatten())
     }
 
-    /// The object that a reference in a Java object points to, given its raw bits; `None` for null.
-    pub(crate) fn decode(&self, raw: u64) -> Option<u64> {
-        match self.narrow {
-            Some(_) if raw == 0 => None,
-            Some((base, shift)) => base.checked_add(raw << shift),
-            None => Some(self.address(raw)).filter(|object| *object != 0),
-        }
+    /// The object that a compressed reference points to; `None` for null, and where references are
+    /// not compressed.
+    pub(crate) fn compressed(&self, raw: u64) -> Option<u64> {
+        let (base, shift) = self.narrow.filter(|_| raw != 0)?;
+        base.checked_add(raw << shift)
     }
 
     /// The object that the 64-bit reference at `address`, outside the heap, points to.
     pub(crate) fn wide(&self, vm: &Vm<'_>, address: u64) -> Option<u64> {
-        vm.target.pointer(address).map(|pointer| self.address(pointer)).filter(|object| *object != 0)
+        let pointer = vm.target.pointer(address)?;
+        Some(Moved::new(vm, self).reference(pointer)).filter(|object| *object != 0)
     }
 
-    /// The address in a 64-bit reference; 0 for null.
+    /// True where 64-bit references are an address with a colour below it.
+    pub(crate) fn is_coloured(&self) -> bool {
+        self.coloured
+    }
+
+    /// The address in a 64-bit reference, of where the object was when that was written; 0 for
+    /// null.
     pub(crate) fn address(&self, pointer: u64) -> u64 {
         if self.coloured { colour::address(pointer) } else { pointer }
     }

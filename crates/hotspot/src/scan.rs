@@ -2,7 +2,7 @@
 
 use crate::heap::Part;
 use crate::vm::Vm;
-use offheap_target::PageKind;
+use offheap_target::{PAGE, PageKind};
 use std::ops::Range;
 
 /// Bytes read at once.
@@ -34,12 +34,14 @@ pub(crate) fn each_chunk(
     let mut seen: Vec<Range<u64>> = Vec::new();
     for part in heap {
         let mut looked_at = Vec::new();
-        for run in vm.target.runs(part.range.start, part.range.end) {
+        for run in vm.target.runs(part.range.start & !(PAGE - 1), part.range.end.next_multiple_of(PAGE)) {
             if run.kind != PageKind::Present {
                 scanned.incomplete = Some("part of the Java heap is in swap".to_owned());
                 continue;
             }
             let place = |address: u64| address - part.range.start + part.offset;
+            // Pages are whole; where objects lie ends anywhere.
+            let run = run.start.max(part.range.start)..run.end.min(part.range.end);
             for new in without(place(run.start)..place(run.end), &seen) {
                 let start = new.start - part.offset + part.range.start;
                 let end = start + (new.end - new.start);
@@ -56,7 +58,7 @@ pub(crate) fn each_chunk(
 }
 
 /// The parts of `range` that are not in `seen`, which is ascending and does not overlap.
-fn without(range: Range<u64>, seen: &[Range<u64>]) -> Vec<Range<u64>> {
+pub(crate) fn without(range: Range<u64>, seen: &[Range<u64>]) -> Vec<Range<u64>> {
     let mut rest = Vec::new();
     let mut at = range.start;
     let first = seen.partition_point(|seen| seen.end <= range.start);

@@ -98,6 +98,17 @@ pub(crate) fn java_stacks(vm: &Vm<'_>) -> Option<Vec<JavaStack>> {
     Some(addresses(vm)?.into_iter().filter_map(stack).collect())
 }
 
+/// What is left of the threads' allocation buffers (gc/shared/threadLocalAllocBuffer.hpp): memory
+/// that is a thread's own and has no objects yet, but bytes of earlier ones.
+pub(crate) fn unused_buffers(vm: &Vm<'_>) -> Vec<Range<u64>> {
+    let left = |thread: u64| {
+        let buffer = vm.place(thread, "Thread", "_tlab")?;
+        let word = |field| vm.pointer(buffer, "ThreadLocalAllocBuffer", field);
+        Some(word("_top")?..word("_end")?).filter(|left| left.start < left.end)
+    };
+    addresses(vm).unwrap_or_default().into_iter().filter_map(left).collect()
+}
+
 /// The Java names of all Java threads, by the thread's id.
 pub(crate) fn java_names(
     vm: &Vm<'_>,

@@ -478,3 +478,41 @@ fn a_libjvm_replaced_on_disk_is_read_as_it_is_mapped() {
         }
     }
 }
+
+#[test]
+fn what_a_collection_moved_is_still_found() {
+    const KEPT: u64 = 2000;
+    for java in javas() {
+        let variants: [&[&str]; 6] = [
+            &["-XX:+UseSerialGC"],
+            &["-XX:+UseParallelGC"],
+            &["-XX:+UseG1GC"],
+            &["-XX:+UseZGC"],
+            &["-XX:+UseZGC", "-XX:+ZGenerational"],
+            &["-XX:+UseShenandoahGC"],
+        ];
+        for variant in variants {
+            let options = [&["-XX:+UnlockExperimentalVMOptions", "-Xmx512m"], variant].concat();
+            if !java.accepts(&options) {
+                continue;
+            }
+            let jvm = Jvm::start(&java, &options, &["Moved", &KEPT.to_string()]);
+            let held = Held::of(&jvm);
+            let tasks = held.process.tasks().unwrap();
+            let reach = (0..20).find_map(|time| {
+                std::thread::sleep(std::time::Duration::from_millis(100) * time);
+                held.memory.forget();
+                held.hotspot.reach(&held.memory, &tasks, 1 << 30)
+            });
+            let what = format!("{} {variant:?} {reach:?}", java.version);
+            let reach = reach.unwrap_or_else(|| panic!("{what}"));
+            // Of two threads that move an object at once one leaves its copy behind.
+            let (all, in_use) = (reach.direct_bytes, reach.direct_in_use_bytes);
+            assert!((1000 * KEPT..1000 * KEPT + 50_000).contains(&all), "{what}");
+            assert!((1000 * KEPT..1000 * KEPT + 50_000).contains(&in_use), "{what}");
+            let buffers = held.hotspot.direct_buffers(&held.memory, 1 << 30);
+            let found = buffers.buffers.iter().filter(|buffer| buffer.capacity == 1000).count() as u64;
+            assert!((KEPT..KEPT + 50).contains(&found), "{found} {what}");
+        }
+    }
+}

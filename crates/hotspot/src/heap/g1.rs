@@ -57,7 +57,7 @@ fn regions(vm: &Vm<'_>, manager: u64) -> Option<Found> {
         .checked_add(vm.tables.offset(type_class, "_tag").unwrap_or(0))?;
     let bottom_class =
         if vm.tables.offset(region_class, "_bottom").is_some() { region_class } else { "Space" };
-    let (mut used, mut old_used) = (0u64, 0u64);
+    let (mut used, mut old_used, mut filled) = (0u64, 0u64, Vec::new());
     // The pointer of a region that was never committed is null.
     for region in vm.target.words(base, count as usize)?.into_iter().filter(|region| *region != 0) {
         let bottom = vm.u64(region, bottom_class, "_bottom");
@@ -66,11 +66,12 @@ fn regions(vm: &Vm<'_>, manager: u64) -> Option<Found> {
         let Some(((bottom, top), tag)) = bottom.zip(top).zip(tag) else { continue };
         let bytes = top.saturating_sub(bottom);
         used = used.saturating_add(bytes);
+        filled.push(bottom..bottom.saturating_add(bytes));
         if tag != free && tag & young == 0 {
             old_used = old_used.saturating_add(bytes);
         }
     }
-    Some(Found { used: Some(used), old_used: Some(old_used), ..Found::default() })
+    Some(Found { used: Some(used), old_used: Some(old_used), filled: Some(filled), ..Found::default() })
 }
 
 /// Committed bytes, as G1 tells its own counters after each collection and expansion.

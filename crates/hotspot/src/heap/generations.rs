@@ -7,6 +7,7 @@ use crate::labels::Labels;
 use crate::libjvm::CMS_COLLECTOR;
 use crate::target::Peek;
 use crate::vm::Vm;
+use std::ops::Range;
 
 /// Words of the CMS collector object that are searched.
 const CMS_WORDS: usize = 256;
@@ -21,28 +22,28 @@ pub(super) fn read(vm: &Vm<'_>, heap: u64, gc: &str, labels: &mut Labels) -> Opt
     let old = vm.pointer(heap, class, "_old_gen")?;
     let young_space = vm.virtual_space_of(young, "Generation", "_virtual_space")?;
     let old_space = vm.virtual_space_of(old, "Generation", "_virtual_space")?;
-    let young_used = ["_eden_space", "_from_space", "_to_space"]
+    let young_filled: Option<Vec<Range<u64>>> = ["_eden_space", "_from_space", "_to_space"]
         .into_iter()
-        .map(|space| space_used(vm, vm.pointer(young, "DefNewGeneration", space)?))
-        .try_fold(0u64, |sum, used| sum.checked_add(used?));
-    let old_used = if gc == "ConcMarkSweep" {
+        .map(|space| filled(vm, vm.pointer(young, "DefNewGeneration", space)?))
+        .collect();
+    let old_filled = if gc == "ConcMarkSweep" {
         None
     } else {
-        vm.pointer(old, "TenuredGeneration", "_the_space").and_then(|space| space_used(vm, space))
+        vm.pointer(old, "TenuredGeneration", "_the_space").and_then(|space| filled(vm, space))
     };
     let offsets = block_offsets(vm, old, labels).is_some();
     let gc_complete = offsets && (gc != "ConcMarkSweep" || cms_tables(vm, labels));
     Some(Found {
         committed: Some(young_space.committed_len().saturating_add(old_space.committed_len())),
-        used: young_used.zip(old_used).and_then(|(young, old)| young.checked_add(old)),
-        old_used,
         gc_complete,
+        ..Found::of_spaces(young_filled, old_filled)
     })
 }
 
-/// Bytes in use of a `ContiguousSpace`.
-fn space_used(vm: &Vm<'_>, space: u64) -> Option<u64> {
-    vm.u64(space, "ContiguousSpace", "_top")?.checked_sub(vm.u64(space, "ContiguousSpace", "_bottom")?)
+/// Where objects lie in a `ContiguousSpace`.
+fn filled(vm: &Vm<'_>, space: u64) -> Option<Range<u64>> {
+    let word = |field| vm.u64(space, "ContiguousSpace", field);
+    Some(word("_bottom")?..word("_top")?).filter(|filled| filled.start <= filled.end)
 }
 
 /// The block offset table of the old generation.
@@ -73,7 +74,7 @@ fn cms_tables(vm: &Vm<'_>, labels: &mut Labels) -> bool {
     !found.is_empty()
 }
 
-fn labels_heap(vm: &Vm<'_>) -> std::ops::Range<u64> {
+fn labels_heap(vm: &Vm<'_>) -> Range<u64> {
     vm.static_pointer("Universe", "_collectedHeap")
         .and_then(|heap| vm.region(vm.place(heap, "CollectedHeap", "_reserved")?))
         .unwrap_or_default()
@@ -81,6 +82,12 @@ fn labels_heap(vm: &Vm<'_>) -> std::ops::Range<u64> {
 
 pub(super) fn read_epsilon(vm: &Vm<'_>, heap: u64) -> Option<Found> {
     let space = vm.virtual_space_of(heap, "EpsilonHeap", "_virtual_space")?;
-    let used = vm.pointer(heap, "EpsilonHeap", "_space").and_then(|space| space_used(vm, space));
-    Some(Found { committed: Some(space.committed_len()), used, old_used: None, gc_complete: true })
+    let filled = vm.pointer(heap, "EpsilonHeap", "_space").and_then(|space| filled(vm, space));
+    Some(Found {
+        committed: Some(space.committed_len()),
+        used: filled.as_ref().map(|filled| filled.end - filled.start),
+        filled: filled.map(|filled| vec![filled]),
+        gc_complete: true,
+        ..Found::default()
+    })
 }

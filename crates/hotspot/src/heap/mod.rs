@@ -12,7 +12,10 @@ use crate::counters;
 use crate::flags::Flags;
 use crate::hsperf::Hsperf;
 use crate::labels::Labels;
+use crate::oops::Oops;
+use crate::scan;
 use crate::target::Peek;
+use crate::threads;
 use crate::vm::Vm;
 use crate::{Heap, What};
 use std::ops::Range;
@@ -23,8 +26,26 @@ pub(crate) struct Found {
     pub(crate) committed: Option<u64>,
     pub(crate) used: Option<u64>,
     pub(crate) old_used: Option<u64>,
+    /// Where objects lie, if the collector says so and has its heap mapped once.
+    pub(crate) filled: Option<Vec<Range<u64>>>,
     /// True where every structure of the collector that has its own mapping was found.
     pub(crate) gc_complete: bool,
+}
+
+impl Found {
+    /// Of a collector with a young generation of several spaces and an old one of one, by where
+    /// objects lie in each.
+    fn of_spaces(young: Option<Vec<Range<u64>>>, old: Option<Range<u64>>) -> Found {
+        let bytes = |spaces: &[Range<u64>]| {
+            spaces.iter().try_fold(0u64, |sum, space| sum.checked_add(space.end - space.start))
+        };
+        let old_used = old.as_ref().map(|old| old.end - old.start);
+        let filled: Option<Vec<Range<u64>>> = young.zip(old).map(|(mut spaces, old)| {
+            spaces.push(old);
+            spaces
+        });
+        Found { used: filled.as_deref().and_then(bytes), old_used, filled, ..Found::default() }
+    }
 }
 
 /// The heap as read, and what is sure of it.
@@ -32,6 +53,7 @@ pub(crate) struct Read {
     pub(crate) heap: Heap,
     /// Where the heap lies.
     pub(crate) parts: Vec<Part>,
+    filled: Option<Vec<Range<u64>>>,
     pub(crate) gc_complete: bool,
 }
 
@@ -42,6 +64,58 @@ pub(crate) struct Part {
     /// Where in the heap's memory it starts: what is mapped several times starts at the same place
     /// each time.
     pub(crate) offset: u64,
+}
+
+impl Read {
+    /// Where in the heap objects lie: what a collection has emptied, and what a thread has set
+    /// aside for new objects, keeps the bytes of objects that have moved or are gone. All of it
+    /// where that is not known.
+    pub(crate) fn filled(&self, vm: &Vm<'_>, oops: &Oops) -> Vec<Part> {
+        let of_collector = match (&oops.z, &self.filled, self.parts.as_slice()) {
+            (Some(tables), ..) => z::filled(vm, tables, &self.parts),
+            (None, Some(filled), [part]) => Some(part.only(filled)),
+            _ => None,
+        };
+        let place = |address: u64| self.parts.iter().find_map(|part| part.place(address));
+        let mut unused: Vec<Range<u64>> = threads::unused_buffers(vm)
+            .into_iter()
+            .filter_map(|range| place(range.start).map(|at| at..at + (range.end - range.start)))
+            .collect();
+        unused.sort_unstable_by_key(|range| range.start);
+        let parts = of_collector.unwrap_or_else(|| self.parts.clone());
+        parts.iter().flat_map(|part| part.without(&unused)).collect()
+    }
+}
+
+impl Part {
+    /// Where in the heap's memory an address is.
+    pub(crate) fn place(&self, address: u64) -> Option<u64> {
+        self.range.contains(&address).then(|| address - self.range.start + self.offset)
+    }
+
+    /// What of it is in `ranges`; those that touch make one part.
+    fn only(&self, ranges: &[Range<u64>]) -> Vec<Part> {
+        let mut parts: Vec<Part> = Vec::new();
+        for range in ranges {
+            let (start, end) = (range.start.max(self.range.start), range.end.min(self.range.end));
+            match parts.last_mut() {
+                _ if start >= end => {}
+                Some(last) if last.range.end == start => last.range.end = end,
+                _ => parts.push(Part { range: start..end, offset: start - self.range.start + self.offset }),
+            }
+        }
+        parts
+    }
+
+    /// What is left of it without `places`, which are ascending.
+    fn without(&self, places: &[Range<u64>]) -> Vec<Part> {
+        let all = self.offset..self.offset.saturating_add(self.range.end - self.range.start);
+        let address = |place: u64| place - self.offset + self.range.start;
+        scan::without(all, places)
+            .into_iter()
+            .map(|left| Part { range: address(left.start)..address(left.end), offset: left.start })
+            .collect()
+    }
 }
 
 /// Reads the heap and labels it and the collector's structures.
@@ -102,7 +176,7 @@ pub(crate) fn read(
         mapped_times,
         source,
     };
-    Some(Read { heap, parts, gc_complete: found.gc_complete })
+    Some(Read { heap, parts, filled: found.filled, gc_complete: found.gc_complete })
 }
 
 /// The card table of the collectors that have one (gc/shared/cardTable.hpp).

@@ -17,11 +17,11 @@ pub(super) fn read(vm: &Vm<'_>, reserved: &Range<u64>, labels: &mut Labels) -> O
     let old = vm.static_pointer("ParallelScavengeHeap", "_old_gen")?;
     let young_space = vm.ps_virtual_space(vm.pointer(young, "PSYoungGen", "_virtual_space")?)?;
     let old_space = vm.ps_virtual_space(vm.pointer(old, "PSOldGen", "_virtual_space")?)?;
-    let old_used = space_used(vm, vm.pointer(old, "PSOldGen", "_object_space")?);
-    let young_used = ["_eden_space", "_from_space", "_to_space"]
+    let old_filled = filled(vm, vm.pointer(old, "PSOldGen", "_object_space")?);
+    let young_filled: Option<Vec<Range<u64>>> = ["_eden_space", "_from_space", "_to_space"]
         .into_iter()
-        .map(|space| space_used(vm, vm.pointer(young, "PSYoungGen", space)?))
-        .try_fold(0u64, |sum, used| sum.checked_add(used?));
+        .map(|space| filled(vm, vm.pointer(young, "PSYoungGen", space)?))
+        .collect();
     start_array(vm, old, reserved, labels);
     let bitmap = virtual_spaces(vm, PARALLEL_MARK_BITMAP, reserved);
     let summary = virtual_spaces(vm, PARALLEL_SUMMARY, reserved);
@@ -33,17 +33,16 @@ pub(super) fn read(vm: &Vm<'_>, reserved: &Range<u64>, labels: &mut Labels) -> O
     }
     Some(Found {
         committed: Some(young_space.committed_len().saturating_add(old_space.committed_len())),
-        used: young_used.zip(old_used).and_then(|(young, old)| young.checked_add(old)),
-        old_used,
         gc_complete,
+        ..Found::of_spaces(young_filled, old_filled)
     })
 }
 
-/// Bytes in use of a `MutableSpace`.
-fn space_used(vm: &Vm<'_>, space: u64) -> Option<u64> {
+/// Where objects lie in a `MutableSpace`.
+fn filled(vm: &Vm<'_>, space: u64) -> Option<Range<u64>> {
     let bottom =
         ["MutableSpace", "ImmutableSpace"].into_iter().find_map(|class| vm.u64(space, class, "_bottom"))?;
-    vm.u64(space, "MutableSpace", "_top")?.checked_sub(bottom)
+    Some(bottom..vm.u64(space, "MutableSpace", "_top")?).filter(|filled| filled.start <= filled.end)
 }
 
 /// The object start array of the old generation: a byte for each card, inside or behind the

@@ -22,7 +22,7 @@ pub(super) fn read(vm: &Vm<'_>, heap: u64, reserved: &Range<u64>, labels: &mut L
         vm.u64(vm.pointer(heap, "ShenandoahHeap", "_global_generation")?, "ShenandoahGeneration", "_used")
     });
     let gc_complete = tables(vm, heap, reserved, labels);
-    Some(Found { committed, used, old_used: None, gc_complete })
+    Some(Found { committed, used, gc_complete, ..Found::default() })
 }
 
 /// Labels the tables; true where all were found.

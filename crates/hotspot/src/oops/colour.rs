@@ -7,7 +7,6 @@
 
 /// Lowest of the four bits of which one says in which cycle the pointer was right
 /// (`ZPointerRemappedShift`).
-#[cfg(target_arch = "x86_64")]
 const REMAPPED_SHIFT: u32 = 12;
 
 /// The address in `pointer`; 0 for null, which has a colour too.
@@ -31,6 +30,23 @@ pub(super) fn address(pointer: u64) -> u64 {
     pointer >> 16
 }
 
+/// For which generation a reference is older than its last move of objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Remapped {
+    pub(crate) young: bool,
+    pub(crate) old: bool,
+}
+
+/// Compares the colour of `pointer` with the one that is `good` now. The four bits stand for the
+/// four states of two switches, of which the lower is the young generation's
+/// (`ZGlobalsPointers::initialize` in gc/z/zAddress.cpp).
+pub(crate) fn remapped(pointer: u64, good: u64) -> Remapped {
+    let state = |word: u64| ((word >> REMAPPED_SHIFT) & 15).trailing_zeros();
+    let differs = state(pointer) ^ state(good);
+    let known = (good >> REMAPPED_SHIFT) & 15 != 0;
+    Remapped { young: known && differs & 1 != 0, old: known && differs & 2 != 0 }
+}
+
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
     use super::*;
@@ -44,5 +60,19 @@ mod tests {
             assert_eq!(address(1 << (12 + bit) | state), 0, "null of bit {bit}");
         }
         assert_eq!(address(0), 0);
+    }
+
+    #[test]
+    fn a_pointer_is_stale_for_the_generation_that_moved_since() {
+        let stale = |pointer: u64, good: u64| {
+            let found = remapped(1 << (12 + pointer), 1 << (12 + good));
+            (found.young, found.old)
+        };
+        assert_eq!(stale(2, 2), (false, false));
+        assert_eq!(stale(2, 3), (true, false));
+        assert_eq!(stale(0, 2), (false, true));
+        assert_eq!(stale(1, 2), (true, true));
+        let unknown = remapped(1 << 12, 0);
+        assert!(!unknown.young && !unknown.old);
     }
 }

@@ -2,6 +2,7 @@
 //! at.
 
 use crate::heap::Part;
+use crate::heap::z::Moved;
 use crate::oops::Oops;
 use crate::vm::Vm;
 use offheap_target::PageKind;
@@ -18,12 +19,13 @@ const MARKS: usize = (BLOCK / 8 / 64) as usize;
 pub(super) struct Blocks<'a> {
     vm: Vm<'a>,
     parts: Vec<Part>,
+    moved: Moved<'a>,
     slots: Vec<Option<(u64, Box<[u8]>)>>,
 }
 
 impl<'a> Blocks<'a> {
     /// `None` where more than `budget` bytes are resident, or some are in swap.
-    pub(super) fn new(vm: &Vm<'a>, parts: &[Part], budget: u64) -> Option<Self> {
+    pub(super) fn new(vm: &Vm<'a>, oops: &Oops, parts: &[Part], budget: u64) -> Option<Self> {
         let mut resident = 0;
         for part in parts {
             for run in vm.target.runs(part.range.start, part.range.end) {
@@ -38,6 +40,7 @@ impl<'a> Blocks<'a> {
         (resident <= most).then(|| Blocks {
             vm: *vm,
             parts: parts.to_vec(),
+            moved: Moved::new(vm, oops),
             slots: (0..KEPT).map(|_| None).collect(),
         })
     }
@@ -45,10 +48,7 @@ impl<'a> Blocks<'a> {
     /// Where in the heap's memory an address is: the same for all addresses that memory is mapped
     /// at.
     pub(super) fn place(&self, address: u64) -> Option<u64> {
-        self.parts
-            .iter()
-            .find(|part| part.range.contains(&address))
-            .map(|part| address - part.range.start + part.offset)
+        self.parts.iter().find_map(|part| part.place(address))
     }
 
     /// True where `bytes` from an address on are all in the heap; what has no room is no object,
@@ -72,9 +72,17 @@ impl<'a> Blocks<'a> {
 
     /// The object that the reference at `address` in the heap points to.
     pub(super) fn reference(&mut self, oops: &Oops, address: u64) -> Option<u64> {
-        let raw =
-            if oops.reference_bytes() == 4 { self.u32(address).map(u64::from) } else { self.u64(address) };
-        oops.decode(raw?)
+        if oops.reference_bytes() == 4 {
+            oops.compressed(u64::from(self.u32(address)?))
+        } else {
+            let raw = self.u64(address)?;
+            Some(self.moved.reference(raw)).filter(|object| *object != 0)
+        }
+    }
+
+    /// The objects that a word of a frame may refer to.
+    pub(super) fn may_be(&self, word: u64) -> impl Iterator<Item = u64> {
+        self.moved.may_be(word)
     }
 
     fn block(&mut self, start: u64) -> Option<&[u8]> {

@@ -14,7 +14,7 @@ mod roots;
 mod shapes;
 
 use crate::classes::{BUFFER, DIRECT_BUFFER, FINAL_REFERENCE, KnownClasses, PHANTOM_REFERENCE, REFERENCE};
-use crate::heap::Part;
+use crate::heap::{self, Part};
 use crate::oops::Oops;
 use crate::references::Kinds;
 use crate::scan;
@@ -91,13 +91,13 @@ pub(crate) fn look(
     vm: &Vm<'_>,
     oops: &Oops,
     known: &mut KnownClasses,
-    parts: &[Part],
+    heap: &heap::Read,
     tasks: &[Task],
     budget: u64,
 ) -> Option<Reach> {
-    let mut blocks = Blocks::new(vm, parts, budget)?;
+    let mut blocks = Blocks::new(vm, oops, &heap.parts, budget)?;
     let shapes = Shapes::new(vm, *oops)?;
-    let owners = owners(vm, oops, known, parts, budget, &mut blocks, &shapes)?;
+    let owners = owners(vm, oops, known, &heap.filled(vm, oops), budget, &mut blocks, &shapes)?;
     let mut marker = Marker {
         oops,
         blocks,
@@ -152,7 +152,7 @@ fn owners(
     vm: &Vm<'_>,
     oops: &Oops,
     known: &mut KnownClasses,
-    parts: &[Part],
+    filled: &[Part],
     budget: u64,
     blocks: &mut Blocks<'_>,
     shapes: &Shapes<'_>,
@@ -162,7 +162,7 @@ fn owners(
     let direct = known.klass(DIRECT_BUFFER);
     let kinds = Kinds::of(vm, oops, known, &[PHANTOM_REFERENCE, FINAL_REFERENCE])?;
     let mut owners = HashMap::new();
-    let scanned = scan::each_chunk(vm, parts, budget, |at, chunk, starts| {
+    let scanned = scan::each_chunk(vm, filled, budget, |at, chunk, starts| {
         kinds.each(chunk, starts, |place| {
             let Some(object) = blocks.reference(oops, at + place as u64 + referent) else { return };
             let Some(klass) = shapes.class_of(blocks, object) else { return };
@@ -241,9 +241,9 @@ impl Marker<'_> {
                     let words = self.blocks.u32(object + size).map_or(0, u64::from).min(MOST_FRAME_WORDS);
                     for index in 0..words {
                         let word = self.blocks.u64(object + data + index * 8);
-                        for object in word.into_iter().flat_map(|word| self.oops.may_be(word)) {
-                            self.mark(object);
-                        }
+                        let objects: Vec<u64> =
+                            word.into_iter().flat_map(|word| self.blocks.may_be(word)).collect();
+                        objects.into_iter().for_each(|object| self.mark(object));
                     }
                 }
                 Some(Shape::Elements { data, length }) => {

@@ -71,7 +71,7 @@ pub(super) fn each(vm: &Vm<'_>, oops: &Oops, marker: &mut Marker<'_>, tasks: &[T
     for thread in &threads {
         let task = tasks.get(&thread.tid);
         let name = task.map_or_else(|| thread.tid.to_string(), |task| task.name.clone());
-        let words = stack(vm, oops, thread, task.and_then(|task| task.stack_pointer));
+        let words = stack(vm, &marker.blocks, thread, task.and_then(|task| task.stack_pointer));
         marker.from(|_| Root::Stack(name.clone()), words)?;
         let object = oops.held(vm, thread.object, "JavaThread", "_threadObj");
         marker.from(|_| Root::Thread(name.clone()), object)?;
@@ -105,7 +105,7 @@ fn statics(vm: &Vm<'_>, oops: &Oops, marker: &mut Marker<'_>, classes: Vec<u64>)
 
 /// Every word on a stack that may be a reference: an interpreted frame has them in full, a compiled
 /// one compressed as well.
-fn stack(vm: &Vm<'_>, oops: &Oops, thread: &JavaStack, pointer: Option<u64>) -> Vec<u64> {
+fn stack(vm: &Vm<'_>, blocks: &Blocks<'_>, thread: &JavaStack, pointer: Option<u64>) -> Vec<u64> {
     // Where it is known how deep the stack is now, what lies below is of calls that are over.
     let top = pointer.filter(|top| thread.stack.contains(top)).unwrap_or(thread.stack.start);
     let start = top.max(thread.stack.end.saturating_sub(MOST_STACK)) & !7;
@@ -115,7 +115,7 @@ fn stack(vm: &Vm<'_>, oops: &Oops, thread: &JavaStack, pointer: Option<u64>) -> 
         let count = vm.target.read_bulk(run.start, &mut bytes);
         let skip = start.saturating_sub(run.start) as usize;
         for word in bytes.get(skip..count).unwrap_or_default().chunks_exact(8).map(word) {
-            found.extend(oops.may_be(word));
+            found.extend(blocks.may_be(word));
         }
     }
     found

@@ -1,6 +1,14 @@
 //! ZGC (gc/z): the heap is a file without a name, mapped where pages are needed: up to JDK 20, and
 //! without generations up to 23, three times, once for each colour of pointer.
 
+mod moved;
+mod pages;
+mod tables;
+
+pub(crate) use moved::Moved;
+pub(crate) use pages::{filled, live};
+pub(crate) use tables::Tables;
+
 use super::{Found, Part, shape};
 use crate::What;
 use crate::flags::Flags;
@@ -52,13 +60,13 @@ pub(crate) fn prefix(vm: &Vm<'_>, flags: &Flags) -> char {
 pub(super) fn read(vm: &Vm<'_>, flags: &Flags, heap_object: u64, labels: &mut Labels) -> Option<Found> {
     let names = Names(prefix(vm, flags));
     let heap = vm.place(heap_object, &names.of("CollectedHeap"), "_heap")?;
-    let (committed, used) = pages(vm, names, heap).unzip();
-    let gc_complete = tables(vm, names, heap, labels);
-    Some(Found { committed, used, old_used: None, gc_complete })
+    let (committed, used) = capacity(vm, names, heap).unzip();
+    let gc_complete = label_tables(vm, names, heap, labels);
+    Some(Found { committed, used, gc_complete, ..Found::default() })
 }
 
 /// The classes' names in this VM.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Names(char);
 
 impl Names {
@@ -68,7 +76,7 @@ impl Names {
 }
 
 /// Capacity and used bytes of the page allocator; from 25 it has a partition for each NUMA node.
-fn pages(vm: &Vm<'_>, names: Names, heap: u64) -> Option<(u64, u64)> {
+fn capacity(vm: &Vm<'_>, names: Names, heap: u64) -> Option<(u64, u64)> {
     let class = names.of("PageAllocator");
     let allocator = vm.place(heap, &names.of("Heap"), "_page_allocator")?;
     if let Some(used) = vm.u64(allocator, &class, "_used") {
@@ -93,9 +101,9 @@ fn pages(vm: &Vm<'_>, names: Names, heap: u64) -> Option<(u64, u64)> {
 
 /// Labels the granule maps and the mark stacks; true where the page table, the one that vmStructs
 /// names, was found.
-fn tables(vm: &Vm<'_>, names: Names, heap: u64, labels: &mut Labels) -> bool {
+fn label_tables(vm: &Vm<'_>, names: Names, heap: u64, labels: &mut Labels) -> bool {
     let size = vm.tables.size_of(&names.of("Heap")).unwrap_or(4096).min(1 << 15);
-    let words = vm.target.words_while_readable(heap, (size / 8) as usize);
+    let words = heap.checked_add(size).map_or_else(Vec::new, |end| tables::words_of(vm, heap..end));
     mark_stacks(vm, &words, labels);
     let heap_class = names.of("Heap");
     let Some(page_table) =
