@@ -138,6 +138,13 @@ fn no_damage_makes_a_view_panic_or_lie_about_ranges() {
                 if seed % 12 == 0 {
                     hotspot = HotSpot::open(&memory).unwrap();
                 }
+                // Or damaged from the start, where enough is whole to open it at all.
+                if seed % 6 == 5
+                    && let Ok(opened) = HotSpot::open(&target)
+                {
+                    opened.reach(&target, &tasks, 64 << 20);
+                    opened.handles(&target, &tasks);
+                }
                 for _ in 0..2 {
                     let view = hotspot.view(&target, &tasks, ViewOptions::default());
                     for pair in view.labels.windows(2) {
@@ -148,6 +155,7 @@ fn no_damage_makes_a_view_panic_or_lie_about_ranges() {
                 hotspot.direct_buffers(&target, 8 << 20);
                 hotspot.references(&target, 64 << 20);
                 hotspot.reach(&target, &tasks, 64 << 20);
+                hotspot.handles(&target, &tasks);
             }
         }
     }

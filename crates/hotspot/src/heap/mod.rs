@@ -79,7 +79,7 @@ impl Read {
         let place = |address: u64| self.parts.iter().find_map(|part| part.place(address));
         let mut unused: Vec<Range<u64>> = threads::unused_buffers(vm)
             .into_iter()
-            .filter_map(|range| place(range.start).map(|at| at..at + (range.end - range.start)))
+            .filter_map(|range| place(range.start).map(|at| at..at.saturating_add(range.end - range.start)))
             .collect();
         unused.sort_unstable_by_key(|range| range.start);
         let parts = of_collector.unwrap_or_else(|| self.parts.clone());
@@ -210,4 +210,22 @@ pub(crate) fn from_hsperf(hsperf: &Hsperf) -> (Option<u64>, Option<u64>, Option<
     let capacity = |index: u32| number(format!("sun.gc.generation.{index}.capacity"));
     let old_used = generation(1, "used");
     (sum(capacity(0), capacity(1)), sum(generation(0, "used"), old_used), old_used)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(parts: &[Part]) -> Vec<(u64, u64, u64)> {
+        parts.iter().map(|part| (part.range.start, part.range.end, part.offset)).collect()
+    }
+
+    #[test]
+    fn objects_lie_where_the_collector_says_and_no_thread_has_set_memory_aside() {
+        let heap = Part { range: 1000..2000, offset: 0 };
+        let filled = heap.only(&[900..1100, 1100..1200, 1500..1500, 1600..2100]);
+        assert_eq!(places(&filled), [(1000, 1200, 0), (1600, 2000, 600)]);
+        let left: Vec<Part> = filled.iter().flat_map(|part| part.without(&[150..180, 590..700])).collect();
+        assert_eq!(places(&left), [(1000, 1150, 0), (1180, 1200, 180), (1700, 2000, 700)]);
+    }
 }

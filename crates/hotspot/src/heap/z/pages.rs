@@ -75,7 +75,7 @@ fn pages(vm: &Vm<'_>, tables: &Tables) -> Option<Vec<u64>> {
     let (start, end) = (tables.pages, tables.pages.checked_add(tables.granules.checked_mul(8)?)?);
     let mut pages = Vec::new();
     let mut buffer = vec![0; CHUNK as usize];
-    for run in vm.target.runs(start & !4095, end.next_multiple_of(4096)) {
+    for run in vm.target.runs(start & !4095, end.checked_next_multiple_of(4096)?) {
         if run.kind != PageKind::Present {
             return None;
         }
