@@ -16,6 +16,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// A hold of the mmap lock that must be said.
 const LONG_HOLD: Duration = Duration::from_millis(5);
 
+/// How often references are followed where a collection spoils it.
+const LOOKS: u32 = 3;
 /// How long most collections stop the program.
 const A_PAUSE: Duration = Duration::from_millis(200);
 
@@ -111,8 +113,10 @@ impl Collector {
             self.lenses.jvm.reach(&live, &self.process.tasks().ok()?)
         };
         look().or_else(|| {
-            std::thread::sleep(A_PAUSE);
-            look()
+            (1..LOOKS).find_map(|_| {
+                std::thread::sleep(A_PAUSE);
+                look()
+            })
         })
     }
 

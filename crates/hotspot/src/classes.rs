@@ -231,8 +231,8 @@ fn symbol_text(vm: &Vm<'_>, symbol: u64) -> Option<String> {
 }
 
 /// The mirror (`java.lang.Class` object) of a class, which holds its static fields. `None` also
-/// where a concurrent collector moved it and the reference still names its old place: what is there
-/// now is not the mirror of this class.
+/// where a concurrent collector moved it and its new place is not found: what is at the old one is
+/// not the mirror of this class.
 pub(crate) fn mirror(vm: &Vm<'_>, oops: &Oops, klass: u64) -> Option<u64> {
     let mirror = oops.held(vm, klass, "Klass", "_java_mirror")?;
     // The VM puts a field into every Class object that leads back (classfile/javaClasses.hpp).

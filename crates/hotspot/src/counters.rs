@@ -121,6 +121,16 @@ pub(crate) fn collections(hsperf: &Hsperf) -> Collections {
     all
 }
 
+/// How often each collector ran, without G1's concurrent cycles, which move nothing.
+pub(crate) fn invocations(hsperf: &Hsperf) -> Vec<u64> {
+    let of = |index: u32| {
+        let name = hsperf.text(&format!("sun.gc.collector.{index}.name"))?.to_ascii_lowercase();
+        let moves_nothing = name.starts_with("g1") && name.contains("concurrent");
+        hsperf.number(&format!("sun.gc.collector.{index}.invocations")).filter(|_| !moves_nothing)
+    };
+    (0..4).filter_map(of).collect()
+}
+
 /// The most that the old generation may become; a heap without generations is one as a whole.
 pub(crate) fn old_max(hsperf: &Hsperf) -> Option<u64> {
     let max = |index: u32| hsperf.number(&format!("sun.gc.generation.{index}.maxCapacity"));

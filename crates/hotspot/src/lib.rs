@@ -27,6 +27,7 @@ mod pthreads;
 mod reach;
 mod references;
 mod scan;
+mod still;
 mod tables;
 mod target;
 mod threads;
@@ -53,6 +54,7 @@ use metaspace::Slots;
 use offheap_target::Task;
 use oops::Oops;
 use std::cell::RefCell;
+use still::Still;
 use tables::Tables;
 use vm::Vm;
 
@@ -102,6 +104,13 @@ impl HotSpot {
 
     fn vm<'a>(&'a self, target: &'a dyn Target) -> Vm<'a> {
         Vm { target, tables: &self.tables, libjvm: &self.libjvm }
+    }
+
+    /// How references are coded; ZGC's tables are sought again where there were none when the JVM
+    /// was opened, which may have been while it started.
+    fn oops(&self, vm: &Vm<'_>) -> Oops {
+        let z = self.oops.z.or_else(|| heap::z::Tables::find(vm, &self.flags).filter(|_| self.gc == "Z"));
+        self.oops.with_tables(z)
     }
 
     /// What the JVM is now. `memory` is a fresh one or one that was told to forget; `tasks` are its
@@ -158,8 +167,9 @@ impl HotSpot {
         let vm = self.vm(memory);
         let learnt = &mut *self.learnt.borrow_mut();
         learnt.known.search(&vm, None);
+        memory.forget();
         let read = heap::read(&vm, &self.flags, self.gc, None, &mut Labels::default())?;
-        let filled = read.filled(&vm, &self.oops);
+        let filled = read.filled(&vm, &self.oops(&vm));
         references::count(&vm, &self.oops, &learnt.known, &filled, budget)
     }
 
@@ -171,18 +181,16 @@ impl HotSpot {
         let vm = self.vm(memory);
         let learnt = &mut *self.learnt.borrow_mut();
         learnt.known.search(&vm, None);
-        let collections = || counters::from_memory(&vm).map(|hsperf| counters::collections(&hsperf));
-        let before = collections();
-        let pages = heap::z::live(&vm, &self.oops);
-        if self.gc == "Z" && pages.is_empty() {
+        memory.forget();
+        let oops = self.oops(&vm);
+        let before = Still::read(&vm, &oops);
+        if !before.knows_pages(self.gc) {
             return None;
         }
         let read = heap::read(&vm, &self.flags, self.gc, None, &mut Labels::default())?;
-        let reach = reach::look(&vm, &self.oops, &mut learnt.known, &read, tasks, budget)?;
+        let reach = reach::look(&vm, &oops, &mut learnt.known, &read, tasks, budget)?;
         memory.forget();
-        // ZGC counts a cycle when it ends, and empties pages long before.
-        let spoiled = before != collections() || !pages.is_subset(&heap::z::live(&vm, &self.oops));
-        (!spoiled).then_some(reach)
+        Still::read(&vm, &oops).is_as(&before).then_some(reach)
     }
 
     /// What JNI code holds now. Takes about a tenth of a microsecond for each reference.
@@ -192,7 +200,7 @@ impl HotSpot {
         learnt.known.search(&vm, None);
         let feature = self.identity(&vm, counters::from_memory(&vm).as_ref()).feature;
         let names = threads::java_names(&vm, &self.oops, &mut learnt.known, feature);
-        handles::read(&vm, &self.oops, tasks, &names)
+        handles::read(&vm, &self.oops(&vm), tasks, &names)
     }
 
     /// Looks for direct buffers in the resident part of the Java heap, reading at most `budget`
@@ -203,8 +211,8 @@ impl HotSpot {
         learnt.known.search(&vm, None);
         match heap::read(&vm, &self.flags, self.gc, None, &mut Labels::default()) {
             Some(read) => {
-                let filled = read.filled(&vm, &self.oops);
-                buffers::find(&vm, &self.oops, &mut learnt.known, &filled, budget)
+                // What is left behind of a buffer names the same memory, so it does no harm.
+                buffers::find(&vm, &self.oops, &mut learnt.known, &read.parts, budget)
             }
             None => DirectBuffers {
                 incomplete: Some("the Java heap was not found".to_owned()),

@@ -59,6 +59,11 @@ impl Oops {
         Oops { narrow, coloured, z, header }
     }
 
+    /// The same with ZGC's tables.
+    pub(crate) fn with_tables(self, z: Option<z::Tables>) -> Oops {
+        Oops { z, ..self }
+    }
+
     /// The object that the reference in a Java object's field at `address` points to.
     pub(crate) fn field(&self, vm: &Vm<'_>, address: u64) -> Option<u64> {
         match self.narrow {

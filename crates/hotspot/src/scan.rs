@@ -1,4 +1,4 @@
-//! Reads the Java heap from end to end: its resident pages, a few megabytes at a time.
+//! Reads parts of the Java heap: their resident pages, a few megabytes at a time.
 
 use crate::heap::Part;
 use crate::vm::Vm;
@@ -34,7 +34,8 @@ pub(crate) fn each_chunk(
     let mut seen: Vec<Range<u64>> = Vec::new();
     for part in heap {
         let mut looked_at = Vec::new();
-        for run in vm.target.runs(part.range.start & !(PAGE - 1), part.range.end.next_multiple_of(PAGE)) {
+        let last = part.range.end.checked_next_multiple_of(PAGE).unwrap_or(part.range.end);
+        for run in vm.target.runs(part.range.start & !(PAGE - 1), last) {
             if run.kind != PageKind::Present {
                 scanned.incomplete = Some("part of the Java heap is in swap".to_owned());
                 continue;
@@ -51,8 +52,11 @@ pub(crate) fn each_chunk(
                 looked_at.push(new);
             }
         }
-        seen.append(&mut looked_at);
-        seen.sort_by_key(|range| range.start);
+        // Mostly behind all others: the parts of one view are ascending.
+        for range in looked_at {
+            let at = seen.partition_point(|seen| seen.start < range.start);
+            seen.insert(at, range);
+        }
     }
     scanned
 }

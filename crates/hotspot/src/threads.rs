@@ -98,13 +98,30 @@ pub(crate) fn java_stacks(vm: &Vm<'_>) -> Option<Vec<JavaStack>> {
     Some(addresses(vm)?.into_iter().filter_map(stack).collect())
 }
 
+/// Words of a thread's allocation buffer up to its ends.
+const BUFFER_WORDS: usize = 5;
+/// Bytes of one: at most a region of G1, or a quarter of a small page of ZGC.
+const MOST_BUFFER: u64 = 64 << 20;
+
 /// What is left of the threads' allocation buffers (gc/shared/threadLocalAllocBuffer.hpp): memory
 /// that is a thread's own and has no objects yet, but bytes of earlier ones.
 pub(crate) fn unused_buffers(vm: &Vm<'_>) -> Vec<Range<u64>> {
+    let class = "ThreadLocalAllocBuffer";
+    let at = |field| vm.tables.offset(class, field);
     let left = |thread: u64| {
-        let buffer = vm.place(thread, "Thread", "_tlab")?;
-        let word = |field| vm.pointer(buffer, "ThreadLocalAllocBuffer", field);
-        Some(word("_top")?..word("_end")?).filter(|left| left.start < left.end)
+        let start_at = at("_start")?;
+        let word_at = |field| Some((at(field)?.checked_sub(start_at)? / 8) as usize);
+        let (top_at, end_at) = (word_at("_top")?, word_at("_end")?);
+        let buffer = vm.place(thread, "Thread", "_tlab")?.checked_add(start_at)?;
+        // All at once, so that they belong to one buffer.
+        let words = vm.target.words(buffer, BUFFER_WORDS)?;
+        let (start, top, end) = (*words.first()?, *words.get(top_at)?, *words.get(end_at)?);
+        // Where objects are sampled, `_end` is the next sample; from 11 `_allocation_end` follows
+        // it.
+        let real_end = words.get(end_at + 1).copied().filter(|real| *real >= end);
+        let end = real_end.filter(|real| real - end <= MOST_BUFFER).unwrap_or(end);
+        let fits = start != 0 && start <= top && top < end && end - start <= MOST_BUFFER;
+        fits.then_some(top..end)
     };
     addresses(vm).unwrap_or_default().into_iter().filter_map(left).collect()
 }

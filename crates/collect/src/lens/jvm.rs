@@ -136,8 +136,7 @@ impl Lens for JvmLens {
 }
 
 /// Whether to look for direct buffers in the Java heap: where the JDK keeps some out of Bits, and
-/// under ZGC where Bits can't be read because its class mirror was moved and the reference to it
-/// not healed yet, which happens at the next marking.
+/// under ZGC where Bits can't be read because its class mirror was moved and is not found.
 fn is_scan_worth_it(view: &View, effort: Effort) -> bool {
     match view.direct {
         Some(direct) => effort.deep && direct.hides_temporary,

@@ -30,6 +30,12 @@ pub(super) fn address(pointer: u64) -> u64 {
     pointer >> 16
 }
 
+/// True where `pointer` was written from an old object to an old one: it has both bits of being
+/// remembered (`ZPointerRememberedMask`).
+pub(crate) fn is_of_old(pointer: u64) -> bool {
+    pointer >> 4 & 3 == 3
+}
+
 /// For which generation a reference is older than its last move of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Remapped {

@@ -5,8 +5,9 @@ use crate::heap::Part;
 use crate::heap::z::Moved;
 use crate::oops::Oops;
 use crate::vm::Vm;
-use offheap_target::PageKind;
+use offheap_target::{PAGE, PageKind};
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// Bytes read at once.
 const BLOCK: u64 = 64 << 10;
@@ -54,8 +55,14 @@ impl<'a> Blocks<'a> {
     /// True where `bytes` from an address on are all in the heap; what has no room is no object,
     /// but looks like one.
     pub(super) fn has_room(&self, address: u64, bytes: u64) -> bool {
-        let part = self.parts.iter().find(|part| part.range.contains(&address));
-        part.is_some_and(|part| part.range.end - address >= bytes)
+        let Some(end) = address.checked_add(bytes.max(1)) else { return false };
+        // What lies side by side in the address space may be mapped in several pieces.
+        let mut at = address;
+        while at < end {
+            let Some(part) = self.parts.iter().find(|part| part.range.contains(&at)) else { return false };
+            at = part.range.end;
+        }
+        true
     }
 
     pub(super) fn u32(&mut self, address: u64) -> Option<u32> {
@@ -103,16 +110,36 @@ impl<'a> Blocks<'a> {
             if from >= to {
                 continue;
             }
+            let mut at = from;
             for run in self.vm.target.runs(from, to) {
-                if run.kind == PageKind::Present
-                    && let Some(room) =
-                        bytes.get_mut((run.start - start) as usize..(run.end - start) as usize)
-                {
+                let Some(room) = bytes.get_mut((run.start - start) as usize..(run.end - start) as usize)
+                else {
+                    continue;
+                };
+                if run.kind == PageKind::Present {
                     self.vm.target.read_bulk(run.start, room);
+                    self.read_by_file(at..run.start, start, &mut bytes);
+                    at = run.end;
                 }
             }
+            self.read_by_file(at..to, start, &mut bytes);
         }
         Some(bytes)
+    }
+
+    /// Reads pages that are not present at these addresses, if the heap is a file: it is mapped
+    /// several times, and what one mapping was never used for may be there through another.
+    fn read_by_file(&self, range: Range<u64>, start: u64, bytes: &mut [u8]) {
+        if self.parts.len() < 2 {
+            return;
+        }
+        for page in range.step_by(PAGE as usize) {
+            let at = (page - start) as usize;
+            if let Some(room) = bytes.get_mut(at..at + PAGE as usize) {
+                // A hole in the file stays what it is.
+                let _ = self.vm.target.read(page, room);
+            }
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 //! of virtual threads' too, and what JNI code holds by global references.
 //!
 //! The program changes its references meanwhile. Of thousands of objects that is a few; a moving
-//! collection spoils it all, so the caller compares the collectors' counters before and after.
+//! collection spoils it all, so the caller looks whether one ran (`still.rs`).
 
 mod blocks;
 mod roots;

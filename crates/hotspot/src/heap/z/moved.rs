@@ -52,14 +52,17 @@ impl<'a> Moved<'a> {
     pub(crate) fn reference(&self, raw: u64) -> u64 {
         let address = self.oops.address(raw);
         let Some(tables) = self.oops.z.filter(|_| address != 0) else { return address };
-        let stale = if self.oops.is_coloured() {
-            colour::remapped(raw, self.good)
+        let (address, stale) = if self.oops.is_coloured() {
+            (address, colour::remapped(raw, self.good))
         } else {
-            of_view(&tables, raw, self.good)
+            // One that is only reachable through finalizers has a bit above the views.
+            let finalizable = tables.offset_mask.wrapping_add(1) << 3;
+            (address & !finalizable, of_view(&tables, raw, self.good))
         };
-        // Of a reference that is stale for both, the young generation's table is asked first
-        // (`ZBarrier::remap_generation`).
-        let young = stale.young.then_some(tables.moved_young).flatten();
+        // Of a reference that is stale for both, the young generation's table is asked first,
+        // unless it was written from an old object to an old one (`ZBarrier::remap_generation`).
+        let is_old = stale.old && self.oops.is_coloured() && colour::is_of_old(raw);
+        let young = (stale.young && !is_old).then_some(tables.moved_young).flatten();
         let old = stale.old.then_some(tables.moved);
         [young, old]
             .into_iter()
@@ -124,7 +127,7 @@ impl<'a> Moved<'a> {
             return *known;
         }
         let read = table.checked_add(granule * 8).and_then(|at| match tables.entries {
-            Entries::InPages => self.of_page(at),
+            Entries::InPages => self.of_page(tables, at),
             Entries::OfTheirOwn => self.of_forwarding(tables, at),
         });
         let page = read.filter(|page| page.length.is_power_of_two() && page.length <= MOST_ENTRIES);
@@ -137,16 +140,16 @@ impl<'a> Moved<'a> {
     }
 
     /// In 11 the page has them: `_virtual`, and a `ZForwardingTable` of address and length.
-    fn of_page(&self, at: u64) -> Option<Page> {
+    fn of_page(&self, tables: &Tables, at: u64) -> Option<Page> {
         let vm = &self.vm;
         let page = vm.target.pointer(at)? & !1;
         let start = vm.u64(page, "ZPage", "_virtual")?;
         let table = vm.place(page, "ZPage", "_forwarding")?;
         let kind = vm.target.u8(vm.place(page, "ZPage", "_type")?)?;
         let is_medium = Some(i64::from(kind)) == vm.tables.constant("ZPageTypeMedium");
-        // Objects of a small page are aligned to 8 bytes (`ObjectAlignmentInBytes`).
         let medium = vm.tables.constant("ZObjectAlignmentMediumShift");
-        let shift = if is_medium { medium.and_then(|shift| u32::try_from(shift).ok())? } else { 3 };
+        let shift =
+            if is_medium { medium.and_then(|shift| u32::try_from(shift).ok())? } else { tables.alignment };
         let entries = vm.pointer(table, "ZForwardingTable", "_table")?;
         Some(Page { start, shift, entries, length: vm.u64(table, "ZForwardingTable", "_size")? })
     }

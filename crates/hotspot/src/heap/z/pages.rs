@@ -35,11 +35,17 @@ pub(crate) fn filled(vm: &Vm<'_>, tables: &Tables, views: &[Part]) -> Option<Vec
     Some(parts)
 }
 
-/// The pages there are; none with other collectors, or where they can't be read. One that is
-/// missing later was emptied meanwhile.
-pub(crate) fn live(vm: &Vm<'_>, oops: &Oops) -> HashSet<u64> {
-    let pages = oops.z.and_then(|tables| pages(vm, &tables));
-    pages.unwrap_or_default().into_iter().collect()
+/// The pages there are, each with the number of the cycle in which it was filled last
+/// (`ZPage::_seqnum`, in 11 right before `_virtual`); none with other collectors, or where they
+/// can't be read. One that is missing later was emptied meanwhile.
+pub(crate) fn live(vm: &Vm<'_>, oops: &Oops) -> HashSet<(u64, Option<u32>)> {
+    let Some(tables) = oops.z else { return HashSet::new() };
+    let class = tables.names.of("Page");
+    let before_virtual = || vm.tables.offset(&class, "_virtual")?.checked_sub(4);
+    let place = vm.tables.offset(&class, "_seqnum").or_else(before_virtual);
+    let number = |page: u64| vm.target.u32(page.checked_add(place?)?);
+    let pages = pages(vm, &tables).unwrap_or_default();
+    pages.into_iter().map(|page| (page, number(page))).collect()
 }
 
 /// Ranges of offsets in the heap that objects lie in, ascending; those that touch are one.

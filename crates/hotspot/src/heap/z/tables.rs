@@ -30,8 +30,10 @@ pub(crate) struct Tables {
     pub(super) shift: u32,
     /// The bits of an address that say where in the heap it is.
     pub(super) offset_mask: u64,
+    /// log2 of what objects on small pages are aligned to.
+    pub(super) alignment: u32,
     /// Where the JVM keeps the colour that is good now, where vmStructs says so.
-    pub(super) good: Option<u64>,
+    pub(crate) good: Option<u64>,
 }
 
 /// How the tables say what was moved.
@@ -51,7 +53,17 @@ impl Tables {
             vm.place(vm.static_pointer("Universe", "_collectedHeap")?, &names.of("CollectedHeap"), "_heap")?;
         let constant =
             |name: &str| vm.tables.constant(&names.of(name)).and_then(|value| u64::try_from(value).ok());
-        let global = |field| vm.pointer(vm.static_pointer(GLOBALS, "_instance_p")?, GLOBALS, field);
+        // Where one of its globals is (`ZGlobalsForVMStructs`), by its name without the prefix.
+        let globals = names.of("GlobalsForVMStructs");
+        let global = |field: &str| {
+            vm.pointer(
+                vm.static_pointer(&globals, "_instance_p")?,
+                &globals,
+                &format!("_{}", names.of(field)),
+            )
+        };
+        let alignment = global("ObjectAlignmentSmallShift").and_then(|at| vm.target.u32(at));
+        let alignment = alignment.filter(|shift| (3..12).contains(shift)).unwrap_or(3);
         if vm.tables.offset("ZPage", "_forwarding").is_some() {
             let pages = vm.target.pointer(vm.place(heap, "ZHeap", "_pagetable")?)?;
             let (offset_mask, shift) = (constant("AddressOffsetMask")?, constant("PageSizeMinShift")?);
@@ -67,7 +79,8 @@ impl Tables {
                 moved_granules: granules,
                 shift,
                 offset_mask,
-                good: global("_ZAddressGoodMask"),
+                alignment,
+                good: global("AddressGoodMask"),
             });
         }
         let class = names.of("Heap");
@@ -80,7 +93,7 @@ impl Tables {
             .and_then(|granules| granules.checked_mul(1 << shift))
             .filter(|_| (1..1 << 32).contains(&granules))?
             .checked_sub(1)?;
-        let offset_mask = global("_ZAddressOffsetMask")
+        let offset_mask = global("AddressOffsetMask")
             .and_then(|at| vm.target.u64(at))
             .filter(|mask| *mask >= from_granules / 2 && mask & mask.wrapping_add(1) == 0)
             .unwrap_or(from_granules);
@@ -94,7 +107,6 @@ impl Tables {
         if young.is_some_and(|(granules, _)| granules != moved_granules) || moved_granules > granules {
             return None;
         }
-        let good = global("_ZAddressGoodMask").or_else(|| global("_ZPointerLoadGoodMask"));
         Some(Tables {
             names,
             entries: Entries::OfTheirOwn,
@@ -105,8 +117,8 @@ impl Tables {
             moved_granules,
             shift,
             offset_mask,
-            // That of the generations is not that of the collector without them.
-            good: good.filter(|_| names.0 == 'Z'),
+            alignment,
+            good: global("AddressGoodMask").or_else(|| global("PointerLoadGoodMask")),
         })
     }
 
@@ -141,6 +153,3 @@ pub(super) fn words_of(vm: &Vm<'_>, range: Range<u64>) -> Vec<u64> {
     }
     words
 }
-
-/// The class through which vmStructs tells of ZGC's globals.
-const GLOBALS: &str = "ZGlobalsForVMStructs";
