@@ -532,6 +532,12 @@ fn a_collection_in_the_midst_spoils_no_figure() {
             let jvm = Jvm::start(&java, &options, &["Moved", &KEPT.to_string(), "400"]);
             let held = Held::of(&jvm);
             let tasks = held.process.tasks().unwrap();
+            let whole = (0..6).filter(|_| {
+                let global = held.hotspot.handles(&held.memory, &tasks).global.expect("they are found");
+                let of_classes: u64 = global.by_class.iter().map(|(_, count)| count).sum();
+                of_classes == global.count - global.cleared
+            });
+            assert!(whole.count() > 0, "{} {variant:?}: no look knows every class", java.version);
             for _ in 0..6 {
                 held.memory.forget();
                 let Some(reach) = held.hotspot.reach(&held.memory, &tasks, 1 << 30) else { continue };

@@ -120,6 +120,8 @@ pub fn by_gimli(bytes: &[u8], pc: u64) -> Option<Rule> {
     let bases = BaseAddresses::default().set_eh_frame_hdr(BIAS).set_eh_frame(BIAS);
     let header = gimli::EhFrameHdr::new(bytes, LittleEndian).parse(&bases, 8).ok()?;
     let frames = EhFrame::new(bytes, LittleEndian);
+    // gimli 0.34 multiplies it unchecked.
+    entries(bytes).filter(|entries| *entries <= bytes.len() as u64)?;
     let pointer = header.table()?.lookup(pc, &bases).ok()?;
     let gimli::Pointer::Direct(address) = pointer else { return None };
     let offset = usize::try_from(address.checked_sub(BIAS)?).ok().filter(|offset| *offset < bytes.len())?;
@@ -130,6 +132,21 @@ pub fn by_gimli(bytes: &[u8], pc: u64) -> Option<Rule> {
     let mut context = gimli::UnwindContext::new();
     let row = fde.unwind_info_for_address(&frames, &bases, &mut context, pc).ok()?;
     expected(row, &fde, &frames)
+}
+
+/// How many entries an .eh_frame_hdr says that its table has; `None` for lengths that are no whole
+/// number of bytes known beforehand (LSB 5.0, "DWARF Exception Header Encoding").
+fn entries(header: &[u8]) -> Option<u64> {
+    let [_, frame_encoding, count_encoding] = *header.first_chunk()?;
+    let size = |encoding: u8| match encoding & 7 {
+        2 => Some(2),
+        3 => Some(4),
+        0 | 4 => Some(8),
+        _ => None,
+    };
+    let from = 4 + size(frame_encoding)?;
+    let count = header.get(from..from + size(count_encoding)?)?;
+    Some(count.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
 }
 
 /// What the agent's rule has to be by gimli's row; `None` where the row is none that the agent
