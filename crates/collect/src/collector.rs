@@ -112,11 +112,9 @@ impl Collector {
             let live = self.process.memory(&self.process.maps().ok()?).ok()?;
             self.lenses.jvm.reach(&live, &self.process.tasks().ok()?)
         };
-        look().or_else(|| {
-            (1..LOOKS).find_map(|_| {
-                std::thread::sleep(A_PAUSE);
-                look()
-            })
+        (0..LOOKS).find_map(|time| {
+            std::thread::sleep(A_PAUSE * time.min(1));
+            look()
         })
     }
 

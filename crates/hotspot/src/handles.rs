@@ -200,7 +200,7 @@ impl<'a> Known<'a> {
     /// The object in the slot of a local reference. ZGC colours them in some versions, and not in
     /// others.
     fn local(&self, slot: u64) -> u64 {
-        if self.oops.address(slot) == slot {
+        if !self.oops.is_coloured() {
             return self.moved.reference(slot);
         }
         let plain = [Some(slot), self.moved.gone_from(slot)];

@@ -54,7 +54,6 @@ use metaspace::Slots;
 use offheap_target::Task;
 use oops::Oops;
 use std::cell::RefCell;
-use still::Still;
 use tables::Tables;
 use vm::Vm;
 
@@ -181,16 +180,15 @@ impl HotSpot {
         let vm = self.vm(memory);
         let learnt = &mut *self.learnt.borrow_mut();
         learnt.known.search(&vm, None);
-        memory.forget();
         let oops = self.oops(&vm);
-        let before = Still::read(&vm, &oops);
-        if !before.knows_pages(self.gc) {
-            return None;
-        }
-        let read = heap::read(&vm, &self.flags, self.gc, None, &mut Labels::default())?;
-        let reach = reach::look(&vm, &oops, &mut learnt.known, &read, tasks, budget)?;
-        memory.forget();
-        Still::read(&vm, &oops).is_as(&before).then_some(reach)
+        let (reach, is_whole) = still::during(&vm, &oops, |before| {
+            if !before.knows_pages(self.gc) {
+                return None;
+            }
+            let read = heap::read(&vm, &self.flags, self.gc, None, &mut Labels::default())?;
+            reach::look(&vm, &oops, &mut learnt.known, &read, tasks, budget)
+        });
+        reach.filter(|_| is_whole)
     }
 
     /// What JNI code holds now. Takes about a tenth of a microsecond for each reference, and twice
@@ -204,12 +202,10 @@ impl HotSpot {
         let feature = self.identity(&vm, counters::from_memory(&vm).as_ref()).feature;
         let oops = self.oops(&vm);
         let mut look = || {
-            memory.forget();
-            let before = Still::read(&vm, &oops);
-            let names = threads::java_names(&vm, &oops, &mut learnt.known, feature);
-            let found = handles::read(&vm, &oops, tasks, &names);
-            memory.forget();
-            (found, Still::read(&vm, &oops).is_as(&before))
+            still::during(&vm, &oops, |_| {
+                let names = threads::java_names(&vm, &oops, &mut learnt.known, feature);
+                handles::read(&vm, &oops, tasks, &names)
+            })
         };
         let (mut found, mut is_whole) = look();
         let mut left = LOOKS - 1;

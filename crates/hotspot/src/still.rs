@@ -23,9 +23,18 @@ pub(crate) struct Still {
     pages: HashSet<(u64, Option<u32>)>,
 }
 
+/// What `look` finds, and whether no object moved while it looked. It is given what was so before.
+pub(crate) fn during<T>(vm: &Vm<'_>, oops: &Oops, look: impl FnOnce(&Still) -> T) -> (T, bool) {
+    let before = Still::read(vm, oops);
+    let found = look(&before);
+    let is_still = Still::read(vm, oops).is_as(&before);
+    (found, is_still)
+}
+
 impl Still {
-    /// Reads it; `vm`'s memory must have been told to forget what it read before.
-    pub(crate) fn read(vm: &Vm<'_>, oops: &Oops) -> Still {
+    /// Reads it anew, past what `vm`'s memory has kept.
+    fn read(vm: &Vm<'_>, oops: &Oops) -> Still {
+        vm.target.forget();
         // Before the rest: a collection that starts in between is seen by what follows.
         let invocations = counters::from_memory(vm).map(|hsperf| counters::invocations(&hsperf));
         let heap = vm.static_pointer("Universe", "_collectedHeap");
@@ -44,7 +53,7 @@ impl Still {
 
     /// True where no object has moved since, and none was on the move: pages may have been added,
     /// but none is gone.
-    pub(crate) fn is_as(&self, before: &Still) -> bool {
+    fn is_as(&self, before: &Still) -> bool {
         !before.is_stopped
             && !self.is_stopped
             && self.invocations == before.invocations

@@ -100,7 +100,7 @@ pub(crate) fn java_stacks(vm: &Vm<'_>) -> Option<Vec<JavaStack>> {
 
 /// Words of a thread's allocation buffer up to its ends.
 const BUFFER_WORDS: usize = 5;
-/// Bytes of one: at most a region of G1, or a quarter of a small page of ZGC.
+/// Bytes of one; more, and what was read is none.
 const MOST_BUFFER: u64 = 64 << 20;
 
 /// What is left of the threads' allocation buffers (gc/shared/threadLocalAllocBuffer.hpp): memory

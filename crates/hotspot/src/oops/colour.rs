@@ -36,9 +36,9 @@ pub(crate) fn is_of_old(pointer: u64) -> bool {
     pointer >> 4 & 3 == 3
 }
 
-/// For which generation a reference is older than its last move of objects.
+/// The generations that have moved objects since a reference was written: it may name an old place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Remapped {
+pub(crate) struct Stale {
     pub(crate) young: bool,
     pub(crate) old: bool,
 }
@@ -46,11 +46,11 @@ pub(crate) struct Remapped {
 /// Compares the colour of `pointer` with the one that is `good` now. The four bits stand for the
 /// four states of two switches, of which the lower is the young generation's
 /// (`ZGlobalsPointers::initialize` in gc/z/zAddress.cpp).
-pub(crate) fn remapped(pointer: u64, good: u64) -> Remapped {
+pub(crate) fn stale(pointer: u64, good: u64) -> Stale {
     let state = |word: u64| ((word >> REMAPPED_SHIFT) & 15).trailing_zeros();
     let differs = state(pointer) ^ state(good);
     let known = (good >> REMAPPED_SHIFT) & 15 != 0;
-    Remapped { young: known && differs & 1 != 0, old: known && differs & 2 != 0 }
+    Stale { young: known && differs & 1 != 0, old: known && differs & 2 != 0 }
 }
 
 #[cfg(all(test, target_arch = "x86_64"))]
@@ -70,15 +70,15 @@ mod tests {
 
     #[test]
     fn a_pointer_is_stale_for_the_generation_that_moved_since() {
-        let stale = |pointer: u64, good: u64| {
-            let found = remapped(1 << (12 + pointer), 1 << (12 + good));
+        let generations = |pointer: u64, good: u64| {
+            let found = stale(1 << (12 + pointer), 1 << (12 + good));
             (found.young, found.old)
         };
-        assert_eq!(stale(2, 2), (false, false));
-        assert_eq!(stale(2, 3), (true, false));
-        assert_eq!(stale(0, 2), (false, true));
-        assert_eq!(stale(1, 2), (true, true));
-        let unknown = remapped(1 << 12, 0);
+        assert_eq!(generations(2, 2), (false, false));
+        assert_eq!(generations(2, 3), (true, false));
+        assert_eq!(generations(0, 2), (false, true));
+        assert_eq!(generations(1, 2), (true, true));
+        let unknown = stale(1 << 12, 0);
         assert!(!unknown.young && !unknown.old);
     }
 }

@@ -5,7 +5,7 @@
 use super::Tables;
 use super::tables::Entries;
 use crate::oops::Oops;
-use crate::oops::colour::{self, Remapped};
+use crate::oops::colour::{self, Stale};
 use crate::target::Peek;
 use crate::vm::Vm;
 use std::cell::RefCell;
@@ -53,7 +53,7 @@ impl<'a> Moved<'a> {
         let address = self.oops.address(raw);
         let Some(tables) = self.oops.z.filter(|_| address != 0) else { return address };
         let (address, stale) = if self.oops.is_coloured() {
-            (address, colour::remapped(raw, self.good))
+            (address, colour::stale(raw, self.good))
         } else {
             // One that is only reachable through finalizers has a bit above the views.
             let finalizable = tables.offset_mask.wrapping_add(1) << 3;
@@ -172,11 +172,11 @@ impl<'a> Moved<'a> {
 /// Whether a reference of the collector without generations is stale: a colour of marking that is
 /// not good now. The views of the heap are three bits above the offset: two of marking, which take
 /// turns, and that of objects at their last place (gc/z/zGlobals.hpp).
-fn of_view(tables: &Tables, raw: u64, good: u64) -> Remapped {
+fn of_view(tables: &Tables, raw: u64, good: u64) -> Stale {
     let views = tables.offset_mask.wrapping_add(1);
     let is_last = raw & (views << 2) != 0;
     let is_good = raw & good & (views | views << 1) != 0;
-    Remapped { young: false, old: !is_last && !is_good }
+    Stale { young: false, old: !is_last && !is_good }
 }
 
 /// The index of the object in its old page and its new offset; `None` for an empty entry, which

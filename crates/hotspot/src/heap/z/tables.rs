@@ -64,6 +64,7 @@ impl Tables {
         };
         let alignment = global("ObjectAlignmentSmallShift").and_then(|at| vm.target.u32(at));
         let alignment = alignment.filter(|shift| (3..12).contains(shift)).unwrap_or(3);
+        let good = global("AddressGoodMask").or_else(|| global("PointerLoadGoodMask"));
         if vm.tables.offset("ZPage", "_forwarding").is_some() {
             let pages = vm.target.pointer(vm.place(heap, "ZHeap", "_pagetable")?)?;
             let (offset_mask, shift) = (constant("AddressOffsetMask")?, constant("PageSizeMinShift")?);
@@ -80,7 +81,7 @@ impl Tables {
                 shift,
                 offset_mask,
                 alignment,
-                good: global("AddressGoodMask"),
+                good,
             });
         }
         let class = names.of("Heap");
@@ -118,7 +119,7 @@ impl Tables {
             shift,
             offset_mask,
             alignment,
-            good: global("AddressGoodMask").or_else(|| global("PointerLoadGoodMask")),
+            good,
         })
     }
 
