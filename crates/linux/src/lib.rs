@@ -10,6 +10,7 @@ pub mod folder;
 pub mod foreign;
 mod holds;
 mod hugetlb;
+mod incore;
 mod live;
 mod maps;
 mod pagemap;

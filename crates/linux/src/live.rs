@@ -5,7 +5,8 @@
 //! mapping still has the file's contents, so that is read from the file.
 
 use crate::foreign::Expect;
-use crate::{Memory, PAGE, Pagemap, ProcText, Process, ReadError, Run, Target, Task, Vma};
+use crate::incore::{InCore, Whereabouts, anything_swapped};
+use crate::{Memory, PAGE, PageKind, Pagemap, ProcText, Process, ReadError, Run, Target, Task, Vma};
 use offheap_target::{Page, PageCache, page_of};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -28,7 +29,23 @@ pub struct Live {
     vmas: Vec<Vma>,
     process: Process,
     pages: PageCache,
-    files: RefCell<HashMap<u64, Option<File>>>,
+    files: RefCell<HashMap<u64, Option<Mapped>>>,
+    /// Whether anything is in swap on this machine.
+    swaps: bool,
+}
+
+/// A file that is mapped.
+#[derive(Debug)]
+struct Mapped {
+    file: File,
+    in_core: Option<InCore>,
+}
+
+impl Mapped {
+    /// Where the page at `offset` is, if that makes a difference.
+    fn page(&self, offset: u64) -> Whereabouts {
+        self.in_core.as_ref().map_or(Whereabouts::Memory, |in_core| in_core.page(&self.file, offset))
+    }
 }
 
 impl Live {
@@ -40,6 +57,7 @@ impl Live {
             process: process.try_clone().map_err(|error| process.explain("its directory", error))?,
             pages: PageCache::default(),
             files: RefCell::default(),
+            swaps: anything_swapped(),
         })
     }
 
@@ -61,10 +79,55 @@ impl Live {
             return Err(ReadError::NotPresent(page));
         }
         // Read through the file, a page brings nothing into the target's page tables.
+        self.with_file(vma, |mapped| match mapped.page(page - vma.start + vma.offset) {
+            Whereabouts::Swap => Err(ReadError::NotPresent(page)),
+            _ => {
+                page_of(&mapped.file, page - vma.start + vma.offset).map_err(|_| ReadError::NotPresent(page))
+            }
+        })
+        .unwrap_or(Err(ReadError::NotPresent(page)))
+    }
+
+    /// Gives `look` the file that is mapped at `vma`; `None` where it can't be opened.
+    fn with_file<T>(&self, vma: &Vma, look: impl FnOnce(&Mapped) -> T) -> Option<T> {
         let mut files = self.files.borrow_mut();
-        let file = files.entry(vma.start).or_insert_with(|| self.open(vma));
-        let file = file.as_ref().ok_or(ReadError::NotPresent(page))?;
-        page_of(file, page - vma.start + vma.offset).map_err(|_| ReadError::NotPresent(page))
+        let mapped = files.entry(vma.start).or_insert_with(|| {
+            let file = self.open(vma)?;
+            Some(Mapped { in_core: self.swaps.then(|| InCore::of(&file)).flatten(), file })
+        });
+        mapped.as_ref().map(look)
+    }
+
+    /// Adds the pages in swap between `start` and `end` of files in memory (memfd_create): no page
+    /// table tells them.
+    fn add_swapped(&self, start: u64, end: u64, runs: &mut Vec<Run>) {
+        let told = runs.clone();
+        for vma in &self.vmas {
+            let (from, to) = (start.max(vma.start), end.min(vma.end));
+            if from >= to || !vma.path.starts_with("/memfd:") {
+                continue;
+            }
+            self.with_file(vma, |mapped| {
+                let mut at = from & !(PAGE - 1);
+                let mut next = told.partition_point(|run| run.end <= at);
+                while at < to {
+                    if let Some(run) = told.get(next).filter(|run| run.start <= at) {
+                        (at, next) = (run.end, next + 1);
+                        continue;
+                    }
+                    if mapped.page(at - vma.start + vma.offset) == Whereabouts::Swap {
+                        match runs.last_mut() {
+                            Some(last) if last.end == at && last.kind == PageKind::Swapped => {
+                                last.end += PAGE;
+                            }
+                            _ => runs.push(Run { start: at, end: at + PAGE, kind: PageKind::Swapped }),
+                        }
+                    }
+                    at += PAGE;
+                }
+            });
+        }
+        runs.sort_by_key(|run| run.start);
     }
 }
 
@@ -89,6 +152,8 @@ impl Memory for Live {
 
     fn forget(&self) {
         self.pages.forget();
+        let files = self.files.borrow();
+        files.values().flatten().filter_map(|mapped| mapped.in_core.as_ref()).for_each(InCore::forget);
     }
 }
 
@@ -102,7 +167,11 @@ impl Target for Live {
     }
 
     fn runs(&self, start: u64, end: u64) -> Vec<Run> {
-        self.pagemap.runs(start, end)
+        let mut runs = self.pagemap.runs(start, end);
+        if self.swaps {
+            self.add_swapped(start, end, &mut runs);
+        }
+        runs
     }
 
     fn is_present(&self, address: u64) -> bool {
@@ -186,6 +255,32 @@ mod tests {
         assert_eq!(memory.u64(at + 8 * PAGE), Err(ReadError::NotPresent(at + 8 * PAGE)));
         assert!(!memory.pagemap().is_present(at + 8 * PAGE));
         assert!(memory.u64(0x10).is_err() && memory.u64(u64::MAX - 4).is_err());
+    }
+
+    #[test]
+    fn a_page_of_a_file_in_memory_is_read_through_the_file() {
+        use std::io::Write;
+        // SAFETY: makes a file in memory, which the File owns.
+        let mut file = unsafe {
+            let fd = libc::memfd_create(c"offheap-test".as_ptr(), libc::MFD_CLOEXEC);
+            <File as std::os::fd::FromRawFd>::from_raw_fd(fd)
+        };
+        file.write_all(&[7; PAGE as usize]).unwrap();
+        file.set_len(4 << 20).unwrap();
+        // SAFETY: as in the test above; what is mapped is the test's own.
+        let at = unsafe {
+            use std::os::fd::AsRawFd;
+            let (fd, protection) = (file.as_raw_fd(), libc::PROT_READ | libc::PROT_WRITE);
+            libc::mmap(std::ptr::null_mut(), 4 << 20, protection, libc::MAP_SHARED, fd, 0)
+        } as u64;
+        let memory = own();
+        assert!(!memory.pagemap().is_present(at));
+        assert_eq!(memory.array::<4>(at), Ok([7; 4]));
+        assert_eq!(memory.u64(at + PAGE), Ok(0), "a hole");
+        // Written since; seen once what was read is forgotten.
+        FileExt::write_all_at(&file, &[9; 8], PAGE).unwrap();
+        memory.forget();
+        assert_eq!(memory.array::<4>(at + PAGE), Ok([9; 4]));
     }
 
     #[test]

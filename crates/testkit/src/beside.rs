@@ -3,8 +3,8 @@
 
 use crate::{Jdk, build_harm, offheap, run_within, storm};
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// How a neighbour comes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,8 +15,10 @@ pub enum Way {
     Audit,
     /// -agentpath, from the JVM's begin.
     AgentPath,
-    /// JVMTI.agent_load, when ours is at work.
+    /// JVMTI.agent_load, when ours has been there.
     Later,
+    /// By a debugger, while ours is at work; taken out again when ours has come back twice.
+    Debugger,
 }
 
 /// Somebody who may be there too.
@@ -30,7 +32,13 @@ pub struct Neighbour {
     pub way: Way,
     /// The options of an agent.
     pub options: String,
+    /// Weather that it does not survive alone.
+    pub shy_of: &'static [&'static str],
 }
+
+/// heaptrack 1.4, without us: hangs where libraries come and go while other threads allocate, and
+/// loses the errno of a program with many threads.
+const OF_HEAPTRACK: &[&str] = &["dlopen", "threads"];
 
 impl Neighbour {
     /// Whether it comes before ours or after it.
@@ -40,6 +48,7 @@ impl Neighbour {
             Way::Audit => "before ours (LD_AUDIT)",
             Way::AgentPath => "before ours (-agentpath)",
             Way::Later => "after ours (JVMTI.agent_load)",
+            Way::Debugger => "while ours is at work (heaptrack -p)",
         }
     }
 }
@@ -51,23 +60,32 @@ pub fn neighbours() -> Vec<Neighbour> {
         library: PathBuf::new(),
         way: Way::Preload,
         options: String::new(),
+        shy_of: &[],
     }];
     let of_debian = [
-        ("jemalloc 5.3", "libjemalloc.so.2"),
-        ("tcmalloc 2.10", "libtcmalloc_minimal.so.4"),
-        ("mimalloc 2.0", "libmimalloc.so.2"),
-        ("heaptrack 1.4", "heaptrack/libheaptrack_preload.so"),
+        ("jemalloc 5.3", "libjemalloc.so.2", Way::Preload),
+        ("tcmalloc 2.10", "libtcmalloc_minimal.so.4", Way::Preload),
+        ("mimalloc 2.0", "libmimalloc.so.2", Way::Preload),
+        ("heaptrack 1.4", "heaptrack/libheaptrack_preload.so", Way::Preload),
+        ("heaptrack 1.4", "heaptrack/libheaptrack_inject.so", Way::Debugger),
     ];
-    for (name, file) in of_debian {
+    for (name, file, way) in of_debian {
         let found = ["/usr/lib", "/usr/lib/x86_64-linux-gnu"].map(|folder| Path::new(folder).join(file));
         let Some(library) = found.into_iter().find(|path| path.exists()) else {
             eprintln!("NOT TRIED: {name}: it is not installed");
             continue;
         };
-        all.push(Neighbour { name, library, way: Way::Preload, options: String::new() });
+        let shy_of = if name.starts_with("heaptrack") { OF_HEAPTRACK } else { &[] };
+        all.push(Neighbour { name, library, way, options: String::new(), shy_of });
     }
     let audit = build_harm("audit", &["targets/audit.c"], &["-shared"]);
-    all.push(Neighbour { name: "an auditor", library: audit, way: Way::Audit, options: String::new() });
+    all.push(Neighbour {
+        name: "an auditor",
+        library: audit,
+        way: Way::Audit,
+        options: String::new(),
+        shy_of: &[],
+    });
     let given = |variable: &str| std::env::var_os(variable).map(PathBuf::from);
     let agents = [
         ("async-profiler (nativemem)", "ASYNC_PROFILER", "start,nativemem=4k,file=/dev/null,quiet"),
@@ -80,7 +98,13 @@ pub fn neighbours() -> Vec<Neighbour> {
             continue;
         };
         for way in [Way::AgentPath, Way::Later] {
-            all.push(Neighbour { name, library: library.clone(), way, options: options.to_owned() });
+            all.push(Neighbour {
+                name,
+                library: library.clone(),
+                way,
+                options: options.to_owned(),
+                shy_of: &[],
+            });
         }
     }
     all
@@ -95,6 +119,36 @@ pub struct Tried {
     pub seen: String,
     /// What went wrong.
     pub harm: Vec<String>,
+}
+
+/// Brings heaptrack into `pid` by its own script, a moment from now.
+fn inject(pid: &str, folder: &Path) -> Child {
+    let script = format!("sleep 2; exec heaptrack -p {pid}");
+    let said = std::fs::File::create(folder.join("heaptrack.said")).expect("the folder is writable");
+    let same = said.try_clone().expect("a descriptor is free");
+    Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(said)
+        .stderr(same)
+        .spawn()
+        .expect("there is a shell")
+}
+
+/// Has heaptrack go; what it said, unless it had come.
+fn withdraw(mut debugger: Child, folder: &Path) -> Option<String> {
+    // As ^C does: it then takes its hooks out again.
+    // SAFETY: a signal to a process that this one has started and not yet waited for.
+    unsafe { libc::kill(debugger.id() as i32, libc::SIGINT) };
+    let until = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < until && matches!(debugger.try_wait(), Ok(None)) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let _ = debugger.kill();
+    let _ = debugger.wait();
+    let said = std::fs::read_to_string(folder.join("heaptrack.said")).unwrap_or_default();
+    (!said.contains("injection finished")).then(|| format!("heaptrack did not come: {said:.300}"))
 }
 
 /// Weather in which allocations matter.
@@ -114,16 +168,30 @@ pub fn run(jdk: &Jdk, neighbour: &Neighbour, profiles: u32) -> Tried {
         }
         Way::Audit => (vec![("LD_AUDIT", library.as_str())], vec![]),
         Way::AgentPath => (vec![], vec![agent_path.as_str()]),
-        Way::Later => (vec![], vec![]),
+        Way::Later | Way::Debugger => (vec![], vec![]),
     };
     let flags = [&["-XX:+UseSerialGC"][..], &flags].concat();
-    let mut jvm = storm::start_with(jdk, &flags, KINDS, &variables, folder.path());
+    let kinds: Vec<&str> = KINDS.iter().copied().filter(|kind| !neighbour.shy_of.contains(kind)).collect();
+    let mut jvm = storm::start_with(jdk, &flags, &kinds, &variables, folder.path());
     let pid = jvm.pid().to_string();
     let mut words: Vec<String> = Vec::new();
+    let mut debugger = None;
     for n in 0..profiles {
+        let mut length = "500ms";
+        if neighbour.way == Way::Debugger {
+            match n {
+                // It is there before this profile is over.
+                0 => {
+                    debugger = Some(inject(&pid, folder.path()));
+                    length = "6s";
+                }
+                2 => words.extend(debugger.take().and_then(|debugger| withdraw(debugger, folder.path()))),
+                _ => {}
+            }
+        }
         let mut command = Command::new(offheap());
         let ended = run_within(
-            command.args(["profile", &pid, "--for", "500ms", "--interval", "4k", "--json"]),
+            command.args(["profile", &pid, "--for", length, "--interval", "4k", "--json"]),
             Duration::from_secs(90),
         );
         match ended.code() {

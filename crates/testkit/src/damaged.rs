@@ -63,6 +63,15 @@ fn start(target: &str) -> Program {
     }
 }
 
+/// The verbs that look at such a target, in turn.
+fn looks_at(target: &str) -> &'static [&'static [&'static str]] {
+    match target {
+        "arenas" => &[&["map", "--json"]],
+        "python" => &[&["map", "--json"], &["python", "--json"], &["python", "--holders", "str", "--json"]],
+        _ => &[&["map", "--json"], &["handles", "--json"]],
+    }
+}
+
 /// Places that are worth damaging: most of what is read lies at the begin of a mapping, or in a
 /// library's data.
 fn places(pid: i32) -> Vec<(u64, u64)> {
@@ -101,6 +110,7 @@ pub fn run(target: &str, looks: u32, seed: u64, until: Instant) -> Report {
     // SAFETY: a signal to a process that this one has started.
     unsafe { libc::kill(pid, libc::SIGSTOP) };
     let places = places(pid);
+    let verbs = looks_at(target);
     let path = format!("/proc/{pid}/mem");
     let memory = std::fs::OpenOptions::new().read(true).write(true).open(path).expect("it is our child");
     while report.looks < looks && Instant::now() < until {
@@ -128,8 +138,8 @@ pub fn run(target: &str, looks: u32, seed: u64, until: Instant) -> Report {
                 was.push((at, word));
             }
         }
-        let words = ["map", "--json", &pid.to_string()].map(str::to_owned);
-        let ended = run_within(Command::new(offheap()).args(words), HANGS_AFTER);
+        let verb = verbs[report.looks as usize % verbs.len()];
+        let ended = run_within(Command::new(offheap()).args(verb).arg(pid.to_string()), HANGS_AFTER);
         report.looks += 1;
         report.words += was.len() as u64;
         report.slowest = report.slowest.max(ended.took);
@@ -142,7 +152,10 @@ pub fn run(target: &str, looks: u32, seed: u64, until: Instant) -> Report {
             (ended.peak_bytes > TOO_MUCH).then(|| format!("it took {} MiB", ended.peak_bytes >> 20))
         };
         if let Some(fell) = fell {
-            report.harm.push(format!("damaged {target}, {} words from state {here:#x}: {fell}", was.len()));
+            let verb = verb.join(" ");
+            report
+                .harm
+                .push(format!("damaged {target}, {verb}, {} words from state {here:#x}: {fell}", was.len()));
             if report.harm.len() > 5 {
                 break;
             }

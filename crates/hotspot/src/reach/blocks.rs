@@ -5,7 +5,7 @@ use crate::heap::Part;
 use crate::heap::z::Moved;
 use crate::oops::Oops;
 use crate::vm::Vm;
-use offheap_target::{PAGE, PageKind};
+use offheap_target::{PAGE, PageKind, Reads};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -21,6 +21,8 @@ pub(super) struct Blocks<'a> {
     vm: Vm<'a>,
     parts: Vec<Part>,
     moved: Moved<'a>,
+    /// Whether the heap is a file in memory, as ZGC's is.
+    is_file: bool,
     slots: Vec<Option<(u64, Box<[u8]>)>>,
 }
 
@@ -42,6 +44,9 @@ impl<'a> Blocks<'a> {
             vm: *vm,
             parts: parts.to_vec(),
             moved: Moved::new(vm, oops),
+            is_file: parts
+                .iter()
+                .any(|part| vm.target.vma(part.range.start).is_some_and(|vma| vma.is_file())),
             slots: (0..KEPT).map(|_| None).collect(),
         })
     }
@@ -127,10 +132,11 @@ impl<'a> Blocks<'a> {
         Some(bytes)
     }
 
-    /// Reads pages that are not present at these addresses, if the heap is a file: it is mapped
-    /// several times, and what one mapping was never used for may be there through another.
+    /// Reads pages that are not present at these addresses, if the heap is a file: where it is mapped
+    /// several times, what one mapping was never used for may be there through another; and what the
+    /// kernel has taken out of the page tables may still be in memory.
     fn read_by_file(&self, range: Range<u64>, start: u64, bytes: &mut [u8]) {
-        if self.parts.len() < 2 {
+        if !self.is_file {
             return;
         }
         for page in range.step_by(PAGE as usize) {
