@@ -46,7 +46,7 @@ impl InCore {
     /// Of a file that lives in memory; none of any other, which is read from its disk.
     pub fn of(file: &File) -> Option<InCore> {
         let on = rustix::fs::fstatfs(file).ok()?;
-        (on.f_type as i64 == libc::TMPFS_MAGIC as i64).then(|| InCore { windows: RefCell::default() })
+        (on.f_type == libc::TMPFS_MAGIC).then(|| InCore { windows: RefCell::default() })
     }
 
     /// Where the page at `offset` of `file` is. mincore(2) says it to everybody before Linux 5.2,
