@@ -1,9 +1,9 @@
 //! The time, in hooks: by the vDSO, or, where a machine has none, by the processor's counter. Never
 //! by a system call, for which a program that allows itself few (seccomp) would be killed.
 
-use core::arch::x86_64::_rdtsc;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use crate::arch::counter;
 use crate::sys;
 
 /// The counter's first value, and the time it was read at.
@@ -13,11 +13,6 @@ static TIME: AtomicU64 = AtomicU64::new(0);
 static RATE: AtomicU64 = AtomicU64::new(0);
 /// Whether libc asks the kernel for the time.
 static NO_VDSO: AtomicBool = AtomicBool::new(false);
-
-fn counter() -> u64 {
-    // SAFETY: reads the time stamp counter.
-    unsafe { _rdtsc() }
-}
 
 /// Finds out how the time can be told. Not for use in a hook.
 pub fn init() {

@@ -2,8 +2,8 @@
 //!
 //! Everything here is read from the library's own mapped, loader-checked tables, and only while the
 //! loader holds it in place (inside `dl_iterate_phdr`). A program may have protected or unmapped
-//! them since all the same: what can't be read is not there. Layouts: the System V gABI and its
-//! x86-64 supplement.
+//! them since all the same: what can't be read is not there. Layouts: the System V gABI; the
+//! kinds of relocations are the processor's.
 
 use core::ffi::{CStr, c_int, c_void};
 
@@ -26,6 +26,8 @@ const DT_VERSYM: u64 = 0x6fff_fff0;
 const PT_GNU_EH_FRAME: u32 = 0x6474_e550;
 const PT_GNU_RELRO: u32 = 0x6474_e552;
 const NT_GNU_BUILD_ID: u32 = 3;
+/// Most bytes of notes that are searched for the build id.
+const MAX_NOTES: u64 = 4096;
 
 /// A loaded object, borrowed from `dl_iterate_phdr`.
 pub struct Object<'a> {
@@ -136,7 +138,7 @@ impl Object<'_> {
     /// GNU build id; empty if there is none.
     pub fn build_id(&self) -> &[u8] {
         for p in self.segments(libc::PT_NOTE) {
-            let (mut at, end) = (0u64, p.p_memsz.min(4096));
+            let (mut at, end) = (0u64, p.p_memsz.min(MAX_NOTES));
             while at + 12 <= end {
                 let note = self.bias.wrapping_add(p.p_vaddr).wrapping_add(at);
                 let Some([name_len, len, kind]) = self.pages.peek::<[u32; 3]>(note) else { break };

@@ -30,10 +30,12 @@ static TAKEN: [AtomicPtr<c_char>; 1 + OWN.len()] =
 static TAKEN_BY: AtomicU32 = AtomicU32::new(0);
 
 /// LD_PRELOAD as it is left, where others are preloaded too.
-struct Left(UnsafeCell<[u8; 4096]>);
+struct Left(UnsafeCell<[u8; LEFT_BYTES]>);
+/// Room for it.
+const LEFT_BYTES: usize = 4096;
 // SAFETY: written once, in the constructor, before anybody can read it.
 unsafe impl Sync for Left {}
-static LEFT: Left = Left(UnsafeCell::new([0; 4096]));
+static LEFT: Left = Left(UnsafeCell::new([0; LEFT_BYTES]));
 
 /// The string at `place`; `None` at the end.
 ///

@@ -3,13 +3,13 @@
 //! slots. Children are not concerned: what fork, vfork, posix_spawn, popen and system start gets
 //! the environment as the program sees it.
 
-use core::arch::naked_asm;
 use core::ffi::{c_char, c_int};
 use core::ptr::null;
 
+use crate::arch::{ARGUMENT_WORDS, function_listed};
 use crate::environment::{self, Block};
 use crate::hooks::call;
-use crate::real::{Function, REAL, real};
+use crate::real::{Function, real};
 
 /// Most arguments of a variadic form that are followed.
 const MAX_ARGUMENTS: usize = 256;
@@ -76,10 +76,10 @@ pub unsafe extern "C" fn execveat(
     unsafe { environment::exec(environment, &go) }
 }
 
-/// The words that a variadic function was called with: six in registers, the others on its caller's
-/// stack.
+/// The words that a variadic function was called with: the first in registers, the others on its
+/// caller's stack.
 struct Given {
-    registers: *const [Block; 6],
+    registers: *const [Block; ARGUMENT_WORDS],
     stack: *const Block,
 }
 
@@ -88,7 +88,7 @@ impl Given {
     /// There are more than `i`.
     unsafe fn word(&self, i: usize) -> Block {
         // SAFETY: by the caller.
-        unsafe { if i < 6 { (*self.registers)[i] } else { *self.stack.add(i - 6) } }
+        unsafe { if i < ARGUMENT_WORDS { (*self.registers)[i] } else { *self.stack.add(i - ARGUMENT_WORDS) } }
     }
 }
 
@@ -112,48 +112,25 @@ unsafe fn listed(given: &Given, go: impl FnOnce(*const c_char, Block, &dyn Fn() 
     UNCHANGED
 }
 
-unsafe extern "C" fn list(registers: *const [Block; 6], stack: *const Block) -> c_int {
+unsafe extern "C" fn list(registers: *const [Block; ARGUMENT_WORDS], stack: *const Block) -> c_int {
     // SAFETY: what execl was called with.
     unsafe { listed(&Given { registers, stack }, |path, list, _| execve(path, list, environ)) }
 }
 
-unsafe extern "C" fn list_environment(registers: *const [Block; 6], stack: *const Block) -> c_int {
+unsafe extern "C" fn list_environment(
+    registers: *const [Block; ARGUMENT_WORDS],
+    stack: *const Block,
+) -> c_int {
     // SAFETY: what execle was called with.
     unsafe { listed(&Given { registers, stack }, |path, list, behind| execve(path, list, behind())) }
 }
 
-unsafe extern "C" fn list_path(registers: *const [Block; 6], stack: *const Block) -> c_int {
+unsafe extern "C" fn list_path(registers: *const [Block; ARGUMENT_WORDS], stack: *const Block) -> c_int {
     // SAFETY: what execlp was called with.
     unsafe { listed(&Given { registers, stack }, |file, list, _| execvpe(file, list, environ)) }
 }
 
-// Rust can't define variadic functions: the words are laid out in memory here. Too many of them
-// leave the call as it was.
-macro_rules! variadic {
-    ($name:ident, $follow:ident, $function:ident) => {
-        #[unsafe(naked)]
-        pub unsafe extern "C" fn $name() -> c_int {
-            naked_asm!(
-                "push r9", "push r8", "push rcx", "push rdx", "push rsi", "push rdi",
-                "mov rdi, rsp",
-                "lea rsi, [rsp + 56]",
-                "sub rsp, 8",
-                "call {follow}",
-                "add rsp, 8",
-                "pop rdi", "pop rsi", "pop rdx", "pop rcx", "pop r8", "pop r9",
-                "cmp eax, {unchanged}",
-                "je 2f",
-                "ret",
-                "2: xor eax, eax",
-                "jmp qword ptr [rip + {real} + {at}]",
-                follow = sym $follow,
-                unchanged = const UNCHANGED,
-                real = sym REAL,
-                at = const 8 * Function::$function as usize,
-            )
-        }
-    };
-}
-variadic!(execl, list, Execl);
-variadic!(execle, list_environment, Execle);
-variadic!(execlp, list_path, Execlp);
+// Too many arguments leave the call as it was.
+function_listed!(execl, Execl, list, UNCHANGED);
+function_listed!(execle, Execle, list_environment, UNCHANGED);
+function_listed!(execlp, Execlp, list_path, UNCHANGED);

@@ -2,16 +2,15 @@
 
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
+use crate::arch::PageAligned;
 use crate::sys;
 
 /// Entries of [`FILTER`].
 const FILTER_SLOTS: usize = 64 << 10;
 /// How many live samples have an address with this hash: 0 says "not sampled" for sure. Private
 /// memory, not the file's, so that a forked child has its own. 255 sticks.
-static FILTER: Filter = Filter([const { AtomicU8::new(0) }; FILTER_SLOTS]);
-/// Of whole pages.
-#[repr(align(4096))]
-struct Filter([AtomicU8; FILTER_SLOTS]);
+static FILTER: PageAligned<[AtomicU8; FILTER_SLOTS]> =
+    PageAligned([const { AtomicU8::new(0) }; FILTER_SLOTS]);
 
 /// An address's place.
 #[inline(always)]
@@ -41,7 +40,7 @@ pub fn clear() {
 
 /// Gives the filter's memory back; the agent is not at work.
 pub fn forget() {
-    sys::advise(FILTER.0.as_ptr() as usize, size_of::<Filter>(), libc::MADV_DONTNEED);
+    sys::advise(FILTER.0.as_ptr() as usize, size_of_val(&FILTER), libc::MADV_DONTNEED);
 }
 
 /// The number of live samples at an address's place in the filter, changed by one; a place that is

@@ -17,10 +17,11 @@ use core::sync::atomic::{
     Ordering::SeqCst,
 };
 
-use crate::arch;
+use crate::arch::{self, page_bytes, page_of};
 use crate::sys;
 
-const PAGE: u64 = 4096;
+/// Most bytes of a string that is read.
+const MAX_TEXT: u64 = 4096;
 /// Most pages that one read may add to the known part of a stack.
 const MAX_STEP_PAGES: u64 = 256;
 /// Most pages of a thread's own stack that are looked at before a walk; of a deeper one those that
@@ -115,16 +116,16 @@ pub fn works() -> bool {
 
 /// Whether all of `addr..addr+len` can be read.
 fn readable(addr: u64, len: u64) -> bool {
-    if addr < PAGE || !works() || len == 0 || len > 64 * PAGE {
+    if addr < page_bytes() || !works() || len == 0 || len > 64 * page_bytes() {
         return false;
     }
     let Some(last) = addr.checked_add(len - 1) else { return false };
-    let mut page = addr & !(PAGE - 1);
+    let mut page = page_of(addr);
     while page <= last {
         if !probe(page) {
             return false;
         }
-        page += PAGE;
+        page += page_bytes();
     }
     true
 }
@@ -159,7 +160,7 @@ fn copy_by_kernel(process: u32, from: u64, to: *mut u8, len: usize) -> bool {
 unsafe fn copy(from: u64, to: *mut u8, len: usize) -> bool {
     let process = COPY_FROM.load(SeqCst);
     if process != 0 {
-        return from >= PAGE && copy_by_kernel(process, from, to, len);
+        return from >= page_bytes() && copy_by_kernel(process, from, to, len);
     }
     if !readable(from, len as u64) {
         return false;
@@ -201,12 +202,12 @@ impl Pages {
     /// believed.
     pub fn cover(&self, addr: u64, len: u64) -> bool {
         let Some(last) = addr.checked_add(len.saturating_sub(1)) else { return false };
-        if addr < PAGE || last - addr > 64 << 20 {
+        if addr < page_bytes() || last - addr > 64 << 20 {
             return false;
         }
-        let mut page = addr & !(PAGE - 1);
+        let mut page = page_of(addr);
         while page <= last {
-            let known = self.known.get((page / PAGE) as usize % self.known.len());
+            let known = self.known.get((page / page_bytes()) as usize % self.known.len());
             if known.is_none_or(|known| known.get() != page) {
                 if works() && !probe(page) {
                     return false;
@@ -215,7 +216,7 @@ impl Pages {
                     known.set(page);
                 }
             }
-            page += PAGE;
+            page += page_bytes();
         }
         true
     }
@@ -229,12 +230,12 @@ impl Pages {
         self.cover(addr, size_of::<T>() as u64).then(|| unsafe { (addr as *const T).read_unaligned() })
     }
 
-    /// The string at `addr`, of 4096 bytes at most.
+    /// The string at `addr`, of [`MAX_TEXT`] bytes at most.
     ///
     /// # Safety
     /// It stays for as long as `'a`.
     pub unsafe fn text<'a>(&self, addr: u64) -> Option<&'a CStr> {
-        for len in 0..PAGE {
+        for len in 0..MAX_TEXT {
             if self.peek::<u8>(addr + len)? == 0 {
                 // SAFETY: found to end here, readable up to there; by the caller it stays.
                 return Some(unsafe { CStr::from_ptr(addr as *const c_char) });
@@ -266,17 +267,17 @@ pub struct Stack {
 
 /// A range of pages in a word: where it ends, and how many.
 fn pack(lo: u64, hi: u64) -> u64 {
-    (hi / PAGE) << 24 | ((hi - lo) / PAGE).min(0xff_ffff)
+    (hi / page_bytes()) << 24 | ((hi - lo) / page_bytes()).min(0xff_ffff)
 }
 
 fn unpack(word: u64) -> (u64, u64) {
-    let hi = (word >> 24) * PAGE;
-    (hi.saturating_sub((word & 0xff_ffff) * PAGE), hi)
+    let hi = (word >> 24) * page_bytes();
+    (hi.saturating_sub((word & 0xff_ffff) * page_bytes()), hi)
 }
 
 /// Whether a range of pages without holes ends where the thread's own stack does.
 fn is_own((lo, hi): (u64, u64)) -> bool {
-    let reaches = |end: u64| end >= lo && end < hi.saturating_add(TLS_PAGES * PAGE);
+    let reaches = |end: u64| end >= lo && end < hi.saturating_add(TLS_PAGES * page_bytes());
     reaches(arch::thread_pointer()) || reaches(MAIN_STACK.load(Relaxed))
 }
 
@@ -286,7 +287,7 @@ impl Stack {
     pub fn current(sp: u64) -> Stack {
         let t = arch::thread();
         let epoch = UNMAPS.load(Acquire);
-        let lo = sp & !(PAGE - 1);
+        let lo = page_of(sp);
         let (low, top) = unpack(t.stack.get());
         if lo >= low && lo < top && t.stack_epoch.get() == epoch {
             return Stack { lo, sure: Cell::new(top), top, hi: Cell::new(top), epoch };
@@ -299,11 +300,11 @@ impl Stack {
         // Deeper than before: on the same stack, if everything in between can be read.
         let own = is_own((low, top))
             && lo < top
-            && (lo >= low || (low - lo <= MAX_OWN_PAGES * PAGE && readable(lo, low - lo)));
-        let sure = if own && top - lo <= MAX_OWN_PAGES * PAGE && readable(lo, top - lo) {
+            && (lo >= low || (low - lo <= MAX_OWN_PAGES * page_bytes() && readable(lo, low - lo)));
+        let sure = if own && top - lo <= MAX_OWN_PAGES * page_bytes() && readable(lo, top - lo) {
             top
         } else {
-            lo + PAGE // in use right now
+            lo + page_bytes() // in use right now
         };
         Stack { lo, sure: Cell::new(sure), top: if own { top } else { 0 }, hi: Cell::new(sure), epoch }
     }
@@ -350,9 +351,9 @@ impl Stack {
             // SAFETY: as above.
             return Some(unsafe { (addr as *const u64).read_volatile() });
         }
-        let (hi, end) = (self.hi.get(), (addr & !(PAGE - 1)).wrapping_add(PAGE));
+        let (hi, end) = (self.hi.get(), page_of(addr).wrapping_add(page_bytes()));
         if end > hi {
-            if end - hi > MAX_STEP_PAGES * PAGE || !works() {
+            if end - hi > MAX_STEP_PAGES * page_bytes() || !works() {
                 return None;
             }
             probe_up_to(&self.hi, end)?;
@@ -363,8 +364,8 @@ impl Stack {
     /// More of the thread's own stack.
     fn grow(&self, addr: u64) -> bool {
         let sure = self.sure.get();
-        let end = (addr & !(PAGE - 1)).wrapping_add(PAGE);
-        if end <= sure || end > self.top || end - sure > MAX_STEP_PAGES * PAGE {
+        let end = page_of(addr).wrapping_add(page_bytes());
+        if end <= sure || end > self.top || end - sure > MAX_STEP_PAGES * page_bytes() {
             return end <= sure;
         }
         let grown = probe_up_to(&self.sure, end).is_some();
@@ -378,7 +379,7 @@ fn probe_up_to(known: &Cell<u64>, end: u64) -> Option<()> {
         if !probe(known.get()) {
             return None;
         }
-        known.set(known.get() + PAGE);
+        known.set(known.get() + page_bytes());
     }
     Some(())
 }

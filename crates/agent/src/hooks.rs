@@ -7,18 +7,17 @@
 //! Order matters on the way out: a block leaves the live table *before* the real free, since
 //! afterwards its address belongs to whoever asks next.
 
-use core::arch::naked_asm;
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
-use crate::arch;
+use crate::arch::{self, function_by_caller, function_followed, function_watched};
 use crate::busy;
 use crate::exec;
 use crate::filter;
 use crate::guard;
 use crate::modules;
 use crate::patch;
-use crate::real::{FAMILIES, FUNCTIONS, Function, OPERATORS, REAL, family_of, index_of, real, real_of};
+use crate::real::{FAMILIES, FUNCTIONS, Function, OPERATORS, family_of, index_of, real, real_of};
 use crate::regions;
 use crate::sample;
 use crate::threads;
@@ -200,22 +199,13 @@ unsafe extern "C" fn mremap_hook(p: Ptr, old: usize, new: usize, flags: c_int, t
 // namespace. So unless the call means the same from anywhere, it is passed on with its return
 // address untouched, and the new library is found at the next chance (any dlopen, dlclose or
 // dlsym).
-#[unsafe(naked)]
-unsafe extern "C" fn dlopen_hook(_: *const c_char, _: c_int) -> Ptr {
-    naked_asm!(
-        "push rdi", "push rsi", "sub rsp, 8",
-        "mov rdx, [rsp + 24]",
-        "call {independent}",
-        "add rsp, 8", "pop rsi", "pop rdi",
-        "test al, al",
-        "jne {here}",
-        "jmp qword ptr [rip + {real} + {at}]",
-        independent = sym dlopen_is_independent,
-        here = sym dlopen_from_here,
-        real = sym REAL,
-        at = const 8 * Function::Dlopen as usize,
-    )
-}
+function_by_caller!(
+    dlopen_hook,
+    Dlopen,
+    dlopen_is_independent,
+    dlopen_from_here,
+    fn(*const c_char, c_int) -> Ptr
+);
 
 unsafe extern "C" fn dlopen_is_independent(name: *const c_char, _: c_int, caller: u64) -> bool {
     // A null name opens the program itself: nothing new.
@@ -257,23 +247,9 @@ unsafe extern "C" fn dlclose_hook(handle: Ptr) -> c_int {
 
 // dlsym too looks at its caller (RTLD_NEXT). Only lookups of hooked functions by an explicit handle
 // or RTLD_DEFAULT are answered here; everything else goes through untouched.
-#[unsafe(naked)]
-unsafe extern "C" fn dlsym_hook(_: Ptr, _: *const c_char) -> Ptr {
-    naked_asm!(
-        "push rdi", "push rsi", "sub rsp, 8",
-        "call {ours}",
-        "add rsp, 8", "pop rsi", "pop rdi",
-        "test al, al",
-        "jne {here}",
-        "jmp qword ptr [rip + {real} + {at}]",
-        ours = sym dlsym_is_ours,
-        here = sym dlsym_from_here,
-        real = sym REAL,
-        at = const 8 * Function::Dlsym as usize,
-    )
-}
+function_by_caller!(dlsym_hook, Dlsym, dlsym_is_ours, dlsym_from_here, fn(Ptr, *const c_char) -> Ptr);
 
-unsafe extern "C" fn dlsym_is_ours(handle: Ptr, name: *const c_char) -> bool {
+unsafe extern "C" fn dlsym_is_ours(handle: Ptr, name: *const c_char, _: u64) -> bool {
     patch::refresh_if_dirty();
     // SAFETY: the caller of dlsym passes a string.
     handle != libc::RTLD_NEXT && !name.is_null() && index_of(unsafe { CStr::from_ptr(name) }).is_some()
@@ -291,27 +267,14 @@ unsafe extern "C" fn dlsym_from_here(handle: Ptr, name: *const c_char) -> Ptr {
 
 // A filter for system calls is installed by prctl or syscall. Both are variadic, and go on as they
 // came.
-macro_rules! watched {
-    ($name:ident, $function:ident, $($test:literal),*) => {
-        #[unsafe(naked)]
-        unsafe extern "C" fn $name() {
-            naked_asm!(
-                $($test,)*
-                "jne 3f",
-                "2: push rdi", "push rsi", "push rdx", "push rcx", "push r8", "push r9", "sub rsp, 8",
-                "call {comes}",
-                "add rsp, 8", "pop r9", "pop r8", "pop rcx", "pop rdx", "pop rsi", "pop rdi",
-                "3: jmp qword ptr [rip + {real} + {at}]",
-                comes = sym filter_comes,
-                real = sym REAL,
-                at = const 8 * Function::$function as usize,
-            )
-        }
-    };
-}
-// PR_SET_SECCOMP is 22, the system call seccomp 317, prctl 157.
-watched!(prctl_hook, Prctl, "cmp edi, 22");
-watched!(syscall_hook, Syscall, "cmp edi, 317", "je 2f", "cmp edi, 157", "jne 3f", "cmp esi, 22");
+function_watched!(prctl_hook, Prctl, filter_comes, libc::PR_SET_SECCOMP);
+function_watched!(
+    syscall_hook,
+    Syscall,
+    filter_comes,
+    libc::SYS_seccomp,
+    (libc::SYS_prctl, libc::PR_SET_SECCOMP)
+);
 
 unsafe extern "C" fn filter_comes() {
     guard::filter_comes();
@@ -344,27 +307,7 @@ unsafe extern "C" fn account_new(p: Ptr, size: usize) -> Ptr {
 // Operator new may throw through its hook, which a Rust function must not be party to.
 macro_rules! operators_new {
     ($($name:ident = $i:literal),*) => {
-        unsafe extern "C" { $(fn $name();)* }
-        $(core::arch::global_asm!(
-            ".pushsection offheap_hooks,\"ax\",@progbits",
-            concat!(".globl ", stringify!($name)),
-            concat!(".hidden ", stringify!($name)),
-            concat!(".type ", stringify!($name), ", @function"),
-            concat!(stringify!($name), ":"),
-            ".cfi_startproc",
-            "push rdi",
-            ".cfi_def_cfa_offset 16",
-            "call qword ptr [rip + {real} + {at}]",
-            "pop rsi",
-            ".cfi_def_cfa_offset 8",
-            "mov rdi, rax",
-            "jmp {account}",
-            ".cfi_endproc",
-            ".popsection",
-            real = sym REAL,
-            at = const 8 * (Function::OperatorNew as usize + $i),
-            account = sym account_new,
-        );)*
+        $(function_followed!($name, Function::OperatorNew as usize + $i, account_new);)*
         const NEW_HOOKS: [*const (); OPERATORS] = [$($name as *const ()),*];
     };
 }

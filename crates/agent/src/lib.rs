@@ -16,6 +16,7 @@
 //! - [`table`], [`regions`], [`threads`]: the agent's side of the live file (layout: crate `offheap-live`).
 //! - [`walk`]: native, HotSpot frames; names.
 //! - [`environment`], [`exec`]: that a preloaded agent is not handed on to children, but to what the process becomes.
+//! - [`arch`]: the processor: registers, pages, relocations, and what must be written in assembler.
 //! - [`control`]: the ways in (attach, -agentpath, LD_PRELOAD) and the commands.
 //!
 //! Options, comma-separated, as given to `Agent_OnAttach`, `-agentpath:…=` and
@@ -70,10 +71,8 @@
 // symbol newer than glibc 2.17. Tests and everyday builds keep std, which the test harness needs.
 #![cfg_attr(panic = "abort", no_std)]
 
-#[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64")))]
-compile_error!(
-    "the agent knows Linux on x86-64 only; other targets need their own arch.rs, walk/ and patch.rs"
-);
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+compile_error!("the agent knows 64-bit Linux only; of a processor it knows what lies in src/arch");
 
 mod arch;
 mod busy;
@@ -108,20 +107,5 @@ mod walk;
 #[cfg(panic = "abort")]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {
-    loop {
-        // SAFETY: ends the process.
-        unsafe { core::arch::asm!("ud2") };
-    }
+    arch::trap()
 }
-
-// The precompiled core library names the personality of unwinding code, which nothing here ever
-// runs. Hidden, so that it can't stand in for another library's under LD_PRELOAD.
-#[cfg(panic = "abort")]
-core::arch::global_asm!(
-    ".pushsection .text.rust_eh_personality,\"ax\",@progbits",
-    ".globl rust_eh_personality",
-    ".hidden rust_eh_personality",
-    ".type rust_eh_personality, @function",
-    "rust_eh_personality: ud2",
-    ".popsection",
-);

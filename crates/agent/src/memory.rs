@@ -4,7 +4,7 @@
 //! page or with its mapping at that moment, and never waits for a handler of userfaultfd: the
 //! kernel fails such an access (`access_remote_vm` in mm/memory.c does not let the lock go, and
 //! without that `handle_userfault` refuses). An aligned word is copied at once: the kernel copies
-//! eight bytes within a page by a move of eight bytes (`memcpy`, x86-64).
+//! eight bytes within a page by a move of eight bytes (`memcpy`).
 //!
 //! A write is forced into pages that are read-only, as a debugger's would be. Import slots may be
 //! there; stored pointers are only written where the program could write too, see
@@ -14,6 +14,7 @@ use core::cell::Cell;
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicU64, Ordering::Release};
 
+use crate::arch::{page_bytes, page_of};
 use crate::guard::{self, Pages};
 use crate::sys;
 use crate::tid;
@@ -104,10 +105,11 @@ impl Memory {
     }
 
     /// A page, as words.
-    pub fn read_page(&self, at: u64, page: &mut [u64; 512]) -> bool {
+    pub fn read_page(&self, at: u64, page: &mut [u64]) -> bool {
+        let len = size_of_val(page);
         // SAFETY: as many bytes as words of eight.
-        let bytes = unsafe { core::slice::from_raw_parts_mut(page.as_mut_ptr().cast::<u8>(), 4096) };
-        self.mem.get().is_some_and(|mem| sys::read_at(mem, bytes, at) == 4096)
+        let bytes = unsafe { core::slice::from_raw_parts_mut(page.as_mut_ptr().cast::<u8>(), len) };
+        self.mem.get().is_some_and(|mem| sys::read_at(mem, bytes, at) == len)
     }
 
     /// What the kernel says of the pages from `at` on. Asking makes none of them present.
@@ -115,7 +117,7 @@ impl Memory {
         let len = size_of_val(entries);
         // SAFETY: as many bytes as words of eight.
         let bytes = unsafe { core::slice::from_raw_parts_mut(entries.as_mut_ptr().cast::<u8>(), len) };
-        self.pagemap.get().is_some_and(|fd| sys::read_at(fd, bytes, at / 4096 * 8) == len)
+        self.pagemap.get().is_some_and(|fd| sys::read_at(fd, bytes, at / page_bytes() * 8) == len)
     }
 
     /// Whether a page has ever been used.
@@ -157,10 +159,10 @@ impl Memory {
             store();
             return true;
         }
-        let page = (at & !4095) as usize;
+        let (page, len) = (page_of(at) as usize, page_bytes() as usize);
         let protect = |protection: i32| {
             // SAFETY: a page of import slots of a library that is loaded and relocated.
-            unsafe { sys::syscall(libc::SYS_mprotect, [page, 4096, protection as usize, 0, 0, 0]) == 0 }
+            unsafe { sys::syscall(libc::SYS_mprotect, [page, len, protection as usize, 0, 0, 0]) == 0 }
         };
         if !relro || !protect(libc::PROT_READ | libc::PROT_WRITE) {
             return false;

@@ -13,7 +13,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32};
 
 use offheap_live::Counter;
 
-use crate::arch;
+use crate::arch::{self, MAX_PAGE_BYTES, page_bytes, page_of, relocation};
 use crate::busy;
 use crate::elf::{self, Dynamic, Object};
 use crate::guard;
@@ -26,11 +26,14 @@ use crate::table;
 use crate::tid;
 use crate::walk;
 
-const R_X86_64_64: u32 = 1;
-const R_X86_64_GLOB_DAT: u32 = 6;
-const R_X86_64_JUMP_SLOT: u32 = 7;
 /// Most data searched for stored function pointers, per library.
 const MAX_SCAN: u64 = 4 << 20;
+/// Words of a page.
+const PAGE_WORDS: usize = MAX_PAGE_BYTES / 8;
+/// Pages that the kernel is asked about at once.
+const ENTRIES: usize = 512;
+/// Bytes of a path with its end (`PATH_MAX`).
+const PATH_BYTES: usize = libc::PATH_MAX as usize;
 
 /// The thread that is at it; 0: none.
 static LOCK: AtomicU32 = AtomicU32::new(0);
@@ -39,10 +42,10 @@ static DIRTY: AtomicBool = AtomicBool::new(false);
 /// What the holder of [`LOCK`] works with.
 struct Tools {
     builder: Builder,
-    page: [u64; 512],
-    entries: [u64; 512],
+    page: [u64; PAGE_WORDS],
+    entries: [u64; ENTRIES],
     /// The executable's path, once it was asked for.
-    executable: [u8; 4096],
+    executable: [u8; PATH_BYTES],
     executable_len: usize,
 }
 struct Locked(UnsafeCell<Tools>);
@@ -50,9 +53,9 @@ struct Locked(UnsafeCell<Tools>);
 unsafe impl Sync for Locked {}
 static TOOLS: Locked = Locked(UnsafeCell::new(Tools {
     builder: Builder::new(),
-    page: [0; 512],
-    entries: [0; 512],
-    executable: [0; 4096],
+    page: [0; PAGE_WORDS],
+    entries: [0; ENTRIES],
+    executable: [0; PATH_BYTES],
     executable_len: 0,
 }));
 
@@ -149,7 +152,7 @@ fn pass(tools: &mut Tools, memory: &Memory) {
     builder.finish(build, memory);
 }
 
-fn executable_path(buffer: &mut [u8; 4096]) -> usize {
+fn executable_path(buffer: &mut [u8; PATH_BYTES]) -> usize {
     let args = [
         libc::AT_FDCWD as usize,
         c"/proc/self/exe".as_ptr() as usize,
@@ -172,7 +175,7 @@ fn relocated(o: &Object, d: &Dynamic, memory: &Memory) -> bool {
     let mut last = 0;
     for r in o.relocations(d) {
         let kind = r.r_info as u32;
-        if matches!(kind, R_X86_64_JUMP_SLOT | R_X86_64_GLOB_DAT) {
+        if matches!(kind, relocation::JUMP_SLOT | relocation::GLOB_DAT) {
             let slot = o.bias.wrapping_add(r.r_offset);
             if slot & 7 == 0 && slot >= start && slot.saturating_add(8) <= end {
                 // Zero says nothing: an absent weak symbol.
@@ -192,9 +195,9 @@ fn imports(o: &Object, d: &Dynamic, memory: &Memory) {
     let (relro_start, relro_end) = o.relro();
     for r in o.relocations(d) {
         let (kind, symbol) = (r.r_info as u32, (r.r_info >> 32) as u32);
-        let wanted = kind == R_X86_64_JUMP_SLOT
-            || kind == R_X86_64_GLOB_DAT
-            || (kind == R_X86_64_64 && r.r_addend == 0);
+        let wanted = kind == relocation::JUMP_SLOT
+            || kind == relocation::GLOB_DAT
+            || (kind == relocation::ABSOLUTE && r.r_addend == 0);
         if !wanted || symbol == 0 {
             continue;
         }
@@ -213,7 +216,7 @@ fn imports(o: &Object, d: &Dynamic, memory: &Memory) {
             Some(family) => family,
             // Not bound yet: it leads to the object's own PLT, and would be bound to the process's
             // allocator.
-            None if kind == R_X86_64_JUMP_SLOT && target >= start && target < end && target != own => 0,
+            None if kind == relocation::JUMP_SLOT && target >= start && target < end && target != own => 0,
             None => {
                 if target != 0 && !is_hook(target) && index < ALLOCATOR_FUNCTIONS {
                     table::count(Counter::SlotsForeign);
@@ -246,8 +249,8 @@ fn stored_pointers(
     o: &Object,
     d: &Dynamic,
     memory: &Memory,
-    page: &mut [u64; 512],
-    entries: &mut [u64; 512],
+    page: &mut [u64; PAGE_WORDS],
+    entries: &mut [u64; ENTRIES],
 ) {
     let allocator = [c"malloc", c"_rtld_global"].iter().any(|name| o.lookup(d, name).is_some());
     if allocator || is_libc(o, d) {
@@ -256,17 +259,18 @@ fn stored_pointers(
     // Eleven or so distinct addresses: a range check spares almost every word the closer look.
     let lo = known().map(|(f, i)| real_of(f, i) as u64).filter(|&a| a != 0).min().unwrap_or(0);
     let hi = known().map(|(f, i)| real_of(f, i) as u64).max().unwrap_or(0);
+    let Some(page) = page.get_mut(..page_bytes() as usize / 8) else { return };
     for (start, end) in o.writable() {
         let end = end.min(start.saturating_add(MAX_SCAN));
-        let mut at = start & !4095;
+        let mut at = page_of(start);
         while at < end {
-            let pages = ((end - at).div_ceil(4096) as usize).min(entries.len());
+            let pages = ((end - at).div_ceil(page_bytes()) as usize).min(entries.len());
             let Some(part) = entries.get_mut(..pages) else { return };
             if !memory.describe(at, part) {
                 table::add(Counter::PagesSkipped, pages as u64);
             } else {
                 for (i, &entry) in part.iter().enumerate() {
-                    let begin = at + 4096 * i as u64;
+                    let begin = at + page_bytes() * i as u64;
                     if !Memory::is_private_and_plain(entry) {
                         table::add(Counter::PagesSkipped, u64::from(Memory::is_protected(entry)));
                     } else if !memory.read_page(begin, page) {
@@ -280,7 +284,7 @@ fn stored_pointers(
                     }
                 }
             }
-            at += 4096 * pages as u64;
+            at += page_bytes() * pages as u64;
         }
     }
 }

@@ -9,9 +9,9 @@
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
 
-use offheap_live::{Counter, DEFAULT_INTERVAL, SampleRec, State, stack_flags};
+use offheap_live::{Counter, DEFAULT_INTERVAL, LOWEST_ADDRESS, SampleRec, State, stack_flags};
 
-use crate::arch::{self, Thread};
+use crate::arch::{self, Thread, page_bytes};
 use crate::busy::{self, Busy, Place};
 use crate::clock;
 use crate::control;
@@ -43,17 +43,19 @@ static WIPED: AtomicU32 = AtomicU32::new(0);
 pub fn init() {
     const MADV_WIPEONFORK: usize = 18;
     if ALIVE.load(Relaxed).is_null()
-        && let Some(page) = sys::map_anonymous(4096)
+        && let Some(page) = sys::map_anonymous(page_bytes() as usize)
     {
         // SAFETY: the page was just mapped, nobody else has it.
-        let r = unsafe { sys::syscall(libc::SYS_madvise, [page as usize, 4096, MADV_WIPEONFORK, 0, 0, 0]) };
+        let args = [page as usize, page_bytes() as usize, MADV_WIPEONFORK, 0, 0, 0];
+        // SAFETY: as above.
+        let r = unsafe { sys::syscall(libc::SYS_madvise, args) };
         if r == 0 {
             // SAFETY: as above.
             unsafe { page.write(1) };
             ALIVE.store(page.cast(), Relaxed);
         } else {
             // SAFETY: as above.
-            unsafe { sys::unmap(page, 4096) };
+            unsafe { sys::unmap(page, page_bytes() as usize) };
         }
     }
 }
@@ -215,7 +217,7 @@ pub fn allocated(addr: u64, size: u64) {
     let t = arch::thread();
     let place = Place::new();
     let Some(interval) = due(t, &place, size) else { return };
-    if addr < 4096 {
+    if addr < LOWEST_ADDRESS {
         return;
     }
     let Some(file) = table::file() else { return };
@@ -284,7 +286,7 @@ pub struct Out {
 #[cold]
 #[inline(never)]
 pub fn take(addr: u64) -> Option<Out> {
-    if addr < 4096 {
+    if addr < LOWEST_ADDRESS {
         return None;
     }
     let file = table::file()?;
@@ -295,7 +297,7 @@ pub fn take(addr: u64) -> Option<Out> {
 #[cold]
 #[inline(never)]
 pub fn freed(addr: u64) {
-    if addr >= 4096
+    if addr >= LOWEST_ADDRESS
         && let Some(file) = table::file()
         && let Some(record) = file.remove(addr)
     {

@@ -37,6 +37,8 @@ pub enum Refusal {
 const REMOTE: [u64; 5] = [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x00c3_6400, 0x5346_414f];
 /// Bytes of the page that a reader renews the lease in.
 pub const LEASE_BYTES: usize = 4096;
+/// Bytes of a path with its end (`PATH_MAX`).
+const PATH_BYTES: usize = libc::PATH_MAX as usize;
 /// linux/memfd.h, since Linux 6.3: without it some systems refuse (vm.memfd_noexec).
 const MFD_NOEXEC_SEAL: usize = 8;
 /// linux/fcntl.h, since Linux 5.1: no new mapping may write.
@@ -242,7 +244,7 @@ fn in_memory(size: u64, limited: bool) -> Option<Made> {
 
 /// A file in /dev/shm, which loses its name at once.
 fn in_shm(size: u64) -> Option<i32> {
-    let mut buffer = [0u8; 4096];
+    let mut buffer = [0u8; PATH_BYTES];
     let path = expand(b"/dev/shm/.offheap-live-%p", &mut buffer)?;
     let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
     let fd = sys::open(path.as_ptr().cast(), flags, 0o600)?;
@@ -289,7 +291,7 @@ fn unlink(path: &CStr) {
 }
 
 /// Replaces `%p` by the process id and adds a NUL.
-pub fn expand<'a>(path: &[u8], buffer: &'a mut [u8; 4096]) -> Option<&'a CStr> {
+pub fn expand<'a>(path: &[u8], buffer: &'a mut [u8; PATH_BYTES]) -> Option<&'a CStr> {
     let mut n = 0;
     let mut put = |b: u8| {
         *buffer.get_mut(n)? = b;
@@ -320,7 +322,7 @@ pub fn expand<'a>(path: &[u8], buffer: &'a mut [u8; 4096]) -> Option<&'a CStr> {
 /// Makes the file that the user named. On a local file system only: with the server out of reach,
 /// every hook that touches the file would hang.
 fn named(path: &[u8], size: u64, limited: bool) -> Result<Made, Refusal> {
-    let mut buffer = [0u8; 4096];
+    let mut buffer = [0u8; PATH_BYTES];
     let path = expand(path, &mut buffer).ok_or(Refusal::Options)?;
     if limited || in_use(path) {
         return Err(Refusal::File);

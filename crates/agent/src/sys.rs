@@ -1,23 +1,9 @@
 //! System calls without libc: no errno to save, and none of the agent's own hooks in the way.
 
-use core::arch::asm;
+use core::mem::MaybeUninit;
 use core::sync::atomic::AtomicU32;
 
-/// Issues a system call; the result is the kernel's, `-errno` on failure.
-///
-/// # Safety
-/// As the call itself.
-#[inline]
-pub unsafe fn syscall(nr: i64, a: [usize; 6]) -> isize {
-    let result;
-    // SAFETY: the x86-64 calling convention of the kernel; rcx and r11 are lost.
-    unsafe {
-        asm!("syscall", inlateout("rax") nr as isize => result,
-            in("rdi") a[0], in("rsi") a[1], in("rdx") a[2], in("r10") a[3], in("r8") a[4], in("r9") a[5],
-            lateout("rcx") _, lateout("r11") _, options(nostack));
-    }
-    result
-}
+pub use crate::arch::syscall;
 
 /// Private anonymous memory, zeroed.
 pub fn map_anonymous(bytes: usize) -> Option<*mut u8> {
@@ -101,11 +87,12 @@ pub fn read_at(fd: i32, buffer: &mut [u8], offset: u64) -> usize {
 
 /// What fstat tells of an open file: its device, its number there, and its size.
 pub fn stat(fd: i32) -> Option<(u64, u64, u64)> {
-    // struct stat of x86-64 is 144 bytes: st_dev, st_ino, at 48 st_size.
-    let mut stat = [0u64; 18];
-    // SAFETY: the kernel writes one such structure.
+    let mut stat = MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: the kernel writes one such structure, which is the same as libc's.
     let r = unsafe { syscall(libc::SYS_fstat, [fd as usize, stat.as_mut_ptr() as usize, 0, 0, 0, 0]) };
-    (r == 0).then_some((stat[0], stat[1], stat[6]))
+    // SAFETY: integers, for which zeroes will do too.
+    let stat = unsafe { stat.assume_init() };
+    (r == 0).then_some((stat.st_dev, stat.st_ino, stat.st_size as u64))
 }
 
 /// Size of an open file.
@@ -115,11 +102,12 @@ pub fn file_size(fd: i32) -> Option<u64> {
 
 /// The kind of file system that an open file is on: statfs's `f_type`.
 pub fn file_system(fd: i32) -> Option<u64> {
-    // struct statfs of x86-64 is 120 bytes, its first word the type.
-    let mut stat = [0u64; 16];
-    // SAFETY: the kernel writes one such structure.
+    let mut stat = MaybeUninit::<libc::statfs>::zeroed();
+    // SAFETY: the kernel writes one such structure, which is the same as libc's.
     let r = unsafe { syscall(libc::SYS_fstatfs, [fd as usize, stat.as_mut_ptr() as usize, 0, 0, 0, 0]) };
-    (r == 0).then_some(stat[0] & 0xffff_ffff)
+    // SAFETY: integers, for which zeroes will do too.
+    let stat = unsafe { stat.assume_init() };
+    (r == 0).then_some(stat.f_type as u64 & 0xffff_ffff)
 }
 
 /// This process's soft limit of a resource, `u64::MAX` where there is none.

@@ -5,7 +5,6 @@
 //! a whole one. Two different records with the same 64-bit key would be taken for one; with 65,536
 //! of them that happens once in 10^10 files.
 
-use core::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
 use core::cell::UnsafeCell;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
@@ -16,6 +15,7 @@ use offheap_live::{
     frame_check, hash_bytes, mix, module_check, sample_check, stack_check,
 };
 
+use crate::arch::prefetch;
 use crate::filter;
 use crate::sample;
 
@@ -28,6 +28,8 @@ struct Plan {
 // SAFETY: a layout is written before its size, by the one who starts the agent, and never again.
 unsafe impl Sync for Plan {}
 
+/// Most bytes of a name that are kept.
+const MAX_NAME: usize = 4096;
 /// One for each size that a live file of this process has had.
 const PLANS: usize = 8;
 static PLAN: [Plan; PLANS] =
@@ -241,7 +243,7 @@ impl File {
 
     /// Interns a name; its index plus one, or 0 if there is no room for it.
     pub fn string(&self, name: &[u8]) -> u32 {
-        let name = name.get(..name.len().min(4096)).unwrap_or(name);
+        let name = name.get(..name.len().min(MAX_NAME)).unwrap_or(name);
         if name.is_empty() {
             return 0;
         }
@@ -394,8 +396,7 @@ impl File {
             self.record::<AtomicU32>(l.passed, home).cast(),
             core::ptr::from_ref(filter::slot_of(addr)).cast_mut().cast(),
         ] {
-            // SAFETY: a hint, for which any address will do.
-            unsafe { _mm_prefetch::<_MM_HINT_ET0>(p) };
+            prefetch(p);
         }
     }
 

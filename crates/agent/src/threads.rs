@@ -3,7 +3,6 @@
 //! that thread ends (by a thread-specific slot's destructor, which also runs on pthread_exit and
 //! cancellation).
 
-use core::arch::global_asm;
 use core::ffi::c_void;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize};
@@ -12,7 +11,7 @@ use core::cell::UnsafeCell;
 
 use offheap_live::{Counter, RegionKind, RegionRec};
 
-use crate::arch::{self, thread_pointer};
+use crate::arch::{self, thread_pointer, thread_start};
 use crate::real::{Function, Helper, helper, real};
 use crate::regions;
 use crate::sample;
@@ -178,29 +177,6 @@ unsafe extern "C" fn ended(_: *mut c_void) {
     regions::thread_ended(thread_pointer());
 }
 
-unsafe extern "C" {
-    fn offheap_thread_start(birth: *mut c_void) -> *mut c_void;
-}
-
-// In assembler, because pthread_exit and cancellation unwind through it, which Rust frames don't
+// Not in Rust, because pthread_exit and cancellation unwind through it, which Rust frames don't
 // allow.
-global_asm!(
-    ".pushsection .text.offheap_thread_start,\"ax\",@progbits",
-    ".globl offheap_thread_start",
-    ".hidden offheap_thread_start",
-    ".type offheap_thread_start, @function",
-    "offheap_thread_start:",
-    ".cfi_startproc",
-    "sub rsp, 8",
-    ".cfi_def_cfa_offset 16",
-    "call {begin}",
-    "mov rdi, rdx",
-    "call rax",
-    "add rsp, 8",
-    ".cfi_def_cfa_offset 8",
-    "ret",
-    ".cfi_endproc",
-    ".size offheap_thread_start, . - offheap_thread_start",
-    ".popsection",
-    begin = sym begin,
-);
+thread_start!(offheap_thread_start, begin);

@@ -1,18 +1,14 @@
 //! Thread ids without a system call: programs that allow themselves few (seccomp) would be killed
 //! for gettid.
 //!
-//! glibc keeps each thread's id in its control block, at a place that has been the same on x86-64
-//! for many years; it is looked for all the same, when the agent is started.
+//! glibc keeps each thread's id in its control block, at a place that has been the same for
+//! many years; it is looked for all the same, when the agent is started.
 
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use crate::arch::{Thread, thread_pointer};
+use crate::arch::{Thread, control_block, thread_pointer};
 use crate::sys;
 
-/// Where `struct pthread` has it, glibc 2.3 to 2.43 (nptl/descr.h).
-const USUAL: usize = 720;
-/// Where else it is looked for.
-const AREA: core::ops::Range<usize> = 128..1536;
 /// Largest thread id plus one (PID_MAX_LIMIT, linux/threads.h).
 const LIMIT: u32 = 1 << 22;
 
@@ -20,18 +16,17 @@ const LIMIT: u32 = 1 << 22;
 static PLACE: AtomicUsize = AtomicUsize::new(0);
 
 fn at(place: usize) -> u32 {
-    // SAFETY: within the thread's control block, which is larger (2304 bytes in glibc 2.36) and
-    // stays while the thread runs.
+    // SAFETY: within the thread's control block, which stays while the thread runs.
     unsafe { ((thread_pointer() as usize + place) as *const u32).read_volatile() }
 }
 
 /// Looks for the place. Not for use in a hook.
 pub fn init() {
     let tid = sys::gettid();
-    let found = if at(USUAL) == tid {
-        Some(USUAL)
+    let found = if at(control_block::TID) == tid {
+        Some(control_block::TID)
     } else {
-        let mut all = AREA.step_by(4).filter(|&place| at(place) == tid);
+        let mut all = control_block::TID_AREA.step_by(4).filter(|&place| at(place) == tid);
         // The one place, or the first of a pair: before glibc 2.25 the process id came next.
         all.next().filter(|first| all.all(|other| other == first + 4))
     };

@@ -16,6 +16,9 @@ pub const OLDEST_VERSION: u32 = 1;
 pub const LIVE_NAME: &CStr = c"offheap-live";
 /// And the page that its reader renews the lease in.
 pub const LEASE_NAME: &CStr = c"offheap-lease";
+/// Lowest key of the live table that is an address: 0 is an empty slot, 1 one that is being filled,
+/// and no process has anything at addresses this low.
+pub const LOWEST_ADDRESS: u64 = 4096;
 /// Bytes before the first section.
 pub const HEADER_BYTES: usize = 4096;
 /// What the agent takes unless told otherwise.
@@ -32,6 +35,8 @@ pub const BUCKET: usize = 8;
 pub const MAX_BUCKETS: usize = 16;
 /// Slots that an interned record may be placed in, counted from its own.
 pub const MAX_PROBES: usize = 64;
+/// Regions that are kept.
+pub const MAX_REGIONS: u64 = 4096;
 /// Most frames kept of one stack.
 pub const MAX_FRAMES: usize = 256;
 /// Most frames inlined into one that are kept.
@@ -111,8 +116,8 @@ impl Layout {
         }
         let mut at = HEADER_BYTES as u64;
         let modules = section(&mut at, 1024, size_of::<ModuleRec>());
-        let regions = section(&mut at, 4096, size_of::<RegionRec>());
-        let rest = file_bytes - at - 4096;
+        let regions = section(&mut at, MAX_REGIONS, size_of::<RegionRec>());
+        let rest = file_bytes - at - HEADER_BYTES as u64;
         let blocks = power_of_two_below(rest / 2, (8 + size_of::<SampleRec>()) as u64);
         let keys = section(&mut at, blocks, 8);
         let passed = section(&mut at, blocks / BUCKET as u64, 4);

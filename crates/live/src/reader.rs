@@ -355,7 +355,7 @@ impl<'a> Reader<'a> {
         let r = *self;
         (0..r.layout.keys.count).filter_map(move |i| {
             let key = r.u64(at(r.layout.keys, i, 8));
-            if key < 4096 {
+            if key < LOWEST_ADDRESS {
                 return None;
             }
             let o = at(r.layout.samples, i, size_of::<SampleRec>());

@@ -17,6 +17,12 @@ mod cfi;
 #[allow(dead_code, missing_docs, reason = "the agent's file, of which a part is asked for")]
 #[path = "../../agent/src/walk/cursor.rs"]
 mod cursor;
+#[allow(dead_code, missing_docs, reason = "the agent's file, of which a part is asked for")]
+#[path = "../../agent/src/arch/x86_64/dwarf.rs"]
+mod dwarf;
+#[allow(dead_code, missing_docs, reason = "the agent's file, of which a part is asked for")]
+#[path = "../../agent/src/walk/opcodes.rs"]
+mod opcodes;
 
 pub use cfi::{Cfa, Fp, Rule, Section, rule_at};
 
@@ -157,7 +163,7 @@ fn expected(
     frames: &EhFrame<Slice<'_>>,
 ) -> Option<Rule> {
     if fde.is_signal_trampoline() {
-        return Some(Rule { cfa: Cfa::Signal, fp: Fp::Same });
+        return Some(Rule { cfa: Cfa::Signal, fp: Fp::Same, return_address: 0 });
     }
     let encoding = fde.cie().encoding();
     let simple = |expression: &gimli::UnwindExpression<usize>| {
@@ -173,7 +179,9 @@ fn expected(
         Some((register, offset, deref))
     };
     match row.register(RA) {
-        Some(RegisterRule::Undefined) => return Some(Rule { cfa: Cfa::End, fp: Fp::Same }),
+        Some(RegisterRule::Undefined) => {
+            return Some(Rule { cfa: Cfa::End, fp: Fp::Same, return_address: 0 });
+        }
         Some(RegisterRule::Offset(-8)) => {}
         _ => return None,
     }
@@ -192,12 +200,12 @@ fn expected(
         None | Some(RegisterRule::Undefined | RegisterRule::SameValue) => Fp::Same,
         Some(RegisterRule::Offset(n)) => Fp::AtCfa(i16::try_from(n).ok()?),
         Some(RegisterRule::Expression(expression)) => match simple(&expression)? {
-            (RBP, n, false) => Fp::AtRbp(i16::try_from(n).ok()?),
+            (RBP, n, false) => Fp::AtOld(i16::try_from(n).ok()?),
             _ => return None,
         },
         Some(_) => return None,
     };
-    Some(Rule { cfa, fp })
+    Some(Rule { cfa, fp, return_address: 0 })
 }
 
 /// Every shared library and program below these folders, each once.

@@ -1,17 +1,17 @@
-//! Call frame information: from .eh_frame to "where is the caller's stack pointer, rbp and return
-//! address".
+//! Call frame information: from .eh_frame to "where is the caller's stack pointer, frame pointer and
+//! return address".
 //!
-//! Bytes in, values out; sources: the DWARF 4 standard (6.4), the LSB's description of .eh_frame
-//! and .eh_frame_hdr, the x86-64 psABI's register numbers. Only what unwinding x86-64 needs is
-//! followed: rsp, rbp and the return address. Input is trusted with nothing: every read is bounded
-//! by the section, every loop by a budget.
+//! Bytes in, values out; sources: the DWARF standard (6.4), the LSB's description of .eh_frame and
+//! .eh_frame_hdr. Only what unwinding needs is followed: the stack pointer, the frame pointer and
+//! the return address, under the numbers that the processor gives them (`dwarf`). Input is trusted
+//! with nothing: every read is bounded by the section, every loop by a budget.
 
 use super::cursor::Cursor;
+use super::dwarf::{self, FRAME_POINTER, STACK_POINTER};
+use super::opcodes::*;
 
-/// DWARF register numbers.
-const RBP: u64 = 6;
-const RSP: u64 = 7;
-const RA: u64 = 16;
+/// Instructions that are followed for one address.
+const MAX_INSTRUCTIONS: u32 = 4096;
 
 /// Bytes of one library's unwind sections, addressed as they are at run time.
 #[derive(Clone, Copy)]
@@ -34,39 +34,42 @@ impl Section<'_> {
     }
 }
 
-/// Where the caller's registers are, packed so that it can be cached in a word.
+/// Where the caller's registers are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// How to find the CFA, the caller's stack pointer.
     pub cfa: Cfa,
-    /// How to find the caller's rbp.
+    /// How to find the caller's frame pointer.
     pub fp: Fp,
+    /// For the processor's `dwarf::return_address_at`.
+    pub return_address: u32,
 }
 
 /// The canonical frame address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cfa {
-    /// rsp + n.
+    /// The stack pointer + n.
     Sp(i32),
-    /// rbp + n.
+    /// The frame pointer + n.
     Fp(i32),
-    /// The word at rbp + n (functions that realign their stack).
+    /// The word at the frame pointer + n (functions that realign their stack).
     AtFp(i32),
-    /// A signal frame: the kernel's saved registers lie at rsp.
+    /// A signal frame: the kernel's saved registers lie at the stack
+    /// pointer.
     Signal,
     /// The thread's first frame: nobody called it.
     End,
 }
 
-/// The caller's rbp.
+/// The caller's frame pointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fp {
     /// Untouched.
     Same,
     /// Saved at CFA + n.
     AtCfa(i16),
-    /// Saved at rbp + n.
-    AtRbp(i16),
+    /// Saved at the frame pointer + n.
+    AtOld(i16),
 }
 
 impl Rule {
@@ -81,10 +84,10 @@ impl Rule {
     pub const END: u64 = 5;
     /// [`Fp::AtCfa`] in the byte below; [`Fp::Same`] is 0.
     pub const FP_AT_CFA: u64 = 1;
-    const FP_AT_FP: u64 = 2;
+    const FP_AT_OLD: u64 = 2;
 
-    /// As one word; never 0. The offsets of the CFA and of rbp are in the lower half and the 16
-    /// bits above it.
+    /// As one word, without the return address; never 0. The offsets of the CFA and of the frame
+    /// pointer are in the lower half and the 16 bits above it.
     pub fn pack(self) -> u64 {
         let (kind, offset) = match self.cfa {
             Cfa::Sp(n) => (Self::SP, n),
@@ -96,14 +99,14 @@ impl Rule {
         let (fp, fp_offset) = match self.fp {
             Fp::Same => (0, 0),
             Fp::AtCfa(n) => (Self::FP_AT_CFA, n),
-            Fp::AtRbp(n) => (Self::FP_AT_FP, n),
+            Fp::AtOld(n) => (Self::FP_AT_OLD, n),
         };
         u64::from(offset as u32) | u64::from(fp_offset as u16) << 32 | fp << 48 | kind << 56
     }
 
     /// From [`Rule::pack`].
     #[inline]
-    pub fn unpack(word: u64) -> Option<Rule> {
+    pub fn unpack(word: u64, return_address: u32) -> Option<Rule> {
         let offset = word as u32 as i32;
         let cfa = match word >> 56 {
             Self::SP => Cfa::Sp(offset),
@@ -117,9 +120,9 @@ impl Rule {
         let fp = match word >> 48 & 0xff {
             0 => Fp::Same,
             Self::FP_AT_CFA => Fp::AtCfa(fp_offset),
-            _ => Fp::AtRbp(fp_offset),
+            _ => Fp::AtOld(fp_offset),
         };
-        Some(Rule { cfa, fp })
+        Some(Rule { cfa, fp, return_address })
     }
 }
 
@@ -138,19 +141,20 @@ pub fn rule_at(section: Section, hdr: u64, pc: u64) -> Option<Rule> {
     let mut c = section.at(body + 4, body + len);
     let start = c.pointer(cie.encoding)?;
     // The range has the pointer's format, but is never relative.
-    let range = c.pointer(cie.encoding & 0x0f)?;
+    let range = c.pointer(cie.encoding & DW_EH_PE_FORMAT)?;
     if pc.wrapping_sub(start) >= range {
         return None;
     }
     if cie.signal {
-        return Some(Rule { cfa: Cfa::Signal, fp: Fp::Same });
+        return Some(Rule { cfa: Cfa::Signal, fp: Fp::Same, return_address: 0 });
     }
     if cie.augmented {
         let n = c.uleb()?;
         c.skip(n)?;
     }
     let mut state = State::default();
-    let mut run = Run { saved: [State::default(); 8], depth: 0, initial: State::default(), budget: 4096 };
+    let mut run =
+        Run { saved: [State::default(); 8], depth: 0, initial: State::default(), budget: MAX_INSTRUCTIONS };
     let mut initial = section.at(cie.instructions, cie.end);
     run.execute(&mut initial, &cie, &mut state, start, u64::MAX)?;
     run.initial = state;
@@ -161,8 +165,8 @@ pub fn rule_at(section: Section, hdr: u64, pc: u64) -> Option<Rule> {
 fn find_fde(section: Section, hdr: u64, pc: u64) -> Option<u64> {
     let mut c = section.at(hdr, section.end());
     let [version, frame_enc, count_enc, table_enc] = [c.u8()?, c.u8()?, c.u8()?, c.u8()?];
-    // 0x3b: signed 4-byte values relative to the header: the only sorted form that linkers write.
-    if version != 1 || table_enc != 0x3b {
+    // The only sorted form that linkers write.
+    if version != 1 || table_enc != DW_EH_PE_DATAREL | DW_EH_PE_SDATA4 {
         return None;
     }
     c.pointer(frame_enc)?;
@@ -220,7 +224,7 @@ impl Cie {
         let code_align = c.uleb()?;
         let data_align = c.sleb()?;
         let ra = if version == 1 { u64::from(c.u8()?) } else { c.uleb()? };
-        if ra != RA {
+        if ra != dwarf::RETURN_ADDRESS {
             return None;
         }
         let mut cie = Cie {
@@ -289,31 +293,36 @@ impl Default for State {
 impl State {
     fn rule(&self) -> Option<Rule> {
         if self.ra == Place::Undefined {
-            return Some(Rule { cfa: Cfa::End, fp: Fp::Same });
+            return Some(Rule { cfa: Cfa::End, fp: Fp::Same, return_address: 0 });
         }
-        if self.ra != Place::AtCfa(-8) {
-            return None;
-        }
+        let Place::AtCfa(at) = self.ra else { return None };
+        let return_address = dwarf::remember_return_address(at)?;
         let cfa = match self.cfa {
-            Place::Reg(RSP, n) => Cfa::Sp(n.try_into().ok()?),
-            Place::Reg(RBP, n) => Cfa::Fp(n.try_into().ok()?),
-            Place::AtReg(RBP, n) => Cfa::AtFp(n.try_into().ok()?),
+            Place::Reg(STACK_POINTER, n) => Cfa::Sp(n.try_into().ok()?),
+            Place::Reg(FRAME_POINTER, n) => Cfa::Fp(n.try_into().ok()?),
+            Place::AtReg(FRAME_POINTER, n) => Cfa::AtFp(n.try_into().ok()?),
             _ => return None,
         };
         let fp = match self.fp {
             Place::Same | Place::Undefined => Fp::Same,
             Place::AtCfa(n) => Fp::AtCfa(n.try_into().ok()?),
-            Place::AtReg(RBP, n) => Fp::AtRbp(n.try_into().ok()?),
+            Place::AtReg(FRAME_POINTER, n) => Fp::AtOld(n.try_into().ok()?),
             _ => return None,
         };
-        Some(Rule { cfa, fp })
+        Some(Rule { cfa, fp, return_address })
     }
 
     fn place(&mut self, register: u64) -> Option<&mut Place> {
         match register {
-            RBP => Some(&mut self.fp),
-            RA => Some(&mut self.ra),
+            FRAME_POINTER => Some(&mut self.fp),
+            dwarf::RETURN_ADDRESS => Some(&mut self.ra),
             _ => None,
+        }
+    }
+
+    fn set(&mut self, register: u64, place: Place) {
+        if let Some(p) = self.place(register) {
+            *p = place;
         }
     }
 }
@@ -332,119 +341,111 @@ impl Run {
         while !c.done() {
             self.budget = self.budget.checked_sub(1)?;
             let op = c.u8()?;
-            let low = u64::from(op & 0x3f);
-            let set = |s: &mut State, register: u64, place: Place| {
-                if let Some(p) = s.place(register) {
-                    *p = place;
-                }
-            };
-            let mut advance = None;
-            match op {
-                0x40..=0x7f => advance = Some(low),
-                0x80..=0xbf => {
-                    let n = c.uleb()? as i64;
-                    set(s, low, Place::AtCfa(n.wrapping_mul(cie.data_align)));
-                }
-                0xc0..=0xff => {
-                    let mut first = self.initial;
-                    let place = first.place(low).map_or(Place::Same, |p| *p);
-                    set(s, low, place);
-                }
-                0x00 => {}
-                0x01 => {
-                    let target = c.pointer(cie.encoding)?;
-                    if target > pc {
-                        return Some(());
-                    }
-                    at = target;
-                }
-                0x02 => advance = Some(u64::from(c.u8()?)),
-                0x03 => advance = Some(u64::from(c.u16()?)),
-                0x04 => advance = Some(u64::from(c.u32()?)),
-                // offset_extended, offset_extended_sf
-                0x05 | 0x11 => {
-                    let register = c.uleb()?;
-                    let n = if op == 0x05 { c.uleb()? as i64 } else { c.sleb()? };
-                    set(s, register, Place::AtCfa(n.wrapping_mul(cie.data_align)));
-                }
-                0x06 => {
-                    let register = c.uleb()?;
-                    let mut first = self.initial;
-                    let place = first.place(register).map_or(Place::Same, |p| *p);
-                    set(s, register, place);
-                }
-                0x07 => set(s, c.uleb()?, Place::Undefined),
-                0x08 => set(s, c.uleb()?, Place::Same),
-                0x09 => {
+            match advanced(op, c, cie, at)? {
+                Some(next) if next > pc => return Some(()),
+                Some(next) => at = next,
+                None => self.row(op, c, cie, s)?,
+            }
+        }
+        Some(())
+    }
+
+    /// An instruction that changes the row.
+    fn row(&mut self, op: u8, c: &mut Cursor, cie: &Cie, s: &mut State) -> Option<()> {
+        let low = u64::from(op & !DW_CFA_HIGH_BITS);
+        match op & DW_CFA_HIGH_BITS {
+            DW_CFA_OFFSET => s.set(low, Place::AtCfa(c.factored(cie)?)),
+            DW_CFA_RESTORE => self.restore(s, low),
+            _ => match op {
+                DW_CFA_NOP => {}
+                DW_CFA_OFFSET_EXTENDED => s.set(c.uleb()?, Place::AtCfa(c.factored(cie)?)),
+                DW_CFA_OFFSET_EXTENDED_SF => s.set(c.uleb()?, Place::AtCfa(c.factored_signed(cie)?)),
+                DW_CFA_RESTORE_EXTENDED => self.restore(s, c.uleb()?),
+                DW_CFA_UNDEFINED => s.set(c.uleb()?, Place::Undefined),
+                DW_CFA_SAME_VALUE => s.set(c.uleb()?, Place::Same),
+                // In another register, or the value itself: for what is followed nobody does so.
+                DW_CFA_REGISTER | DW_CFA_VAL_OFFSET | DW_CFA_VAL_OFFSET_SF => {
                     let register = c.uleb()?;
                     c.uleb()?;
-                    set(s, register, Place::Unknown);
+                    s.set(register, Place::Unknown);
                 }
-                0x0a => {
+                DW_CFA_REMEMBER_STATE => {
                     *self.saved.get_mut(self.depth)? = *s;
                     self.depth += 1;
                 }
-                0x0b => {
+                DW_CFA_RESTORE_STATE => {
                     self.depth = self.depth.checked_sub(1)?;
                     *s = *self.saved.get(self.depth)?;
                 }
-                // def_cfa, def_cfa_sf
-                0x0c | 0x12 => {
-                    let register = c.uleb()?;
-                    let n =
-                        if op == 0x0c { c.uleb()? as i64 } else { c.sleb()?.wrapping_mul(cie.data_align) };
-                    s.cfa = Place::Reg(register, n);
-                }
-                0x0d => {
+                DW_CFA_DEF_CFA => s.cfa = Place::Reg(c.uleb()?, c.uleb()? as i64),
+                DW_CFA_DEF_CFA_SF => s.cfa = Place::Reg(c.uleb()?, c.factored_signed(cie)?),
+                DW_CFA_DEF_CFA_REGISTER => {
                     let register = c.uleb()?;
                     s.cfa = match s.cfa {
                         Place::Reg(_, n) => Place::Reg(register, n),
                         _ => Place::Unknown,
                     };
                 }
-                // def_cfa_offset, def_cfa_offset_sf
-                0x0e | 0x13 => {
+                DW_CFA_DEF_CFA_OFFSET | DW_CFA_DEF_CFA_OFFSET_SF => {
                     let n =
-                        if op == 0x0e { c.uleb()? as i64 } else { c.sleb()?.wrapping_mul(cie.data_align) };
+                        if op == DW_CFA_DEF_CFA_OFFSET { c.uleb()? as i64 } else { c.factored_signed(cie)? };
                     s.cfa = match s.cfa {
                         Place::Reg(register, _) => Place::Reg(register, n),
                         _ => Place::Unknown,
                     };
                 }
-                0x0f => {
+                DW_CFA_DEF_CFA_EXPRESSION => {
                     let len = c.uleb()?;
                     s.cfa = c.expression(len, true)?;
                 }
-                // expression, val_expression
-                0x10 | 0x16 => {
+                DW_CFA_EXPRESSION | DW_CFA_VAL_EXPRESSION => {
                     let register = c.uleb()?;
                     let len = c.uleb()?;
                     let place = c.expression(len, false)?;
-                    set(s, register, if op == 0x10 { place } else { Place::Unknown });
+                    s.set(register, if op == DW_CFA_EXPRESSION { place } else { Place::Unknown });
                 }
-                // val_offset, val_offset_sf
-                0x14 | 0x15 => {
-                    let register = c.uleb()?;
-                    c.uleb()?;
-                    set(s, register, Place::Unknown);
-                }
-                0x2e => {
+                DW_CFA_GNU_ARGS_SIZE => {
                     c.uleb()?;
                 }
                 _ => return None,
-            }
-            if let Some(n) = advance {
-                at = at.wrapping_add(n.wrapping_mul(cie.code_align));
-                if at > pc {
-                    return Some(());
-                }
-            }
+            },
         }
         Some(())
     }
+
+    /// Takes back what was said of a register since the function's start.
+    fn restore(&self, s: &mut State, register: u64) {
+        let mut first = self.initial;
+        let place = first.place(register).map_or(Place::Same, |p| *p);
+        s.set(register, place);
+    }
+}
+
+/// The address from which the row that comes next holds, by an instruction that says so; `None`
+/// inside where it is another kind.
+fn advanced(op: u8, c: &mut Cursor, cie: &Cie, at: u64) -> Option<Option<u64>> {
+    let units = match op {
+        DW_CFA_SET_LOC => return Some(Some(c.pointer(cie.encoding)?)),
+        DW_CFA_ADVANCE_LOC1 => u64::from(c.u8()?),
+        DW_CFA_ADVANCE_LOC2 => u64::from(c.u16()?),
+        DW_CFA_ADVANCE_LOC4 => u64::from(c.u32()?),
+        _ if op & DW_CFA_HIGH_BITS == DW_CFA_ADVANCE_LOC => u64::from(op & !DW_CFA_HIGH_BITS),
+        _ => return Some(None),
+    };
+    Some(Some(at.wrapping_add(units.wrapping_mul(cie.code_align))))
 }
 
 impl Cursor<'_> {
+    /// An offset in units of the CIE's data alignment.
+    fn factored(&mut self, cie: &Cie) -> Option<i64> {
+        Some((self.uleb()? as i64).wrapping_mul(cie.data_align))
+    }
+
+    /// The same, of a number with a sign.
+    fn factored_signed(&mut self, cie: &Cie) -> Option<i64> {
+        Some(self.sleb()?.wrapping_mul(cie.data_align))
+    }
+
     /// A DWARF expression of the two forms that compilers write for realigned stacks: `breg r n`
     /// and `breg r n; deref`. Anything else (PLT stubs) is `Unknown`: no call is made from there.
     fn expression(&mut self, len: u64, is_cfa: bool) -> Option<Place> {
@@ -459,12 +460,12 @@ impl Cursor<'_> {
 
     fn simple_expression(&mut self, end: usize, is_cfa: bool) -> Option<Place> {
         let op = self.u8()?;
-        if !(0x70..=0x8f).contains(&op) {
+        if !(DW_OP_BREG0..=DW_OP_BREG31).contains(&op) {
             return None;
         }
-        let register = u64::from(op - 0x70);
+        let register = u64::from(op - DW_OP_BREG0);
         let n = self.sleb()?;
-        let deref = self.pos < end && self.u8()? == 0x06;
+        let deref = self.pos < end && self.u8()? == DW_OP_DEREF;
         if self.pos != end {
             return None;
         }
@@ -486,12 +487,12 @@ mod tests {
     #[test]
     fn rules_survive_packing() {
         for cfa in [Cfa::Sp(8), Cfa::Sp(-8), Cfa::Fp(16), Cfa::AtFp(-8), Cfa::Signal, Cfa::End] {
-            for fp in [Fp::Same, Fp::AtCfa(-16), Fp::AtRbp(0), Fp::AtRbp(-32768)] {
-                let rule = Rule { cfa, fp };
-                assert_eq!(Rule::unpack(rule.pack()), Some(rule));
+            for fp in [Fp::Same, Fp::AtCfa(-16), Fp::AtOld(0), Fp::AtOld(-32768)] {
+                let rule = Rule { cfa, fp, return_address: 5 };
+                assert_eq!(Rule::unpack(rule.pack(), 5), Some(rule));
             }
         }
-        assert_eq!(Rule::unpack(0), None);
+        assert_eq!(Rule::unpack(0, 0), None);
     }
 
     /// Unwinds this very stack with the test binary's own tables, and compares with frames known to
@@ -543,7 +544,12 @@ mod tests {
                 Fp::AtCfa(n) => stack.read(cfa.wrapping_add_signed(n.into()))?,
                 _ => regs.fp,
             };
-            Some(Regs { pc: stack.read(cfa - 8)?, sp: cfa, fp, fp_at: 0 })
+            Some(Regs {
+                pc: stack.read(cfa.wrapping_add_signed(dwarf::return_address_at(rule.return_address)))?,
+                sp: cfa,
+                fp,
+                fp_at: 0,
+            })
         }
         crate::guard::init();
         assert_eq!(outer(20), 21);

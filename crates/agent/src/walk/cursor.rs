@@ -1,5 +1,7 @@
 //! Reading unwind tables: numbers and pointers as DWARF and the LSB encode them, within bounds.
 
+use super::opcodes::*;
+
 /// A place in a section's bytes.
 pub struct Cursor<'a> {
     /// All that may be read.
@@ -84,18 +86,18 @@ impl Cursor<'_> {
     /// A DW_EH_PE-encoded value: absolute or relative to its own place.
     pub fn pointer(&mut self, encoding: u8) -> Option<u64> {
         let here = self.addr();
-        let value = match encoding & 0x0f {
-            0x00 | 0x04 | 0x0c => self.u64()?,
-            0x01 => self.uleb()?,
-            0x02 => u64::from(self.u16()?),
-            0x03 => u64::from(self.u32()?),
-            0x0a => self.u16()? as i16 as u64,
-            0x0b => self.u32()? as i32 as u64,
+        let value = match encoding & DW_EH_PE_FORMAT {
+            DW_EH_PE_ABSPTR | DW_EH_PE_UDATA8 | DW_EH_PE_SDATA8 => self.u64()?,
+            DW_EH_PE_ULEB128 => self.uleb()?,
+            DW_EH_PE_UDATA2 => u64::from(self.u16()?),
+            DW_EH_PE_UDATA4 => u64::from(self.u32()?),
+            DW_EH_PE_SDATA2 => self.u16()? as i16 as u64,
+            DW_EH_PE_SDATA4 => self.u32()? as i32 as u64,
             _ => return None,
         };
-        match encoding & 0x70 {
-            0x00 => Some(value),
-            0x10 => Some(here.wrapping_add(value)),
+        match encoding & DW_EH_PE_APPLICATION {
+            DW_EH_PE_ABSPTR => Some(value),
+            DW_EH_PE_PCREL => Some(here.wrapping_add(value)),
             _ => None,
         }
     }

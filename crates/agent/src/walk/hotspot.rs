@@ -2,8 +2,7 @@
 //!
 //! The hooks run synchronously: the thread has called out of Java, so HotSpot has left an anchor
 //! (`JavaThread::_anchor`) that says exactly where its Java frames begin, and every frame is at a
-//! call. Sources for the shapes: hotspot runtime/frame.hpp and cpu/x86/frame_x86.hpp,
-//! code/codeBlob.hpp, nmethod.hpp, pcDesc.hpp, scopeDesc.cpp, runtime/javaCalls.hpp.
+//! call. Sources for the shapes: hotspot runtime/frame.hpp, code/codeBlob.hpp, nmethod.hpp, pcDesc.hpp, scopeDesc.cpp, runtime/javaCalls.hpp.
 //!
 //! Code heap memory is never given back, and what belongs to a method on the stack is alive; the
 //! rest is peeked at.
@@ -14,7 +13,8 @@ use super::code::{blob, blob_of, in_code, load};
 use super::names;
 use super::vmstructs::{Field, get};
 use super::{Cached, Walk, cache_get, cache_put};
-use crate::arch::Regs;
+use crate::arch::frame::{self, interpreter};
+use crate::arch::{Regs, page_bytes};
 use crate::guard::peek;
 use crate::table::{File, LOST, NewFrame};
 
@@ -82,7 +82,7 @@ pub fn walk(w: &mut Walk, start: Option<Anchor>) -> End {
         if a.sp < w.regs.sp.saturating_sub(64) {
             return broken(w);
         }
-        let pc = if a.pc != 0 { Some(a.pc) } else { w.read(a.sp.wrapping_sub(8)) };
+        let pc = if a.pc != 0 { Some(a.pc) } else { w.read(a.sp.wrapping_add_signed(frame::LAST_JAVA_PC)) };
         let Some(pc) = pc.filter(|&pc| in_code(pc)) else { return broken(w) };
         let (fp, fp_at) = if a.fp != 0 { (a.fp, a.fp_at) } else { (w.regs.fp, w.regs.fp_at) };
         w.regs = Regs { pc, sp: a.sp, fp, fp_at };
@@ -101,8 +101,9 @@ pub fn walk(w: &mut Walk, start: Option<Anchor>) -> End {
                 }
                 let size = (entry.rule & 0xff_ffff) * 8;
                 let top = sp.wrapping_add(size);
-                let fp_at = top.wrapping_sub(16);
-                w.read(top.wrapping_sub(8)).zip(w.look(fp_at)).map(|(pc, fp)| Regs { pc, sp: top, fp, fp_at })
+                let pc_at = top.wrapping_add_signed(frame::compiled::RETURN_ADDRESS);
+                let fp_at = top.wrapping_add_signed(frame::compiled::FP);
+                w.read(pc_at).zip(w.look(fp_at)).map(|(pc, fp)| Regs { pc, sp: top, fp, fp_at })
             }
             step::INTERPRETER => interpreted(w, trusted),
             step::ENTRY => {
@@ -127,7 +128,9 @@ pub fn walk(w: &mut Walk, start: Option<Anchor>) -> End {
             }
         };
         match caller {
-            Some(regs) if regs.sp > sp && regs.sp - sp <= MAX_FRAME && regs.pc > 4096 => w.regs = regs,
+            Some(regs) if regs.sp > sp && regs.sp - sp <= MAX_FRAME && regs.pc > page_bytes() => {
+                w.regs = regs
+            }
             _ => return broken(w),
         }
     }
@@ -139,26 +142,26 @@ fn broken(w: &mut Walk) -> End {
     End::Stop
 }
 
-/// The caller of a frame that has saved rbp in the usual place.
+/// The caller of a frame that has saved the frame pointer in the usual place.
 fn by_frame_pointer(w: &Walk) -> Option<Regs> {
     let (sp, fp) = (w.regs.sp, w.fp(w.regs));
     if fp < sp || fp - sp > MAX_FRAME {
         return None;
     }
-    Some(Regs { pc: w.read(fp + 8)?, sp: fp + 16, fp: w.look(fp)?, fp_at: fp })
+    w.by_record(fp)
 }
 
-/// An interpreted frame: rbp is its base; sender sp at −1, method at −3, bcp at −8 (JDK 8: −7)
-/// words.
+/// An interpreted frame: the frame pointer is its base.
 fn interpreted(w: &mut Walk, trusted: bool) -> Option<Regs> {
     let (sp, fp) = (w.regs.sp, w.fp(w.regs));
     if fp < sp || fp - sp > MAX_FRAME {
         return None;
     }
-    let slot = |i: i64| w.read(fp.wrapping_add_signed(8 * i));
-    let method = slot(-3)?;
-    let caller = Regs { pc: slot(1)?, sp: slot(-1)?, fp: w.look(fp)?, fp_at: fp };
-    let bcp = slot(if get(Field::CodeHeaps).is_some() { -8 } else { -7 })?;
+    let slot = |at: i64| w.read(fp.wrapping_add_signed(at));
+    let method = slot(interpreter::METHOD)?;
+    let pc = slot(frame::record::RETURN_ADDRESS)?;
+    let caller = Regs { pc, sp: slot(interpreter::SENDER_SP)?, fp: w.look(fp)?, fp_at: fp };
+    let bcp = slot(if get(Field::CodeHeaps).is_some() { interpreter::BCP } else { interpreter::BCP_JDK8 })?;
     let identity = match w.method {
         (known, identity) if known == method => identity,
         _ => identity_on_stack(w, method, trusted)?,
@@ -192,7 +195,7 @@ fn identity_on_stack(w: &Walk, method: u64, trusted: bool) -> Option<u64> {
     }
     names::identity(method, |at| {
         // SAFETY: alive, being on the current thread's stack; aligned by the check.
-        let value = (at & 7 == 0 && at > 4096).then(|| unsafe { load::<u64>(at) })?;
+        let value = (at & 7 == 0 && at > page_bytes()).then(|| unsafe { load::<u64>(at) })?;
         w.note(at, value);
         Some(value)
     })

@@ -16,6 +16,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use offheap_live::mix;
 
+use crate::arch::PageAligned;
 use crate::busy::Busy;
 use crate::guard::Stack;
 use crate::sys;
@@ -53,7 +54,7 @@ const NOTHING: Start = Start { sp: 0, java_thread: 0, session: 0, generation: 0,
 
 /// One remembered walk.
 pub struct Reads {
-    /// rbp at the start, if the walk needed it.
+    /// The frame pointer at the start, if the walk needed it.
     fp: Cell<Option<u64>>,
     stack: Cell<u32>,
     /// Lowest and highest stack address that was read.
@@ -121,7 +122,7 @@ impl Reads {
         }
     }
 
-    /// The walk depends on rbp as it was at the start.
+    /// The walk depends on the frame pointer as it was at the start.
     pub fn starting_fp(&self, fp: u64) {
         self.fp.set(Some(fp));
     }
@@ -131,7 +132,9 @@ impl Reads {
         self.spoilt.set(true);
     }
 
-    /// Whether a walk from the same start would go the same way again.
+    /// Whether a walk from the same start would go the same way again. Out of line: most walks start
+    /// elsewhere.
+    #[inline(never)]
     fn same(&self, fp: u64, stack: &Stack) -> bool {
         if self.fp.get().is_some_and(|known| known != fp) || !stack.covers(self.low.get(), self.high.get()) {
             return false;
@@ -170,16 +173,15 @@ struct Ways {
     again: Cell<bool>,
 }
 
-/// Of whole pages: sets of different threads share no cache line, and each can be given back.
-#[repr(align(4096))]
 struct Set {
     ways: UnsafeCell<Ways>,
 }
 // SAFETY: the ways are only touched by who has taken the set.
 unsafe impl Sync for Set {}
 
-static MEMORY: [Set; SETS] = [const {
-    Set {
+/// Each of whole pages: sets of different threads share no cache line, and each can be given back.
+static MEMORY: [PageAligned<Set>; SETS] = [const {
+    PageAligned(Set {
         ways: UnsafeCell::new(Ways {
             starts: [const { Cell::new(NOTHING) }; WAYS],
             walks: [const { Reads::EMPTY }; WAYS],
@@ -189,7 +191,7 @@ static MEMORY: [Set; SETS] = [const {
             hopeless: [const { Cell::new(0) }; HOPELESS],
             again: Cell::new(false),
         }),
-    }
+    })
 }; SETS];
 
 /// The thread that has taken a set; 0: none.
@@ -201,7 +203,7 @@ pub fn forget() {
     for (set, taken) in MEMORY.iter().zip(&TAKEN) {
         // Any mark will do: no thread has this id.
         if taken.compare_exchange(0, u32::MAX, Acquire, Relaxed).is_ok() {
-            sys::advise(core::ptr::from_ref(set) as usize, size_of::<Set>(), libc::MADV_DONTNEED);
+            sys::advise(core::ptr::from_ref(set) as usize, size_of_val(set), libc::MADV_DONTNEED);
             taken.store(0, Release);
         }
     }
@@ -209,7 +211,7 @@ pub fn forget() {
 
 /// The walks remembered for one place, taken by this thread until it is dropped.
 pub struct Memo {
-    set: &'static Set,
+    set: &'static PageAligned<Set>,
     taken: &'static AtomicU32,
     recording: Option<(usize, &'static Reads)>,
 }
@@ -238,7 +240,7 @@ impl Memo {
 
     fn ways(&self) -> &'static Ways {
         // SAFETY: this thread has taken the set; all further changes go through cells.
-        unsafe { &*self.set.ways.get() }
+        unsafe { &*self.set.0.ways.get() }
     }
 
     /// The stack that a walk from here would end with, if it is one that is remembered.
@@ -347,7 +349,7 @@ mod tests {
         let work = busy::begin(arch::thread(), &place);
         let memo = remembered(start, &words, false, 5, &work);
         assert_eq!(memo.find(&start, 99, &stack), Some(5));
-        assert_eq!(memo.find(&start, 98, &stack), None, "another rbp");
+        assert_eq!(memo.find(&start, 98, &stack), None, "another frame pointer");
         for other in [
             Start { sp: sp + 16, ..start },
             Start { java_thread: 8, ..start },

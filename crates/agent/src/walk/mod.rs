@@ -8,6 +8,7 @@ mod cursor;
 pub mod hotspot;
 mod memo;
 mod names;
+mod opcodes;
 mod vm_thread;
 pub mod vmstructs;
 
@@ -15,7 +16,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use offheap_live::{Counter, FrameKind, MAX_FRAMES, NO_STACK, combine, mix, stack_flags};
 
-use crate::arch::{self, Regs};
+use crate::arch::{self, PageAligned, Regs, dwarf, frame, page_bytes};
 use crate::busy::Busy;
 use crate::guard::Stack;
 use crate::hooks;
@@ -69,8 +70,8 @@ impl Walk {
         Some(value)
     }
 
-    /// rbp, which now decides how the walk goes on. Mostly it is some value of no meaning to
-    /// anybody on this stack.
+    /// The frame pointer, which now decides how the walk goes on. Mostly it is some value of no
+    /// meaning to anybody on this stack.
     #[inline]
     fn fp(&self, regs: Regs) -> u64 {
         if let Some(reads) = self.reads {
@@ -80,6 +81,12 @@ impl Walk {
             }
         }
         regs.fp
+    }
+
+    /// The caller of a frame that has saved the frame pointer in the usual place.
+    fn by_record(&self, fp: u64) -> Option<Regs> {
+        let pc = self.read(fp.wrapping_add_signed(frame::record::RETURN_ADDRESS))?;
+        Some(Regs { pc, sp: fp.wrapping_add(frame::record::BYTES), fp: self.look(fp)?, fp_at: fp })
     }
 
     /// The walk depends on this word.
@@ -133,7 +140,8 @@ impl Walk {
 struct Cached {
     rule: u64,
     frame: u32,
-    /// For generated code: what tells its blob from a later one at the same address.
+    /// For generated code: what tells its blob from a later one at the same address. For other code:
+    /// [`Rule::return_address`].
     tag: u32,
 }
 
@@ -143,11 +151,8 @@ struct Cached {
 #[repr(align(32))]
 struct Entry([AtomicU64; 3]);
 const CACHE_SLOTS: usize = 8192;
-/// Of whole pages, which can be given back.
-#[repr(align(4096))]
-struct Cache([Entry; CACHE_SLOTS]);
-static CACHE: Cache =
-    Cache([const { Entry([AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0)]) }; CACHE_SLOTS]);
+static CACHE: PageAligned<[Entry; CACHE_SLOTS]> =
+    PageAligned([const { Entry([AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0)]) }; CACHE_SLOTS]);
 
 fn seal(key: u64, rule: u64, frame: u64) -> u64 {
     key ^ rule.rotate_left(17) ^ frame.rotate_left(40)
@@ -192,14 +197,12 @@ fn step(w: &Walk, rule: Rule) -> Option<Regs> {
         Cfa::AtFp(n) => w.read(w.fp(regs).wrapping_add_signed(n.into()))?,
         Cfa::Signal => {
             w.spoil();
-            // The kernel's rt_sigframe: ucontext at sp, with rbp, rsp and rip at these offsets
-            // (arch/x86/include/uapi/asm/sigcontext.h).
-            let fp_at = regs.sp.wrapping_add(120);
+            let fp_at = regs.sp.wrapping_add(frame::signal::FP);
             return Some(Regs {
                 fp: w.read(fp_at)?,
                 fp_at,
-                sp: w.read(regs.sp.wrapping_add(160))?,
-                pc: w.read(regs.sp.wrapping_add(168))?,
+                sp: w.read(regs.sp.wrapping_add(frame::signal::SP))?,
+                pc: w.read(regs.sp.wrapping_add(frame::signal::PC))?,
             });
         }
         Cfa::End => return None,
@@ -207,11 +210,11 @@ fn step(w: &Walk, rule: Rule) -> Option<Regs> {
     if cfa <= regs.sp {
         return None;
     }
-    let pc = w.read(cfa - 8)?;
+    let pc = w.read(cfa.wrapping_add_signed(dwarf::return_address_at(rule.return_address)))?;
     let fp_at = match rule.fp {
         Fp::Same => return Some(Regs { pc, sp: cfa, ..regs }),
         Fp::AtCfa(n) => cfa.wrapping_add_signed(n.into()),
-        Fp::AtRbp(n) => w.fp(regs).wrapping_add_signed(n.into()),
+        Fp::AtOld(n) => w.fp(regs).wrapping_add_signed(n.into()),
     };
     Some(Regs { pc, sp: cfa, fp: w.look(fp_at)?, fp_at })
 }
@@ -219,7 +222,7 @@ fn step(w: &Walk, rule: Rule) -> Option<Regs> {
 /// [`step`] by a packed rule. The two common kinds of CFA are told apart without a jump: a stack of
 /// many functions would mispredict nearly every one.
 #[inline]
-fn step_packed(w: &Walk, word: u64) -> Option<Regs> {
+fn step_packed(w: &Walk, word: u64, return_address: u32) -> Option<Regs> {
     let regs = w.regs;
     let kind = word >> 56;
     if kind == Rule::SP || kind == Rule::FP {
@@ -227,17 +230,18 @@ fn step_packed(w: &Walk, word: u64) -> Option<Regs> {
         let cfa = base.wrapping_add_signed(i64::from(word as u32 as i32));
         let saved = word >> 48 & 0xff;
         if cfa > regs.sp && saved <= Rule::FP_AT_CFA {
-            let pc = w.read(cfa - 8)?;
+            let pc_offset = dwarf::return_address_at(return_address);
+            let pc = w.read(cfa.wrapping_add_signed(pc_offset))?;
             // Reading a word too many is cheaper than guessing; it is on the stack or the frame is
             // no good.
-            let offset = if saved == 0 { -8 } else { i64::from((word >> 32) as u16 as i16) };
+            let offset = if saved == 0 { pc_offset } else { i64::from((word >> 32) as u16 as i16) };
             let at = cfa.wrapping_add_signed(offset);
             let there = w.look(at)?;
             let (fp, fp_at) = if saved == 0 { (regs.fp, regs.fp_at) } else { (there, at) };
             return Some(Regs { pc, sp: cfa, fp, fp_at });
         }
     }
-    step(w, Rule::unpack(word)?)
+    step(w, Rule::unpack(word, return_address)?)
 }
 
 /// Walks from here; the agent's own frames are left out.
@@ -315,7 +319,7 @@ fn walk(w: &mut Walk, java_thread: u64, modules: &Guard) -> Option<()> {
     }
     while !w.full() {
         let pc = w.regs.pc;
-        if pc < 4096 {
+        if pc < page_bytes() {
             break; // some runtimes end their stacks with a null return address
         }
         if code::in_code(pc) {
@@ -340,7 +344,7 @@ fn walk(w: &mut Walk, java_thread: u64, modules: &Guard) -> Option<()> {
         }
         let rule = entry.rule;
         let sp = w.regs.sp;
-        match step_packed(w, rule) {
+        match step_packed(w, rule, entry.tag) {
             Some(next) => {
                 w.regs = next;
                 if rule >> 56 == Rule::SIGNAL {
@@ -400,10 +404,11 @@ fn resolve_native(w: &Walk, modules: &Guard, at: u64, pc: u64, key: u64) -> Cach
         Some(m) => (FrameKind::Native, modules.record(m, w.file)),
         None => (FrameKind::Unknown, 0),
     };
-    let rule = module.and_then(|m| m.rule_at(at)).map_or(0, Rule::pack);
+    let rule = module.and_then(|m| m.rule_at(at));
     let frame_key = mix(combine(combine(0x6e61, pc), u64::from(record)));
     let frame = w.file.frame(frame_key, || NewFrame { module: record, ..NewFrame::at(kind, pc) });
-    let cached = Cached { rule, frame, tag: 0 };
+    let cached =
+        Cached { rule: rule.map_or(0, Rule::pack), frame, tag: rule.map_or(0, |rule| rule.return_address) };
     cache_put(key, cached);
     cached
 }
@@ -415,6 +420,6 @@ fn by_frame_pointer(w: &Walk, modules: &Guard) -> Option<Regs> {
     if fp < sp || fp - sp > 1 << 20 {
         return None;
     }
-    let next = Regs { pc: w.read(fp + 8)?, sp: fp + 16, fp: w.read(fp)?, fp_at: fp };
+    let next = w.by_record(fp)?;
     (modules.find(next.pc).is_some() || code::in_code(next.pc)).then_some(next)
 }

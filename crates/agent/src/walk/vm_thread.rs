@@ -4,7 +4,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicI32, AtomicU32};
 
 use super::vmstructs::{self, Field, get};
-use crate::arch::Thread;
+use crate::arch::{Thread, page_bytes};
 use crate::guard::{peek, peek_bytes};
 use crate::real;
 
@@ -48,7 +48,7 @@ fn find_key(t: &Thread) -> u64 {
     }
     for key in 0..256 {
         let v = real::thread_specific(key);
-        if v > 4096 && v & 7 == 0 && is_java_thread(v, t.tid.get()) {
+        if v > page_bytes() && v & 7 == 0 && is_java_thread(v, t.tid.get()) {
             KEY.store(key as i32, Relaxed);
             t.vm_thread.set(v | 1);
             return v;
