@@ -9,6 +9,7 @@ use core::ffi::{CStr, c_int, c_void};
 
 use libc::{Elf64_Phdr, Elf64_Rela, Elf64_Sym, dl_phdr_info};
 
+use crate::arch::page_start;
 use crate::guard::Pages;
 
 const DT_PLTRELSZ: u64 = 2;
@@ -97,7 +98,7 @@ impl Object<'_> {
 
     /// First address and one past the last.
     pub fn range(&self) -> (u64, u64) {
-        let lo = self.segments(libc::PT_LOAD).map(|p| p.p_vaddr & !4095).min().unwrap_or(0);
+        let lo = self.segments(libc::PT_LOAD).map(|p| page_start(p.p_vaddr)).min().unwrap_or(0);
         let hi = self.segments(libc::PT_LOAD).map(|p| p.p_vaddr.wrapping_add(p.p_memsz)).max().unwrap_or(0);
         (self.bias.wrapping_add(lo), self.bias.wrapping_add(hi))
     }
@@ -126,7 +127,7 @@ impl Object<'_> {
     pub fn relro(&self) -> (u64, u64) {
         self.segments(PT_GNU_RELRO).next().map_or((0, 0), |p| {
             let start = self.bias.wrapping_add(p.p_vaddr);
-            (start & !4095, start.wrapping_add(p.p_memsz) & !4095)
+            (page_start(start), page_start(start.wrapping_add(p.p_memsz)))
         })
     }
 

@@ -17,7 +17,7 @@ use core::sync::atomic::{
     Ordering::SeqCst,
 };
 
-use crate::arch::{self, page_bytes, page_of};
+use crate::arch::{self, page_bytes, page_start};
 use crate::sys;
 
 /// Most bytes of a string that is read.
@@ -120,7 +120,7 @@ fn readable(addr: u64, len: u64) -> bool {
         return false;
     }
     let Some(last) = addr.checked_add(len - 1) else { return false };
-    let mut page = page_of(addr);
+    let mut page = page_start(addr);
     while page <= last {
         if !probe(page) {
             return false;
@@ -205,7 +205,7 @@ impl Pages {
         if addr < page_bytes() || last - addr > 64 << 20 {
             return false;
         }
-        let mut page = page_of(addr);
+        let mut page = page_start(addr);
         while page <= last {
             let known = self.known.get((page / page_bytes()) as usize % self.known.len());
             if known.is_none_or(|known| known.get() != page) {
@@ -287,7 +287,7 @@ impl Stack {
     pub fn current(sp: u64) -> Stack {
         let t = arch::thread();
         let epoch = UNMAPS.load(Acquire);
-        let lo = page_of(sp);
+        let lo = page_start(sp);
         let (low, top) = unpack(t.stack.get());
         if lo >= low && lo < top && t.stack_epoch.get() == epoch {
             return Stack { lo, sure: Cell::new(top), top, hi: Cell::new(top), epoch };
@@ -351,7 +351,7 @@ impl Stack {
             // SAFETY: as above.
             return Some(unsafe { (addr as *const u64).read_volatile() });
         }
-        let (hi, end) = (self.hi.get(), page_of(addr).wrapping_add(page_bytes()));
+        let (hi, end) = (self.hi.get(), page_start(addr).wrapping_add(page_bytes()));
         if end > hi {
             if end - hi > MAX_STEP_PAGES * page_bytes() || !works() {
                 return None;
@@ -364,7 +364,7 @@ impl Stack {
     /// More of the thread's own stack.
     fn grow(&self, addr: u64) -> bool {
         let sure = self.sure.get();
-        let end = page_of(addr).wrapping_add(page_bytes());
+        let end = page_start(addr).wrapping_add(page_bytes());
         if end <= sure || end > self.top || end - sure > MAX_STEP_PAGES * page_bytes() {
             return end <= sure;
         }

@@ -397,9 +397,6 @@ pub fn hook_of(family: usize, index: usize) -> usize {
     if modules::is_own(hook as u64) { hook } else { 0 }
 }
 
-// The linker makes these symbols global; another copy of the agent must not see them.
-core::arch::global_asm!(".hidden __start_offheap_hooks", ".hidden __stop_offheap_hooks");
-
 unsafe extern "C" {
     // Made by the linker: the ends of the section.
     #[link_name = "__start_offheap_hooks"]

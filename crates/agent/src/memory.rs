@@ -14,7 +14,7 @@ use core::cell::Cell;
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicU64, Ordering::Release};
 
-use crate::arch::{page_bytes, page_of};
+use crate::arch::{page_bytes, page_start};
 use crate::guard::{self, Pages};
 use crate::sys;
 use crate::tid;
@@ -159,7 +159,7 @@ impl Memory {
             store();
             return true;
         }
-        let (page, len) = (page_of(at) as usize, page_bytes() as usize);
+        let (page, len) = (page_start(at) as usize, page_bytes() as usize);
         let protect = |protection: i32| {
             // SAFETY: a page of import slots of a library that is loaded and relocated.
             unsafe { sys::syscall(libc::SYS_mprotect, [page, len, protection as usize, 0, 0, 0]) == 0 }

@@ -12,6 +12,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 
 use offheap_live::{Counter, combine, hash_bytes};
 
+use crate::arch::page_start;
 use crate::busy::Busy;
 use crate::elf::Object;
 use crate::memory::Memory;
@@ -476,7 +477,7 @@ fn map_file(
         return None;
     }
     let fd = sys::open(path.as_ptr().cast(), libc::O_RDONLY, 0)?;
-    let page = offset & !4095;
+    let page = page_start(offset);
     let skip = (offset - page) as usize;
     let total = skip.checked_add(len as usize);
     let fits = sys::file_size(fd).is_some_and(|n| offset.saturating_add(len) <= n);

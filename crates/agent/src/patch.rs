@@ -13,7 +13,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32};
 
 use offheap_live::Counter;
 
-use crate::arch::{self, MAX_PAGE_BYTES, page_bytes, page_of, relocation};
+use crate::arch::{self, MAX_PAGE_BYTES, page_bytes, page_start, relocation};
 use crate::busy;
 use crate::elf::{self, Dynamic, Object};
 use crate::guard;
@@ -262,7 +262,7 @@ fn stored_pointers(
     let Some(page) = page.get_mut(..page_bytes() as usize / 8) else { return };
     for (start, end) in o.writable() {
         let end = end.min(start.saturating_add(MAX_SCAN));
-        let mut at = page_of(start);
+        let mut at = page_start(start);
         while at < end {
             let pages = ((end - at).div_ceil(page_bytes()) as usize).min(entries.len());
             let Some(part) = entries.get_mut(..pages) else { return };

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 
 use offheap_live::{Counter, RegionKind, RegionRec, region_check};
 
-use crate::arch::{self, page_bytes, page_of};
+use crate::arch::{self, page_bytes, page_start};
 use crate::busy::{self, Busy};
 use crate::clock;
 use crate::sample;
@@ -252,7 +252,7 @@ pub fn end() {
 }
 
 fn page_up(len: u64) -> u64 {
-    page_of(len.saturating_add(page_bytes() - 1))
+    page_start(len.saturating_add(page_bytes() - 1))
 }
 
 /// Samples a new mapping.
@@ -287,7 +287,7 @@ fn sample_region(start: u64, end: u64, size: u64, kind: RegionKind) {
 /// Forgets what is about to be unmapped.
 pub fn unmapped(start: u64, len: u64) {
     let end = start.saturating_add(page_up(len));
-    if LIVE.load(Relaxed) == 0 || start != page_of(start) || end <= start || sample::is_forked_child() {
+    if LIVE.load(Relaxed) == 0 || start != page_start(start) || end <= start || sample::is_forked_child() {
         return;
     }
     let tick = TICK.fetch_add(1, Relaxed);

@@ -4,7 +4,7 @@
 use crate::claims::{Claim, Label};
 use crate::files::{self, Identity};
 use offheap_model::{Domain, FileKind};
-use offheap_target::{PAGE, Reads, Target, Task, Vma};
+use offheap_target::{Reads, Target, Task, Vma, page_bytes};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
@@ -36,7 +36,7 @@ pub fn bss_claims(vmas: &[Vma], target: &dyn Target, sizes: &mut ImageSizes) -> 
         }
         let size = *sizes.entry(file).or_insert_with(|| target.image_bytes_at(start));
         if let Some(end) = size.and_then(|size| start.checked_add(size)).filter(|end| *end > next.start) {
-            let end = end.next_multiple_of(PAGE).min(next.end);
+            let end = end.next_multiple_of(page_bytes()).min(next.end);
             claims.push(Claim { start: next.start, end, label: Rc::clone(&label) });
         }
     }

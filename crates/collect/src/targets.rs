@@ -3,7 +3,7 @@
 pub use crate::names::{TargetError, resolve};
 
 use offheap_hotspot::HotSpot;
-use offheap_linux::{Cgroup, PAGE, PageKind, Process, Target, user_name};
+use offheap_linux::{Cgroup, PageKind, Process, Target, page_bytes, user_name};
 use std::ops::Range;
 
 /// The pid of the only JVM or Python that the process `pid`, which is neither itself, has started:
@@ -136,7 +136,7 @@ fn listed(pid: i32) -> Option<Listed> {
                 listed.heap_used = brief.heap_used;
                 // G1 adds a few bytes to each counter so that no space is empty (pad_capacity in
                 // g1MonitoringSupport.hpp).
-                listed.heap_committed = brief.heap_committed.map(|bytes| bytes & !(PAGE - 1));
+                listed.heap_committed = brief.heap_committed.map(|bytes| bytes - bytes % page_bytes());
                 listed.heap_resident = heap_resident(&process);
             }
             None if process.file("mem").is_err() => {

@@ -1,25 +1,28 @@
 //! The core file as a target.
 
+use crate::arch;
 use crate::arguments::{self, Arguments};
 use crate::elf;
-use crate::headers::{self, Error, Segment, USER_END};
+use crate::headers::{self, Error, Segment};
 use crate::held::{self, Load};
 use crate::notes::{self, Identity, Notes, Thread};
 use offheap_linux::foreign::{Expect, open_here};
+use offheap_target::arch::{END_OF_ADDRESSES, PIECE};
 use offheap_target::{
-    Memory, PAGE, Page, PageCache, PageKind, ProcText, ReadError, Reads, Run, Target, Task, Vma,
-    file_segments, find, page_of,
+    Memory, Page, PageCache, PageKind, ProcText, ReadError, Reads, Run, Target, Task, Vma, file_segments,
+    find, page_bytes, page_of, page_start,
 };
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-/// Where the kernel shows `[vsyscall]` (arch/x86/include/uapi/asm/vsyscall.h).
-const VSYSCALL: u64 = 0xffff_ffff_ff60_0000;
-/// How far above the executable the brk heap starts at most: 32 MiB of randomness
-/// (`arch_randomize_brk`) and a page.
-const BRK_DISTANCE: u64 = (32 << 20) + PAGE;
+/// How far above the executable the brk heap starts at most, but for a page: 32 MiB of randomness
+/// (`arch_randomize_brk`).
+const BRK_DISTANCE: u64 = 32 << 20;
+
+/// Bytes of a path with its end (`PATH_MAX`).
+const MOST_PATH: usize = libc::PATH_MAX as usize;
 
 /// A process that died, or that gcore copied, read from its core file.
 #[derive(Debug)]
@@ -69,6 +72,13 @@ impl Core {
             pages: PageCache::default(),
             files: RefCell::default(),
         };
+        if let Some(bytes) = core.auxiliary(elf::AT_PAGESZ)
+            && bytes.is_power_of_two()
+            && bytes >= PIECE as u64
+            && bytes != page_bytes()
+        {
+            return Err(Error::Pages { bytes });
+        }
         core.add_files_left_out();
         core.name_the_kernels();
         core.exe = core.executable();
@@ -103,7 +113,7 @@ impl Core {
 
     /// Bytes of the pages of zeros in it: untouched, or in use and zero.
     pub fn zero_bytes(&self) -> u64 {
-        let all: u64 = self.loads.iter().map(|load| load.bytes.next_multiple_of(PAGE)).sum();
+        let all: u64 = self.loads.iter().map(|load| load.bytes.next_multiple_of(page_bytes())).sum();
         all.saturating_sub(self.held_bytes())
     }
 
@@ -152,7 +162,7 @@ impl Core {
                 open_here(&vma.path, &Expect::LIBRARY).ok().map_or_else(Vec::new, |file| file_segments(&file))
             });
             let inside = |(offset, bytes, _): &&(u64, u64, u32)| {
-                let start = offset & !(PAGE - 1);
+                let start = page_start(*offset);
                 (start..offset.saturating_add((*bytes).max(1))).contains(&vma.offset)
             };
             let flags = segments.iter().rfind(inside).map_or(elf::READ, |(_, _, flags)| *flags);
@@ -168,7 +178,7 @@ impl Core {
         let named = [
             (stack, "[stack]"),
             (self.auxiliary(elf::AT_SYSINFO_EHDR), "[vdso]"),
-            (Some(VSYSCALL), "[vsyscall]"),
+            (arch::VSYSCALL, "[vsyscall]"),
         ];
         for (address, name) in named {
             let Some(address) = address else { continue };
@@ -185,7 +195,7 @@ impl Core {
         if let Some(vma) = by_headers.filter(|vma| vma.path.starts_with('/')) {
             return Some(vma.path.clone());
         }
-        self.c_string(self.auxiliary(elf::AT_EXECFN)?, 4096).ok().filter(|path| path.starts_with('/'))
+        self.c_string(self.auxiliary(elf::AT_EXECFN)?, MOST_PATH).ok().filter(|path| path.starts_with('/'))
     }
 
     /// The brk heap: what lies next above the executable and its `.bss`.
@@ -194,7 +204,7 @@ impl Core {
         let Some(last) = self.vmas.iter().rposition(|vma| vma.path == *exe) else { return };
         let end_of_image = self.vmas[last].end;
         let heap = self.vmas.iter_mut().skip(last + 1).find(|vma| vma.start != end_of_image);
-        if let Some(vma) = heap.filter(|vma| vma.start - end_of_image <= BRK_DISTANCE)
+        if let Some(vma) = heap.filter(|vma| vma.start - end_of_image <= BRK_DISTANCE + page_bytes())
             && vma.path.is_empty()
             && vma.read
             && vma.write
@@ -213,8 +223,8 @@ impl Core {
     fn load(&self, page: u64) -> Result<Page, ReadError> {
         if let Some(load) = self.load_at(page) {
             let inside = page - load.start;
-            let mut bytes = Box::new([0; PAGE as usize]);
-            let count = (load.bytes - inside).min(PAGE) as usize;
+            let mut bytes = Box::new([0; PIECE]);
+            let count = (load.bytes - inside).min(PIECE as u64) as usize;
             let read = self.file.read_exact_at(&mut bytes[..count], load.offset + inside);
             return read.map(|()| bytes).map_err(|_| ReadError::Failed(page));
         }
@@ -235,7 +245,7 @@ impl Core {
         let first = self.vmas.iter().find(|other| {
             other.path == vma.path && other.offset == 0 && self.load_at(other.start).is_some()
         })?;
-        let mut wanted = [0; PAGE as usize];
+        let mut wanted = [0; PIECE];
         if self.read_bulk(first.start, &mut wanted) != wanted.len() {
             return None;
         }
@@ -320,18 +330,19 @@ impl Target for Core {
 fn in_order(mut segments: Vec<Segment>) -> Vec<Segment> {
     segments.retain(|segment| {
         segment.kind == elf::LOAD
-            && segment.address.is_multiple_of(PAGE)
+            && segment.address.is_multiple_of(page_bytes())
             && segment.memory_bytes > 0
-            && segment.address.checked_add(segment.memory_bytes).is_some_and(|end| {
-                end <= USER_END || segment.address == VSYSCALL && segment.memory_bytes == PAGE
-            })
+            && segment
+                .address
+                .checked_add(segment.memory_bytes)
+                .is_some_and(|end| end <= END_OF_ADDRESSES || is_vsyscall(segment))
     });
     segments.sort_by_key(|segment| segment.address);
     let mut end = 0;
     segments.retain(|segment| {
         let fits = segment.address >= end;
         if fits {
-            end = (segment.address + segment.memory_bytes).next_multiple_of(PAGE);
+            end = (segment.address + segment.memory_bytes).next_multiple_of(page_bytes());
         }
         fits
     });
@@ -364,8 +375,13 @@ fn loads(segments: &[Segment], length: u64) -> (Vec<Load>, u64) {
     (loads, missing)
 }
 
+/// The page of the kernel's own that lies above all others, where there is one.
+fn is_vsyscall(segment: &Segment) -> bool {
+    Some(segment.address) == arch::VSYSCALL && segment.memory_bytes == page_bytes()
+}
+
 fn vma(segment: &Segment, notes: &Notes) -> Vma {
-    let end = (segment.address + segment.memory_bytes).next_multiple_of(PAGE);
+    let end = (segment.address + segment.memory_bytes).next_multiple_of(page_bytes());
     let mut vma = Vma { start: segment.address, end, ..Vma::default() };
     name(&mut vma, notes);
     set_flags(&mut vma, segment.flags);

@@ -21,14 +21,9 @@ pub(crate) const NT_PRPSINFO: u32 = elf::NT_PRPSINFO.0;
 pub(crate) const NT_AUXV: u32 = elf::NT_AUXV.0;
 pub(crate) const NT_FILE: u32 = elf::NT_FILE.0;
 
-/// The machine this runs on; cores of another are not read.
-#[cfg(target_arch = "x86_64")]
-pub(crate) const MACHINE: u16 = elf::EM_X86_64.0;
-#[cfg(target_arch = "aarch64")]
-pub(crate) const MACHINE: u16 = elf::EM_AARCH64.0;
-
 /// Entries of the auxiliary vector (getauxval(3)).
 pub(crate) const AT_PHDR: u64 = libc::AT_PHDR;
+pub(crate) const AT_PAGESZ: u64 = libc::AT_PAGESZ;
 pub(crate) const AT_RANDOM: u64 = libc::AT_RANDOM;
 pub(crate) const AT_EXECFN: u64 = libc::AT_EXECFN;
 pub(crate) const AT_SYSINFO_EHDR: u64 = libc::AT_SYSINFO_EHDR;

@@ -1,6 +1,7 @@
 //! The ELF header and the program headers of a core file.
 
 use crate::elf;
+use offheap_target::arch::MACHINE;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -12,9 +13,6 @@ const PROGRAM_HEADER: usize = 56;
 /// More program headers are not read: each is a mapping, of which the kernel allows 65,530 unless
 /// told otherwise (`vm.max_map_count`).
 const MOST_HEADERS: u64 = 1 << 20;
-/// No process has memory above this: the half of the address space that x86-64 gives to programs
-/// with five levels of page tables (Documentation/arch/x86/x86_64/mm.rst); aarch64 gives less.
-pub(crate) const USER_END: u64 = 1 << 56;
 
 /// How a file packed by zstd (RFC 8878) or lz4 starts.
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
@@ -42,6 +40,12 @@ pub enum Error {
         machine: u16,
         /// 32 or 64.
         bits: u8,
+    },
+    /// It was written where pages have another size.
+    #[error("it is the core file of a machine with pages of {bytes} bytes; read it on one of its kind")]
+    Pages {
+        /// What its auxiliary vector says (`AT_PAGESZ`).
+        bytes: u64,
     },
     /// It has no program headers that make sense.
     #[error("it is a core file without any memory in it: it was cut off at its start, or is damaged")]
@@ -86,7 +90,7 @@ pub(crate) fn read(file: &File, length: u64) -> Result<Vec<Segment>, Error> {
         return Err(Error::NotElf);
     }
     let machine = half(18);
-    if header[4] != elf::CLASS_64 || header[5] != elf::LITTLE_ENDIAN || machine != elf::MACHINE {
+    if header[4] != elf::CLASS_64 || header[5] != elf::LITTLE_ENDIAN || machine != MACHINE {
         return Err(Error::Machine { machine, bits: if header[4] == elf::CLASS_64 { 64 } else { 32 } });
     }
     if half(16) != elf::CORE {

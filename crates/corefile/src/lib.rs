@@ -9,6 +9,7 @@
 //! bounded by what the file has. A core that was cut off, as by a limit on its size, is read as far
 //! as it goes.
 
+mod arch;
 mod arguments;
 mod core;
 mod elf;

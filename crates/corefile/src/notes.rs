@@ -1,8 +1,10 @@
 //! The notes of a core file: threads with their registers, what the process was, which files it had
 //! mapped, the auxiliary vector (fs/binfmt_elf.c: `fill_note_info`, `fill_files_note`).
 
+use crate::arch::{REGISTERS, STACK_POINTER};
 use crate::elf;
-use crate::headers::{Segment, USER_END, word_of};
+use crate::headers::{Segment, word_of};
+use offheap_target::arch::END_OF_ADDRESSES;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -26,22 +28,7 @@ const PRPSINFO_PID: usize = 24;
 const PRPSINFO_NAME: std::ops::Range<usize> = 40..56;
 const PRPSINFO_ARGUMENTS: std::ops::Range<usize> = 56..136;
 
-#[cfg(target_arch = "x86_64")]
-mod machine {
-    /// Words in `pr_reg` (`user_regs_struct`), and which of them is the stack pointer.
-    pub(super) const REGISTERS: usize = 27;
-    pub(super) const STACK_POINTER: usize = 19;
-}
-#[cfg(target_arch = "aarch64")]
-mod machine {
-    /// Words in `pr_reg` (`user_pt_regs`), and which of them is the stack pointer.
-    pub(super) const REGISTERS: usize = 34;
-    pub(super) const STACK_POINTER: usize = 31;
-}
-use machine::{REGISTERS, STACK_POINTER};
-
-/// The registers of a thread, in the kernel's order (`user_regs_struct` on x86-64, `user_pt_regs`
-/// on aarch64).
+/// The registers of a thread, in the kernel's order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Registers(pub [u64; REGISTERS]);
 
@@ -212,7 +199,7 @@ fn files(notes: &mut Notes, bytes: &[u8]) -> Option<()> {
     for (index, text) in texts.split(|byte| *byte == 0).take(count.min(room)).enumerate() {
         let at = 2 + index * 3;
         let (start, end, offset) = (word(at)?, word(at + 1)?, word(at + 2)?);
-        if start >= end || end > USER_END || text.is_empty() {
+        if start >= end || end > END_OF_ADDRESSES || text.is_empty() {
             continue;
         }
         let path = *known.entry(text).or_insert_with(|| {

@@ -3,7 +3,7 @@
 mod support;
 
 use offheap_corefile::{Core, Error};
-use offheap_target::{Memory, ProcText, ReadError, Reads, Target};
+use offheap_target::{Memory, ProcText, ReadError, Reads, Target, page_bytes};
 use proptest::prelude::*;
 use std::io::Write;
 use support::{Segment, auxiliary, build, file, files, identity, load, note, thread};
@@ -11,13 +11,14 @@ use support::{Segment, auxiliary, build, file, files, identity, load, note, thre
 const CODE: u64 = 0x4000_0000_0000;
 const STACK: u64 = 0x7ffc_0000_0000;
 const HEAP: u64 = 0x5555_0000_0000;
+const AT_PAGESZ: u64 = 6;
 const AT_EXECFN: u64 = 31;
 const AT_RANDOM: u64 = 25;
 
 /// The top of a stack: two arguments, one variable, the auxiliary vector, the texts.
 fn stack() -> (Vec<u8>, Vec<(u64, u64)>) {
     let texts = STACK + 0x800;
-    let pairs = vec![(AT_RANDOM, STACK + 0x700), (AT_EXECFN, texts + 17), (6, 4096), (0, 0)];
+    let pairs = vec![(AT_RANDOM, STACK + 0x700), (AT_EXECFN, texts + 17), (AT_PAGESZ, page_bytes()), (0, 0)];
     let mut bytes = vec![0; 0x600];
     let mut words = vec![2, texts, texts + 4, 0, texts + 8, 0];
     words.extend(pairs.iter().flat_map(|(kind, value)| [*kind, *value]));
@@ -30,7 +31,13 @@ fn stack() -> (Vec<u8>, Vec<(u64, u64)>) {
 }
 
 fn core() -> Vec<u8> {
-    let (stack, pairs) = stack();
+    core_with_pages(page_bytes())
+}
+
+fn core_with_pages(bytes: u64) -> Vec<u8> {
+    let (stack, mut pairs) = stack();
+    let pages = pairs.iter_mut().find(|(kind, _)| *kind == AT_PAGESZ).unwrap();
+    pages.1 = bytes;
     let notes = [
         thread(42, 6, STACK + 0x100),
         identity(42, "app", "app -x"),
@@ -129,6 +136,8 @@ fn what_is_no_core_is_refused_in_words() {
     let mut other = core();
     other[18] = 243;
     assert!(matches!(open(&other), Error::Machine { machine: 243, bits: 64 }));
+    let bytes = 16 * page_bytes();
+    assert!(matches!(open(&core_with_pages(bytes)), Error::Pages { bytes: said } if said == bytes));
     assert!(matches!(open(&core()[..100]), Error::Empty));
     assert!(matches!(open(&build(&[])), Error::Empty));
 }

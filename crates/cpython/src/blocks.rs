@@ -177,8 +177,9 @@ fn chunk_around(
         let slack = usable.checked_sub(need)?;
         // M_MMAPPED: a mapping of its own, of whole pages.
         let is_mapped = header & 2 != 0;
-        let fits =
-            slack <= SLACK || may_grow && slack <= need || is_mapped && slack <= 2 * offheap_linux::PAGE;
+        let fits = slack <= SLACK
+            || may_grow && slack <= need
+            || is_mapped && slack <= 2 * offheap_linux::page_bytes();
         if !fits || length < 32 || length >> 44 != 0 || !length.is_multiple_of(16) {
             return None;
         }

@@ -7,7 +7,7 @@ use crate::pymalloc::{Arenas, Geometry, Pymalloc};
 use crate::stacks::{self, SubInterpreter};
 use crate::words::Words;
 use offheap_linux::Live;
-use offheap_target::{Elf, PAGE, PageKind, Reads, Target, Vma, image_of};
+use offheap_target::{Elf, PageKind, Reads, Target, Vma, image_of, page_bytes};
 use std::cell::RefCell;
 
 /// Text searched for the version at the most.
@@ -234,7 +234,7 @@ fn version_in_text(
     let mut bytes = Vec::new();
     let mut at = start;
     while at < end {
-        let mut page = vec![0; (PAGE - at % PAGE).min(end - at) as usize];
+        let mut page = vec![0; (page_bytes() - at % page_bytes()).min(end - at) as usize];
         // A page that can't be read holds no text.
         let _ = memory.read(at, &mut page);
         at += page.len() as u64;

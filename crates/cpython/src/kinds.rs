@@ -2,6 +2,7 @@
 
 use crate::objects::{Objects, Type};
 use crate::words::word_in;
+use offheap_target::arch::END_OF_USUAL_ADDRESSES;
 use std::collections::HashMap;
 
 /// Places of the table that is looked at first; a program has some hundred types in use.
@@ -135,7 +136,7 @@ impl<'a> Kinds<'a> {
 
     fn add(&mut self, address: u64) -> u32 {
         // Most words that are no types are pointers into the arenas, or none at all.
-        if !address.is_multiple_of(8) || address >> 47 != 0 || self.in_arena(address) {
+        if !address.is_multiple_of(8) || address >= END_OF_USUAL_ADDRESSES || self.in_arena(address) {
             return NONE;
         }
         let found = self.objects.as_type(address).filter(|_| self.list.len() < MOST_KINDS);

@@ -5,6 +5,7 @@
 //! Objects/obmalloc.c); larger ones come from `malloc` and are the C heap's. Nothing here stops or
 //! touches the interpreter.
 
+mod arch;
 mod blocks;
 mod census;
 mod holders;

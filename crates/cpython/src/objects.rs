@@ -5,6 +5,8 @@
 
 use crate::offsets::Offsets;
 use crate::words::{Words, word_in};
+use offheap_target::arch::END_OF_USUAL_ADDRESSES;
+use offheap_target::page_bytes;
 use std::cell::RefCell;
 use std::collections::HashMap;
 
@@ -66,7 +68,7 @@ impl<'a> Objects<'a> {
     }
 
     fn read_type(&self, address: u64) -> Option<Type> {
-        if !address.is_multiple_of(8) || address < 4096 || address >> 47 != 0 {
+        if !address.is_multiple_of(8) || address < page_bytes() || address >= END_OF_USUAL_ADDRESSES {
             return None;
         }
         let at = |field: u64| address.checked_add(field + self.offsets.object_type - 8);

@@ -5,7 +5,7 @@
 //! pointer that leads to an array in which some pools, found by the shape of their headers, have
 //! the place that their headers name.
 
-use offheap_target::{PAGE, PageKind, Reads, Target, Vma};
+use offheap_target::{PageKind, Reads, Target, Vma, page_bytes};
 
 /// Bytes of an `arena_object`.
 const ARENA_OBJECT: u64 = 48;
@@ -122,7 +122,7 @@ fn find(memory: &dyn Target, path: &str, geometry: Geometry) -> Option<Place> {
         behind_module = Some(vma.end);
         for run in memory.runs(vma.start, vma.end) {
             let len = (run.end - run.start).min(left);
-            if run.kind != PageKind::Present || !vma.write || len < PAGE {
+            if run.kind != PageKind::Present || !vma.write || len < page_bytes() {
                 continue;
             }
             left -= len;
@@ -130,7 +130,7 @@ fn find(memory: &dyn Target, path: &str, geometry: Geometry) -> Option<Place> {
             let got = memory.read_bulk(run.start, &mut bytes);
             for (at, word) in bytes[..got].chunks_exact(8).enumerate() {
                 let array = word.try_into().map_or(0, u64::from_le_bytes);
-                if array % 8 == 0 && array >= PAGE && has_all(memory, array, geometry, &pools) {
+                if array % 8 == 0 && array >= page_bytes() && has_all(memory, array, geometry, &pools) {
                     return Some(Place { pointer: run.start + at as u64 * 8, geometry });
                 }
             }
@@ -160,7 +160,7 @@ fn entry(memory: &dyn Target, array: u64, index: u64, geometry: Geometry) -> Opt
     let numbers = memory.u64(at.checked_add(16)?).ok()?;
     let (free, total) = (numbers & 0xffff_ffff, numbers >> 32);
     let pools_at_most = geometry.arena / geometry.pool;
-    let is_arena = start.is_multiple_of(PAGE)
+    let is_arena = start.is_multiple_of(page_bytes())
         && (pools_at_most - 1..=pools_at_most).contains(&total)
         && free <= total
         && memory.vma(start).is_some_and(|vma| vma.write && vma.is_anonymous());

@@ -1,6 +1,7 @@
 //! Interpreters, their threads and the Python stacks of those, as they are at one instant or close
 //! to it.
 
+use crate::arch::PTHREAD_TID;
 use crate::lines::{Form, line};
 use crate::objects::Objects;
 use crate::offsets::Gil;
@@ -12,8 +13,6 @@ const MOST_THREADS: usize = 10_000;
 const MOST_FRAMES: usize = 1_000;
 /// Bytes of a table of lines.
 const MOST_LINES: u64 = 1 << 20;
-/// `struct pthread.tid` in glibc for x86-64, since 2.4.
-const PTHREAD_TID: u64 = 0x2d0;
 /// `gc.enabled` in a `_gc_runtime_state`.
 const GC_ENABLED: u64 = 0xc;
 

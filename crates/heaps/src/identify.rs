@@ -7,7 +7,7 @@
 
 use crate::allocator::{ALLOCATORS, Allocator, OTHERS, Version};
 use crate::glibc;
-use offheap_target::{Elf, PAGE, PageKind, Reads, Target, Vma, image_of};
+use offheap_target::{Elf, PageKind, Reads, Target, Vma, image_of, page_bytes};
 
 /// Which allocator it is and where it lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,7 +144,7 @@ fn count_pointers(
 ) {
     for run in memory.runs(vma.start, vma.end) {
         let len = (run.end - run.start).min(*left);
-        if run.kind != PageKind::Present || len < PAGE {
+        if run.kind != PageKind::Present || len < page_bytes() {
             continue;
         }
         *left -= len;
@@ -196,7 +196,7 @@ fn find_text(
     let mut bytes = Vec::new();
     let mut at = start;
     while at < start.checked_add(len)? {
-        let count = (PAGE - at % PAGE).min(start + len - at) as usize;
+        let count = (page_bytes() - at % page_bytes()).min(start + len - at) as usize;
         let mut page = vec![0; count];
         // Pages that can't be read are passed over, as if they held no text.
         let _ = memory.read(at, &mut page);

@@ -5,6 +5,7 @@ use crate::flags::Flags;
 use crate::labels::Labels;
 use crate::target::Peek;
 use crate::vm::Vm;
+use offheap_target::page_bytes;
 use std::collections::HashSet;
 
 /// Labels every mapping of an archive. Parts of an archive that are mapped into the Java heap stay
@@ -27,7 +28,7 @@ pub(crate) fn label(vm: &Vm<'_>, flags: &Flags, labels: &mut Labels) {
         && top > base
         && vm.target.is_mapped(base, top)
     {
-        labels.add(base, top.next_multiple_of(4096), What::Cds, "shared classes", "vmStructs");
+        labels.add(base, top.next_multiple_of(page_bytes()), What::Cds, "shared classes", "vmStructs");
     }
 }
 

@@ -6,7 +6,7 @@ use crate::hsperf::Hsperf;
 use crate::target::{Peek, Target};
 use crate::vm::Vm;
 use offheap_linux::foreign::{self, Expect};
-use offheap_linux::{PAGE, Process};
+use offheap_linux::{Process, page_bytes};
 
 /// `PerfDataMemorySize` is 32 KB; nobody makes it larger than this.
 const MAX_BYTES: usize = 1 << 20;
@@ -26,7 +26,7 @@ fn pages(target: &dyn Target, start: u64, len: usize) -> Vec<u8> {
     let mut done = 0;
     while done < len {
         let at = start.saturating_add(done as u64);
-        let count = ((PAGE - at % PAGE) as usize).min(len - done);
+        let count = ((page_bytes() - at % page_bytes()) as usize).min(len - done);
         if let Some(chunk) = bytes.get_mut(done..done + count)
             && target.read(at, chunk).is_err()
         {

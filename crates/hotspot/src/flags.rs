@@ -1,7 +1,7 @@
 //! The VM's flags (runtime/flags/jvmFlag.hpp): a table of names, types and addresses, read once;
 //! values are read anew.
 
-use crate::target::{Peek, Target};
+use crate::target::{MOST_TEXT, Peek, Target};
 use crate::vm::Vm;
 use std::collections::HashMap;
 
@@ -170,7 +170,7 @@ impl Flags {
             Kind::Uintx => target.u64(address)?.to_string(),
             Kind::Double => f64::from_bits(target.u64(address)?).to_string(),
             // Shown with its value as it is; unset text is a null pointer.
-            Kind::Text => target.c_string(target.pointer(address)?, 4096)?,
+            Kind::Text => target.c_string(target.pointer(address)?, MOST_TEXT)?,
         })
     }
 

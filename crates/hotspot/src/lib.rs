@@ -6,6 +6,7 @@
 //! [`HotSpot::open`] finds libjvm and reads its tables once; [`HotSpot::view`] then takes one
 //! instant after the other. [`brief`] is the cheap look for a list of processes.
 
+mod arch;
 mod brief;
 mod buffers;
 mod cds;
@@ -52,6 +53,7 @@ use labels::Labels;
 use libjvm::{ARRAY_CLASSES, INSTANCE_CLASSES, Libjvm, POLLING_PAGE};
 use metaspace::Slots;
 use offheap_target::Task;
+use offheap_target::page_bytes;
 use oops::Oops;
 use std::cell::RefCell;
 use tables::Tables;
@@ -239,7 +241,9 @@ impl HotSpot {
         let text = |name: &str| hsperf.and_then(|hsperf| hsperf.text(name)).unwrap_or_default().to_owned();
         let number = |name: &str| hsperf.and_then(|hsperf| hsperf.number(name));
         let c_string = |class: &str, field: &str| {
-            vm.static_pointer(class, field).and_then(|at| vm.target.c_string(at, 4096)).unwrap_or_default()
+            vm.static_pointer(class, field)
+                .and_then(|at| vm.target.c_string(at, target::MOST_TEXT))
+                .unwrap_or_default()
         };
         let mut version = text("java.property.java.vm.version");
         if version.is_empty() {
@@ -336,10 +340,10 @@ impl HotSpot {
         {
             labels.add(vma.start, vma.end, What::JvmInternal, "hsperfdata", "vmStructs");
         }
-        if let Some(page) = vm.variable(POLLING_PAGE).filter(|page| *page != 0 && page % 4096 == 0) {
+        if let Some(page) = vm.variable(POLLING_PAGE).filter(|page| *page != 0 && page % page_bytes() == 0) {
             labels.add(
                 page,
-                page.saturating_add(4096),
+                page.saturating_add(page_bytes()),
                 What::JvmInternal,
                 "safepoint polling page",
                 "symbols",

@@ -16,6 +16,7 @@ use crate::libjvm::{
 use crate::target::Peek;
 use crate::vm::Vm;
 use crate::{Space, What};
+use offheap_target::page_bytes;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -150,8 +151,8 @@ fn node_range(vm: &Vm<'_>, words: &[u64]) -> Option<Range<u64>> {
     words.windows(2).skip(1).find_map(|pair| {
         let [start, size] = *pair.first_chunk::<2>()?;
         let end = start.checked_add(size)?;
-        let aligned = start % 4096 == 0 && size % 4096 == 0;
-        (aligned && start != 0 && (4096..1 << 42).contains(&size) && vm.target.is_mapped(start, end))
+        let aligned = start % page_bytes() == 0 && size % page_bytes() == 0;
+        (aligned && start != 0 && (page_bytes()..1 << 42).contains(&size) && vm.target.is_mapped(start, end))
             .then_some(start..end)
     })
 }

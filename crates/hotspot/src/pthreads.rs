@@ -6,6 +6,8 @@
 //! links and the stack block are taken from threads of which all three are known: Java's.
 
 use crate::target::{Peek, Target, word};
+use offheap_target::arch::END_OF_ADDRESSES;
+use offheap_target::page_bytes;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
@@ -136,11 +138,11 @@ fn pair(bytes: &[u8], at: usize) -> Option<(u64, u64)> {
 
 fn is_block(start: u64, size: u64) -> bool {
     start != 0
-        && start.is_multiple_of(4096)
-        && size.is_multiple_of(4096)
+        && start.is_multiple_of(page_bytes())
+        && size.is_multiple_of(page_bytes())
         && size != 0
         && size < 1 << 40
-        && start < 1 << 56
+        && start < END_OF_ADDRESSES
 }
 
 /// Id and stack block of the thread whose links are at `links`.

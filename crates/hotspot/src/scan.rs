@@ -2,7 +2,7 @@
 
 use crate::heap::Part;
 use crate::vm::Vm;
-use offheap_target::{PAGE, PageKind};
+use offheap_target::{PageKind, page_bytes, page_start};
 use std::ops::Range;
 
 /// Bytes read at once.
@@ -34,8 +34,8 @@ pub(crate) fn each_chunk(
     let mut seen: Vec<Range<u64>> = Vec::new();
     for part in heap {
         let mut looked_at = Vec::new();
-        let last = part.range.end.checked_next_multiple_of(PAGE).unwrap_or(part.range.end);
-        for run in vm.target.runs(part.range.start & !(PAGE - 1), last) {
+        let last = part.range.end.checked_next_multiple_of(page_bytes()).unwrap_or(part.range.end);
+        for run in vm.target.runs(page_start(part.range.start), last) {
             if run.kind != PageKind::Present {
                 scanned.incomplete = Some("part of the Java heap is in swap".to_owned());
                 continue;

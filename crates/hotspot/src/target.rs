@@ -2,7 +2,10 @@
 
 pub(crate) use offheap_target::Target;
 
-use offheap_target::{PAGE, Vma, find};
+/// Most bytes of a text that is read.
+pub(crate) const MOST_TEXT: usize = 4096;
+
+use offheap_target::{Vma, find, page_bytes};
 
 /// What cannot be read is `None` here: a racing VM makes that an everyday event, and every caller
 /// has a next best answer.
@@ -57,7 +60,7 @@ pub(crate) trait Peek: Target {
         let mut words = Vec::new();
         while words.len() < count {
             let at = address.saturating_add(8 * words.len() as u64);
-            let in_page = ((PAGE - at % PAGE) / 8).max(1) as usize;
+            let in_page = ((page_bytes() - at % page_bytes()) / 8).max(1) as usize;
             match self.words(at, in_page.min(count - words.len())) {
                 Some(more) => words.extend(more),
                 None => break,

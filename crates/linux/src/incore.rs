@@ -2,8 +2,8 @@
 //!
 //! A read of such a page in swap would wait for the swap's disk, and bring it back into the memory
 //! of the group that owns it: of a target that is short of memory, the last thing to do. Its page
-//! table can't tell it from a page of the file that it has never touched; mincore(2) of a mapping of
-//! our own can, and brings nothing in.
+//! table can't tell it from a page of the file that it has never touched; mincore(2) of a mapping
+//! of our own can, and brings nothing in.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use std::os::fd::AsRawFd;
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
-use crate::PAGE;
+use crate::page_bytes;
 
 /// Bytes of a file that are asked for at once: three system calls.
 const WINDOW: u64 = 2 << 20;
@@ -55,7 +55,7 @@ impl InCore {
         let start = offset / WINDOW * WINDOW;
         let mut windows = self.windows.borrow_mut();
         let pages = windows.entry(start).or_insert_with(|| ask(file, start));
-        pages.get(((offset - start) / PAGE) as usize).copied().unwrap_or(Whereabouts::Memory)
+        pages.get(((offset - start) / page_bytes()) as usize).copied().unwrap_or(Whereabouts::Memory)
     }
 
     /// Asks again from now on.
@@ -79,7 +79,7 @@ fn ask(file: &File, start: u64) -> Vec<Whereabouts> {
 
 /// Of each page of the window at `start` whether the file has it, in memory or in swap.
 fn written(file: &File, start: u64) -> Option<Vec<bool>> {
-    let mut pages = vec![false; (WINDOW / PAGE) as usize];
+    let mut pages = vec![false; (WINDOW / page_bytes()) as usize];
     let (mut at, end) = (start, start + WINDOW);
     while at < end {
         let from = match seek(file, SeekFrom::Data(at)) {
@@ -89,16 +89,16 @@ fn written(file: &File, start: u64) -> Option<Vec<bool>> {
             Err(_) => return None,
         };
         let to = seek(file, SeekFrom::Hole(from)).ok()?.min(end);
-        let page = |offset: u64| ((offset.clamp(start, end) - start) / PAGE) as usize;
-        pages.get_mut(page(from)..page(to.next_multiple_of(PAGE)))?.fill(true);
-        at = to.max(at + PAGE);
+        let page = |offset: u64| ((offset.clamp(start, end) - start) / page_bytes()) as usize;
+        pages.get_mut(page(from)..page(to.next_multiple_of(page_bytes())))?.fill(true);
+        at = to.max(at + page_bytes());
     }
     Some(pages)
 }
 
 /// Of each page of the window at `start` whether it is in memory.
 fn in_memory(file: &File, start: u64) -> Option<Vec<bool>> {
-    let mut pages = vec![0u8; (WINDOW / PAGE) as usize];
+    let mut pages = vec![0u8; (WINDOW / page_bytes()) as usize];
     let offset = i64::try_from(start).ok()?;
     // SAFETY: a mapping of our own at an address of the kernel's choice, which nobody touches:
     // mincore writes a byte a page to `pages`, which has room for all, and it is unmapped again.
@@ -131,8 +131,8 @@ mod tests {
         let fd = rustix::fs::memfd_create("offheap-test", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
         let file = File::from(fd);
         file.set_len(2 * WINDOW).unwrap();
-        for page in (0..2 * WINDOW / PAGE).step_by(3) {
-            file.write_all_at(&[7; 16], page * PAGE).unwrap();
+        for page in (0..2 * WINDOW / page_bytes()).step_by(3) {
+            file.write_all_at(&[7; 16], page * page_bytes()).unwrap();
         }
         file
     }
@@ -141,9 +141,9 @@ mod tests {
     fn what_was_never_written_is_a_hole() {
         let file = file();
         let in_core = InCore::of(&file).unwrap();
-        for page in 0..2 * WINDOW / PAGE {
+        for page in 0..2 * WINDOW / page_bytes() {
             let expected = if page % 3 == 0 { Whereabouts::Memory } else { Whereabouts::Hole };
-            assert_eq!(in_core.page(&file, page * PAGE), expected, "{page}");
+            assert_eq!(in_core.page(&file, page * page_bytes()), expected, "{page}");
         }
         let on_disk = File::open("/proc/self/exe").unwrap();
         assert!(InCore::of(&on_disk).is_none() || !on_disk.metadata().unwrap().is_file());

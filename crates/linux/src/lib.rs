@@ -27,8 +27,8 @@ pub use holds::Held;
 pub use live::Live;
 pub use maps::parse_smaps;
 pub use offheap_target::{
-    Bounded, ELF_BYTES, Elf, Memory, PAGE, PageKind, ProcText, ReadError, Reads, Run, Symbol, Target, Task,
-    Vma, image_of,
+    Bounded, ELF_BYTES, Elf, Memory, PageKind, ProcText, ReadError, Reads, Run, Symbol, Target, Task, Vma,
+    arch, image_of, page_bytes, page_start,
 };
 pub use pagemap::Pagemap;
 pub use process::{Process, Stat, Status, proc_hides_others};

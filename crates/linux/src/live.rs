@@ -6,7 +6,10 @@
 
 use crate::foreign::Expect;
 use crate::incore::{InCore, Whereabouts, anything_swapped};
-use crate::{Memory, PAGE, PageKind, Pagemap, ProcText, Process, ReadError, Run, Target, Task, Vma};
+use crate::{
+    Memory, PageKind, Pagemap, ProcText, Process, ReadError, Run, Target, Task, Vma, page_bytes, page_start,
+};
+use offheap_target::arch::PIECE;
 use offheap_target::{Page, PageCache, page_of};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -68,7 +71,7 @@ impl Live {
 
     fn load(&self, page: u64) -> Result<Page, ReadError> {
         if self.pagemap.is_present(page) {
-            let mut bytes = Box::new([0; PAGE as usize]);
+            let mut bytes = Box::new([0; PIECE]);
             return match self.process.holds().page_by_page(|| self.mem.read_exact_at(&mut bytes[..], page)) {
                 Ok(()) => Ok(bytes),
                 Err(_) => Err(ReadError::Failed(page)),
@@ -108,7 +111,7 @@ impl Live {
                 continue;
             }
             self.with_file(vma, |mapped| {
-                let mut at = from & !(PAGE - 1);
+                let mut at = page_start(from);
                 let mut next = told.partition_point(|run| run.end <= at);
                 while at < to {
                     if let Some(run) = told.get(next).filter(|run| run.start <= at) {
@@ -118,12 +121,14 @@ impl Live {
                     if mapped.page(at - vma.start + vma.offset) == Whereabouts::Swap {
                         match runs.last_mut() {
                             Some(last) if last.end == at && last.kind == PageKind::Swapped => {
-                                last.end += PAGE;
+                                last.end += page_bytes();
                             }
-                            _ => runs.push(Run { start: at, end: at + PAGE, kind: PageKind::Swapped }),
+                            _ => {
+                                runs.push(Run { start: at, end: at + page_bytes(), kind: PageKind::Swapped })
+                            }
                         }
                     }
-                    at += PAGE;
+                    at += page_bytes();
                 }
             });
         }
@@ -252,8 +257,8 @@ mod tests {
             )
         } as u64;
         let memory = own();
-        assert_eq!(memory.u64(at + 8 * PAGE), Err(ReadError::NotPresent(at + 8 * PAGE)));
-        assert!(!memory.pagemap().is_present(at + 8 * PAGE));
+        assert_eq!(memory.u64(at + 8 * page_bytes()), Err(ReadError::NotPresent(at + 8 * page_bytes())));
+        assert!(!memory.pagemap().is_present(at + 8 * page_bytes()));
         assert!(memory.u64(0x10).is_err() && memory.u64(u64::MAX - 4).is_err());
     }
 
@@ -265,7 +270,7 @@ mod tests {
             let fd = libc::memfd_create(c"offheap-test".as_ptr(), libc::MFD_CLOEXEC);
             <File as std::os::fd::FromRawFd>::from_raw_fd(fd)
         };
-        file.write_all(&[7; PAGE as usize]).unwrap();
+        file.write_all(&[7; page_bytes() as usize]).unwrap();
         file.set_len(4 << 20).unwrap();
         // SAFETY: as in the test above; what is mapped is the test's own.
         let at = unsafe {
@@ -276,11 +281,11 @@ mod tests {
         let memory = own();
         assert!(!memory.pagemap().is_present(at));
         assert_eq!(memory.array::<4>(at), Ok([7; 4]));
-        assert_eq!(memory.u64(at + PAGE), Ok(0), "a hole");
+        assert_eq!(memory.u64(at + page_bytes()), Ok(0), "a hole");
         // Written since; seen once what was read is forgotten.
-        FileExt::write_all_at(&file, &[9; 8], PAGE).unwrap();
+        FileExt::write_all_at(&file, &[9; 8], page_bytes()).unwrap();
         memory.forget();
-        assert_eq!(memory.array::<4>(at + PAGE), Ok([9; 4]));
+        assert_eq!(memory.array::<4>(at + page_bytes()), Ok([9; 4]));
     }
 
     #[test]

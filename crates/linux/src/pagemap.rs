@@ -6,7 +6,7 @@
 //! with pauses.
 
 use crate::holds::{Holds, SPELL};
-use crate::{PAGE, PageKind, Run};
+use crate::{PageKind, Run, page_bytes};
 use std::cell::Cell;
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -130,7 +130,7 @@ impl Pagemap {
     /// Whether the kernel scans ranges (from 6.7).
     pub(crate) fn scans(&self) -> bool {
         // One page of nothing, to know.
-        self.scan_works.get() && self.scan(0, PAGE, 0, &mut |_| {})
+        self.scan_works.get() && self.scan(0, page_bytes(), 0, &mut |_| {})
     }
 
     /// Shows `each` the present and swapped pages in `[start, end)`, ascending. [`IS_FILE`] costs
@@ -143,7 +143,7 @@ impl Pagemap {
 
     fn entry(&self, address: u64) -> u64 {
         let mut bytes = [0; 8];
-        match self.holds.page_by_page(|| self.file.read_exact_at(&mut bytes, address / PAGE * 8)) {
+        match self.holds.page_by_page(|| self.file.read_exact_at(&mut bytes, address / page_bytes() * 8)) {
             Ok(()) => u64::from_le_bytes(bytes),
             Err(_) => 0,
         }
@@ -208,13 +208,13 @@ impl Pagemap {
         self.entries(start, end, &mut |address, entry| {
             let Some(categories) = categories(entry) else { return };
             if last.end == address && last.categories == categories {
-                last.end += PAGE;
+                last.end += page_bytes();
                 return;
             }
             if last.start < last.end {
                 each(last);
             }
-            last = Region { start: address, end: address + PAGE, categories };
+            last = Region { start: address, end: address + page_bytes(), categories };
         });
         if last.start < last.end {
             each(last);
@@ -235,7 +235,7 @@ impl Pagemap {
     /// The entries of all pages in `[start, end)`.
     fn entries(&self, start: u64, end: u64, each: &mut dyn FnMut(u64, u64)) {
         let mut buffer = vec![0u8; 8 * ENTRIES_A_CALL];
-        let (mut page, last) = (start / PAGE, end.div_ceil(PAGE));
+        let (mut page, last) = (start / page_bytes(), end.div_ceil(page_bytes()));
         while page < last {
             let wanted = ((last - page).saturating_mul(8)).min(buffer.len() as u64) as usize;
             let call = || self.file.read_at(&mut buffer[..wanted], page.saturating_mul(8));
@@ -244,7 +244,7 @@ impl Pagemap {
                 _ => return,
             };
             for entry in buffer[..got * 8].chunks_exact(8) {
-                each(page * PAGE, entry.try_into().map_or(0, u64::from_le_bytes));
+                each(page * page_bytes(), entry.try_into().map_or(0, u64::from_le_bytes));
                 page += 1;
             }
         }
@@ -281,9 +281,9 @@ mod tests {
 
     /// Sixteen pages of which the given ones are written to.
     fn touched(pages: &[usize]) -> (u64, memmap::Map) {
-        let map = memmap::Map::new(16 * PAGE as usize);
+        let map = memmap::Map::new(16 * page_bytes() as usize);
         for page in pages {
-            map.touch(page * PAGE as usize);
+            map.touch(page * page_bytes() as usize);
         }
         (map.address(), map)
     }
@@ -334,38 +334,38 @@ mod tests {
         let (at, _map) = touched(&[1, 2, 7]);
         let pagemap = Process::open(std::process::id() as i32).unwrap().pagemap().unwrap();
         let expected = [(1, 3), (7, 8)].map(|(from, to)| Run {
-            start: at + from * PAGE,
-            end: at + to * PAGE,
+            start: at + from * page_bytes(),
+            end: at + to * page_bytes(),
             kind: PageKind::Present,
         });
-        assert_eq!(pagemap.runs(at, at + 16 * PAGE), expected);
+        assert_eq!(pagemap.runs(at, at + 16 * page_bytes()), expected);
         pagemap.scan_works.set(false);
-        assert_eq!(pagemap.runs(at, at + 16 * PAGE), expected);
-        assert!(pagemap.is_present(at + PAGE) && !pagemap.is_present(at));
+        assert_eq!(pagemap.runs(at, at + 16 * page_bytes()), expected);
+        assert!(pagemap.is_present(at + page_bytes()) && !pagemap.is_present(at));
     }
 
     #[test]
     fn no_call_looks_at_more_than_its_share() {
         const PAGES: u64 = 3 * PAGES_A_CALL;
-        let map = memmap::Map::new((PAGES * PAGE) as usize);
-        (0..PAGES).for_each(|page| map.touch((page * PAGE) as usize));
+        let map = memmap::Map::new((PAGES * page_bytes()) as usize);
+        (0..PAGES).for_each(|page| map.touch((page * page_bytes()) as usize));
         let process = Process::open(std::process::id() as i32).unwrap();
         let pagemap = process.pagemap().unwrap();
         let calls = |scans: bool| {
             pagemap.scan_works.set(scans);
             process.held();
             let present: u64 =
-                pagemap.runs(map.address(), map.address() + PAGES * PAGE).iter().map(length).sum();
-            assert_eq!(present, PAGES * PAGE);
+                pagemap.runs(map.address(), map.address() + PAGES * page_bytes()).iter().map(length).sum();
+            assert_eq!(present, PAGES * page_bytes());
             process.held().calls
         };
         assert!(calls(false) >= PAGES / ENTRIES_A_CALL as u64);
-        if pagemap.scan(0, PAGE, 0, &mut |_| {}) {
+        if pagemap.scan(0, page_bytes(), 0, &mut |_| {}) {
             assert!(calls(true) >= PAGES / PAGES_A_CALL);
             // The whole address space in one go is still found, and in few calls where nothing is.
             process.held();
             let runs = pagemap.runs(0, 1 << 47);
-            assert!(runs.iter().map(length).sum::<u64>() >= PAGES * PAGE);
+            assert!(runs.iter().map(length).sum::<u64>() >= PAGES * page_bytes());
             assert!(process.held().calls < 100_000);
         }
     }
@@ -379,10 +379,10 @@ mod tests {
         let (at, map) = touched(&[3]);
         assert_eq!(map.look(0), 0);
         let pagemap = Process::open(std::process::id() as i32).unwrap().pagemap().unwrap();
-        let runs = pagemap.runs(at, at + 16 * PAGE);
+        let runs = pagemap.runs(at, at + 16 * page_bytes());
         if pagemap.scan_works.get() {
             assert_eq!(runs.len(), 1);
-            assert_eq!(runs[0].start, at + 3 * PAGE);
+            assert_eq!(runs[0].start, at + 3 * page_bytes());
         }
     }
 }

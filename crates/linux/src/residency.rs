@@ -5,6 +5,7 @@
 //! counts here: the zero pages are in nobody's RSS, and neither are pages of `hugetlbfs` nor frames
 //! that a driver has mapped (`VM_PFNMAP`).
 
+use crate::page_bytes;
 use crate::pagemap::{
     IS_DOUBTFUL, IS_FILE, IS_GUARD, IS_HUGE, IS_PRESENT, IS_SWAPPED, IS_ZERO_PAGE, Pagemap, Region,
 };
@@ -245,7 +246,7 @@ fn entries(pagemap: &Pagemap, vmas: &mut [Vma], natures: &[Nature], status: &Sta
     let mut zero = anonymous.saturating_sub(status.anon_bytes).min(all);
     for (vma, doubtful) in vmas.iter_mut().zip(doubtful).filter(|(_, doubtful)| *doubtful > 0) {
         let share = (u128::from(doubtful) * u128::from(zero) / u128::from(all)) as u64;
-        let share = (share & !(crate::PAGE - 1)).min(doubtful);
+        let share = (share - share % page_bytes()).min(doubtful);
         (vma.rss, vma.anonymous) = (vma.rss - share, vma.anonymous - share);
         (all, zero) = (all - doubtful, zero - share);
     }

@@ -3,7 +3,7 @@
 
 use crate::pagemap::{IS_FILE, IS_GUARD, IS_PRESENT, IS_ZERO_PAGE};
 use crate::residency::{Nature, counts, natures, stretches};
-use crate::{Error, PAGE, Process, Vma, maps};
+use crate::{Error, Process, Vma, maps, page_bytes};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
@@ -27,7 +27,7 @@ const ROLLUP_A_MAPPING: Duration = Duration::from_micros(1);
 
 /// Pages that are no farther from each other are read by one call: an entry costs 3 ns where
 /// nothing is, a call 1 µs.
-const NEAR: u64 = 256 * PAGE;
+const NEAR_PAGES: u64 = 256;
 
 /// Shared pages whose numbers of mappers are asked for at most: 4 GiB.
 const MOST_FRAMES: usize = 1 << 20;
@@ -40,7 +40,7 @@ impl Process {
     /// # Errors
     /// As [`Process::file`].
     pub fn shares(&self, vmas: &[Vma]) -> Result<Shares, Error> {
-        let pages: u64 = vmas.iter().map(|vma| vma.rss.saturating_sub(vma.anon_huge) / PAGE).sum();
+        let pages: u64 = vmas.iter().map(|vma| vma.rss.saturating_sub(vma.anon_huge) / page_bytes()).sum();
         let times = |cost: Duration, count: u64| cost * u32::try_from(count).unwrap_or(u32::MAX);
         let rollup = times(ROLLUP_A_PAGE, pages).saturating_add(times(ROLLUP_A_MAPPING, vmas.len() as u64));
         if rollup <= LONGEST_ROLLUP { self.rolled_up() } else { self.looked_up(vmas) }
@@ -77,7 +77,7 @@ impl Process {
                 }
             });
             let (mut vma, mut run) = (0, 0);
-            for near in runs.chunk_by(|before, after| after.0 - before.1 <= NEAR) {
+            for near in runs.chunk_by(|before, after| after.0 - before.1 <= NEAR_PAGES * page_bytes()) {
                 let (Some(first), Some(last)) = (near.first(), near.last()) else { continue };
                 pagemap.mappers(first.0, last.1, &mut |address, is_file, is_private, frame| {
                     run += runs[run..].partition_point(|run| run.1 <= address);
@@ -88,15 +88,15 @@ impl Process {
                         return;
                     }
                     if is_private {
-                        private += PAGE;
+                        private += page_bytes();
                         return;
                     }
-                    shared += PAGE;
+                    shared += page_bytes();
                     frames.extend(frame.filter(|_| frames.len() <= MOST_FRAMES));
                 });
             }
         }
-        let are_known = frames.len() as u64 * PAGE == shared;
+        let are_known = frames.len() as u64 * page_bytes() == shared;
         let share = if shared == 0 {
             Some(0)
         } else if are_known {
@@ -123,7 +123,7 @@ fn divided(mut frames: Vec<u64>) -> Option<u64> {
         for frame in some {
             let at = (frame - first) as usize * 8;
             let count = counts.get(at..at + 8)?.try_into().map_or(0, u64::from_le_bytes);
-            bytes += PAGE as f64 / count.max(1) as f64;
+            bytes += page_bytes() as f64 / count.max(1) as f64;
         }
         rest = others;
     }

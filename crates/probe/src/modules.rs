@@ -143,7 +143,7 @@ fn read(file: &File, start: u64) -> Option<(u64, Vec<u8>, Sections)> {
     let cache = ReadCache::new(file);
     let left = Cell::new(ELF_BYTES);
     let object = object::File::parse(Bounded::new(&cache, &left)).ok()?;
-    let base = object.segments().map(|segment| segment.address()).min()? & !(offheap_linux::PAGE - 1);
+    let base = object.segments().map(|segment| segment.address()).min()? & !(offheap_linux::page_bytes() - 1);
     let range = |name: &str| {
         let section = object.section_by_name(name).filter(|section| section.size() <= MAX_TABLE)?;
         let range = section.address()..section.address().checked_add(section.size())?;

@@ -6,7 +6,8 @@
 use crate::faults::{Fault, Faults};
 use crate::modules::Modules;
 use offheap_heaps::{Label, LabelKind};
-use offheap_linux::{PAGE, Pagemap, Process, Vma};
+use offheap_linux::arch::huge_page_bytes;
+use offheap_linux::{Pagemap, Process, Vma, page_bytes, page_start};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,8 +16,6 @@ use std::time::Duration;
 
 /// Pages that are remembered.
 const MAX_PAGES: usize = 1 << 16;
-/// A transparent huge page (x86-64 and aarch64 with pages of 4 KiB).
-const HUGE: u64 = 2 << 20;
 
 /// How often what came is looked at. What is mapped for a moment and unmapped again is gone by
 /// then, or at one of the looks that follow, before its addresses are another's.
@@ -123,7 +122,7 @@ impl Pages {
         let (met, thinned) = (&mut self.met, &mut self.thinned);
         // First what came by threads that may have ended.
         all.take(|fault, faults| {
-            let address = fault.address & !(PAGE - 1);
+            let address = page_start(fault.address);
             if !is_of_interest(&fault, vmas) || !is_among(address, *thinned) {
                 return;
             }
@@ -185,7 +184,7 @@ impl Pages {
 /// `thinned` is.
 fn is_among(address: u64, thinned: u32) -> bool {
     // The high bits of a product depend on all bits of the number (Knuth's multiplicative hash).
-    let hash = (address / PAGE).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let hash = (address / page_bytes()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     thinned == 0 || hash.leading_zeros() >= thinned
 }
 
@@ -199,7 +198,7 @@ fn is_of_interest(fault: &Fault, vmas: &[Vma]) -> bool {
         // The kernel merges a thread's stack with a map that lies above it, so not by the mapping.
         let sp = fault.registers.sp;
         let is_stack = (vma.start..vma.end).contains(&sp)
-            && (sp.saturating_sub(PAGE)..sp.saturating_add(STACK)).contains(&fault.address);
+            && (sp.saturating_sub(page_bytes())..sp.saturating_add(STACK)).contains(&fault.address);
         let is_anonymous = vma.inode == 0 && (vma.path.is_empty() || vma.path.starts_with("[anon:"));
         is_anonymous && vma.write && !vma.shared && !is_stack
     })
@@ -228,8 +227,8 @@ impl Growth {
 
     /// How many bytes one fault made resident, on average.
     fn of_a_fault(self) -> f64 {
-        let faults = self.small / PAGE + self.huge.div_ceil(HUGE);
-        if faults == 0 { PAGE as f64 } else { (self.small + self.huge) as f64 / faults as f64 }
+        let faults = self.small / page_bytes() + self.huge.div_ceil(huge_page_bytes());
+        if faults == 0 { page_bytes() as f64 } else { (self.small + self.huge) as f64 / faults as f64 }
     }
 }
 
@@ -275,14 +274,14 @@ mod tests {
 
     #[test]
     fn the_more_pages_the_fewer_are_remembered() {
-        let among = |thinned| (0..1u64 << 16).filter(|page| is_among(page * PAGE, thinned)).count();
+        let among = |thinned| (0..1u64 << 16).filter(|page| is_among(page * page_bytes(), thinned)).count();
         assert_eq!(among(0), 1 << 16);
         for thinned in 1..5 {
             let share = among(thinned) as f64 * f64::from(1 << thinned) / f64::from(1 << 16);
             assert!((0.9..1.1).contains(&share), "{thinned}: {share}");
             assert!(
-                (0..1000u64)
-                    .all(|page| !is_among(page * PAGE, thinned + 1) || is_among(page * PAGE, thinned))
+                (0..1000u64).all(|page| !is_among(page * page_bytes(), thinned + 1)
+                    || is_among(page * page_bytes(), thinned))
             );
         }
     }

@@ -1,6 +1,8 @@
-//! A cache of pages for who reads structures in another address space.
+//! A cache of pages for who reads structures in another address space. (Where pages are larger than
+//! [`PIECE`], it is pieces of them.)
 
-use crate::{PAGE, ReadError};
+use crate::ReadError;
+use crate::arch::PIECE;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
@@ -10,7 +12,7 @@ use std::os::unix::fs::FileExt;
 const CACHED_PAGES: usize = 4096;
 
 /// The bytes of one page.
-pub type Page = Box<[u8; PAGE as usize]>;
+pub type Page = Box<[u8; PIECE]>;
 
 /// The page of `file` at `offset`; what lies behind the end of the file is zeros, as in a mapping
 /// of it.
@@ -18,7 +20,7 @@ pub type Page = Box<[u8; PAGE as usize]>;
 /// # Errors
 /// What the kernel says.
 pub fn page_of(file: &File, offset: u64) -> std::io::Result<Page> {
-    let mut bytes = Box::new([0; PAGE as usize]);
+    let mut bytes = Box::new([0; PIECE]);
     let mut done = 0;
     while done < bytes.len() {
         match file.read_at(&mut bytes[done..], offset.saturating_add(done as u64))? {
@@ -49,8 +51,8 @@ impl PageCache {
         let mut at = address;
         let mut rest = buffer;
         while !rest.is_empty() {
-            let inside = (at % PAGE) as usize;
-            let count = rest.len().min(PAGE as usize - inside);
+            let inside = (at % PIECE as u64) as usize;
+            let count = rest.len().min(PIECE - inside);
             let (head, tail) = rest.split_at_mut(count);
             self.with_page(at - inside as u64, &load, |page| {
                 head.copy_from_slice(&page[inside..inside + count]);
@@ -70,7 +72,7 @@ impl PageCache {
         &self,
         page: u64,
         load: impl Fn(u64) -> Result<Page, ReadError>,
-        look: impl FnOnce(&[u8; PAGE as usize]),
+        look: impl FnOnce(&[u8; PIECE]),
     ) -> Result<(), ReadError> {
         let mut pages = self.0.borrow_mut();
         if pages.len() >= CACHED_PAGES && !pages.contains_key(&page) {

@@ -1,7 +1,7 @@
 //! Symbols of an ELF file (elf(5)), found through the `object` crate.
 
 use crate::bounded::{Bounded, ELF_BYTES};
-use crate::pages::PAGE;
+use crate::page_start;
 use object::read::{ReadCache, ReadRef};
 use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol};
 use std::cell::Cell;
@@ -59,7 +59,7 @@ pub fn file_segments(file: &File) -> Vec<(u64, u64, u32)> {
 pub fn image_bytes(file: &File) -> Option<u64> {
     let loads = loads(file)?;
     let spans =
-        loads.iter().map(|load| (load.address & !(PAGE - 1), load.address.saturating_add(load.memory_bytes)));
+        loads.iter().map(|load| (page_start(load.address), load.address.saturating_add(load.memory_bytes)));
     let (first, end) = spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))?;
     Some(end.saturating_sub(first))
 }
@@ -156,6 +156,6 @@ impl Elf {
     /// What to add to a symbol's address, given where the file's first segment is mapped: 0 for an
     /// executable that is not position independent.
     pub fn load_bias(&self, first_mapped: u64) -> u64 {
-        if self.is_pie { first_mapped.wrapping_sub(self.first_address & !(PAGE - 1)) } else { 0 }
+        if self.is_pie { first_mapped.wrapping_sub(page_start(self.first_address)) } else { 0 }
     }
 }

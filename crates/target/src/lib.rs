@@ -5,6 +5,7 @@
 //! by a test. HotSpot, the allocators and CPython are read through it and never ask which of them
 //! it is; what a target can't know is `None`.
 
+pub mod arch;
 mod bounded;
 mod cache;
 mod elf;
@@ -14,11 +15,12 @@ mod synthetic;
 mod target;
 mod vma;
 
+pub use arch::{page_bytes, page_start};
 pub use bounded::{Bounded, ELF_BYTES};
 pub use cache::{Page, PageCache, page_of};
 pub use elf::{Elf, Symbol, file_segments};
 pub use memory::{Memory, ReadError};
-pub use pages::{PAGE, PageKind, Run};
+pub use pages::{PageKind, Run};
 pub use synthetic::Synthetic;
 pub use target::{ProcText, Reads, Target, Task};
 pub use vma::{Vma, find, image_of};

@@ -1,8 +1,5 @@
 //! Pages, and which of them hold something.
 
-/// Bytes in a page. x86-64 has no other base page size; aarch64 kernels may.
-pub const PAGE: u64 = 4096;
-
 /// What a run of pages is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageKind {

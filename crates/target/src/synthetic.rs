@@ -1,6 +1,6 @@
 //! A target that a test makes by hand.
 
-use crate::{Memory, PAGE, PageKind, ProcText, ReadError, Run, Target, Task, Vma, find};
+use crate::{Memory, PageKind, ProcText, ReadError, Run, Target, Task, Vma, find, page_bytes};
 use std::collections::HashMap;
 use std::fs::File;
 
@@ -31,7 +31,7 @@ impl Synthetic {
     /// Adds private memory that can be written, from `start` on.
     pub fn anonymous(&mut self, start: u64, bytes: impl Into<Vec<u8>>) {
         let bytes = bytes.into();
-        let end = start + (bytes.len() as u64).next_multiple_of(PAGE);
+        let end = start + (bytes.len() as u64).next_multiple_of(page_bytes());
         self.map(Vma { start, end, read: true, write: true, ..Vma::default() }, bytes);
     }
 }

@@ -1,6 +1,6 @@
 //! A process as far as it can be looked at.
 
-use crate::{Elf, Memory, PAGE, PageKind, ReadError, Run, Vma, elf, find};
+use crate::{Elf, Memory, PageKind, ReadError, Run, Vma, elf, find, page_bytes, page_start};
 use std::fs::File;
 use std::ops::Range;
 
@@ -44,8 +44,8 @@ pub trait Target: Memory {
 
     /// True where the page at `address` is among [`Target::runs`] and can be read.
     fn is_present(&self, address: u64) -> bool {
-        let page = address & !(PAGE - 1);
-        self.runs(page, page.saturating_add(PAGE)).iter().any(|run| run.kind == PageKind::Present)
+        let page = page_start(address);
+        self.runs(page, page.saturating_add(page_bytes())).iter().any(|run| run.kind == PageKind::Present)
     }
 
     /// True where [`Target::runs`] are the pages that count in the RSS. A core file doesn't tell an

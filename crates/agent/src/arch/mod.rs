@@ -28,6 +28,10 @@
 
 use core::cell::Cell;
 
+// The linker makes these symbols global, the ends of the hooks' section; another copy of the agent
+// must not see them.
+core::arch::global_asm!(".hidden __start_offheap_hooks", ".hidden __stop_offheap_hooks");
+
 #[cfg_attr(target_arch = "x86_64", path = "x86_64/mod.rs")]
 mod processor;
 pub use processor::*;
@@ -81,6 +85,6 @@ pub struct Regs {
 
 /// The start of the page that `address` lies in.
 #[inline(always)]
-pub fn page_of(address: u64) -> u64 {
+pub fn page_start(address: u64) -> u64 {
     address & !(page_bytes() - 1)
 }

@@ -145,7 +145,7 @@ impl Lenses {
 mod tests {
     use super::*;
     use offheap_model::Domain;
-    use offheap_target::{PAGE, Synthetic, Vma};
+    use offheap_target::{Synthetic, Vma, page_bytes};
 
     /// A program of three mappings that hold something, two threads, and no allocator that is
     /// known.
@@ -153,10 +153,10 @@ mod tests {
         let mut target = Synthetic::default();
         let mapping = |start: u64, pages: u64, access: bool, path: &str| Vma {
             start,
-            end: start + pages * PAGE,
+            end: start + pages * page_bytes(),
             read: access,
             write: access,
-            rss: if access { pages * PAGE } else { 0 },
+            rss: if access { pages * page_bytes() } else { 0 },
             path: path.to_owned(),
             ..Vma::default()
         };
@@ -187,10 +187,13 @@ mod tests {
     fn every_resident_byte_is_in_one_domain() {
         let (snapshot, sight) = looked_at(&program());
         let figures: Vec<(Domain, u64)> =
-            snapshot.domains.iter().map(|figure| (figure.domain, figure.rss_bytes / PAGE)).collect();
+            snapshot.domains.iter().map(|figure| (figure.domain, figure.rss_bytes / page_bytes())).collect();
         assert_eq!(figures, [(Domain::Kernel, 4), (Domain::Unattributed, 3), (Domain::ThreadStacks, 2)]);
-        let pools: Vec<(&str, u64)> =
-            snapshot.threads.iter().map(|pool| (pool.pool.as_str(), pool.resident_bytes / PAGE)).collect();
+        let pools: Vec<(&str, u64)> = snapshot
+            .threads
+            .iter()
+            .map(|pool| (pool.pool.as_str(), pool.resident_bytes / page_bytes()))
+            .collect();
         assert_eq!(pools, [("worker-*", 2)], "the first thread's stack is the kernel's");
         assert!(sight.knows_jvm && snapshot.jvm.is_none() && snapshot.malloc.is_none());
     }
@@ -201,7 +204,7 @@ mod tests {
         target.tasks = None;
         let (snapshot, _) = looked_at(&target);
         assert_eq!(snapshot.rss_of(Domain::ThreadStacks), 0);
-        assert_eq!(snapshot.rss_of(Domain::Unattributed), 5 * PAGE);
+        assert_eq!(snapshot.rss_of(Domain::Unattributed), 5 * page_bytes());
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The arenas and the heaps they consist of (`heap_info` in glibc's malloc/arena.c).
 
 use super::layout::{Layout, MAX_ARENAS};
-use offheap_target::{PAGE, Reads, Target};
+use offheap_target::arch::END_OF_ADDRESSES;
+use offheap_target::{Reads, Target, page_bytes, page_start};
 
 /// How heaps may be aligned and how large one gets at most: 64 MiB (`HEAP_MAX_SIZE`), or from 2.35
 /// to 2.41 with the tunable `glibc.malloc.hugetlb=2` four huge pages: of 2 MiB, 32 MiB, 512 MiB, 1
@@ -19,10 +20,6 @@ pub(super) const IS_MMAPPED: u64 = 2;
 pub(super) const NON_MAIN_ARENA: u64 = 4;
 /// All the flags.
 pub(super) const FLAGS: u64 = 7;
-
-/// Where user space ends, on any machine: pointers from there on are garbage, and no sum of sizes
-/// gets there.
-const END_OF_ADDRESSES: u64 = 1 << 56;
 
 /// A `malloc_state` as it was read.
 #[derive(Debug, Clone, Default)]
@@ -138,7 +135,7 @@ fn heap_size(memory: &dyn Target, states: &[State]) -> u64 {
 /// `heap_info` starts with the arena's address, the heap before it, and its size. The first heap
 /// holds the `malloc_state`.
 fn heaps(memory: &dyn Target, layout: &Layout, state: &State, heap_size: u64) -> Option<Vec<Segment>> {
-    let first_heap = state.address & !(PAGE - 1);
+    let first_heap = page_start(state.address);
     // 0x20 up to 2.34, 0x30 from 2.35.
     let header = state.address - first_heap;
     let mut segments = Vec::new();
@@ -149,7 +146,7 @@ fn heaps(memory: &dyn Target, layout: &Layout, state: &State, heap_size: u64) ->
         }
         let before = memory.u64(heap + 8).ok()?;
         let size = memory.u64(heap + 16).ok()?;
-        if before >= END_OF_ADDRESSES || size > heap_size || size % PAGE != 0 || size <= header {
+        if before >= END_OF_ADDRESSES || size > heap_size || size % page_bytes() != 0 || size <= header {
             return None;
         }
         let first = if heap == first_heap { state.address + layout.state_size() } else { heap + header };

@@ -5,7 +5,7 @@ use super::layout::MmapState;
 use super::mapped::{self, Depth, Head, Search};
 use super::walk::Pass;
 use crate::{Label, LabelKind};
-use offheap_target::{PAGE, PageKind, Reads};
+use offheap_target::{PageKind, Reads, page_bytes, page_start};
 use std::collections::BTreeMap;
 
 /// Pages that one walk may look at, when all is to be found and when the budget is tight.
@@ -19,7 +19,7 @@ impl Pass<'_> {
         let arenas = self
             .walked
             .iter()
-            .map(|walked| (walked.tally.start & !(PAGE - 1), walked.tally.end.next_multiple_of(PAGE)));
+            .map(|walked| (page_start(walked.tally.start), walked.tally.end.next_multiple_of(page_bytes())));
         let probes = if self.on_budget() { PROBES_ON_BUDGET } else { PROBES };
         search.begin(arenas.chain(self.options.exclude.iter().copied()), probes);
         let mut chunks = BTreeMap::new();

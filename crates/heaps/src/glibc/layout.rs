@@ -3,7 +3,7 @@
 //! Sources: `malloc_state`, `malloc_par` and `heap_info` in glibc's malloc/malloc.c and
 //! malloc/arena.c, releases 2.17 to 2.43; the memory itself tells what differs between them.
 
-use offheap_target::{PAGE, PageKind, Reads, Target, Vma, image_of};
+use offheap_target::{PageKind, Reads, Target, Vma, image_of, page_bytes};
 
 /// Bins of a `malloc_state` (`NBINS - 1`), each a pair of list pointers.
 const BINS: usize = 127;
@@ -70,13 +70,13 @@ impl Parameters {
         let [bytes, _, sbrk_base] = words(fresh::<24>(memory, self.mmapped_mem)?);
         let [threshold] = words(fresh::<8>(memory, self.mmap_threshold)?);
         let huge = self.thp_pagesize.and_then(|address| fresh::<8>(memory, address)).map(u64::from_le_bytes);
-        let trim_unit = huge.filter(|size| size.is_power_of_two() && (PAGE..=1 << 30).contains(size));
+        let trim_unit = huge.filter(|size| size.is_power_of_two() && (page_bytes()..=1 << 30).contains(size));
         Some(MmapState {
             count: u64::from(count),
             bytes,
             sbrk_base,
             threshold,
-            trim_unit: trim_unit.unwrap_or(PAGE),
+            trim_unit: trim_unit.unwrap_or(page_bytes()),
         })
     }
 }
@@ -240,7 +240,8 @@ fn find_parameters(memory: &dyn Target, block: &Block) -> Option<Parameters> {
         // mmapped_mem is two words before sbrk_base, and n_mmaps four or five halves before that.
         (0..block.words.len())
             .filter(|at| {
-                heap != 0 && block.words.get(*at).is_some_and(|word| (heap..heap + PAGE).contains(word))
+                heap != 0
+                    && block.words.get(*at).is_some_and(|word| (heap..heap + page_bytes()).contains(word))
             })
             .flat_map(|at| [4, 5].map(|before| (at * 2).checked_sub(4 + before)))
             .filter_map(|n_mmaps| parameters_at(memory, block, n_mmaps?))
@@ -261,8 +262,8 @@ fn parameters_at(memory: &dyn Target, block: &Block, n_mmaps: usize) -> Option<(
     let consistent = count <= most
         && most <= limit
         && bytes <= most_bytes
-        && bytes.is_multiple_of(PAGE)
-        && most_bytes.is_multiple_of(PAGE)
+        && bytes.is_multiple_of(page_bytes())
+        && most_bytes.is_multiple_of(page_bytes())
         && (bytes == 0) == (count == 0)
         && block.half(n_mmaps + 3)? <= 1;
     let sbrk_fits = sbrk_base == 0

@@ -6,7 +6,8 @@
 //! `system_mem`: as soon as they are reached, no more pages are looked at.
 
 use super::arenas::{FLAGS, IS_MMAPPED, MIN_CHUNK, PREV_INUSE, end_of_mapped};
-use offheap_target::{PAGE, PageKind, Reads, Target, Vma};
+use offheap_target::arch::PIECE;
+use offheap_target::{PageKind, Reads, Target, Vma, page_bytes};
 use std::collections::{BTreeMap, HashSet};
 
 /// What a page starts with.
@@ -97,7 +98,7 @@ impl Search {
                     while at < run.end && run.kind == PageKind::Present && self.probes > 0 && !self.done {
                         match found(self, at) {
                             Some(next) => at = next,
-                            None if depth == Depth::Pages => at += PAGE,
+                            None if depth == Depth::Pages => at += page_bytes(),
                             None => break,
                         }
                     }
@@ -149,7 +150,7 @@ pub(super) fn head_at(memory: &dyn Target, page: u64, end: u64, top: u64) -> Opt
 /// with its distance from the map's start in the word before the size; the header at the start
 /// stays there, right unless the chunk was resized since.
 pub(super) fn chunk_at(memory: &dyn Target, page: u64, end: u64) -> Option<u64> {
-    let mut bytes = [0; PAGE as usize];
+    let mut bytes = [0; PIECE];
     // Most pages are no such thing: two words tell.
     let (head, rest) = bytes.split_at_mut(16);
     if memory.read_bulk(page, head) != head.len() {
@@ -177,11 +178,12 @@ fn map_bytes(offset: u64, header: &[u8]) -> Option<u64> {
     let before = u64::from_le_bytes(before.try_into().ok()?);
     let word = u64::from_le_bytes(word.try_into().ok()?);
     let up_to_2_42 = (word & !FLAGS).checked_add(offset)?;
-    let bytes = if up_to_2_42.is_multiple_of(PAGE) { up_to_2_42 } else { up_to_2_42.checked_add(16)? };
+    let bytes =
+        if up_to_2_42.is_multiple_of(page_bytes()) { up_to_2_42 } else { up_to_2_42.checked_add(16)? };
     let is_new = bytes != up_to_2_42;
     let fits = word & FLAGS == IS_MMAPPED
         && (before == offset || is_new && before == offset | 1)
-        && bytes.is_multiple_of(PAGE)
+        && bytes.is_multiple_of(page_bytes())
         && bytes > offset;
     fits.then_some(bytes)
 }
@@ -202,7 +204,7 @@ pub(super) fn region_at(memory: &dyn Target, page: u64, top: u64) -> bool {
         let size = word & !FLAGS;
         if size == 16 && step > 0 {
             let second = memory.u64(chunk + 24).map(|word| word & !FLAGS);
-            return second == Ok(16) && (chunk + 32).is_multiple_of(PAGE);
+            return second == Ok(16) && (chunk + 32).is_multiple_of(page_bytes());
         }
         let first_in_use = step > 0 || word & FLAGS == PREV_INUSE;
         if !first_in_use

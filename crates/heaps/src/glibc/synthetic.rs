@@ -7,7 +7,7 @@ use super::mapped::chunk_at;
 use super::tcache::Format;
 use crate::{Heap, Options};
 use offheap_linux::{Live, Process};
-use offheap_target::{PAGE, Reads};
+use offheap_target::{Reads, page_bytes};
 use std::alloc::{Layout as Space, alloc_zeroed};
 
 const HEAP: u64 = 64 << 20;
@@ -103,7 +103,7 @@ fn state(address: u64, release: Release, top: Option<u64>, next: u64, system: u6
 /// Two empty-handed thread caches' worth of chunks, some free, some in fastbins, and top; gives the
 /// main arena.
 fn build(release: Release) -> u64 {
-    let main = space(0x2000, PAGE);
+    let main = space(0x2000, page_bytes());
     let heap = space(HEAP, HEAP);
     let arena = heap + release.heap_header;
     let state_size = release.bins + 0x800 + if release.has_attached { 40 } else { 32 };
@@ -130,7 +130,7 @@ fn build(release: Release) -> u64 {
     put(after + 8, 0x400 | IN_USE & !1);
     put(after, 0x5000);
     put(top + 8, (heap + HEAP_SIZE - top) | 1);
-    for page in (free..free + 0x5000).step_by(PAGE as usize) {
+    for page in (free..free + 0x5000).step_by(page_bytes() as usize) {
         put(page + 64, 1);
     }
     state(arena, release, Some(top), main, HEAP_SIZE);
@@ -196,37 +196,41 @@ fn every_release_is_told_by_its_shape_and_walked() {
         let in_use = release.format.chunk() + (3 - fast) * 0x30 + 10 * 0x100 + 0x400;
         assert_eq!((arena.in_use, arena.in_use_count), (in_use, 1 + (3 - fast) + 10 + 1), "{release:?}");
         assert_eq!(arena.system, in_use + arena.cached + arena.free + arena.top + arena.overhead);
-        assert!(arena.returnable >= 3 * PAGE, "{release:?}: {}", arena.returnable);
+        assert!(arena.returnable >= 3 * page_bytes(), "{release:?}: {}", arena.returnable);
         assert_eq!(arena.threads, release.has_attached.then_some(1));
     }
 }
 
 #[test]
 fn large_chunks_of_every_release_are_told_by_their_first_words() {
-    let map = space(8 * PAGE, PAGE);
-    let look = || chunk_at(&memory(), map, map + 8 * PAGE);
+    let map = space(8 * page_bytes(), page_bytes());
+    let look = || chunk_at(&memory(), map, map + 8 * page_bytes());
     let head = |offset: u64, before: u64, word: u64| {
         put(map + offset, before);
         put(map + offset + 8, word);
     };
-    head(0, 0, (3 * PAGE) | 2);
-    assert_eq!(look(), Some(3 * PAGE), "up to 2.42");
-    head(0, 0, (3 * PAGE - 16) | 2);
-    assert_eq!(look(), Some(3 * PAGE), "from 2.43");
-    head(0, 1, (3 * PAGE - 16) | 2);
-    assert_eq!(look(), Some(3 * PAGE), "from 2.43, in huge pages");
+    head(0, 0, (3 * page_bytes()) | 2);
+    assert_eq!(look(), Some(3 * page_bytes()), "up to 2.42");
+    head(0, 0, (3 * page_bytes() - 16) | 2);
+    assert_eq!(look(), Some(3 * page_bytes()), "from 2.43");
+    head(0, 1, (3 * page_bytes() - 16) | 2);
+    assert_eq!(look(), Some(3 * page_bytes()), "from 2.43, in huge pages");
     // The header at the start is stale once an aligned chunk was resized.
-    head(0x30, 0x30, (5 * PAGE - 0x30) | 2);
-    assert_eq!(look(), Some(5 * PAGE), "aligned, resized");
-    head(0x30, 0x30, (5 * PAGE - 0x30 - 16) | 2);
-    assert_eq!(look(), Some(5 * PAGE), "aligned, resized, from 2.43");
+    head(0x30, 0x30, (5 * page_bytes() - 0x30) | 2);
+    assert_eq!(look(), Some(5 * page_bytes()), "aligned, resized");
+    head(0x30, 0x30, (5 * page_bytes() - 0x30 - 16) | 2);
+    assert_eq!(look(), Some(5 * page_bytes()), "aligned, resized, from 2.43");
     head(0x30, 0, 0);
     // Grown by realloc since the mappings were listed: as long as the mapping was then.
-    head(0, 0, (9 * PAGE) | 2);
-    assert_eq!(look(), Some(8 * PAGE), "grown");
-    for (before, word) in
-        [(0, (17 * PAGE) | 2), (0, (3 * PAGE) | 3), (16, (3 * PAGE) | 2), (0, 2), (0, 100 | 2)]
-    {
+    head(0, 0, (9 * page_bytes()) | 2);
+    assert_eq!(look(), Some(8 * page_bytes()), "grown");
+    for (before, word) in [
+        (0, (17 * page_bytes()) | 2),
+        (0, (3 * page_bytes()) | 3),
+        (16, (3 * page_bytes()) | 2),
+        (0, 2),
+        (0, 100 | 2),
+    ] {
         head(0, before, word);
         assert_eq!(look(), None, "{before:#x} {word:#x}");
     }

@@ -6,7 +6,7 @@ use super::sizes::Sizes;
 use super::tcache::{self, Format, SMALL_BINS, Tcache};
 use super::window::{Missing, Window};
 use crate::Resident;
-use offheap_target::PAGE;
+use offheap_target::{page_bytes, page_start};
 
 /// `sizeof (struct malloc_chunk)`: malloc_trim leaves so much at the start of a free chunk alone.
 const CHUNK_HEADER: u64 = 48;
@@ -121,7 +121,7 @@ pub(super) fn walk(window: &mut Window<'_>, segment: Segment, guide: &Guide<'_>)
     let mut walk = Walk { window, guide, segment, fast, free_run: None, tally };
     walk.run();
     let mut tally = walk.tally;
-    tally.resident = window.resident(segment.base & !(PAGE - 1), tally.end.next_multiple_of(PAGE));
+    tally.resident = window.resident(page_start(segment.base), tally.end.next_multiple_of(page_bytes()));
     // Structures, alignment, fence posts and what was lost: not known to be free, so in use.
     let told = tally.split.in_use + tally.split.free + tally.split.top;
     tally.split.in_use += tally.resident.saturating_sub(told);
@@ -260,7 +260,7 @@ impl Walk<'_, '_, '_> {
 
     /// Resident bytes of the pages wholly inside `[start, end)`.
     fn pages(&mut self, start: u64, end: u64) -> u64 {
-        let (start, end) = (start.next_multiple_of(PAGE), end & !(PAGE - 1));
+        let (start, end) = (start.next_multiple_of(page_bytes()), page_start(end));
         if start < end { self.window.resident(start, end) } else { 0 }
     }
 
@@ -292,7 +292,7 @@ impl Walk<'_, '_, '_> {
         if self.segment.main {
             // systrim: whole pages (or huge pages) from the end down, but MINSIZE and one byte
             // stay. Only the main arena's top is given back.
-            let unit = self.guide.trim_unit.max(PAGE);
+            let unit = self.guide.trim_unit.max(page_bytes());
             let most = (at + size - top).saturating_sub(MIN_CHUNK + 1);
             let give = most - most % unit;
             self.tally.returnable += self.window.resident(at + size - give, at + size);
@@ -358,7 +358,7 @@ impl Walk<'_, '_, '_> {
         {
             match self.window.header(at) {
                 Err(_) => {
-                    let next = self.window.next_present((at & !(PAGE - 1)) + PAGE, self.segment.end)?;
+                    let next = self.window.next_present(page_start(at) + page_bytes(), self.segment.end)?;
                     self.tally.lost += next - at;
                     at = next;
                 }

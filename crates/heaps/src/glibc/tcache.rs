@@ -2,6 +2,7 @@
 //! is a chunk of the heap, and chunks parked in it look in use by their boundary tags.
 
 use super::arenas::FLAGS;
+use offheap_target::arch::END_OF_ADDRESSES;
 use offheap_target::{Reads, Target};
 
 /// Bins for chunks of one size each: 32, 48, … 1040 bytes.
@@ -79,7 +80,7 @@ pub(super) fn parse(address: u64, format: Format, bytes: &[u8], known: bool) -> 
         entries.chunks_exact(8).map(|word| word.try_into().map_or(0, u64::from_le_bytes)).collect();
     let fits = numbers.iter().zip(&entries).all(|(number, entry)| {
         let counted = format == Format::Slots || (*number == 0) == (*entry == 0);
-        counted && entry % 16 == 0 && *entry < 1 << 56 && (*entry == 0 || *entry > 0x1_0000)
+        counted && entry % 16 == 0 && *entry < END_OF_ADDRESSES && (*entry == 0 || *entry > 0x1_0000)
     });
     (known || fits && entries.iter().any(|entry| *entry != 0)).then_some(Tcache {
         address,
@@ -172,6 +173,8 @@ pub(super) struct Links {
     votes: std::cell::Cell<i32>,
 }
 
+/// By how much glibc shifts the address of a pointer to mangle it (`PROTECT_PTR`, malloc.c).
+const MANGLED_BY: u32 = 12;
 /// With this many votes ahead, nothing more is asked.
 const DECIDED: i32 = 32;
 
@@ -179,7 +182,7 @@ impl Links {
     /// The pointer stored at `at`, decoded; 0 ends a list.
     pub fn follow(&self, memory: &dyn Target, at: u64) -> Option<u64> {
         let raw = memory.u64(at).ok()?;
-        let decoded = raw ^ at >> 12;
+        let decoded = raw ^ at >> MANGLED_BY;
         if self.votes.get().abs() < DECIDED {
             // A plain end is 0, a mangled end its own address shifted; otherwise the one that is
             // mapped is right.

@@ -10,7 +10,7 @@ use super::tally::{self, Guide, Tally};
 use super::tcache::{Format, Links, SMALL_BINS};
 use super::window::Window;
 use crate::{Arena, Heap, Label, LabelKind, Options};
-use offheap_target::{PAGE, Reads, Target};
+use offheap_target::{Reads, Target, page_bytes, page_start};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -106,7 +106,7 @@ impl Glibc {
             cached: vec![[0; SMALL_BINS]; states.len()],
             states,
             fast: Vec::new(),
-            trim_unit: before.map_or(PAGE, |state| state.trim_unit),
+            trim_unit: before.map_or(page_bytes(), |state| state.trim_unit),
             walked: Vec::new(),
             sizes: Sizes::default(),
             heap: Heap { walked: true, doubts, ..Heap::default() },
@@ -330,8 +330,8 @@ impl Pass<'_> {
                 heap.stale += tally.resident;
             }
             heap.labels.push(Label {
-                start: tally.start & !(PAGE - 1),
-                end: tally.end.next_multiple_of(PAGE),
+                start: page_start(tally.start),
+                end: tally.end.next_multiple_of(page_bytes()),
                 kind: match self.states[*arena].address {
                     address if tally.tells_nothing() => LabelKind::UnwalkedArena { address },
                     address => LabelKind::Arena { address },

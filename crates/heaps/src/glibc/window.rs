@@ -1,10 +1,10 @@
 //! Memory seen through a window that slides upwards: a heap of gigabytes is read in bulk without
 //! being held.
 
-use offheap_target::{PAGE, PageKind, Run, Target};
+use offheap_target::{PageKind, Run, Target, page_bytes, page_start};
 
 /// The window is at least this large…
-const LEAST: u64 = 4 * PAGE;
+const LEAST: u64 = 16 << 10;
 /// …and at most this.
 const MOST: u64 = 256 << 10;
 /// Runs of present pages are looked up for so much at a time: at the worst 8192 of them.
@@ -136,9 +136,9 @@ impl<'m> Window<'m> {
             let mut resident = 0;
             let mut at = start;
             while at < end {
-                let next = (at & !(PAGE - 1)).saturating_add(SLICE).min(end);
-                resident +=
-                    sum(&self.memory.runs(at & !(PAGE - 1), next.next_multiple_of(PAGE))).min(next - at);
+                let next = page_start(at).saturating_add(SLICE).min(end);
+                resident += sum(&self.memory.runs(page_start(at), next.next_multiple_of(page_bytes())))
+                    .min(next - at);
                 at = next;
             }
             resident
@@ -148,7 +148,7 @@ impl<'m> Window<'m> {
     /// Makes sure that the runs around `address` are known.
     fn look_at(&mut self, address: u64) {
         if address < self.slice.0 || address >= self.slice.1 {
-            let start = address & !(PAGE - 1);
+            let start = page_start(address);
             let end = start.saturating_add(SLICE);
             self.runs = self.memory.runs(start, end);
             self.slice = (start, end);
@@ -156,8 +156,9 @@ impl<'m> Window<'m> {
     }
 
     fn slide(&mut self, address: u64) -> Result<(), Missing> {
-        let page = address & !(PAGE - 1);
-        let straight_on = page.wrapping_sub(self.start + self.len as u64).wrapping_add(PAGE) <= 2 * PAGE;
+        let page = page_start(address);
+        let straight_on =
+            page.wrapping_sub(self.start + self.len as u64).wrapping_add(page_bytes()) <= 2 * page_bytes();
         self.reach = if straight_on { (self.reach * 2).min(MOST) } else { LEAST };
         self.len = 0;
         self.look_at(page);

@@ -9,7 +9,8 @@ use crate::allocator::Version;
 use crate::named::{Named, aligned_starts, may_hold};
 use crate::ranges::Ranges;
 use crate::{Allocator, Options};
-use offheap_target::{PAGE, PageKind, Reads, Target};
+use offheap_target::arch::huge_page_bytes;
+use offheap_target::{PageKind, Reads, Target, page_bytes, page_start};
 
 pub(crate) static ALLOCATOR: Allocator = Allocator {
     name: "jemalloc",
@@ -25,7 +26,6 @@ pub(crate) static ALLOCATOR: Allocator = Allocator {
     open: |_| Box::new(Named { allocator: "jemalloc", ranges, belongs: |vma| vma.path == "[heap]" }),
 };
 
-const HUGE_PAGE: u64 = 2 << 20;
 const EDATA: usize = 128;
 /// More candidates for blocks than this are not looked at.
 const MOST_STARTS: usize = 1 << 18;
@@ -37,7 +37,7 @@ const WINDOW: u64 = 1 << 20;
 fn ranges(memory: &dyn Target, options: &Options<'_>) -> Ranges {
     let mut ranges = Ranges::default();
     let mut left = MOST_SEARCHED;
-    for (block, end) in aligned_starts(memory, options, HUGE_PAGE, MOST_STARTS) {
+    for (block, end) in aligned_starts(memory, options, huge_page_bytes(), MOST_STARTS) {
         if let Some(size) = block_at(memory, block, end) {
             ranges.add(block, block + size);
             add_extents(memory, block, block + size, &mut left, &mut ranges);
@@ -55,9 +55,9 @@ fn block_at(memory: &dyn Target, at: u64, end: u64) -> Option<u64> {
     let word = |index: usize| head.get(index * 8..index * 8 + 8).map_or(0, word_of);
     let (size, next, unused, unused_size) = (word(0), word(1), word(3), word(4));
     let fits = size > 0
-        && size.is_multiple_of(HUGE_PAGE)
+        && size.is_multiple_of(huge_page_bytes())
         && size <= end - at
-        && next.is_multiple_of(HUGE_PAGE)
+        && next.is_multiple_of(huge_page_bytes())
         && unused > at
         && unused.checked_add(unused_size) == Some(at + size);
     fits.then_some(size)
@@ -76,8 +76,8 @@ fn add_extents(memory: &dyn Target, start: u64, end: u64, left: &mut u64, ranges
             for edata in bytes[..got].chunks_exact(EDATA) {
                 // A large allocation starts somewhere in its first page, at a multiple of a cache
                 // line.
-                let (inside, size) = (word_of(&edata[8..16]), word_of(&edata[16..24]) & !(PAGE - 1));
-                let address = inside & !(PAGE - 1);
+                let (inside, size) = (word_of(&edata[8..16]), word_of(&edata[16..24]) & !(page_bytes() - 1));
+                let address = page_start(inside);
                 let is_extent =
                     address != 0 && inside % 64 == 0 && size > 0 && lies_mapped(memory, address, size);
                 if is_extent {

@@ -6,7 +6,7 @@ use crate::allocator::Version;
 use crate::named::{Named, may_hold};
 use crate::ranges::Ranges;
 use crate::{Allocator, Options};
-use offheap_target::{PAGE, PageKind, Reads, Target};
+use offheap_target::{PageKind, Reads, Target};
 
 pub(crate) static ALLOCATOR: Allocator = Allocator {
     name: "musl",
@@ -25,6 +25,10 @@ pub(crate) static ALLOCATOR: Allocator = Allocator {
     open: |_| Box::new(Named { allocator: "musl", ranges, belongs: |vma| vma.path == "[heap]" }),
 };
 
+/// What mallocng counts mappings in and aligns the areas of its metas to, whatever the size of a
+/// page (meta.h: `maplen`, `meta_area`).
+const UNIT: u64 = 4096;
+
 /// Pages looked at at most.
 const MOST_PAGES: u64 = 1 << 20;
 
@@ -40,9 +44,9 @@ fn ranges(memory: &dyn Target, options: &Options<'_>) -> Ranges {
                 let group = if excluded { None } else { group_at(memory, page, vma.end) };
                 if let Some((meta, size)) = group {
                     ranges.add(page, page + size);
-                    ranges.add(meta & !(PAGE - 1), (meta & !(PAGE - 1)) + PAGE);
+                    ranges.add(meta & !(UNIT - 1), (meta & !(UNIT - 1)) + UNIT);
                 }
-                page += group.map_or(PAGE, |(_, size)| size);
+                page += group.map_or(UNIT, |(_, size)| size);
             }
         }
     }
@@ -62,6 +66,6 @@ fn group_at(memory: &dyn Target, page: u64, end: u64) -> Option<(u64, u64)> {
     // The areas of metas start with the secret; a meta's own words are few and small.
     let bits = memory.u64(meta.checked_add(32)?).ok()?;
     let pages = bits >> 12;
-    let size = pages.checked_mul(PAGE).filter(|size| *size > 0).unwrap_or(PAGE);
+    let size = pages.checked_mul(UNIT).filter(|size| *size > 0).unwrap_or(UNIT);
     (size <= end - page).then_some((meta, size))
 }

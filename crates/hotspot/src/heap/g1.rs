@@ -7,6 +7,7 @@ use crate::flags::Flags;
 use crate::labels::Labels;
 use crate::target::Peek;
 use crate::vm::Vm;
+use offheap_target::page_bytes;
 use std::ops::Range;
 
 /// More regions than a heap has: 2,048 are aimed at, and a region is 32 MB (512 MB from 18) at
@@ -130,7 +131,8 @@ fn mark_stack(vm: &Vm<'_>, flags: &Flags, heap: u64, reserved: &Range<u64>) -> O
     let pointers = vm.target.words_while_readable(heap, (size / 8) as usize);
     let mapping = |start: u64, chunks: u64| {
         let range = start..start.checked_add(chunks.checked_mul(CHUNK)?)?;
-        (start != 0 && start.is_multiple_of(4096) && shape::is_own_mapping(vm, &range)).then_some(range)
+        (start != 0 && start.is_multiple_of(page_bytes()) && shape::is_own_mapping(vm, &range))
+            .then_some(range)
     };
     let objects = pointers.iter().filter(|word| **word != 0 && **word % 8 == 0 && !reserved.contains(*word));
     objects.copied().find_map(|object| {

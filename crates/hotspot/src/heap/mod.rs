@@ -18,6 +18,7 @@ use crate::target::Peek;
 use crate::threads;
 use crate::vm::Vm;
 use crate::{Heap, What};
+use offheap_target::{page_bytes, page_start};
 use std::ops::Range;
 
 /// What a collector's reader found.
@@ -190,7 +191,7 @@ fn card_table(vm: &Vm<'_>, heap: u64, labels: &mut Labels) -> Option<()> {
     if size == 0 || size > heap / 256 + (1 << 20) || !vm.target.is_mapped(start, end) {
         return None;
     }
-    labels.add(start & !4095, end.next_multiple_of(4096), What::Gc, "card table", "vmStructs");
+    labels.add(page_start(start), end.next_multiple_of(page_bytes()), What::Gc, "card table", "vmStructs");
     Some(())
 }
 

@@ -7,6 +7,7 @@ use crate::labels::Labels;
 use crate::libjvm::{PARALLEL_MARK_BITMAP, PARALLEL_SUMMARY};
 use crate::target::Peek;
 use crate::vm::{VirtualSpace, Vm};
+use offheap_target::page_bytes;
 use std::ops::Range;
 
 /// Words of an object of unknown size that are searched.
@@ -74,7 +75,7 @@ fn virtual_spaces(vm: &Vm<'_>, symbol: &str, reserved: &Range<u64>) -> Vec<Virtu
         .filter_map(|pointer| vm.ps_virtual_space(pointer))
         .filter(|space| {
             space.reserved.start != 0
-                && space.reserved.start % 4096 == 0
+                && space.reserved.start % page_bytes() == 0
                 && space.reserved_len() < 1 << 44
                 && vm.target.is_mapped(space.reserved.start, space.reserved.end)
         })

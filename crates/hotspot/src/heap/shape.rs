@@ -8,6 +8,7 @@
 
 use crate::target::Peek;
 use crate::vm::Vm;
+use offheap_target::page_bytes;
 use std::ops::Range;
 
 /// Ranges that the `words` of an object speak of: mapped anonymous memory outside `except`, of a
@@ -21,7 +22,7 @@ pub(crate) fn ranges_in(
     let mut found: Vec<Range<u64>> = Vec::new();
     for pair in words.windows(2) {
         let (first, second) = (pair[0], pair[1]);
-        if first == 0 || first % 4096 != 0 || except.contains(&first) {
+        if first == 0 || first % page_bytes() != 0 || except.contains(&first) {
             continue;
         }
         let ends = [
@@ -32,7 +33,7 @@ pub(crate) fn ranges_in(
         let range = ends
             .into_iter()
             .flatten()
-            .filter(|end| end % 4096 == 0 && *end > first)
+            .filter(|end| end % page_bytes() == 0 && *end > first)
             .map(|end| first..end)
             .find(|range| fits(range.end - range.start) && is_own_mapping(vm, range));
         if let Some(range) = range

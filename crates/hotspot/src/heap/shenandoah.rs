@@ -6,6 +6,7 @@ use crate::What;
 use crate::labels::Labels;
 use crate::target::Peek;
 use crate::vm::Vm;
+use offheap_target::{page_bytes, page_start};
 use std::ops::Range;
 
 /// More regions than a heap has: about 2,048 are aimed at.
@@ -32,7 +33,9 @@ fn tables(vm: &Vm<'_>, heap: u64, reserved: &Range<u64>, labels: &mut Labels) ->
     // One bit for each word, from 13 on two; and the same again for verification and heap dumps.
     let heap_bytes = reserved.end - reserved.start;
     let is_bitmap = |bytes: u64| {
-        [heap_bytes / 64, heap_bytes / 32].into_iter().any(|exact| bytes == exact.next_multiple_of(4096))
+        [heap_bytes / 64, heap_bytes / 32]
+            .into_iter()
+            .any(|exact| bytes == exact.next_multiple_of(page_bytes()))
     };
     let bitmaps = shape::ranges_in(vm, &words, reserved, is_bitmap);
     for range in &bitmaps {
@@ -62,8 +65,8 @@ fn region_table(vm: &Vm<'_>, heap: u64, words: &[u64]) -> Option<Range<u64>> {
         let [first, second] = *vm.target.words(array, 2)?.first_chunk::<2>()?;
         let stride =
             second.checked_sub(first).filter(|stride| (size..=size.saturating_add(256)).contains(stride))?;
-        let end = first.checked_add(count.checked_mul(stride)?)?.checked_next_multiple_of(4096)?;
-        let start = first & !4095;
+        let end = first.checked_add(count.checked_mul(stride)?)?.checked_next_multiple_of(page_bytes())?;
+        let start = page_start(first);
         shape::is_own_mapping(vm, &(start..end)).then_some(start..end)
     };
     // In 11 the array is not in vmStructs, so it is known by what it points to.
@@ -80,7 +83,7 @@ fn collection_set(vm: &Vm<'_>, heap: u64, words: &[u64], reserved: &Range<u64>) 
     let region =
         vm.static_u64("ShenandoahHeapRegion", "RegionSizeBytes").filter(|bytes| bytes.is_power_of_two())?;
     let map = region_count(vm, heap)?.checked_add(reserved.start / region)?;
-    let is_map = |bytes: u64| Some(bytes) == map.checked_next_multiple_of(4096);
+    let is_map = |bytes: u64| Some(bytes) == map.checked_next_multiple_of(page_bytes());
     let objects = words.iter().filter(|word| **word != 0 && **word % 8 == 0 && !reserved.contains(*word));
     objects.take(MAX_OBJECTS).find_map(|object| {
         let words = vm.target.words_while_readable(*object, OBJECT_WORDS);

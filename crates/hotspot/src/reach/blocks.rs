@@ -5,7 +5,7 @@ use crate::heap::Part;
 use crate::heap::z::Moved;
 use crate::oops::Oops;
 use crate::vm::Vm;
-use offheap_target::{PAGE, PageKind, Reads};
+use offheap_target::{PageKind, Reads, page_bytes};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -132,16 +132,16 @@ impl<'a> Blocks<'a> {
         Some(bytes)
     }
 
-    /// Reads pages that are not present at these addresses, if the heap is a file: where it is mapped
-    /// several times, what one mapping was never used for may be there through another; and what the
-    /// kernel has taken out of the page tables may still be in memory.
+    /// Reads pages that are not present at these addresses, if the heap is a file: where it is
+    /// mapped several times, what one mapping was never used for may be there through another; and
+    /// what the kernel has taken out of the page tables may still be in memory.
     fn read_by_file(&self, range: Range<u64>, start: u64, bytes: &mut [u8]) {
         if !self.is_file {
             return;
         }
-        for page in range.step_by(PAGE as usize) {
+        for page in range.step_by(page_bytes() as usize) {
             let at = (page - start) as usize;
-            if let Some(room) = bytes.get_mut(at..at + PAGE as usize) {
+            if let Some(room) = bytes.get_mut(at..at + page_bytes() as usize) {
                 // A hole in the file stays what it is.
                 let _ = self.vm.target.read(page, room);
             }

@@ -12,6 +12,7 @@ use crate::target::word;
 use crate::threads::{self, JavaStack};
 use crate::vm::Vm;
 use offheap_target::Task;
+use offheap_target::page_start;
 use std::collections::HashMap;
 
 /// Bytes of one stack that are looked at.
@@ -110,7 +111,7 @@ fn stack(vm: &Vm<'_>, blocks: &Blocks<'_>, thread: &JavaStack, pointer: Option<u
     let top = pointer.filter(|top| thread.stack.contains(top)).unwrap_or(thread.stack.start);
     let start = top.max(thread.stack.end.saturating_sub(MOST_STACK)) & !7;
     let mut found = Vec::new();
-    for run in vm.target.runs(start & !4095, thread.stack.end) {
+    for run in vm.target.runs(page_start(start), thread.stack.end) {
         let mut bytes = vec![0; (run.end - run.start) as usize];
         let count = vm.target.read_bulk(run.start, &mut bytes);
         let skip = start.saturating_sub(run.start) as usize;

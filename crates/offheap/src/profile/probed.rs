@@ -3,7 +3,7 @@
 use super::frames::{Frames, label, sort};
 use super::names::{Libraries, native_frames};
 use offheap_diagnose::{FIRST_WRITE, FIRST_WRITE_TO_MAP, is_of_pages};
-use offheap_linux::PAGE;
+use offheap_linux::page_bytes;
 use offheap_model::{Age, Frame, Profile, ProfileSite, Sampling};
 use offheap_probe::{Block, Module, ProbeError, Sampler, Total};
 use std::cell::RefCell;
@@ -85,8 +85,8 @@ impl Probed {
         for page in live.pages {
             let Some(stack) = self.sampler.stacks().get(page.stack) else { continue };
             let frames = writer(self.frames(stack), page.is_block);
-            let weight = page.bytes / PAGE as f64;
-            let block = Block { at: page.at, bytes: PAGE, weight, stack: page.stack };
+            let weight = page.bytes / page_bytes() as f64;
+            let block = Block { at: page.at, bytes: page_bytes(), weight, stack: page.stack };
             by_frames.entry(frames).or_default().0.push(block);
         }
         let mut numbered = Frames::default();

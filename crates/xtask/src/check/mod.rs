@@ -1,6 +1,8 @@
-//! What must hold of the code: the edges between crates, style, formatting, lints.
+//! What must hold of the code: the edges between crates, style, where the processor is
+//! named, formatting, lints.
 
 mod edges;
+mod processor;
 mod style;
 
 use crate::run;
@@ -10,6 +12,7 @@ use anyhow::Result;
 pub fn check() -> Result<()> {
     edges::check()?;
     style::check(&run::root())?;
+    processor::check(&run::root())?;
     let cargo = run::cargo();
     run::run(&cargo, &["fmt", "--all", "--check"])?;
     run::run(&cargo, &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])

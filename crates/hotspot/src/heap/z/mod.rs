@@ -15,6 +15,7 @@ use crate::flags::Flags;
 use crate::labels::Labels;
 use crate::target::{Peek, Target};
 use crate::vm::Vm;
+use offheap_target::page_bytes;
 
 /// NUMA nodes read.
 const MAX_NUMA: u64 = 256;
@@ -99,10 +100,13 @@ fn capacity(vm: &Vm<'_>, names: Names, heap: u64) -> Option<(u64, u64)> {
     })
 }
 
+/// Bytes of the heap object where vmStructs doesn't tell.
+const HEAP_BYTES: u64 = 4096;
+
 /// Labels the granule maps and the mark stacks; true where the page table, the one that vmStructs
 /// names, was found.
 fn label_tables(vm: &Vm<'_>, names: Names, heap: u64, labels: &mut Labels) -> bool {
-    let size = vm.tables.size_of(&names.of("Heap")).unwrap_or(4096).min(1 << 15);
+    let size = vm.tables.size_of(&names.of("Heap")).unwrap_or(HEAP_BYTES).min(1 << 15);
     let words = heap.checked_add(size).map_or_else(Vec::new, |end| tables::words_of(vm, heap..end));
     mark_stacks(vm, &words, labels);
     let heap_class = names.of("Heap");
@@ -126,10 +130,10 @@ fn label_tables(vm: &Vm<'_>, names: Names, heap: u64, labels: &mut Labels) -> bo
             continue;
         };
         // A small map is a malloc block.
-        if start % 4096 == 0 {
+        if start % page_bytes() == 0 {
             labels.add(
                 start,
-                end.next_multiple_of(4096),
+                end.next_multiple_of(page_bytes()),
                 What::Gc,
                 "page and forwarding tables",
                 "vmStructs",
@@ -144,7 +148,7 @@ fn label_tables(vm: &Vm<'_>, names: Names, heap: u64, labels: &mut Labels) -> bo
 /// address space. The kernel may have made one mapping of it and its neighbours, malloc's large
 /// chunks among them.
 fn page_table_11(vm: &Vm<'_>, page_table: u64, labels: &mut Labels) -> Option<()> {
-    let start = vm.target.pointer(page_table).filter(|start| start.is_multiple_of(4096))?;
+    let start = vm.target.pointer(page_table).filter(|start| start.is_multiple_of(page_bytes()))?;
     let addresses = u64::try_from(vm.tables.constant("ZAddressOffsetMask")?).ok()?.checked_add(1)?;
     let shift = u32::try_from(vm.tables.constant("ZPageSizeMinShift")?).ok()?;
     let end = start.checked_add(addresses.checked_shr(shift)?.checked_mul(8)?)?;
@@ -166,8 +170,8 @@ fn mark_stacks(vm: &Vm<'_>, words: &[u64], labels: &mut Labels) {
     for triple in words.windows(3) {
         let [start, top, end] = [triple[0], triple[1], triple[2]];
         let is_space = start != 0
-            && start.is_multiple_of(4096)
-            && end.is_multiple_of(4096)
+            && start.is_multiple_of(page_bytes())
+            && end.is_multiple_of(page_bytes())
             && (start..=end).contains(&top)
             && (LEAST..1 << 36).contains(&(end - start))
             && shape::is_own_mapping(vm, &(start..end));

@@ -10,6 +10,7 @@ use crate::oops::Oops;
 use crate::target::{Peek, word};
 use crate::vm::Vm;
 use offheap_target::PageKind;
+use offheap_target::{page_bytes, page_start};
 use std::collections::HashSet;
 use std::ops::Range;
 
@@ -81,7 +82,7 @@ fn pages(vm: &Vm<'_>, tables: &Tables) -> Option<Vec<u64>> {
     let (start, end) = (tables.pages, tables.pages.checked_add(tables.granules.checked_mul(8)?)?);
     let mut pages = Vec::new();
     let mut buffer = vec![0; CHUNK as usize];
-    for run in vm.target.runs(start & !4095, end.checked_next_multiple_of(4096)?) {
+    for run in vm.target.runs(page_start(start), end.checked_next_multiple_of(page_bytes())?) {
         if run.kind != PageKind::Present {
             return None;
         }

@@ -4,7 +4,7 @@ use super::{Names, prefix};
 use crate::flags::Flags;
 use crate::target::Peek;
 use crate::vm::Vm;
-use offheap_target::PAGE;
+use offheap_target::page_bytes;
 use std::ops::Range;
 
 /// Bytes of the heap object that are searched for tables.
@@ -148,7 +148,7 @@ pub(super) fn words_of(vm: &Vm<'_>, range: Range<u64>) -> Vec<u64> {
     let mut words = Vec::new();
     let mut at = range.start;
     while at < range.end {
-        let count = ((PAGE - at % PAGE).min(range.end - at) / 8).max(1);
+        let count = ((page_bytes() - at % page_bytes()).min(range.end - at) / 8).max(1);
         words.extend(vm.target.words(at, count as usize).unwrap_or_else(|| vec![0; count as usize]));
         at = at.saturating_add(count * 8);
     }
