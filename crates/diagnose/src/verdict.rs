@@ -152,13 +152,16 @@ impl Diagnosis {
 const HEAP_FULL: &str = "heap-full";
 /// The rule that speaks of a group that is full of page cache.
 const PAGE_CACHE: &str = "cgroup-page-cache";
+/// The verdict of a window that is too short to judge.
+const TOO_SHORT: &str = "window-too-short";
 /// A leak below this confidence is only suspected.
 const SURE_ENOUGH: f64 = 0.6;
 
 /// Whether the code and the classes behind a finding matter: what does not fit by its configuration
-/// needs neither.
+/// needs neither, nor does a window in which nothing could show yet.
 pub fn needs_code(finding: &Finding) -> bool {
-    matches!(finding.status, Status::Leak | Status::Inconclusive) || finding.cause == HEAP_FULL
+    let is_open = matches!(finding.status, Status::Leak | Status::Inconclusive);
+    is_open && finding.cause != TOO_SHORT || finding.cause == HEAP_FULL
 }
 
 /// Judges the evidence.
@@ -360,7 +363,7 @@ fn unexplained_verdict(evidence: &Evidence<'_>, rss: &Trend, domain: Domain) -> 
 }
 
 fn too_short(evidence: &Evidence<'_>) -> Finding {
-    let mut finding = Draft::new("window-too-short", Status::Inconclusive, Domain::Unattributed, 0.9)
+    let mut finding = Draft::new(TOO_SHORT, Status::Inconclusive, Domain::Unattributed, 0.9)
         .summary(format!(
             "{} was watched for {} only: growth can't be told from noise in less than 15 s and 10 snapshots, and is \
              commonly certain after a minute. {}.",

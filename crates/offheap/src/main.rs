@@ -1,19 +1,16 @@
 //! The `offheap` binary: one file a verb, glue only.
 
 mod clock;
-mod code;
 mod doctor;
 mod files;
 mod foreign;
-mod histogram;
 mod instants;
 mod observe;
 mod output;
-mod pauses;
-mod procedure;
 mod profile;
 mod room;
 mod sampler;
+mod session;
 mod target;
 mod verbs;
 

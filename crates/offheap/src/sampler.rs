@@ -1,5 +1,6 @@
 //! Snapshots at a steady pace: shared by `record`, `watch` and `diagnose`.
 
+use crate::clock::cpu_time;
 use offheap_collect::{Collector, Effort, Error};
 use offheap_model::Snapshot;
 use std::sync::Arc;
@@ -126,10 +127,4 @@ impl Sampler {
     pub fn collector(&self) -> &Collector {
         &self.collector
     }
-}
-
-/// Time this thread has spent on a core.
-fn cpu_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }

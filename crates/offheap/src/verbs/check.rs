@@ -1,7 +1,6 @@
 //! `offheap check`
 
-use crate::observe::References;
-use crate::procedure::Allowed;
+use crate::session::{Allowed, References};
 use crate::{files, observe, output};
 use anyhow::Context;
 use offheap_diagnose::{Evidence, check, render_check_junit, render_check_markdown};
@@ -55,8 +54,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut result = check(&evidence, arguments.max_growth, &arguments.domain);
     if arguments.sites {
         let profile = observed.found.profile.as_ref().with_context(|| {
-            let why = observed.found.no_code.as_deref();
-            why.unwrap_or("the recording has no profile: record it with --profile").to_owned()
+            let why = observed.found.no_code.as_ref().map(ToString::to_string);
+            why.unwrap_or_else(|| "the recording has no profile: record it with --profile".to_owned())
         })?;
         let limit = arguments.max_site_growth.unwrap_or(arguments.max_growth);
         result = result.with_sites(profile, limit, &arguments.allow);

@@ -1,9 +1,7 @@
 //! `offheap diagnose`
 
 use super::report;
-use crate::observe::{Observed, References};
-use crate::pauses::DEFAULT_MAX_PAUSE;
-use crate::procedure::{Allowed, Gc};
+use crate::session::{Allowed, DEFAULT_MAX_PAUSE, Gc, Observed, References};
 use crate::{files, foreign, observe, output};
 use anyhow::bail;
 use offheap_diagnose::{Comparison, Diagnosis, Evidence, compare, diagnose, needs_code, render_markdown};
@@ -93,7 +91,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         diagnosis
             .verdict
             .evidence
-            .push(Observation { text: why, source: "the search for the code".to_owned() });
+            .push(Observation { text: why.to_string(), source: "the search for the code".to_owned() });
     }
     if let Some((classes, seconds)) = &observed.found.classes {
         diagnosis.name_classes(classes, *seconds);

@@ -1,7 +1,6 @@
 //! `offheap fit`
 
-use crate::observe::References;
-use crate::procedure::Allowed;
+use crate::session::{Allowed, References};
 use crate::{observe, output};
 use offheap_diagnose::{Evidence, Outlook};
 use offheap_model::units::{parse_bytes, parse_duration};

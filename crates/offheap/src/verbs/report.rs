@@ -2,7 +2,7 @@
 
 use crate::clock::now_ms;
 use crate::files;
-use crate::observe::Observed;
+use crate::session::Observed;
 use offheap_diagnose::Diagnosis;
 use offheap_report::{Report, render};
 use std::path::Path;

@@ -1,5 +1,6 @@
 //! Class histograms of the JVM, for which objects become more.
 
+use crate::clock::now_ns;
 use crate::verbs::jcmd;
 use anyhow::bail;
 use offheap_diagnose::{ClassGrowth, source_name};
@@ -14,7 +15,8 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// first.
 #[derive(Debug)]
 pub struct Histogram {
-    at: Instant,
+    /// On the monotonic clock.
+    at: Duration,
     took: Duration,
     classes: Figures,
 }
@@ -31,10 +33,15 @@ pub fn take(pid: i32) -> anyhow::Result<Histogram> {
     if reply.status != 0 {
         bail!("the JVM says: {}", reply.text.trim());
     }
-    Ok(Histogram { at: Instant::now(), took, classes: formats::read(reply.text.as_bytes())? })
+    Ok(Histogram::of(formats::read(reply.text.as_bytes())?, Duration::from_nanos(now_ns()), took))
 }
 
 impl Histogram {
+    /// Of these classes, taken at `at` of a clock of the caller's, which took so long.
+    pub fn of(classes: Figures, at: Duration, took: Duration) -> Histogram {
+        Histogram { at, took, classes }
+    }
+
     /// From the request to the reply: the JVM stood still for at most as long.
     pub fn took(&self) -> Duration {
         self.took
@@ -59,6 +66,6 @@ impl Histogram {
                     - i64::try_from(bytes).unwrap_or(i64::MAX),
             }
         });
-        (growth.collect(), later.at.duration_since(self.at).as_secs_f64())
+        (growth.collect(), later.at.saturating_sub(self.at).as_secs_f64())
     }
 }

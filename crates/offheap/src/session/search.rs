@@ -2,10 +2,10 @@
 //! of its own, so that a JVM that is slow to answer leaves no gap in the series. Where there is no
 //! JVM to load it, probes of the kernel take its place.
 
+use super::events::{News, NoCode};
 use crate::profile::{Following, Probed};
 use anyhow::Context;
 use offheap_model::Profile;
-use offheap_model::units::{bytes, duration};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -32,14 +32,11 @@ const READ_PART: u32 = 30;
 /// At least as often, however long the window is.
 const SELDOM: Duration = Duration::from_secs(20);
 
-/// How the news begins that there will be no sites.
-pub const NO_CODE: &str = "no code can be named";
-
 /// A search under way. Dropping it stops the sampling.
 #[derive(Debug)]
 pub struct Search {
     orders: Option<Sender<Order>>,
-    news: Receiver<String>,
+    news: Receiver<News>,
     thread: Option<JoinHandle<anyhow::Result<()>>>,
 }
 
@@ -70,7 +67,7 @@ impl Search {
     }
 
     fn on_a_thread(
-        work: impl FnOnce(&Receiver<Order>, &Sender<String>) -> anyhow::Result<()> + Send + 'static,
+        work: impl FnOnce(&Receiver<Order>, &Sender<News>) -> anyhow::Result<()> + Send + 'static,
     ) -> Search {
         let (orders, inbox) = channel();
         let (tell, news) = channel();
@@ -95,9 +92,9 @@ impl Search {
         }
     }
 
-    /// What it has to say since it was asked last, a line each.
-    pub fn news(&mut self) -> Vec<String> {
-        let mut news: Vec<String> = self.news.try_iter().collect();
+    /// What it has to say since it was asked last.
+    pub fn news(&mut self) -> Vec<News> {
+        let mut news: Vec<News> = self.news.try_iter().collect();
         if self.thread.as_ref().is_some_and(JoinHandle::is_finished) {
             news.extend(self.end());
         }
@@ -112,16 +109,16 @@ impl Search {
     }
 
     /// Stops the sampling and waits until the agent sleeps.
-    pub fn finish(mut self) -> Vec<String> {
+    pub fn finish(mut self) -> Vec<News> {
         let last = self.end();
         self.news.try_iter().chain(last).collect()
     }
 
-    fn end(&mut self) -> Option<String> {
+    fn end(&mut self) -> Option<News> {
         self.orders = None;
         let result =
             self.thread.take()?.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the search broke down")));
-        Some(format!("{NO_CODE}: {:#}", result.err()?))
+        Some(News::NoCode(NoCode(format!("{:#}", result.err()?))))
     }
 }
 
@@ -137,11 +134,11 @@ fn with_agent(
     per_s: f64,
     remaining: Duration,
     inbox: &Receiver<Order>,
-    tell: &Sender<String>,
+    tell: &Sender<News>,
 ) -> anyhow::Result<()> {
     let begun = Instant::now();
     let mut following = Following::start(pid, WIDEST, None)?;
-    let _ = tell.send(format!("agent loaded in {}", duration(begun.elapsed().as_secs_f64())));
+    let _ = tell.send(News::Loaded(begun.elapsed()));
     let (mut chosen, mut widest_rate) = (false, 0.0);
     // How fast what is looked for grows, bytes per second.
     let mut per_s = per_s;
@@ -161,10 +158,10 @@ fn with_agent(
             Ok(Order::Objects) => match following.sample_objects(WIDEST) {
                 Ok(()) => {
                     objects = Some(Instant::now());
-                    let _ = tell.send("the JVM samples its objects".to_owned());
+                    let _ = tell.send(News::Objects);
                 }
                 Err(why) => {
-                    let _ = tell.send(format!("no site of Java objects: {why:#}"));
+                    let _ = tell.send(News::NoObjects(format!("{why:#}")));
                 }
             },
             Err(RecvTimeoutError::Timeout) => {
@@ -183,7 +180,7 @@ fn with_agent(
                     if interval < WIDEST {
                         following.set_interval(interval)?;
                     }
-                    let _ = tell.send(format!("one sample each {}", bytes(interval)));
+                    let _ = tell.send(News::Interval(interval));
                 }
             }
             Err(RecvTimeoutError::Disconnected) => break,
@@ -203,9 +200,9 @@ fn object_interval(rate: f64) -> u64 {
 }
 
 /// The same with an agent that came with the program and samples on as it was told.
-fn look_on(mut following: Following, inbox: &Receiver<Order>, tell: &Sender<String>) -> anyhow::Result<()> {
+fn look_on(mut following: Following, inbox: &Receiver<Order>, tell: &Sender<News>) -> anyhow::Result<()> {
     let begun = Instant::now();
-    let _ = tell.send("the agent came with the program: reading its live file".to_owned());
+    let _ = tell.send(News::CameWithIt);
     loop {
         match inbox.recv_timeout((begun.elapsed() / READ_PART).clamp(READ, SELDOM)) {
             Ok(Order::Profile(answer)) => {
@@ -220,10 +217,10 @@ fn look_on(mut following: Following, inbox: &Receiver<Order>, tell: &Sender<Stri
 }
 
 /// The same by probes.
-fn by_probes(pid: i32, inbox: &Receiver<Order>, tell: &Sender<String>) -> anyhow::Result<()> {
+fn by_probes(pid: i32, inbox: &Receiver<Order>, tell: &Sender<News>) -> anyhow::Result<()> {
     let mut probed =
         Probed::start(pid).context("from its start it can be watched: offheap run -- COMMAND")?;
-    let _ = tell.send("no agent can be loaded without a JVM: probing its malloc, in short bursts".to_owned());
+    let _ = tell.send(News::Probing);
     loop {
         match inbox.recv_timeout(probed.wait()) {
             Ok(Order::Profile(answer)) => {

@@ -1,0 +1,75 @@
+//! When the references on the Java heap are followed within a window.
+
+use super::actions::Actions;
+use offheap_diagnose::{Diagnosis, Evidence, diagnose, rules::IN_USE_DECIDES_S};
+use offheap_model::{Snapshot, Status};
+use std::time::Duration;
+
+/// Times in a window that references are followed: three of them, which make a series, by half of
+/// it.
+const FOLLOWED: u32 = 6;
+/// And how often between two times whether it matters yet.
+const ASKED: u32 = 10;
+/// Of the window's length each time may take this part, else they are followed only at the end.
+const FOLLOWED_SHARE: u32 = 60;
+
+/// Follows the references on the Java heap where it matters: where only a collection could tell
+/// garbage from a leak, what is in use can be seen from outside, too.
+#[derive(Debug)]
+pub struct Follower {
+    every: Duration,
+    next: Duration,
+    most: Duration,
+    /// Once it mattered, or where it always does, the looks go on, to make a series.
+    begun: bool,
+}
+
+impl Follower {
+    /// For a window of this length that starts now.
+    pub fn new(length: Duration) -> Follower {
+        let every = length / FOLLOWED;
+        // In a long window what is in use decides by itself, also where the rest seems to be still.
+        let begun = length.as_secs_f64() > IN_USE_DECIDES_S;
+        Follower { every, next: every, most: length / FOLLOWED_SHARE, begun }
+    }
+
+    /// Whether it is to be done now: it is due, or this is the end.
+    pub fn is_due(&mut self, snapshots: &[Snapshot], now: Duration, end: bool) -> bool {
+        let done = snapshots.last().and_then(|s| s.jvm.as_ref()).is_none_or(|jvm| jvm.reach.is_some());
+        if done || !(end || now >= self.next) {
+            return false;
+        }
+        if !self.begun && !is_open(&diagnose(&Evidence::of(snapshots))) {
+            // Each second in a window of a minute; a long one has many snapshots to judge.
+            self.next = now + self.every / ASKED;
+            return false;
+        }
+        self.begun = true;
+        true
+    }
+
+    /// Does it, from `begun` on.
+    pub fn follow(&mut self, snapshots: &mut [Snapshot], begun: Duration, actions: &mut dyn Actions) {
+        if let Some(jvm) = snapshots.last_mut().and_then(|snapshot| snapshot.jvm.as_mut()) {
+            jvm.reach = actions.reach();
+        }
+        let too_long = actions.now() - begun > self.most;
+        self.next = begun + if too_long { A_DAY } else { self.every.mul_f64(0.98) };
+    }
+}
+
+/// Later than any window's end that matters here.
+const A_DAY: Duration = Duration::from_secs(86_400);
+
+/// Whether it matters what is in use: nothing is decided yet, or a heap that fills is all there is.
+fn is_open(diagnosis: &Diagnosis) -> bool {
+    let verdict = &diagnosis.verdict;
+    // Whether the objects behind native memory are in use, or garbage that nobody finalizes, tells
+    // what to do about a leak.
+    let of_peers = verdict.status == Status::Leak && PEERS.contains(&verdict.cause.as_str());
+    verdict.status == Status::Inconclusive || verdict.cause == "heap-filling" || of_peers
+}
+
+/// Causes that Java objects may be behind.
+const PEERS: [&str; 4] =
+    ["native-malloc-growth", "unclosed-native-peer", "jni-library-leak", "finalizers-stuck"];
