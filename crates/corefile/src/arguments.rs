@@ -9,7 +9,7 @@ use offheap_target::{Memory, Target};
 
 /// The texts are a quarter of the stack's limit at most (execve(2)), which is 8 MiB unless told
 /// otherwise.
-const MOST: u64 = 8 << 20;
+const MOST_STACK: u64 = 8 << 20;
 /// Words of the auxiliary vector that must be the same to know it again.
 const KNOWN: usize = 4 * 8;
 
@@ -27,7 +27,7 @@ pub(crate) fn find(core: &Core) -> Arguments {
 
 fn look(core: &Core) -> Option<Arguments> {
     let stack = core.vmas().iter().find(|vma| vma.path == "[stack]")?;
-    let start = stack.start.max(stack.end.saturating_sub(MOST));
+    let start = stack.start.max(stack.end.saturating_sub(MOST_STACK));
     let mut bytes = vec![0; (stack.end - start) as usize];
     let got = core.read_bulk(start, &mut bytes);
     bytes.truncate(got);

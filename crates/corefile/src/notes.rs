@@ -182,8 +182,8 @@ fn identity(notes: &mut Notes, bytes: &[u8]) -> Option<()> {
 
 fn auxiliary(notes: &mut Notes, bytes: &[u8]) -> Option<()> {
     /// The kernel's has about 40 words.
-    const MOST: usize = 8 << 10;
-    notes.auxiliary = bytes.get(..bytes.len().min(MOST))?.to_vec();
+    const MOST_AUXILIARY: usize = 8 << 10;
+    notes.auxiliary = bytes.get(..bytes.len().min(MOST_AUXILIARY))?.to_vec();
     Some(())
 }
 

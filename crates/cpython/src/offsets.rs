@@ -9,7 +9,7 @@ pub(crate) const COOKIE: [u8; 8] = *b"xdebugpy";
 /// Bytes of `_Py_DebugOffsets` that are read: 3.14 has 0x308.
 pub(crate) const DEBUG_BYTES: usize = 0x400;
 /// No field of any structure lies further in; `_PyRuntime` and the interpreters are the largest.
-const MOST: u64 = 1 << 20;
+const LARGEST_OFFSET: u64 = 1 << 20;
 
 /// Offsets of one release, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -245,7 +245,7 @@ impl Fields<'_> {
             *field = word_in(self.bytes.get(self.at..self.at + 8)?, 0);
             self.at += 8;
         }
-        fields.iter().all(|field| *field <= MOST).then_some(fields)
+        fields.iter().all(|field| *field <= LARGEST_OFFSET).then_some(fields)
     }
 }
 

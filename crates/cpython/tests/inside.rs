@@ -66,8 +66,8 @@ worker = threading.Thread(target=Shop().serve, daemon=True)
 worker.start()
 started.wait()
 print('ready')
-print(getattr(worker, 'native_id', 0), lines['generator'], lines['wait'], lines['serve'], flush=True)
 def at_the_end():
+    print(getattr(worker, 'native_id', 0), lines['generator'], lines['wait'], lines['serve'], flush=True)
     sys.stdin.readline()
 at_the_end()
 ";

@@ -21,4 +21,4 @@ mod walker;
 pub use allocator::{ALLOCATORS, Allocator};
 pub use heap::{Arena, ContentHint, Heap, Label, LabelKind, PageAccount, Resident, SizeClass};
 pub use identify::{Identity, identify};
-pub use walker::{CHUNK_HEADER, Options, Walker};
+pub use walker::{CHUNK_TO_BLOCK, Options, Walker};

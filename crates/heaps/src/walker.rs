@@ -20,13 +20,13 @@ pub struct Options<'a> {
     /// looked for in there.
     pub exclude: &'a [(u64, u64)],
     /// Chunks that the caller knows of, ascending: [`Heap::chunks`] says which of them are in use.
-    /// The address of a chunk lies [`CHUNK_HEADER`] bytes before that of its block.
+    /// The address of a chunk lies [`CHUNK_TO_BLOCK`] bytes before that of its block.
     pub chunks: &'a [u64],
 }
 
 /// Bytes from a chunk's address to that of the block that malloc gave out of it (malloc/malloc.c,
 /// `chunk2mem`).
-pub const CHUNK_HEADER: u64 = 16;
+pub const CHUNK_TO_BLOCK: u64 = 16;
 
 impl Default for Options<'_> {
     fn default() -> Self {

@@ -9,10 +9,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// How often what came is looked at.
-const LOOK: Duration = Duration::from_millis(1);
+const BETWEEN_CHECKS: Duration = Duration::from_millis(1);
 /// What a burst may cost a thread; with two bursts a second that is one percent of a core. Its
 /// probes go at the look that finds so many hits.
-const MOST: Duration = Duration::from_millis(5);
+const MOST_HELD_UP: Duration = Duration::from_millis(5);
 /// However much a thread was held up by its hits, it is taken to have gone on for this share of the
 /// time.
 const LEAST_LEFT: f64 = 0.05;
@@ -68,7 +68,7 @@ impl Burst {
         cost: Duration,
         memory: &dyn Target,
     ) -> Burst {
-        let most = MOST.as_secs_f64() / cost.as_secs_f64().max(1e-9);
+        let most = MOST_HELD_UP.as_secs_f64() / cost.as_secs_f64().max(1e-9);
         let mut watched: Vec<Watched> = threads.iter().filter_map(|tid| Watched::open(*tid, exits)).collect();
         let mut shots = 1;
         let began = Instant::now();
@@ -77,7 +77,7 @@ impl Burst {
             let _ = caught.probe.arm(LIMIT);
         }
         while watched.iter().any(|thread| thread.lasted.is_none()) {
-            sleep(LOOK);
+            sleep(BETWEEN_CHECKS);
             let lasted = began.elapsed();
             for thread in watched.iter_mut().filter(|thread| thread.lasted.is_none()) {
                 // Where a hit is cheap the kernel stops counting first.
@@ -131,7 +131,7 @@ impl Burst {
         };
         // What the probes took of the threads' processor time.
         let mut held_up = Duration::ZERO;
-        while began.elapsed() < AIMED && held_up < MOST && burst.threads > 0 {
+        while began.elapsed() < AIMED && held_up < MOST_HELD_UP && burst.threads > 0 {
             for number in Clock::wait(&mut clocks, AIMED.saturating_sub(began.elapsed())) {
                 let (Some(thread), Some(clock)) = (watched.get_mut(number), clocks.get_mut(number)) else {
                     continue;

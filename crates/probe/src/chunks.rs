@@ -1,6 +1,6 @@
 //! Blocks of glibc's malloc, seen from outside: how large, and whether they are in use still.
 
-use offheap_heaps::{CHUNK_HEADER, Heap, Options, Walker};
+use offheap_heaps::{CHUNK_TO_BLOCK, Heap, Options, Walker};
 use offheap_linux::{Reads, Target};
 
 /// In a chunk's size: the chunk before it is in use…
@@ -50,7 +50,7 @@ impl Chunks {
     /// chunks begin. What a chunk says of itself is not enough: the headers of old ones lie about
     /// in larger ones.
     pub fn walk(&self, memory: &dyn Target, blocks: impl Iterator<Item = u64>) -> Heap {
-        let mut chunks: Vec<u64> = blocks.filter_map(|block| block.checked_sub(CHUNK_HEADER)).collect();
+        let mut chunks: Vec<u64> = blocks.filter_map(|block| block.checked_sub(CHUNK_TO_BLOCK)).collect();
         chunks.sort_unstable();
         self.0.walk(memory, &Options { chunks: &chunks, ..Options::default() })
     }

@@ -19,7 +19,7 @@ const MAX_PAGES: usize = 1 << 16;
 
 /// How often what came is looked at. What is mapped for a moment and unmapped again is gone by
 /// then, or at one of the looks that follow, before its addresses are another's.
-const LOOK: Duration = Duration::from_millis(10);
+const BETWEEN_READS: Duration = Duration::from_millis(10);
 /// What is written to for the first time this far above the stack pointer is the stack: glibc's
 /// threads have 8 MiB, unless told.
 const STACK: u64 = 8 << 20;
@@ -72,7 +72,7 @@ impl Watch {
     fn run(&self, pagemap: &Pagemap) {
         while !self.is_over.load(Ordering::Relaxed) {
             self.faults().look(|address| stays(pagemap, address));
-            std::thread::sleep(LOOK);
+            std::thread::sleep(BETWEEN_READS);
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::pages::{Page, Pages};
 use crate::stacks::Stacks;
 use object::read::ReadCache;
 use object::{Object, ObjectSegment, ObjectSymbol};
-use offheap_heaps::{CHUNK_HEADER, Heap, Label};
+use offheap_heaps::{CHUNK_TO_BLOCK, Heap, Label};
 use offheap_linux::foreign::Expect;
 use offheap_linux::{Bounded, ELF_BYTES, Process, Target, Vma};
 use std::cell::Cell;
@@ -55,15 +55,15 @@ const WALK_SHARE: u32 = 20;
 const LONG_WALK: Duration = Duration::from_millis(500);
 /// Blocks that are remembered; with more, the rest is counted as lost.
 const MAX_BLOCKS: usize = 1 << 18;
-/// Of so many samples of one size it is said what they stand for by how many blocks of that size
-/// there are more.
-const OF_A_SIZE: usize = 5;
+/// From this many samples of one size on, they stand for as many blocks as there are more of that
+/// size.
+const ENOUGH_OF_A_SIZE: usize = 5;
 /// So many times at the most what is said of sizes of which there are too few samples.
 const MOST_LIFT: f64 = 20.0;
 /// Blocks of this size and more have a mapping of their own (`M_MMAP_THRESHOLD`, before it adapts).
 const OWN_MAP: u64 = 128 << 10;
-/// Of a stack whose blocks stay so large a part does.
-const STAYING: f64 = 0.1;
+/// The part of a stack's blocks that stays where the stack counts as one whose blocks stay.
+const STAYING_SHARE: f64 = 0.1;
 
 /// Why allocations can't be probed.
 #[derive(Debug, thiserror::Error)]
@@ -415,7 +415,7 @@ impl Sampler {
 
     /// The addresses of the blocks that are in use in it, with the same size.
     fn in_use(&self, heap: &Heap) -> HashSet<u64> {
-        let block = |&(chunk, bytes): &(u64, u64)| (chunk + CHUNK_HEADER, bytes);
+        let block = |&(chunk, bytes): &(u64, u64)| (chunk + CHUNK_TO_BLOCK, bytes);
         let same =
             |&(address, bytes): &(u64, u64)| self.blocks.get(&address).is_some_and(|b| b.bytes == bytes);
         heap.chunks.iter().map(block).filter(same).map(|(address, _)| address).collect()
@@ -503,13 +503,13 @@ fn lifted(mut blocks: Vec<Block>, totals: &[Total], first: &Sizes, now: &Sizes) 
     }
     let stays = |block: &Block| {
         let all = totals.get(block.stack).map_or(0.0, |total| total.count);
-        live.get(&block.stack).is_some_and(|live| *live >= STAYING * all)
+        live.get(&block.stack).is_some_and(|live| *live >= STAYING_SHARE * all)
     };
     let mut samples: HashMap<u64, usize> = HashMap::new();
     for block in blocks.iter().filter(|block| stays(block)) {
         *samples.entry(block.bytes).or_default() += 1;
     }
-    let is_known = |bytes: u64| samples.get(&bytes).is_some_and(|&count| count >= OF_A_SIZE);
+    let is_known = |bytes: u64| samples.get(&bytes).is_some_and(|&count| count >= ENOUGH_OF_A_SIZE);
     // Larger ones have mappings of their own, and are met by their pages.
     let group = |bytes: u64| match is_known(bytes) {
         true => Some(bytes),
@@ -533,7 +533,7 @@ fn lifted(mut blocks: Vec<Block>, totals: &[Total], first: &Sizes, now: &Sizes) 
     for block in blocks.iter_mut().filter(|block| stays(block)) {
         let Some(group) = group(block.bytes) else { continue };
         if let (Some((count, bytes)), Some(grown)) = (sampled.get(&group), grown.get(&group))
-            && *count >= OF_A_SIZE
+            && *count >= ENOUGH_OF_A_SIZE
             && grown > bytes
         {
             let lift = grown / bytes.max(1.0);
@@ -605,8 +605,8 @@ mod tests {
         let block = |bytes, weight, stack| Block { at: Duration::ZERO, bytes, weight, stack };
         let mut blocks = vec![block(64, 3.0, 0); 10];
         blocks.extend(vec![block(80, 3.0, 0); 10]);
-        blocks.extend(vec![block(96, 3.0, 0); OF_A_SIZE - 1]);
-        blocks.extend(vec![block(112, 3.0, 0); OF_A_SIZE - 1]);
+        blocks.extend(vec![block(96, 3.0, 0); ENOUGH_OF_A_SIZE - 1]);
+        blocks.extend(vec![block(112, 3.0, 0); ENOUGH_OF_A_SIZE - 1]);
         // Of the other stack hardly anything stays.
         blocks.extend(vec![block(64, 3.0, 1); 10]);
         let total = |count| Total { count, ..Total::default() };

@@ -6,7 +6,7 @@ use super::tcache::Links;
 use offheap_target::{Reads, Target};
 
 /// Chunks listed at most: 8 MB of addresses.
-const MOST: usize = 1 << 20;
+const MOST_CHUNKS: usize = 1 << 20;
 
 /// Chunks in fastbins, ascending.
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ pub(super) fn list(memory: &dyn Target, states: &[State], links: &Links) -> Fast
                     fast.raced = true;
                     break;
                 }
-                if fast.chunks.len() >= MOST {
+                if fast.chunks.len() >= MOST_CHUNKS {
                     fast.cut = true;
                     break;
                 }

@@ -9,7 +9,7 @@ use crate::Resident;
 use offheap_target::{page_bytes, page_start};
 
 /// `sizeof (struct malloc_chunk)`: malloc_trim leaves so much at the start of a free chunk alone.
-const CHUNK_HEADER: u64 = 48;
+const MALLOC_CHUNK: u64 = 48;
 /// The largest chunk a fastbin takes (`MAX_FAST_SIZE`).
 const MOST_FAST: u64 = 176;
 /// Chunks in a row that must make sense where the walk finds its place again.
@@ -249,7 +249,7 @@ impl Walk<'_, '_, '_> {
             Kind::Free => {
                 self.tally.free += size;
                 self.tally.free_count += 1;
-                self.tally.free_pages += self.pages(chunk + CHUNK_HEADER, chunk + size);
+                self.tally.free_pages += self.pages(chunk + MALLOC_CHUNK, chunk + size);
             }
             Kind::Fast => {
                 self.tally.fast += size;
@@ -267,7 +267,7 @@ impl Walk<'_, '_, '_> {
     /// malloc_trim gives back the whole pages of every free chunk behind its header (`mtrim`).
     fn end_free_run(&mut self) {
         if let Some((start, end)) = self.free_run.take() {
-            self.tally.returnable += self.pages(start + CHUNK_HEADER, end);
+            self.tally.returnable += self.pages(start + MALLOC_CHUNK, end);
         }
     }
 

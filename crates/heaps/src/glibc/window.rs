@@ -4,9 +4,9 @@
 use offheap_target::{PageKind, Run, Target, page_bytes, page_start};
 
 /// The window is at least this large…
-const LEAST: u64 = 16 << 10;
+const SMALLEST_WINDOW: u64 = 16 << 10;
 /// …and at most this.
-const MOST: u64 = 256 << 10;
+const LARGEST_WINDOW: u64 = 256 << 10;
 /// Runs of present pages are looked up for so much at a time: at the worst 8192 of them.
 const SLICE: u64 = 64 << 20;
 
@@ -50,10 +50,10 @@ impl<'m> Window<'m> {
     pub fn new(memory: &'m dyn Target) -> Self {
         Window {
             memory,
-            bytes: vec![0; MOST as usize],
+            bytes: vec![0; LARGEST_WINDOW as usize],
             len: 0,
             start: 0,
-            reach: LEAST,
+            reach: SMALLEST_WINDOW,
             slice: (0, 0),
             runs: Vec::new(),
             run: (0, 0),
@@ -159,7 +159,7 @@ impl<'m> Window<'m> {
         let page = page_start(address);
         let straight_on =
             page.wrapping_sub(self.start + self.len as u64).wrapping_add(page_bytes()) <= 2 * page_bytes();
-        self.reach = if straight_on { (self.reach * 2).min(MOST) } else { LEAST };
+        self.reach = if straight_on { (self.reach * 2).min(LARGEST_WINDOW) } else { SMALLEST_WINDOW };
         self.len = 0;
         self.look_at(page);
         let run = self.runs.get(self.runs.partition_point(|run| run.end <= page));
