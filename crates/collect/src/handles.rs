@@ -13,21 +13,44 @@ impl Collector {
         let Some(hotspot) = self.hotspot() else { return Ok(None) };
         let process = self.process();
         let memory = process.memory(&process.maps()?)?;
-        let found = hotspot.handles(&memory, &process.tasks()?);
-        let local = |local: offheap_hotspot::LocalReferences| LocalReferences {
-            tid: local.tid,
-            thread: local.thread,
-            pushed_frames: local.pushed_frames,
-            blocks: local.blocks,
-            references: references(local.references),
-        };
-        Ok(Some(Handles {
-            global: found.global.map(references),
-            weak: found.weak.map(references),
-            threads: found.threads.map(|threads| threads.into_iter().map(local).collect()),
-            ended_attached: found.ended_attached,
-        }))
+        Ok(Some(handles(hotspot.handles(&memory, &process.tasks()?))))
     }
+}
+
+/// In the model's words.
+fn handles(found: offheap_hotspot::Handles) -> Handles {
+    let local = |local: offheap_hotspot::LocalReferences| LocalReferences {
+        tid: local.tid,
+        thread: local.thread,
+        pushed_frames: local.pushed_frames,
+        blocks: local.blocks,
+        references: references(local.references),
+    };
+    Handles {
+        global: found.global.map(references),
+        weak: found.weak.map(references),
+        threads: found.threads.map(|threads| threads.into_iter().map(local).collect()),
+        ended_attached: found.ended_attached,
+    }
+}
+
+/// Of each list that many entries are kept in a series.
+const MOST: usize = 3;
+
+/// What a series keeps of it: all counts, and the names of the largest.
+pub(crate) fn largest(found: offheap_hotspot::Handles) -> Handles {
+    let mut handles = handles(found);
+    for references in handles.global.iter_mut().chain(&mut handles.weak) {
+        references.by_class.truncate(MOST);
+    }
+    if let Some(threads) = &mut handles.threads {
+        threads.sort_by_key(|thread| {
+            std::cmp::Reverse((thread.pushed_frames.saturating_add(thread.references.count), thread.tid))
+        });
+        threads.truncate(MOST);
+        threads.iter_mut().for_each(|thread| thread.references.by_class.truncate(MOST));
+    }
+    handles
 }
 
 fn references(found: offheap_hotspot::References) -> References {

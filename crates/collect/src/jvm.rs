@@ -37,6 +37,7 @@ pub fn jvm(view: &View) -> Jvm {
         class_loaders: view.class_loaders,
         references: None,
         reach: None,
+        handles: None,
         direct: view.direct.map(|direct| DirectBuffers {
             count: direct.count,
             reserved_bytes: direct.reserved,

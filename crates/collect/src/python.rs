@@ -1,7 +1,7 @@
 //! The inside of a CPython interpreter: stacks, objects, and who holds them.
 
 use crate::{Collector, Effort};
-use offheap_cpython::{Census, Interpreter, Look, Marks, Place, Search};
+use offheap_cpython::{Census, Holder, Interpreter, Look, Marks, Place, Search};
 use offheap_heaps::{Heap, LabelKind};
 use offheap_linux::Live;
 use offheap_model::{
@@ -22,8 +22,12 @@ const SEARCH: Duration = Duration::from_secs(10);
 
 /// In a series of snapshots objects are counted at least this far apart.
 const LEAST: Duration = Duration::from_secs(2);
-/// One part in that many of the time is used for counting.
+/// One part in that many of the time is used for counting…
 const SHARE: u32 = 25;
+/// …but the first ones, by which a window of a minute is judged…
+const SERIES: u32 = 6;
+/// …come no further apart than this.
+const SOON: Duration = Duration::from_secs(8);
 
 /// What is kept from census to census.
 #[derive(Debug, Default)]
@@ -32,6 +36,8 @@ pub(crate) struct Counted {
     marks: Option<Marks>,
     /// When the next one is due.
     next: Option<Instant>,
+    /// How many there were.
+    times: u32,
 }
 
 /// Why there is nothing to say of Python.
@@ -123,12 +129,14 @@ impl Collector {
             budget: STEP_BUDGET,
         };
         let found = interpreter.holders(&memory, &search)?;
-        let holders = found.holders.into_iter().map(|holder| PythonHolder {
+        let holders = found.holders.into_iter().map(through_a_bridge).map(|holder| PythonHolder {
             what: holder.what,
             kind: holder.kind.to_owned(),
             objects: holder.objects as u64,
             container: holder.container,
             path: holder.path,
+            used_by: holder.used_by.into_iter().map(code).collect(),
+            made_by: holder.made_by.into_iter().map(code).collect(),
         });
         Ok(PythonHeld {
             name: name.to_owned(),
@@ -148,8 +156,13 @@ impl Collector {
         }
         python.objects = self.count_python_objects(memory, heap).ok();
         let interpreters = self.interpreter().and_then(|one| one.interpreters(memory).ok());
-        python.collects = interpreters.and_then(|all| all.first()?.collects);
-        self.counted.next = Some(Instant::now() + (begun.elapsed() * SHARE).max(LEAST));
+        python.collects = interpreters.as_ref().and_then(|all| all.first()?.collects);
+        python.interpreters = interpreters.map(|all| all.len() as u64);
+        self.counted.times += 1;
+        let pause = (begun.elapsed() * SHARE).max(LEAST);
+        // The first ones make a series also where one takes long.
+        let most = if self.counted.times < SERIES { SOON } else { Duration::MAX };
+        self.counted.next = Some(Instant::now() + pause.min(most));
     }
 
     fn fresh_memory(&self) -> Result<Live, String> {
@@ -160,6 +173,30 @@ impl Collector {
     /// Its interpreter, if it has one.
     pub(crate) fn interpreter(&self) -> Option<&Interpreter> {
         self.lenses.python.interpreter()
+    }
+}
+
+/// Types by which a bridge to a JVM keeps Python objects for as long as Java has its own part, how
+/// their names begin, and what that part is.
+const BRIDGES: [(&str, &str); 1] = [("jpype._jproxy.", "a proxy of JPype's that Java holds")];
+
+/// Native memory that keeps a bridge's own object does so for Java.
+fn through_a_bridge(mut holder: Holder) -> Holder {
+    let first = holder.path.first();
+    let bridge = BRIDGES.iter().find(|(begin, _)| first.is_some_and(|kind| kind.starts_with(begin)));
+    if let Some((_, what)) = bridge.filter(|_| holder.kind == "native") {
+        (holder.kind, holder.what) = ("outside", (*what).to_owned());
+    }
+    holder
+}
+
+fn code(code: offheap_cpython::Code) -> Frame {
+    Frame {
+        name: code.function,
+        kind: FrameKind::Python,
+        file: Some(code.file).filter(|file| !file.is_empty()),
+        line: Some(code.line).filter(|line| *line > 0),
+        module: None,
     }
 }
 

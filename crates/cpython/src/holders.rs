@@ -3,6 +3,7 @@
 
 use crate::blocks::of_arena;
 use crate::census::{self, Counting, Look, Marks, Tables};
+use crate::code::Code;
 use crate::interpreter::Interpreter;
 use crate::kinds::{Kinds, Role};
 use crate::names::{Named, Names};
@@ -85,6 +86,10 @@ pub struct Holder {
     pub container: String,
     /// The way from it to one of the objects.
     pub path: Vec<String>,
+    /// The functions that use it by its name; empty where they are unknown, or too many.
+    pub used_by: Vec<Code>,
+    /// The functions that make objects of the nearest class of the program's on the way.
+    pub made_by: Vec<Code>,
 }
 
 /// An object on the way, or a block in which one keeps its elements, or a name.
@@ -500,7 +505,18 @@ impl Climb<'_, '_> {
             .iter()
             .map(|(address, kind, _)| kind.map_or_else(String::new, |kind| self.names.sized(*address, kind)))
             .collect();
-        Holder { what, objects: mask.count_ones() as usize, kind: name.kind(), container, path }
+        // The last one is what was looked for.
+        let made_by =
+            children.iter().rev().map(|object| self.names.makers(*object)).find(|by| !by.is_empty());
+        Holder {
+            what,
+            objects: mask.count_ones() as usize,
+            kind: name.kind(),
+            container,
+            path,
+            used_by: self.names.users(&name, address, kind, &children),
+            made_by: made_by.unwrap_or_default(),
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 mod arch;
 mod blocks;
 mod census;
+mod code;
 mod holders;
 mod interpreter;
 mod kinds;
@@ -20,6 +21,7 @@ mod stacks;
 mod words;
 
 pub use census::{Census, Look, Marks, TypeCount};
+pub use code::Code;
 pub use holders::{Holder, Holders, Place, Search};
 pub use interpreter::Interpreter;
 pub use pymalloc::Pymalloc;

@@ -1,5 +1,6 @@
 //! What has a name: modules, classes, functions, caches, frames, and memory that is not Python's.
 
+use crate::code::Code;
 use crate::holders::Place;
 use crate::kinds::{Kinds, Role};
 use crate::stacks::SubInterpreter;
@@ -58,7 +59,7 @@ struct Variables {
 /// Names things.
 pub(crate) struct Names<'k, 'a> {
     pub kinds: &'k mut Kinds<'a>,
-    memory: &'a Live,
+    pub memory: &'a Live,
     /// Ascending.
     frames: Vec<Variables>,
     stacks: Vec<u64>,
@@ -229,19 +230,13 @@ impl<'k, 'a> Names<'k, 'a> {
     /// the first of `children`, that one to the next, and so on.
     pub(crate) fn what(&self, name: &Named, address: u64, kind: Option<u32>, children: &[u64]) -> String {
         let word = |offset: u64| self.memory.u64(address.saturating_add(offset)).unwrap_or(0);
-        let dict = match kind.map(|kind| self.kinds.role_of(kind)) {
-            Some(Role::Module) => word(0x10),
-            Some(Role::Class) => word(crate::objects::TP_DICT),
-            _ => address,
-        };
-        // What the dict holds; the dict itself may be on the way.
-        let child = children.iter().find(|child| **child != dict).copied().unwrap_or(0);
+        let key = || self.key_in(name, self.dict_of(address, kind), children);
         match name {
-            Named::Module(module) => match self.key_of(dict, child) {
+            Named::Module(module) => match key() {
                 Some(key) => format!("`{key}` of module {module}"),
                 None => format!("module {module}"),
             },
-            Named::Class(class) => match self.key_of(dict, child) {
+            Named::Class(class) => match key() {
                 Some(key) => format!("class attribute {class}.{key}"),
                 None => format!("class {class}"),
             },
@@ -259,6 +254,65 @@ impl<'k, 'a> Names<'k, 'a> {
             Named::Native => "memory of native code".to_owned(),
             Named::Stack => "a thread's native stack".to_owned(),
         }
+    }
+
+    /// The dict in which a module or class at `address` has its variables; of a module's globals,
+    /// these.
+    fn dict_of(&self, address: u64, kind: Option<u32>) -> u64 {
+        let word = |offset: u64| self.memory.u64(address.saturating_add(offset)).unwrap_or(0);
+        match kind.map(|kind| self.kinds.role_of(kind)) {
+            Some(Role::Module) => word(0x10),
+            Some(Role::Class) => word(crate::objects::TP_DICT),
+            _ => address,
+        }
+    }
+
+    /// What the module or class calls what it holds.
+    fn key_in(&self, name: &Named, dict: u64, children: &[u64]) -> Option<String> {
+        // The dict itself may be on the way.
+        let child = children.iter().find(|child| **child != dict).copied().unwrap_or(0);
+        matches!(name, Named::Module(_) | Named::Class(_)).then(|| self.key_of(dict, child)).flatten()
+    }
+
+    /// The functions that use the holder `name` by its name; see [`Names::what`].
+    pub(crate) fn users(&self, name: &Named, address: u64, kind: Option<u32>, children: &[u64]) -> Vec<Code> {
+        let dict = self.dict_of(address, kind);
+        let own = |function: u64| self.code_of(function).and_then(|code| self.described(code));
+        match name {
+            Named::Module(_) => self.key_in(name, dict, children).map(|key| self.code_about(dict, &key)),
+            Named::Class(_) => self
+                .key_in(name, dict, children)
+                .zip(self.globals_of_class(address))
+                .map(|(key, globals)| self.code_about(globals, &key)),
+            Named::LruCache => {
+                self.memory.u64(address.saturating_add(0x58)).ok().and_then(own).map(|code| vec![code])
+            }
+            Named::Function => own(address).map(|code| vec![code]),
+            _ => None,
+        }
+        .unwrap_or_default()
+    }
+
+    /// The functions that make objects of the class of `object`, as far as its own module has them;
+    /// empty where that is none of the program's.
+    pub(crate) fn makers(&self, object: u64) -> Vec<Code> {
+        let objects = self.kinds.objects;
+        let class = objects.type_address(object);
+        let Some((globals, name)) = class.and_then(|class| {
+            let name = objects.as_type(class)?.name;
+            Some((self.globals_of_class(class)?, name.rsplit('.').next()?.to_owned()))
+        }) else {
+            return Vec::new();
+        };
+        let mut makers = self.code_about(globals, &name);
+        makers.retain(|code| !is_of_the_library(&code.file));
+        makers
+    }
+
+    /// The role of the object at `object`.
+    pub(crate) fn role_at(&self, object: u64) -> Option<Role> {
+        let class = self.kinds.objects.type_address(object)?;
+        Some(self.kinds.role_of(self.kinds.known(class)?))
     }
 
     /// The name of the function at `address`.
@@ -291,4 +345,10 @@ impl<'k, 'a> Names<'k, 'a> {
             None => name.to_owned(),
         }
     }
+}
+
+/// Whether a file is one of Python's own library, which has no cause in it.
+fn is_of_the_library(file: &str) -> bool {
+    let outside = file.contains("/site-packages/") || file.contains("/dist-packages/");
+    file.starts_with("<frozen") || file.contains("/lib/python3") && !outside
 }

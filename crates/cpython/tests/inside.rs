@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Target, memory, minor, pythons};
-use offheap_cpython::{Census, Holders, Interpreter, Look, Marks, Search};
+use offheap_cpython::{Census, Code, Holders, Interpreter, Look, Marks, Search};
 use offheap_linux::{Live, Memory as _, Target as _};
 use std::time::Duration;
 
@@ -201,9 +201,18 @@ fn objects_are_counted_by_type_and_their_holders_named() {
         let carts = who("__main__.Cart", None);
         assert_eq!((carts.what.as_str(), carts.kind), ("`carts` of module __main__", "module"));
         assert_eq!(carts.container, "dict of 5000");
+        // The code that speaks of it, and that makes what it holds.
+        let names = |code: &[Code]| code.iter().map(|code| code.function.clone()).collect::<Vec<_>>();
+        assert_eq!(
+            (names(&carts.used_by), names(&carts.made_by)),
+            (vec!["main".into()], vec!["main".into()])
+        );
+        assert_eq!((carts.used_by[0].file.as_str(), carts.used_by[0].line), ("<string>", 24), "{carts:#?}");
         let cached = who("__main__.Slim", None);
         assert_eq!(cached.what, "the lru_cache of cached (maxsize=None: without bound)");
         assert_eq!(cached.container, "dict of 3000");
+        // A class without methods does not lead to its module.
+        assert_eq!((names(&cached.used_by), names(&cached.made_by)), (vec!["cached".into()], vec![]));
         let waiting = who("frozenset", None);
         assert_eq!((waiting.what.as_str(), waiting.kind), ("`waiting` of module __main__", "module"));
         let closure = who("__main__.Kept", None);

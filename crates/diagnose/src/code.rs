@@ -2,6 +2,7 @@
 //! sees enough of the window.
 
 use crate::evidence::Evidence;
+use crate::rules::slow_leak;
 use crate::series::{Key, Series};
 use crate::stats::{Point, theil_sen, thin};
 use offheap_model::Domain;
@@ -17,6 +18,8 @@ pub struct Suspect {
 
 /// Fewer snapshots than these show no direction.
 const MIN_SNAPSHOTS: usize = 6;
+/// Blocks of one size that must have come one after the other, and none gone, to be a suspect.
+const LEAST_OF_SIZE: f64 = 60.0;
 /// The old generation must gain this share of -Xmx over the window to be a suspect.
 const HEAP_SHARE: f64 = 0.15;
 /// A thread's stack and what the JVM keeps for it, resident: about this much. Measured 60 KiB of C
@@ -54,6 +57,9 @@ pub fn suspect(evidence: &Evidence<'_>, window: f64) -> Option<Suspect> {
         // What it will have come to by the end must be worth a word.
         (per_s * window.max(evidence.seconds()) >= least).then_some(per_s)
     };
+    // Blocks of one size that only come are followed up however few they are.
+    let slow = slow_leak::growing_size(evidence, LEAST_OF_SIZE)
+        .map(|(_, series)| Suspect { domain: Domain::NativeMalloc, per_s: series.trend().slope.per_s });
     // Healthy programs promote objects too, and collect them some time.
     let heap = evidence.last()?.jvm.as_ref().and_then(|jvm| {
         let per_s = rising(&Key::OldUsed, HEAP_SHARE * jvm.heap.max_bytes as f64)?;
@@ -67,6 +73,7 @@ pub fn suspect(evidence: &Evidence<'_>, window: f64) -> Option<Suspect> {
         })
         .chain(heap)
         .max_by(|a, b| a.per_s.total_cmp(&b.per_s))
+        .or(slow)
 }
 
 /// The slope of the later two thirds, if it is surely upwards; else 0. The first third may be a

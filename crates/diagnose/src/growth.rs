@@ -4,7 +4,7 @@
 use crate::collections::{Collections, LEAST_CANARY, Outlived};
 use crate::evidence::Evidence;
 use crate::series::{Key, Series};
-use crate::stats::{Shape, Trend, theil_sen, time_needed};
+use crate::stats::{Point, Shape, Trend, theil_sen, time_needed};
 use offheap_model::units;
 use offheap_model::{Domain, Reach, Status};
 
@@ -391,8 +391,16 @@ impl Evidence<'_> {
     pub(crate) fn rises(&self, looks: &Series) -> bool {
         let points = looks.points();
         let (Some(first), Some(last)) = (points.first(), points.last()) else { return false };
-        let steps: Vec<f64> = points.iter().zip(points.iter().skip(1)).map(|(a, b)| b.v - a.v).collect();
-        let mean = (last.v - first.v) / steps.len().max(1) as f64;
+        // The looks need not be as far apart: the last one comes with the window's end.
+        let apart = (last.t - first.t) / points.len().saturating_sub(1).max(1) as f64;
+        let far = |(a, b): &(&Point, &Point)| b.t - a.t >= apart / 4.0 || b.v < a.v;
+        let steps: Vec<f64> = points
+            .iter()
+            .zip(points.iter().skip(1))
+            .filter(far)
+            .map(|(a, b)| (b.v - a.v) / (b.t - a.t))
+            .collect();
+        let mean = (last.v - first.v) / (last.t - first.t).max(1e-9);
         points.len() >= LOOKS
             && last.t - first.t >= self.seconds() / 3.0
             && mean > 0.0

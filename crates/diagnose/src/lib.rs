@@ -30,6 +30,7 @@ mod headline;
 mod holder;
 mod level;
 pub mod libraries;
+mod local_references;
 pub mod names;
 mod outlook;
 mod power;

@@ -4,8 +4,12 @@ use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
 use crate::growth::{Freed, Growth};
 use crate::series::{Key, Series};
+use crate::sites;
 use crate::stats::Point;
-use offheap_model::{Domain, PythonHeld, PythonHolder, PythonType, units};
+use offheap_model::{
+    Domain, Evidence as Observation, Finding, Frame, PythonHeld, PythonHolder, PythonObjects, PythonType,
+    Site, Snapshot, Status, units,
+};
 use std::collections::BTreeMap;
 
 /// Censuses without which nothing is said.
@@ -88,7 +92,9 @@ pub(crate) fn growing<'a>(evidence: &Evidence<'a>) -> Vec<GrowingType<'a>> {
 
 /// The names of the types for which it should be looked who holds them.
 pub fn python_suspects(evidence: &Evidence<'_>) -> Vec<String> {
-    growing(evidence).into_iter().map(|kind| kind.name.to_owned()).collect()
+    let mut wanted: Vec<String> = growing(evidence).into_iter().map(|kind| kind.name.to_owned()).collect();
+    wanted.extend(companions(evidence).into_iter().filter(|name| !wanted.contains(name)).collect::<Vec<_>>());
+    wanted
 }
 
 /// Who holds the type, where that was looked for.
@@ -168,6 +174,119 @@ pub(crate) fn growth_of(evidence: &Evidence<'_>, kind: &GrowingType<'_>) -> Opti
     });
     let own = || evidence.growth_of(&Series::new(kind.points.clone()), Freed::ByProgram, least);
     Some((domain, whole.unwrap_or_else(own)))
+}
+
+/// The functions that are named for the holder, in words: who uses it by its name, who makes what
+/// it holds.
+pub(crate) fn code_of(holder: &PythonHolder) -> Option<String> {
+    let list = |code: &[Frame]| match code {
+        [] => None,
+        code => Some(code.iter().map(place).collect::<Vec<_>>().join(", ")),
+    };
+    match (list(&holder.used_by), list(&holder.made_by)) {
+        (Some(users), Some(makers)) => Some(format!("Its code is {users}; the objects are made in {makers}")),
+        (Some(users), None) => Some(format!("Its code is {users}")),
+        (None, Some(makers)) => Some(format!("The objects are made in {makers}")),
+        (None, None) => None,
+    }
+}
+
+/// ``"add (shop.py:4)"``.
+fn place(frame: &Frame) -> String {
+    let file = frame.file.as_deref().unwrap_or_default();
+    let file = file.rsplit('/').next().unwrap_or_default();
+    match frame.line {
+        Some(line) if !file.is_empty() => format!("{} ({file}:{line})", frame.name),
+        _ => frame.name.clone(),
+    }
+}
+
+/// The Python code behind objects that a container keeps, where exactly one function makes them or
+/// uses the container, and below it the Java code that has entered Python for them, where that is
+/// known.
+pub(crate) fn site_of(
+    evidence: &Evidence<'_>,
+    kind: &GrowingType<'_>,
+    holder: &PythonHolder,
+) -> Option<Site> {
+    let sole = |code: &[Frame]| match code {
+        [only] => Some(only.clone()),
+        _ => None,
+    };
+    let mut frames: Vec<Frame> = sole(&holder.made_by).into_iter().collect();
+    frames.extend(sole(&holder.used_by).filter(|user| !frames.contains(user)));
+    if frames.is_empty() {
+        return None;
+    }
+    frames.extend(sites::java_below_python(evidence));
+    let seconds = kind.points.last()?.t - kind.points.first()?.t;
+    let slope = if seconds > 0.0 { kind.gained() / seconds } else { 0.0 };
+    Some(Site { bytes: kind.gained().max(0.0) as u64, slope_bytes_per_s: slope, frames })
+}
+
+/// Types of which so many came as of what a Java program leaks may be what keeps that.
+const COMPANIONS: std::ops::RangeInclusive<f64> = 0.5..=3.0;
+/// Fewer are an accident.
+const LEAST_COMPANIONS: f64 = 100.0;
+/// Types so common that their number says nothing.
+const COMMON: [&str; 9] = ["str", "int", "float", "tuple", "list", "dict", "bytes", "cell", "set"];
+
+/// How many direct buffers a snapshot has, and the objects counted with it.
+fn buffers_and_objects(snapshot: &Snapshot) -> Option<(f64, &PythonObjects)> {
+    let buffers = snapshot.jvm.as_ref()?.direct.as_ref()?.count as f64;
+    Some((buffers, snapshot.python.as_ref()?.objects.as_ref()?))
+}
+
+/// Python types that became as many more as there are more direct buffers: what a bridge hands to
+/// Python as an array, Python may keep.
+fn companions(evidence: &Evidence<'_>) -> Vec<String> {
+    let mut counted = evidence.snapshots().iter().filter_map(|snapshot| buffers_and_objects(snapshot));
+    let (Some(first), Some(last)) = (counted.next(), counted.next_back()) else { return Vec::new() };
+    let more = last.0 - first.0;
+    if more < LEAST_COMPANIONS {
+        return Vec::new();
+    }
+    let before =
+        |name: &str| first.1.types.iter().find(|kind| kind.name == name).map_or(0, |kind| kind.count);
+    let mut found: Vec<(f64, &PythonType)> = last
+        .1
+        .types
+        .iter()
+        .filter(|kind| !COMMON.contains(&kind.name.as_str()))
+        .map(|kind| ((kind.count as f64 - before(&kind.name) as f64) / more, kind))
+        .filter(|(share, _)| COMPANIONS.contains(share))
+        .collect();
+    found.sort_by(|a, b| (a.0 - 1.0).abs().total_cmp(&(b.0 - 1.0).abs()).then(b.1.bytes().cmp(&a.1.bytes())));
+    found.into_iter().take(MOST).map(|(_, kind)| kind.name.clone()).collect()
+}
+
+/// Says in a leak of direct buffers which Python container keeps the objects that came with them.
+pub(crate) fn attach(finding: &mut Finding, evidence: &Evidence<'_>) {
+    if finding.status != Status::Leak || finding.domain != Some(Domain::DirectMemory) {
+        return;
+    }
+    let kept = companions(evidence).into_iter().find_map(|name| {
+        let held = held(evidence, &name)?;
+        let holder = main_holder(held).filter(|holder| holder.kind != "outside")?;
+        Some((name, held, holder))
+    });
+    let Some((name, held, holder)) = kept else { return };
+    let code = code_of(holder).map_or_else(String::new, |code| format!(" {code}."));
+    finding.summary.push_str(&format!(
+        " In Python as many {name} objects came as buffers, held by {}: they may keep the buffers.{code}",
+        holder.what
+    ));
+    finding.evidence.push(Observation {
+        text: format!(
+            "{} of {} {name} objects looked at are held by {}",
+            holder.objects, held.looked_at, holder.what
+        ),
+        source: "references followed from outside".to_owned(),
+    });
+    finding.fix.insert(
+        0,
+        format!("bound or prune {} in Python: its {name} objects may keep the Java buffers", holder.what),
+    );
 }
 
 /// What the growth is of, in a sentence's words.

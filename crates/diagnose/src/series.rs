@@ -1,7 +1,7 @@
 //! Named series: one figure of the snapshots over time.
 
 use crate::stats::{MIN_POINTS, Point, Trend};
-use offheap_model::{Domain, FileKind, Malloc, Snapshot};
+use offheap_model::{Domain, FileKind, LocalReferences, Malloc, Snapshot};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::OnceLock;
 
@@ -81,6 +81,16 @@ pub enum Key {
     Stubs,
     /// Objects that own native memory and are garbage; known of few instants.
     OwnersGarbage,
+    /// Global references of JNI code, as counted among the VM's handles; known of some instants.
+    GlobalReferences,
+    /// Local references of all threads; known of some instants.
+    LocalReferences,
+    /// Frames for local references pushed and not popped, of all threads.
+    PushedFrames,
+    /// Virtual threads that wait or run; known of few instants.
+    VirtualThreads,
+    /// CPython's interpreters; known of some instants.
+    PythonInterpreters,
 }
 
 /// A figure over time.
@@ -208,6 +218,9 @@ fn process(snapshot: &Snapshot, put: &mut impl FnMut(Key, f64)) {
     if let Some(blocks) = snapshot.python.as_ref().and_then(|python| python.blocks) {
         put(Key::PythonBlocks, blocks as f64);
     }
+    if let Some(count) = snapshot.python.as_ref().and_then(|python| python.interpreters) {
+        put(Key::PythonInterpreters, count as f64);
+    }
     if let Some(cgroup) = &snapshot.cgroup {
         put(Key::CgroupFile, cgroup.file_bytes as f64);
         put(Key::CgroupTmpfs, cgroup.shmem_bytes.saturating_sub(snapshot.memory.shmem_bytes) as f64);
@@ -230,6 +243,7 @@ fn jvm(snapshot: &Snapshot, put: &mut impl FnMut(Key, f64)) {
     known(Key::References, jvm.references);
     known(Key::HeapInUse, jvm.reach.as_ref().map(|reach| reach.heap_in_use_bytes));
     known(Key::DirectInUse, jvm.reach.as_ref().map(|reach| reach.direct_in_use_bytes));
+    known(Key::VirtualThreads, jvm.reach.as_ref().map(|reach| reach.virtual_threads));
     known(Key::JniReferences, jvm.reach.as_ref().and_then(|reach| reach.jni_references));
     known(
         Key::OwnersGarbage,
@@ -238,6 +252,12 @@ fn jvm(snapshot: &Snapshot, put: &mut impl FnMut(Key, f64)) {
             .filter(|reach| reach.complete)
             .map(|reach| reach.owners.saturating_sub(reach.owners_in_use)),
     );
+    if let Some(handles) = &jvm.handles {
+        let threads = |count: fn(&LocalReferences) -> u64| handles.threads.iter().flatten().map(count);
+        known(Key::GlobalReferences, handles.global.as_ref().map(|global| global.count));
+        known(Key::LocalReferences, Some(total(threads(|thread| thread.references.count))));
+        known(Key::PushedFrames, Some(total(threads(|thread| thread.pushed_frames))));
+    }
     known(Key::Stubs, stubs(snapshot));
     known(Key::OwnersInUse, jvm.reach.as_ref().map(|reach| reach.owners_in_use));
     known(Key::CodeCache, jvm.code_cache.used_bytes.or(jvm.code_cache.committed_bytes));

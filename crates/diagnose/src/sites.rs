@@ -167,6 +167,13 @@ pub(crate) fn does(frames: &[Frame]) -> &'static str {
     if is_of_pages(frames) { "first written to" } else { "allocated" }
 }
 
+/// How a profile labels blocks of which no stack is known.
+const NO_STACK: &str = "[no stack]";
+/// Who opened arenas is taken for who fills them where this share of what was opened stays open.
+const ARENAS_STAY: f64 = 0.9;
+/// Where less than this share of the arenas that were opened stays, it says nothing of who fills
+/// them.
+const ARENAS_COME_AND_GO: f64 = 0.5;
 /// More sites than this are not looked at: they are ordered, and a leak is not the thousandth.
 const MOST_SITES: usize = 1_000;
 /// A site that was found by probes must grow by this share of the growth to be named as its code.
@@ -202,6 +209,38 @@ pub(crate) fn best<'a>(evidence: &Evidence<'a>, domain: Domain) -> Option<Origin
     })
 }
 
+/// The code that makes objects of which `is` true, where the JVM samples its objects: the site that
+/// keeps most of them.
+pub(crate) fn maker_of<'a>(evidence: &Evidence<'a>, is: impl Fn(&[Frame]) -> bool) -> Option<Origin<'a>> {
+    let makes = |origin: &Origin<'_>| origin.domain == Domain::JavaHeap && is(&origin.frames);
+    let makers = owners(evidence.profile()?).into_iter().filter(makes);
+    makers.max_by(|a, b| a.sum.kept_bytes.total_cmp(&b.sum.kept_bytes))
+}
+
+/// The Java frames below the interpreter, from the innermost outwards, of who has Python make what
+/// stays: told by blocks of the C heap that objects keep their elements in; where there are none,
+/// by who opened the arenas, if all did so and none was given back.
+pub(crate) fn java_below_python(evidence: &Evidence<'_>) -> Vec<Frame> {
+    let Some(profile) = evidence.profile() else { return Vec::new() };
+    let all = owners(profile);
+    let of_python = |origin: &&Origin<'_>| origin.function().is_some_and(is_cpython);
+    let most = |domain: Domain| {
+        let mine = all.iter().filter(of_python).filter(move |origin| origin.domain == domain);
+        let kept: f64 = mine.clone().map(|origin| origin.sum.kept_bytes).sum();
+        let best = mine.max_by(|a, b| a.sum.kept_bytes.total_cmp(&b.sum.kept_bytes))?;
+        Some((best, best.sum.kept_bytes >= ARENAS_STAY * kept))
+    };
+    let stays = |origin: &&Origin<'_>| {
+        origin.sum.live_bytes as f64 >= ARENAS_STAY * origin.sum.allocated_bytes as f64
+    };
+    let alone = |domain| most(domain).filter(|(_, alone)| *alone).map(|(origin, _)| origin).filter(stays);
+    let Some(origin) = alone(Domain::NativeMalloc).or_else(|| alone(Domain::PythonHeap)) else {
+        return Vec::new();
+    };
+    let java = origin.frames.iter().position(|frame| frame.kind == FrameKind::Java);
+    java.and_then(|at| origin.frames.get(at..)).unwrap_or_default().to_vec()
+}
+
 /// Whether a stack makes entry points for native callers, whose code is in the code cache and its
 /// handles in the C heap.
 fn makes_stubs(frames: &[Frame]) -> bool {
@@ -217,7 +256,8 @@ pub(crate) fn owners(profile: &Profile) -> Vec<Origin<'_>> {
     for site in profile.sites.iter().take(MOST_SITES).filter(|site| kept(site, profile.seconds) > 0.0) {
         let frames: Vec<Frame> =
             site.stack.iter().filter_map(|&i| profile.frames.get(i as usize)).cloned().collect();
-        if frames.is_empty() {
+        // Where the stack could not be unwound nobody is named.
+        if frames.is_empty() || frames.iter().all(|frame| frame.name == NO_STACK) {
             continue;
         }
         let domain = domain_of(&frames);
@@ -259,6 +299,11 @@ pub(crate) fn attach(finding: &mut Finding, evidence: &Evidence<'_>) {
     // for the code.
     let is_probed = evidence.profile().is_some_and(|profile| profile.sampling.interval_bytes == 0);
     if is_probed && origin.sum.slope_bytes_per_s < EXPLAINED_SHARE * finding.slope_bytes_per_s {
+        return;
+    }
+    // Arenas that come and go are opened by who needs much for a moment, and not by who fills them.
+    let opens = finding.cause.starts_with("python-") && origin.domain == Domain::PythonHeap;
+    if opens && (origin.sum.live_bytes as f64) < ARENAS_COME_AND_GO * origin.sum.allocated_bytes as f64 {
         return;
     }
     // What was C heap of unknown owner has one now, if this site is most of it.

@@ -8,8 +8,10 @@ use crate::growth::COLLECT;
 use crate::headline;
 use crate::holder;
 use crate::level::Level;
+use crate::local_references;
 use crate::outlook::Outlook;
 use crate::power::{Power, not_looked_at, power};
+use crate::python_types;
 use crate::rules::RULES;
 use crate::series::Key;
 use crate::sites;
@@ -170,6 +172,8 @@ pub fn diagnose(evidence: &Evidence<'_>) -> Diagnosis {
     for finding in &mut findings {
         sites::attach(finding, evidence);
         holder::attach(finding, evidence);
+        local_references::attach(finding, evidence);
+        python_types::attach(finding, evidence);
         bounded::take_back(finding);
         if finding.status == Status::Leak && finding.confidence < SURE_ENOUGH {
             finding.status = Status::Inconclusive;

@@ -7,6 +7,9 @@ use common::world::{MB, World, jvm};
 use offheap_diagnose::{Collections, Evidence, Next, diagnose};
 use offheap_model::{Domain, Holder, Reach, Status};
 
+/// A figure over the seconds.
+type Over = fn(f64) -> f64;
+
 fn collections(world: &World) -> Collections {
     let snapshots = world.snapshots();
     Evidence::of(&snapshots).collections().clone()
@@ -235,4 +238,79 @@ fn a_heap_that_is_not_collected_is_judged_by_what_is_in_use() {
     assert_ne!(judged(200, |t| 25.0 + 2.0 * t.min(100.0)).status, Status::Leak);
     assert_ne!(judged(200, |t| 25.0 + 2.0 * t + 150.0 * (t / 40.0 % 2.0)).status, Status::Leak);
     assert_ne!(judged(60, |_| 25.0).cause, "heap-leak");
+}
+
+#[test]
+fn virtual_threads_that_only_come_are_a_leak_and_a_load_of_them_is_none() {
+    // What is in use, and how many virtual threads wait, each tenth second; the old generation fills
+    // meanwhile, and no old collection comes.
+    let judged = |threads: fn(f64) -> f64, in_use: fn(f64) -> f64| {
+        let world = jvm(61, 8.0, &mut Random::new(7)).with(move |t, s| {
+            s.old_used = 20.0 * MB + 0.2 * MB * t;
+            s.reach = (t as u64 % 10 == 5).then(|| Reach {
+                heap_in_use_bytes: (20.0 * MB + in_use(t)) as u64,
+                virtual_threads: threads(t) as u64,
+                complete: true,
+                ..Reach::default()
+            });
+        });
+        let snapshots = world.snapshots();
+        diagnose(&Evidence::of(&snapshots)).verdict
+    };
+    // Two hundred a second with eight KB each, thirty with much, and thousands with next to nothing.
+    let kinds: [(Over, Over); 3] = [
+        (|t| 500.0 + 200.0 * t, |t| 1.7 * MB * t),
+        (|t| 30.0 * t, |t| 2.4 * MB * t),
+        (|t| 3000.0 * t, |t| 0.9 * MB * t),
+    ];
+    for (threads, in_use) in kinds {
+        let leak = judged(threads, in_use);
+        assert_eq!((leak.status, leak.cause.as_str()), (Status::Leak, "virtual-threads"), "{leak:#?}");
+        assert!(leak.domain == Some(Domain::JavaHeap) && leak.fix[0].contains("cancel"), "{:?}", leak.fix);
+    }
+    // A server with as many as it has requests, one that warms up, and a few that came.
+    let healthy: [(Over, Over); 4] = [
+        (|t| 4000.0 + 900.0 * (t / 7.0).sin(), |t| 6.0 * MB + 2.0 * MB * (t / 7.0).sin()),
+        (|t| 200.0 * t.min(20.0), |t| 0.5 * MB * t.min(20.0)),
+        (|t| 2.0 * t, |t| 0.1 * MB * t),
+        (|t| 200.0 * t, |_| 0.0),
+    ];
+    for (number, (threads, in_use)) in healthy.into_iter().enumerate() {
+        let verdict = judged(threads, in_use);
+        assert_ne!(verdict.status, Status::Leak, "{number}: {verdict:#?}");
+        assert_ne!(verdict.cause, "virtual-threads");
+    }
+}
+
+#[test]
+fn a_last_look_right_behind_the_one_before_takes_nothing_back() {
+    let judged = |at: &'static [f64], in_use: fn(f64) -> f64| {
+        let world = jvm(61, 12.0, &mut Random::new(3)).with(|t, s| {
+            s.young = 0;
+            (s.old_used, s.heap_used) = (12.0 * MB, 20.0 * MB + 0.1 * MB * t);
+            s.direct = MB * (1.0 + t);
+            s.reach = at.contains(&t).then(|| Reach {
+                direct_bytes: s.direct as u64,
+                direct_in_use_bytes: (MB * in_use(t)) as u64,
+                complete: true,
+                ..Reach::default()
+            });
+        });
+        diagnose(&Evidence::of(&world.snapshots())).verdict.status
+    };
+    let kept: fn(f64) -> f64 = |t| 1.0 + t;
+    for at in [
+        &[10.0, 20.0, 30.0, 40.0, 50.0, 54.0],
+        &[12.0, 13.0, 31.0, 50.0, 60.0, 60.0],
+        &[5.0, 30.0, 45.0, 56.0, 58.0, 60.0],
+    ] {
+        assert_eq!(judged(at, kept), Status::Leak, "{at:?}");
+    }
+    // What falls, however soon, or stopped a look ago, does not rise.
+    let at = &[10.0, 20.0, 30.0, 40.0, 50.0, 52.0];
+    let falls: fn(f64) -> f64 = |t| if t > 51.0 { 2.0 } else { 1.0 + t };
+    let stops: fn(f64) -> f64 = |t| 1.0 + t.min(40.0);
+    for in_use in [falls, stops] {
+        assert_ne!(judged(at, in_use), Status::Leak);
+    }
 }

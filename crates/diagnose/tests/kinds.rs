@@ -7,9 +7,12 @@ use common::Random;
 use common::world::{MB, World, jvm, native};
 use offheap_diagnose::{Diagnosis, Evidence, Fixed, compare, diagnose};
 use offheap_model::{
-    Cgroup, Detail, Domain, Finding, Frame, FrameKind, Profile, ProfileSite, Reach, Sampling, Snapshot,
-    Status,
+    Cgroup, ClassCount, Detail, Domain, Finding, Frame, FrameKind, Handles, LocalReferences, Profile,
+    ProfileSite, Reach, References, Sampling, Snapshot, Status,
 };
+
+/// A figure over the seconds.
+type Over = fn(f64) -> f64;
 
 fn base() -> World {
     jvm(61, 12.0, &mut Random::new(11))
@@ -264,4 +267,160 @@ fn bridges_and_proxies_do_not_answer_for_what_passes_through_them() {
             assert!(verdict.fix[0].contains("close() com.sun.jna.Memory"), "{own}: {:?}", verdict.fix);
         }
     }
+}
+
+/// What JNI code holds: so many global references to objects of `class`, local ones of a thread,
+/// and frames that it pushed.
+fn handles(class: &str, global: f64, local: f64, frames: f64) -> Option<Handles> {
+    let references = |count: f64, class: &str| References {
+        count: count as u64,
+        cleared: 0,
+        by_class: vec![ClassCount { class: class.to_owned(), count: count as u64 }],
+    };
+    let thread = LocalReferences {
+        tid: 77,
+        thread: "capture".to_owned(),
+        pushed_frames: frames as u64,
+        blocks: 1,
+        references: references(local, "java.nio.DirectByteBuffer"),
+    };
+    Some(Handles {
+        global: Some(references(global, class)),
+        threads: Some(vec![thread]),
+        ..Handles::default()
+    })
+}
+
+/// Each fourth second the handles are looked at.
+fn each_fourth(t: f64, snapshot: &mut Snapshot, found: Option<Handles>) {
+    snapshot.jvm.as_mut().unwrap().handles = found.filter(|_| (t as u64).is_multiple_of(4));
+}
+
+#[test]
+fn code_with_a_reference_to_a_method_handle_for_each_stub_is_no_code_of_the_jit() {
+    let world = base().with(|t, s| {
+        s.code += 0.4 * MB * t;
+        s.old = s.young / 2;
+    });
+    let with = |class: &'static str, each_s: f64| {
+        judged(&world, move |t, s| each_fourth(t, s, handles(class, 40.0 + each_s * t, 2.0, 0.0)), None)
+            .verdict
+    };
+    // Stubs of several sizes.
+    for (class, each_s) in [
+        ("java.lang.invoke.BoundMethodHandle$Species_LL", 500.0),
+        ("java.lang.invoke.DirectMethodHandle", 1200.0),
+        ("java.lang.invoke.BoundMethodHandle$Species_LLI", 150.0),
+    ] {
+        let leak = with(class, each_s);
+        is_leak(&leak, "code-cache-growth", Domain::CodeCache);
+        assert!(leak.fix[0].contains("Arena that is closed"), "{:?}", leak.fix);
+    }
+    // The JIT at work beside references to something else, some, or none.
+    for (class, each_s) in
+        [("app.Listener", 500.0), ("java.lang.invoke.DirectMethodHandle", 9.0), ("java.lang.Class", 0.0)]
+    {
+        let jit = with(class, each_s);
+        assert_eq!(jit.status, Status::Healthy, "{class}: {jit:#?}");
+    }
+}
+
+#[test]
+fn a_thread_that_gathers_local_references_is_named_for_what_they_hold() {
+    let buffers = base().with(|t, s| {
+        (s.direct, s.direct_count) = (MB * (1.0 + t), 10.0 + 60.0 * t);
+        s.old = s.young / 2;
+    });
+    let blocks = base().with(|t, s| {
+        s.malloc += MB * t;
+        s.old = s.young / 2;
+    });
+    let with = |world: &World, local: fn(f64) -> f64, frames: fn(f64) -> f64| {
+        judged(world, |t, s| each_fourth(t, s, handles("java.lang.Class", 40.0, local(t), frames(t))), None)
+            .verdict
+    };
+    let loops = with(&buffers, |t| 60.0 * t, |_| 0.0);
+    is_leak(&loops, "direct-buffers-referenced", Domain::DirectMemory);
+    assert!(loops.fix[0].contains("DeleteLocalRef") && loops.fix[0].contains("capture"), "{:?}", loops.fix);
+    assert!(loops.summary.contains("most of them to java.nio.DirectByteBuffer"), "{}", loops.summary);
+    for world in [&blocks, &buffers] {
+        let pushed = with(world, |_| 3.0, |t| 40.0 * t);
+        assert_eq!(pushed.status, Status::Leak);
+        assert!(pushed.fix[0].contains("PopLocalFrame for every PushLocalFrame"), "{:?}", pushed.fix);
+    }
+    // A native method that makes many at a time and returns, and a few.
+    for local in [|t: f64| 4000.0 * f64::from(t as u32 / 4 % 2), |t| 40.0 + t / 4.0, |_| 9000.0] {
+        let other = with(&buffers, local, |_| 0.0);
+        assert!(!other.summary.contains("local references"), "{}", other.summary);
+    }
+    let healthy = with(&base(), |t| 60.0 * t, |_| 0.0);
+    assert_eq!(healthy.status, Status::Healthy, "{healthy:#?}");
+}
+
+/// A native program whose C heap has so many blocks of 112 bytes after so many seconds.
+fn of_a_size(count: fn(f64) -> f64, others: fn(f64) -> f64) -> Diagnosis {
+    let mut world = native(61, &mut Random::new(4));
+    for (t, s) in world.states.iter_mut().enumerate() {
+        let t = t as f64;
+        s.sizes.push((112, 112.0 * count(t).round()));
+        s.malloc = 300e3 + 112.0 * count(t).round() + others(t);
+        s.malloc_free = 20e3;
+    }
+    judged(&world, |_, _| (), None)
+}
+
+#[test]
+fn a_kilobyte_a_second_is_a_leak_where_its_blocks_only_come() {
+    // Ten, three, and thirty-five a second.
+    for count in [|t: f64| 50.0 + 10.0 * t, |t| 3.0 * t, |t| 900.0 + 35.0 * t] {
+        let diagnosis = of_a_size(count, |_| 0.0);
+        is_leak(&diagnosis.verdict, "slow-leak", Domain::NativeMalloc);
+        assert!(diagnosis.verdict.summary.contains("blocks of 112 bytes"), "{}", diagnosis.verdict.summary);
+    }
+    let healthy: [(Over, Over); 7] = [
+        // Still; a cache that was filled within the window; one that fills ever more slowly.
+        (|_| 600.0, |_| 0.0),
+        (|t| 10.0 * t.min(35.0), |_| 0.0),
+        (|t| 600.0 * (1.0 - (-t / 25.0).exp()), |_| 0.0),
+        // Blocks that go, too: a queue, a table that is swept.
+        (|t| 10.0 * t - 80.0 * (t / 10.0).floor(), |_| 0.0),
+        (|t| 200.0 + 10.0 * (t % 20.0), |_| 0.0),
+        // They take the place of others; or are too few.
+        (|t| 10.0 * t, |t| 80e3 - 1120.0 * t),
+        (|t| t, |_| 0.0),
+    ];
+    for (number, (count, others)) in healthy.into_iter().enumerate() {
+        let verdict = of_a_size(count, others).verdict;
+        assert_eq!(verdict.status, Status::Healthy, "{number}: {verdict:#?}");
+    }
+}
+
+#[test]
+fn buffers_that_are_counted_are_not_too_slow_to_show() {
+    let world = base().with(|t, s| {
+        (s.direct, s.direct_count) = (MB * (1.0 + 1.5 * t), 10.0 + 25.0 * t);
+        s.old = s.young / 2;
+    });
+    let stack = vec![
+        frame("os::malloc", FrameKind::Jvm, Some("/jre/libjvm.so")),
+        frame("Unsafe_AllocateMemory0", FrameKind::Jvm, Some("/jre/libjvm.so")),
+        frame("java.nio.DirectByteBuffer.<init>", FrameKind::Java, None),
+        frame("app.Camera.frame", FrameKind::Java, None),
+    ];
+    let diagnosis = judged(&world, |_, _| (), Some(&record(stack, 1.5e6, 0.005, 1.0)));
+    is_leak(&diagnosis.verdict, "direct-buffers-referenced", Domain::DirectMemory);
+    assert!(
+        diagnosis.findings.iter().all(|finding| finding.cause != "slow-leak"),
+        "{:#?}",
+        diagnosis.findings
+    );
+}
+
+#[test]
+fn nobody_is_named_where_no_stack_is_known() {
+    let world = native(61, &mut Random::new(6)).with(|t, s| s.malloc += MB * t);
+    let unknown = record(vec![frame("[no stack]", FrameKind::Native, None)], 1e6, 0.05, 1.0);
+    let verdict = judged(&world, |_, _| (), Some(&unknown)).verdict;
+    is_leak(&verdict, "native-malloc-growth", Domain::NativeMalloc);
+    assert!(verdict.site.is_none() && !verdict.summary.contains("no stack"), "{}", verdict.summary);
 }

@@ -4,9 +4,12 @@
 mod common;
 
 use common::Random;
-use common::world::{MB, native};
+use common::world::{self, MB};
 use offheap_diagnose::{Diagnosis, Evidence, diagnose, python_suspects};
-use offheap_model::{Domain, PythonHeld, PythonHolder, PythonObjects, PythonType, Snapshot, Status};
+use offheap_model::{
+    Domain, Frame, FrameKind, Profile, ProfileSite, PythonHeld, PythonHolder, PythonObjects, PythonType,
+    Sampling, Snapshot, Status,
+};
 
 const N: usize = 61;
 
@@ -23,7 +26,7 @@ const CARTS: Objects = Objects { name: "str", heap: false, grown: |t| 0.5 * t, f
 
 fn program(objects: &Objects) -> Vec<Snapshot> {
     let (heap, grown, free) = (objects.heap, objects.grown, objects.free);
-    let world = native(N, &mut Random::new(2)).with(move |t, s| {
+    let world = world::native(N, &mut Random::new(2)).with(move |t, s| {
         s.python = (20.0 + free) * MB + if heap { 0.0 } else { MB * grown(t) };
         s.malloc += if heap { MB * grown(t) } else { 0.0 };
     });
@@ -57,6 +60,7 @@ fn held(lonely: u64, holders: &[(&str, &str, u64, &str)]) -> PythonHeld {
         objects: *objects,
         container: (*container).to_owned(),
         path: vec!["list of 90".to_owned(), "str".to_owned()],
+        ..PythonHolder::default()
     };
     PythonHeld {
         name: String::new(),
@@ -233,5 +237,187 @@ fn arenas_that_a_burst_left_are_retention() {
     for free in [3.0, 8.0] {
         let usual = Objects { grown: |_| 0.0, free, ..CARTS };
         assert_eq!(judged(&usual, held(0, &[]), Some(true)).verdict.status, Status::Healthy);
+    }
+}
+
+fn function(name: &str, line: u32) -> Frame {
+    let file = Some("/srv/app/shop.py".to_owned());
+    Frame { name: name.to_owned(), kind: FrameKind::Python, file, line: Some(line), module: None }
+}
+
+fn native(name: &str) -> Frame {
+    let module = Some("/usr/lib/libpython3.11.so.1.0".to_owned());
+    Frame { name: name.to_owned(), kind: FrameKind::Native, file: None, line: None, module }
+}
+
+fn java(name: &str) -> Frame {
+    Frame { kind: FrameKind::Java, module: None, ..native(name) }
+}
+
+/// A record of sites: the stack, its bytes that are live, of so many that were allocated.
+fn record(sites: Vec<(Vec<Frame>, u64, u64)>) -> Profile {
+    let mut profile = Profile {
+        seconds: 58.0,
+        sampling: Sampling { interval_bytes: 4096, samples: 4000, dropped: 0 },
+        ..Profile::default()
+    };
+    for (stack, live, allocated) in sites {
+        let first = profile.frames.len() as u32;
+        profile.sites.push(ProfileSite {
+            stack: (first..first + stack.len() as u32).collect(),
+            live_bytes: live,
+            live_count: live / 1000,
+            leak_bytes: live / 2,
+            allocated_bytes: allocated,
+            slope_bytes_per_s: Some(live as f64 / 60.0),
+            slope_ci95: Some([live as f64 / 62.0, live as f64 / 58.0]),
+            ..ProfileSite::default()
+        });
+        profile.frames.extend(stack);
+    }
+    profile
+}
+
+/// The verdict on carts that grow, held by what `used` uses and made by `made`, with the record.
+fn judged_with(used: &[Frame], made: &[Frame], profile: &Profile) -> Diagnosis {
+    let mut snapshots = program(&CARTS);
+    let mut found = held(0, &[("`carts` of module shop", "module", 118, "dict of 5203")]);
+    found.name = "str".to_owned();
+    (found.holders[0].used_by, found.holders[0].made_by) = (used.to_vec(), made.to_vec());
+    snapshots.last_mut().unwrap().python.as_mut().unwrap().held = vec![found];
+    diagnose(&Evidence::of(&snapshots).with_profile(profile))
+}
+
+fn names(diagnosis: &Diagnosis) -> Vec<&str> {
+    diagnosis.verdict.site.iter().flat_map(|site| &site.frames).map(|frame| frame.name.as_str()).collect()
+}
+
+fn opened_by(java_method: &str, live: u64, allocated: u64) -> (Vec<Frame>, u64, u64) {
+    (
+        vec![
+            native("[mmap]"),
+            native("_PyObject_Malloc"),
+            native("PyFloat_FromDouble"),
+            java("jep.Jep.invoke"),
+            java(java_method),
+        ],
+        live,
+        allocated,
+    )
+}
+
+#[test]
+fn the_python_function_is_the_site_and_who_opened_arenas_in_passing_is_not() {
+    let add = function("add", 4);
+    // A page needs much for a moment, and opens most of the arenas; what a cart keeps lies in blocks
+    // of the C heap, too.
+    let passing = record(vec![opened_by("app.Pages.render", 24 << 20, 175 << 20)]);
+    let diagnosis = judged_with(std::slice::from_ref(&add), &[], &passing);
+    assert_eq!(names(&diagnosis), ["add"], "{:#?}", diagnosis.verdict);
+    assert!(
+        diagnosis.verdict.summary.contains("Its code is add (shop.py:4)."),
+        "{}",
+        diagnosis.verdict.summary
+    );
+    let elements = (
+        vec![native("malloc"), native("list_resize"), java("jep.Jep.invoke"), java("app.Cart.add")],
+        3 << 20,
+        3 << 20,
+    );
+    let both = record(vec![opened_by("app.Pages.render", 24 << 20, 175 << 20), elements]);
+    assert_eq!(
+        names(&judged_with(std::slice::from_ref(&add), &[], &both)),
+        ["add", "jep.Jep.invoke", "app.Cart.add"]
+    );
+    // Where nobody opens arenas but who makes what stays, that is the way in.
+    let alone = record(vec![opened_by("app.Shop.serve", 24 << 20, 25 << 20)]);
+    let made = function("score", 9);
+    assert_eq!(
+        names(&judged_with(&[], std::slice::from_ref(&made), &alone)),
+        ["score", "jep.Jep.invoke", "app.Shop.serve"]
+    );
+    // Two functions, of which either may be: no innocent is named for sure, and both are told.
+    let either = judged_with(&[add.clone(), function("remove", 8)], &[], &passing);
+    assert_eq!(names(&either), Vec::<&str>::new());
+    assert!(
+        either.verdict.summary.contains("add (shop.py:4), remove (shop.py:8)"),
+        "{}",
+        either.verdict.summary
+    );
+    // The one that makes them, and the one that keeps them.
+    assert_eq!(names(&judged_with(&[add], &[made], &passing)), ["score", "add"]);
+}
+
+/// The verdict on a Python heap that grows by `each` bytes with each interpreter of the list.
+fn with_interpreters(counts: fn(f64) -> u64) -> Diagnosis {
+    let mut snapshots = program(&CARTS);
+    let begin = snapshots[0].time_ms;
+    for snapshot in snapshots.iter_mut().step_by(4) {
+        let t = (snapshot.time_ms - begin) as f64 / 1000.0;
+        snapshot.python.as_mut().unwrap().interpreters = Some(counts(t));
+    }
+    diagnose(&Evidence::of(&snapshots))
+}
+
+#[test]
+fn interpreters_that_are_never_ended_are_the_cause_of_what_they_import() {
+    // One and a half in a second, one in six, and a burst that goes on.
+    for counts in [|t: f64| 10 + (1.5 * t) as u64, |t| 1 + (t / 6.0) as u64, |t| 3 + (t * 4.0) as u64] {
+        let diagnosis = with_interpreters(counts);
+        let words = ["interpreters, and none was ended"];
+        decides(&diagnosis, "python-interpreters", Status::Leak, Domain::PythonHeap, &words);
+        assert!(
+            diagnosis.verdict.fix[0].contains("close() every interpreter"),
+            "{:?}",
+            diagnosis.verdict.fix
+        );
+    }
+    // A pool that is full, one that turns over, and one more: then it is something else.
+    for counts in [|_: f64| 16, |t: f64| 8 + (t as u64 / 4) % 3, |t: f64| 1 + u64::from(t > 30.0)] {
+        decides(&with_interpreters(counts), "python-growth", Status::Leak, Domain::PythonHeap, &[]);
+    }
+    // Nor is it told of a program whose heap is still.
+    let mut snapshots = program(&Objects { grown: |_| 0.0, ..CARTS });
+    for (i, snapshot) in snapshots.iter_mut().enumerate() {
+        snapshot.python.as_mut().unwrap().interpreters = Some(1 + i as u64);
+    }
+    assert_eq!(diagnose(&Evidence::of(&snapshots)).verdict.status, Status::Healthy);
+}
+
+#[test]
+fn arrays_that_python_keeps_are_named_for_the_buffers_behind_them() {
+    let buffers = |arrays: f64, grows: f64| {
+        let mut random = Random::new(3);
+        let world = world::jvm(N, 12.0, &mut random).with(move |t, s| {
+            (s.direct, s.direct_count) = (MB * (1.0 + grows * t), 10.0 + 20.0 * grows * t);
+            (s.python, s.old) = (20.0 * MB, s.young / 2);
+        });
+        let mut snapshots = world.snapshots();
+        for (i, snapshot) in snapshots.iter_mut().enumerate().step_by(3) {
+            let count = (10.0 + 20.0 * arrays * i as f64) as u64;
+            let kind = |name: &str, count: u64| PythonType {
+                name: name.to_owned(),
+                count,
+                arena_bytes: count * 100,
+                ..PythonType::default()
+            };
+            let types = vec![kind("numpy.ndarray", count), kind("str", count), kind("function", 9000)];
+            snapshot.python.as_mut().unwrap().objects =
+                Some(PythonObjects { types, objects: 20_000, ..PythonObjects::default() });
+        }
+        let wanted = python_suspects(&Evidence::of(&snapshots));
+        let found = held(0, &[("`history` of module frames", "module", 118, "list of 1200")]);
+        snapshots.last_mut().unwrap().python.as_mut().unwrap().held =
+            wanted.into_iter().map(|name| PythonHeld { name, ..found.clone() }).collect();
+        diagnose(&Evidence::of(&snapshots)).verdict
+    };
+    let kept = buffers(1.0, 1.0);
+    assert_eq!((kept.status, kept.domain), (Status::Leak, Some(Domain::DirectMemory)), "{kept:#?}");
+    assert!(kept.fix[0].contains("`history` of module frames"), "{:?}", kept.fix);
+    // Arrays that do not become more with them, and buffers that do not.
+    for (arrays, grows) in [(0.0, 1.0), (8.0, 1.0), (1.0, 0.0)] {
+        let verdict = buffers(arrays, grows);
+        assert!(!verdict.summary.contains("history"), "{verdict:#?}");
+        assert_eq!(verdict.status == Status::Leak, grows > 0.0, "{verdict:#?}");
     }
 }

@@ -91,6 +91,13 @@ pub struct PythonHolder {
     pub container: String,
     /// The way from the holder to one of the objects, a type each.
     pub path: Vec<String>,
+    /// The Python functions that use it by its name, with the line where each begins; empty where
+    /// they are unknown, or too many to tell which.
+    #[serde(default)]
+    pub used_by: Vec<Frame>,
+    /// The Python functions that make objects of the nearest class of the program's on the way.
+    #[serde(default)]
+    pub made_by: Vec<Frame>,
 }
 
 /// An interpreter: the main one, or one that the program made beside it.

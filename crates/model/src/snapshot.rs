@@ -1,6 +1,6 @@
 //! A snapshot: everything known of one process at one instant.
 
-use crate::{Domain, DomainFigure, Note, PythonHeld, PythonObjects};
+use crate::{Domain, DomainFigure, Handles, Note, PythonHeld, PythonObjects};
 use serde::{Deserialize, Serialize};
 
 /// Everything known of one process at one instant.
@@ -177,6 +177,9 @@ pub struct Jvm {
     /// Which of them are in use; `None` but where nothing else could tell garbage from a leak.
     #[serde(default)]
     pub reach: Option<Reach>,
+    /// What JNI code holds: counts with the largest classes and threads; `None` in most snapshots.
+    #[serde(default)]
+    pub handles: Option<Handles>,
     /// NMT's counters, where it is on.
     pub nmt: Option<NmtCounters>,
     /// NMT's level: `"off"`, `"summary"`, `"detail"`, or empty where unknown.
@@ -229,6 +232,9 @@ pub struct Reach {
     /// Global references that JNI code holds, where they were found.
     #[serde(default)]
     pub jni_references: Option<u64>,
+    /// Virtual threads that are in use: they wait, or run.
+    #[serde(default)]
+    pub virtual_threads: u64,
     /// True where all kinds of roots were followed: what was not reached is garbage then.
     pub complete: bool,
 }
@@ -529,4 +535,8 @@ pub struct Python {
     /// Whether the main interpreter's collector runs by itself, where that can be read.
     #[serde(default)]
     pub collects: Option<bool>,
+    /// How many interpreters there are, the main one with them, where they were counted at this
+    /// snapshot.
+    #[serde(default)]
+    pub interpreters: Option<u64>,
 }

@@ -27,6 +27,7 @@ pub(crate) struct JvmLens {
     /// Whether the view of the JVM was ever known to miss nothing.
     was_complete: bool,
     references: Pace,
+    handles: Pace,
 }
 
 impl JvmLens {
@@ -55,6 +56,7 @@ impl JvmLens {
             direct_holder: found.direct_holder.map(holder),
             heap_in_use_bytes: found.bytes,
             jni_references: found.jni_references,
+            virtual_threads: found.virtual_threads,
             complete: found.complete,
         })
     }
@@ -115,6 +117,8 @@ impl Lens for JvmLens {
         if !look.effort.deep {
             jvm.references =
                 self.references.when_due(|| hotspot.references(look.target, HEAP_READ_BUDGET)).flatten();
+            jvm.handles =
+                self.handles.when_due(|| crate::handles::largest(hotspot.handles(look.target, &sight.tasks)));
         }
         if is_scan_worth_it(view, look.effort) {
             let heap = sight.heap.as_ref().map(|(heap, _)| heap);

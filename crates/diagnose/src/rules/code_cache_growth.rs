@@ -4,7 +4,8 @@
 //! Compiled code grows. It is bounded by `-XX:ReservedCodeCacheSize` (240 MiB by default with
 //! tiered compilation), so it is healthy until it comes near that. Stubs and adapters are no
 //! methods and have a heap of their own in it: where that grows steadily to the end of the window,
-//! code makes them without giving them back, and it is a leak.
+//! code makes them without giving them back, and it is a leak. So it is where that heap is full and
+//! the others grow, or where the VM has a global reference more for each stub's worth of code.
 //!
 //! ## Why
 //! The JIT compiles what becomes hot; in the first minutes that is much. Growth for hours comes
@@ -37,8 +38,42 @@ pub struct CodeCacheGrowth;
 /// Growth of stubs that is worth a word: they are small, and a JVM has its own within seconds.
 const STUBS: f64 = 512.0 * 1024.0;
 
-/// A JVM's own stubs take about half of the heap for them; from this share on it is full.
-const STUBS_FULL: f64 = 0.9;
+/// A JVM's own stubs take about half of the heap for them; from this share on it is full, but for
+/// pages that nobody wrote to.
+const STUBS_FULL: f64 = 0.85;
+/// An upcall stub has one global reference, to what it calls (prims/upcallLinker.cpp), and takes so
+/// many bytes of code.
+const BYTES_PER_REFERENCE: std::ops::RangeInclusive<f64> = 200.0..=4096.0;
+/// What comes on the heap with a byte of stubs, at the most. Measured 0.4 with small objects.
+const PER_STUB: f64 = 4.0;
+/// How the classes' names begin that a stub calls, and the share of the references that is to them.
+const METHOD_HANDLES: &str = "java.lang.invoke.";
+const MOSTLY: f64 = 0.8;
+/// Fewer references more are no sign.
+const LEAST_REFERENCES: f64 = 500.0;
+
+/// Whether the VM has as many more global references, to method handles, as entry points for native
+/// callers in so much more code would have. The JIT's code has none.
+fn has_a_reference_each(evidence: &Evidence<'_>, bytes: f64) -> bool {
+    let mut looks = evidence.snapshots().iter().rev();
+    let to_methods = looks.find_map(|snapshot| {
+        let global = snapshot.jvm.as_ref()?.handles.as_ref()?.global.as_ref()?;
+        Some(
+            global
+                .by_class
+                .iter()
+                .filter(|class| class.class.starts_with(METHOD_HANDLES))
+                .map(|c| c.count)
+                .sum::<u64>(),
+        )
+    });
+    evidence.series(&Key::GlobalReferences).zip(to_methods).is_some_and(|(looks, to_methods)| {
+        let more = looks.last() - looks.first();
+        let are_theirs = to_methods as f64 >= MOSTLY * more;
+        let fits = BYTES_PER_REFERENCE.contains(&(bytes / more));
+        more >= LEAST_REFERENCES && evidence.rises(looks) && are_theirs && fits
+    })
+}
 
 /// Whether the code heap for what is no method is full.
 fn stubs_are_full(evidence: &Evidence<'_>) -> bool {
@@ -56,8 +91,11 @@ fn stubs(evidence: &Evidence<'_>) -> Option<Finding> {
         evidence.growth(key, Freed::ByProgram, least).filter(|growth| growth.kind == Kind::Lasting)
     };
     // Where their own heap is full they go to the others.
-    let growth = lasting(&Key::Stubs, STUBS)
-        .or_else(|| lasting(&Key::CodeCache, evidence.material()).filter(|_| stubs_are_full(evidence)))?;
+    let growth = lasting(&Key::Stubs, STUBS).or_else(|| {
+        lasting(&Key::CodeCache, evidence.material()).filter(|growth| {
+            stubs_are_full(evidence) || has_a_reference_each(evidence, growth.to - growth.from)
+        })
+    })?;
     let subject = Subject {
         what: "stubs and adapters in the code cache",
         meaning: "They are no methods of the JIT's: code makes entry points for native callers and does not give them back.",
@@ -76,6 +114,12 @@ fn stubs(evidence: &Evidence<'_>) -> Option<Finding> {
 impl Rule for CodeCacheGrowth {
     fn id(&self) -> &'static str {
         "code-cache-growth"
+    }
+
+    fn explains(&self) -> &'static [(&'static str, f64)] {
+        // What a stub calls is an object on the heap, held by a global reference; the arena that it
+        // lies in is another, with a block of the C heap.
+        &[("heap-leak", PER_STUB), ("native-malloc-growth", PER_STUB), ("heap-full", PER_STUB)]
     }
 
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding> {

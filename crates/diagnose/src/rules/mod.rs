@@ -29,17 +29,20 @@ mod python_arenas_kept;
 mod python_container;
 mod python_cycles;
 mod python_growth;
+mod python_interpreters;
 mod python_lost_references;
-mod slow_leak;
+pub(crate) mod slow_leak;
 mod string_symbol_tables;
 mod thread_leak;
 mod thread_stacks_thp;
 mod tmpfs_growth;
 mod unclosed_native_peer;
 mod unexplained_growth;
+mod virtual_threads;
 mod zgc_triple_count;
 
 pub use heap_leak::IN_USE_DECIDES_S;
+pub use virtual_threads::virtual_threads_grow;
 
 /// A known cause of memory that grows or stays.
 pub trait Rule: Sync {
@@ -68,8 +71,10 @@ pub const RULES: &[&dyn Rule] = &[
     &nio_thread_cache::NioThreadCache,
     &mapped_files::MappedFiles,
     &tmpfs_growth::TmpfsGrowth,
+    &virtual_threads::VirtualThreads,
     &heap_leak::HeapLeak,
     &heap_full::HeapFull,
+    &python_interpreters::PythonInterpreters,
     &python_lost_references::PythonLostReferences,
     &python_container::PythonContainer,
     &python_cycles::PythonCycles,

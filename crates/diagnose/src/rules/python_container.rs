@@ -26,11 +26,13 @@
 //! It is str objects, held by `carts` of module shop, in a dict of 5203.*
 
 use super::Rule;
+use super::python_interpreters::PythonInterpreters;
 use super::python_lost_references::PythonLostReferences;
 use crate::draft::Draft;
 use crate::evidence::Evidence;
 use crate::python_types::{
-    GrowingType, filling, growing, growth_of, held, main_holder, most_entries, subject, with_types,
+    GrowingType, code_of, filling, growing, growth_of, held, main_holder, most_entries, site_of, subject,
+    with_types,
 };
 use offheap_model::{Domain, Finding, PythonHeld, PythonHolder, Status, units};
 
@@ -43,7 +45,8 @@ impl Rule for PythonContainer {
     }
 
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding> {
-        if PythonLostReferences.judge(evidence).is_some() {
+        let others: [&dyn Rule; 2] = [&PythonInterpreters, &PythonLostReferences];
+        if others.iter().any(|rule| rule.judge(evidence).is_some()) {
             return None;
         }
         let types = growing(evidence);
@@ -69,7 +72,8 @@ fn leak(id: &str, evidence: &Evidence<'_>, kind: &GrowingType<'_>, holder: &Pyth
     let (domain, growth) = growth_of(evidence, kind)?;
     let container =
         if holder.container.is_empty() { String::new() } else { format!(", in a {}", holder.container) };
-    let meaning = format!("It is {} objects, held by {}{container}.", kind.name, holder.what);
+    let code = code_of(holder).map_or_else(String::new, |code| format!(" {code}."));
+    let meaning = format!("It is {} objects, held by {}{container}.{code}", kind.name, holder.what);
     let source = evidence.source(domain);
     let draft = Draft::of_growth(id, evidence, domain, &growth, &subject(domain, &meaning, &source))?;
     let fix = match holder.kind.as_str() {
@@ -93,7 +97,9 @@ fn leak(id: &str, evidence: &Evidence<'_>, kind: &GrowingType<'_>, holder: &Pyth
         evidence.pid(),
         kind.name
     )]);
-    Some(draft.finish())
+    let mut finding = draft.finish();
+    finding.site = site_of(evidence, kind, holder);
+    Some(finding)
 }
 
 /// A cache with a bound that it has not reached: it will stop. `entries` are those it has and those

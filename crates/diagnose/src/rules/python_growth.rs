@@ -27,6 +27,7 @@
 use super::Rule;
 use super::python_container::PythonContainer;
 use super::python_cycles::PythonCycles;
+use super::python_interpreters::PythonInterpreters;
 use super::python_lost_references::PythonLostReferences;
 use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
@@ -49,7 +50,8 @@ impl Rule for PythonGrowth {
             evidence.growth(&Key::Domain(Domain::PythonHeap), Freed::ByProgram, evidence.material())?;
         growth.status()?;
         // A mistake that is known is told by the rule for it.
-        let known: [&dyn Rule; 3] = [&PythonLostReferences, &PythonContainer, &PythonCycles];
+        let known: [&dyn Rule; 4] =
+            [&PythonInterpreters, &PythonLostReferences, &PythonContainer, &PythonCycles];
         if known.iter().any(|rule| rule.judge(evidence).is_some()) {
             return None;
         }

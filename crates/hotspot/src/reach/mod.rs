@@ -60,6 +60,8 @@ pub struct Reach {
     pub objects: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Of the objects in use, virtual threads: they wait, or run.
+    pub virtual_threads: u64,
     /// Global references that JNI code holds; `None` where they were not found.
     pub jni_references: Option<u64>,
     /// True where every kind of root was followed: what was not reached is garbage then.
@@ -106,6 +108,7 @@ pub(crate) fn look(
         waiting: Vec::new(),
         objects: 0,
         bytes: 0,
+        virtual_threads: 0,
         owners,
         roots: Vec::new(),
     };
@@ -116,6 +119,7 @@ pub(crate) fn look(
     let mut reach = Reach {
         objects: marker.objects,
         bytes: marker.bytes,
+        virtual_threads: marker.virtual_threads,
         complete: jni_references.is_some(),
         jni_references,
         ..Reach::default()
@@ -188,6 +192,7 @@ struct Marker<'a> {
     waiting: Vec<u64>,
     objects: u64,
     bytes: u64,
+    virtual_threads: u64,
     owners: HashMap<u64, Owner>,
     /// The roots so far; all that is marked now is reached from the last one.
     roots: Vec<Root>,
@@ -221,6 +226,7 @@ impl Marker<'_> {
         self.marks.set(place);
         self.objects += 1;
         self.bytes += bytes;
+        self.virtual_threads += u64::from(self.shapes.is_virtual_thread(klass));
         if let Some(owner) = place.and_then(|place| self.owners.get_mut(&place)) {
             owner.root = u32::try_from(self.roots.len().saturating_sub(1)).ok();
         }
@@ -238,6 +244,7 @@ impl Marker<'_> {
                 Some(Shape::Fields(runs)) => self.fields(object, &runs),
                 Some(Shape::Stack { runs, data, size }) => {
                     self.fields(object, &runs);
+                    let moved = self.shapes.moved();
                     let words = self.blocks.u32(object + size).map_or(0, u64::from).min(MOST_FRAME_WORDS);
                     for index in 0..words {
                         let word = self.blocks.u64(object + data + index * 8);
@@ -245,6 +252,9 @@ impl Marker<'_> {
                             word.into_iter().flat_map(|word| self.blocks.may_be(word)).collect();
                         objects.into_iter().for_each(|object| self.mark(object));
                     }
+                    // What a frame had before a collection is still in it, and a hundred threads have
+                    // a hundred such words: no sign of a collection that is at it.
+                    self.shapes.forget_moved(moved);
                 }
                 Some(Shape::Elements { data, length }) => {
                     let count = self.blocks.u32(object + length).map_or(0, u64::from).min(MOST_ELEMENTS);

@@ -37,6 +37,8 @@ pub(super) struct Shapes<'a> {
     known: HashMap<u64, Option<Shape>>,
     /// The class of virtual threads' stacks, and where it says how many words there are.
     stack: Option<(u64, u64)>,
+    /// The class of virtual threads (`java.lang.VirtualThread`), from JDK 19 on.
+    virtual_thread: Option<u64>,
     /// Objects that were found moved: a collection is at it.
     moved: Cell<u64>,
 }
@@ -45,15 +47,31 @@ impl<'a> Shapes<'a> {
     /// `None` where the classes can't be listed.
     pub(super) fn new(vm: &Vm<'a>, oops: Oops) -> Option<Self> {
         let mut loaded = HashSet::new();
-        let mut stack = None;
+        let (mut stack, mut virtual_thread) = (None, None);
         classes::each_class(vm, |klass| {
             loaded.insert(klass);
+            if virtual_thread.is_none() && classes::is_named(vm, klass, "java/lang/VirtualThread") {
+                virtual_thread = Some(klass);
+            }
             if stack.is_none() && classes::is_named(vm, klass, "jdk/internal/vm/StackChunk") {
                 stack = classes::fields(vm, klass)
                     .and_then(|fields| fields.get("size").map(|size| (klass, size.offset)));
             }
         })?;
-        Some(Shapes { vm: *vm, oops, loaded, known: HashMap::new(), stack, moved: Cell::new(0) })
+        Some(Shapes {
+            vm: *vm,
+            oops,
+            loaded,
+            known: HashMap::new(),
+            stack,
+            virtual_thread,
+            moved: Cell::new(0),
+        })
+    }
+
+    /// Whether the class is that of virtual threads.
+    pub(super) fn is_virtual_thread(&self, klass: u64) -> bool {
+        self.virtual_thread == Some(klass)
     }
 
     /// Addresses of all classes.
@@ -71,6 +89,11 @@ impl<'a> Shapes<'a> {
             return None;
         }
         self.loaded.contains(&klass).then_some(klass)
+    }
+
+    /// Takes back what was found moved since there were `count`: words of frames are often stale.
+    pub(super) fn forget_moved(&self, count: u64) {
+        self.moved.set(count);
     }
 
     /// How many objects were found moved.

@@ -7,7 +7,8 @@ use super::events::{Collected, Event, News, NoCode, Purpose, TooLong, Why};
 use super::histogram::Histogram;
 use super::pauses::{Pauses, Step, heap_in_use};
 use offheap_diagnose::{
-    ClassGrowth, Diagnosis, Evidence, Next, Suspect, caller, diagnose, needs_code, references_grow, suspect,
+    ClassGrowth, Diagnosis, Evidence, Next, Suspect, caller, diagnose, needs_code, references_grow,
+    rules::virtual_threads_grow, suspect,
 };
 use offheap_model::units::{duration, rate};
 use offheap_model::{Domain, Finding, Profile, Snapshot, Status};
@@ -387,7 +388,7 @@ impl Procedure {
         let of_heap = |suspect: Suspect| suspect.domain == Domain::JavaHeap;
         // Not only the verdict: what a collector keeps of the objects may seem to grow more than
         // they do.
-        let found = heap_is_open(diagnosis);
+        let found = heap_is_open(diagnosis) || virtual_threads_grow(evidence);
         if found || suspect(evidence, self.length.as_secs_f64()).is_some_and(of_heap) {
             self.objects = true;
             actions.sample_objects();

@@ -387,6 +387,7 @@ mod tests {
                     objects: 96,
                     container: "dict of 5203".to_owned(),
                     path: vec!["dict of 5203".to_owned(), "shop.Checker".to_owned(), "list of 30".to_owned()],
+                    ..PythonHolder::default()
                 }],
                 cut: String::new(),
             }],
