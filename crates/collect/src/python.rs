@@ -177,7 +177,7 @@ impl Collector {
 }
 
 /// Types by which a bridge to a JVM keeps Python objects for as long as Java has its own part, how
-/// their names begin, and what that part is.
+/// their names start, and what that part is.
 const BRIDGES: [(&str, &str); 1] = [("jpype._jproxy.", "a proxy of JPype's that Java holds")];
 
 /// Native memory that keeps a bridge's own object does so for Java.

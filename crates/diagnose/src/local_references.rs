@@ -4,7 +4,7 @@ use crate::evidence::Evidence;
 use crate::series::Key;
 use offheap_model::{Domain, Evidence as Observation, Finding, LocalReferences, Status};
 
-/// A thread must hold so many more for that to be growth: native methods may make some hundreds
+/// A thread must hold this many more for that to be growth: native methods may make some hundreds
 /// (the JVM itself warns of more than 32 with `-Xcheck:jni`).
 const MORE: f64 = 500.0;
 /// One thread must have this share of what came.

@@ -26,7 +26,8 @@ pub struct Outlook {
     pub kill_at: Option<i64>,
     /// The 95 % interval of that, by the slope's; the later end is `None` where growth may stop.
     pub kill_at_ci95: Option<[Option<i64>; 2]>,
-    /// What leaks has no bound of its own: the ceiling is what it comes to once the leak is stopped.
+    /// What leaks has no bound of its own: the ceiling is what it comes to once the leak is
+    /// stopped.
     #[serde(default)]
     pub leaks_unbounded: bool,
     /// What to set where it does not fit, best first.

@@ -224,7 +224,7 @@ pub(crate) fn site_of(
     Some(Site { bytes: kind.gained().max(0.0) as u64, slope_bytes_per_s: slope, frames })
 }
 
-/// Types of which so many came as of what a Java program leaks may be what keeps that.
+/// Types of which as many came as of what a Java program leaks may be what keeps that.
 const COMPANIONS: std::ops::RangeInclusive<f64> = 0.5..=3.0;
 /// Fewer are an accident.
 const LEAST_COMPANIONS: f64 = 100.0;

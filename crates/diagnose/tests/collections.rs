@@ -242,8 +242,8 @@ fn a_heap_that_is_not_collected_is_judged_by_what_is_in_use() {
 
 #[test]
 fn virtual_threads_that_only_come_are_a_leak_and_a_load_of_them_is_none() {
-    // What is in use, and how many virtual threads wait, each tenth second; the old generation fills
-    // meanwhile, and no old collection comes.
+    // What is in use, and how many virtual threads wait, each tenth second; the old generation
+    // fills meanwhile, and no old collection comes.
     let judged = |threads: fn(f64) -> f64, in_use: fn(f64) -> f64| {
         let world = jvm(61, 8.0, &mut Random::new(7)).with(move |t, s| {
             s.old_used = 20.0 * MB + 0.2 * MB * t;
@@ -257,7 +257,8 @@ fn virtual_threads_that_only_come_are_a_leak_and_a_load_of_them_is_none() {
         let snapshots = world.snapshots();
         diagnose(&Evidence::of(&snapshots)).verdict
     };
-    // Two hundred a second with eight KB each, thirty with much, and thousands with next to nothing.
+    // Two hundred a second with eight KB each, thirty with much, and thousands with next to
+    // nothing.
     let kinds: [(Over, Over); 3] = [
         (|t| 500.0 + 200.0 * t, |t| 1.7 * MB * t),
         (|t| 30.0 * t, |t| 2.4 * MB * t),

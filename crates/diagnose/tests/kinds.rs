@@ -269,8 +269,8 @@ fn bridges_and_proxies_do_not_answer_for_what_passes_through_them() {
     }
 }
 
-/// What JNI code holds: so many global references to objects of `class`, local ones of a thread,
-/// and frames that it pushed.
+/// What JNI code holds: a number of global references to objects of `class`, local ones of a
+/// thread, and frames that it pushed.
 fn handles(class: &str, global: f64, local: f64, frames: f64) -> Option<Handles> {
     let references = |count: f64, class: &str| References {
         count: count as u64,
@@ -357,7 +357,7 @@ fn a_thread_that_gathers_local_references_is_named_for_what_they_hold() {
     assert_eq!(healthy.status, Status::Healthy, "{healthy:#?}");
 }
 
-/// A native program whose C heap has so many blocks of 112 bytes after so many seconds.
+/// A native program whose C heap has this many blocks of 112 bytes after that many seconds.
 fn of_a_size(count: fn(f64) -> f64, others: fn(f64) -> f64) -> Diagnosis {
     let mut world = native(61, &mut Random::new(4));
     for (t, s) in world.states.iter_mut().enumerate() {

@@ -254,7 +254,7 @@ fn java(name: &str) -> Frame {
     Frame { kind: FrameKind::Java, module: None, ..native(name) }
 }
 
-/// A record of sites: the stack, its bytes that are live, of so many that were allocated.
+/// A record of sites: the stack, its bytes that are live, of all that were allocated.
 fn record(sites: Vec<(Vec<Frame>, u64, u64)>) -> Profile {
     let mut profile = Profile {
         seconds: 58.0,
@@ -309,8 +309,8 @@ fn opened_by(java_method: &str, live: u64, allocated: u64) -> (Vec<Frame>, u64, 
 #[test]
 fn the_python_function_is_the_site_and_who_opened_arenas_in_passing_is_not() {
     let add = function("add", 4);
-    // A page needs much for a moment, and opens most of the arenas; what a cart keeps lies in blocks
-    // of the C heap, too.
+    // A page needs much for a moment, and opens most of the arenas; what a cart keeps lies in
+    // blocks of the C heap, too.
     let passing = record(vec![opened_by("app.Pages.render", 24 << 20, 175 << 20)]);
     let diagnosis = judged_with(std::slice::from_ref(&add), &[], &passing);
     assert_eq!(names(&diagnosis), ["add"], "{:#?}", diagnosis.verdict);

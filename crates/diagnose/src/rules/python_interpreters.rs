@@ -7,9 +7,9 @@
 //! ## Why
 //! Each interpreter has modules, types and caches of its own: some megabytes once a few modules are
 //! imported, in the Python heap and in the C heap. jep makes one for each `SubInterpreter` (and
-//! `JepConfig.createSubInterpreter`), C code with `Py_NewInterpreter`. It stays until it is ended on
-//! purpose, on the thread that made it; that its Java object is garbage, or its thread has ended,
-//! frees nothing.
+//! `JepConfig.createSubInterpreter`), C code with `Py_NewInterpreter`. It stays until it is ended
+//! on purpose, on the thread that made it; that its Java object is garbage, or its thread has
+//! ended, frees nothing.
 //!
 //! ## Confirm
 //! - `offheap python PID`: the interpreters with their threads.

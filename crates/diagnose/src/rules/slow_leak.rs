@@ -7,7 +7,7 @@
 //! too little to show in an RSS that moves by megabytes: it is judged by itself.
 //!
 //! Without a JVM the walk of the C heap shows the same of blocks of one size: a hundred and more
-//! came in a window of nearly a minute, all along and as fast at the end as at the begin, none ever
+//! came in a window of nearly a minute, all along and as fast at the end as at the start, none ever
 //! went, and they are most of what the C heap gained.
 //!
 //! ## Why
@@ -137,7 +137,7 @@ fn by_size(id: &str, evidence: &Evidence<'_>) -> Option<Finding> {
         from: series.first(),
         to: series.last(),
         certainty: CERTAINTY_OF_SIZE,
-        why: "none of them was freed, and they come as fast at the end as at the begin".to_owned(),
+        why: "none of them was freed, and they come as fast at the end as at the start".to_owned(),
         next: String::new(),
     };
     let count = |bytes: f64| bytes / size as f64;

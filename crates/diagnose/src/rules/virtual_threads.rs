@@ -2,7 +2,7 @@
 //!
 //! ## Signature
 //! References followed from outside show ever more virtual threads (JDK 21 and later) that wait, by
-//! hundreds and as fast at the end of the window as at the begin, and what is in use on the Java
+//! hundreds and as fast at the end of the window as at the start, and what is in use on the Java
 //! heap rises with them.
 //!
 //! ## Why
@@ -40,9 +40,9 @@ pub struct VirtualThreads;
 
 /// So many more must wait: servers have as many as they have requests under way.
 const MORE: f64 = 500.0;
-/// They must be this share of all at the end, or so many came by chance.
+/// They must be this share of all at the end, or they came by chance.
 const SHARE: f64 = 0.3;
-/// Over so many seconds.
+/// Over this many seconds.
 const LEAST_S: f64 = 27.0;
 /// How sure it is: each look is of one instant.
 const CERTAINTY: f64 = 0.8;

@@ -252,8 +252,8 @@ impl Marker<'_> {
                             word.into_iter().flat_map(|word| self.blocks.may_be(word)).collect();
                         objects.into_iter().for_each(|object| self.mark(object));
                     }
-                    // What a frame had before a collection is still in it, and a hundred threads have
-                    // a hundred such words: no sign of a collection that is at it.
+                    // What a frame had before a collection is still in it, and a hundred threads
+                    // have a hundred such words: no sign of a collection that is at it.
                     self.shapes.forget_moved(moved);
                 }
                 Some(Shape::Elements { data, length }) => {
