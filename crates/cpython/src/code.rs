@@ -11,7 +11,7 @@ pub struct Code {
     pub function: String,
     /// The file it was compiled from.
     pub file: String,
-    /// The line where it begins.
+    /// The line where it starts.
     pub line: u32,
 }
 
@@ -21,6 +21,9 @@ const MOST_ENTRIES: u64 = 1 << 12;
 const MOST_NAMES: u64 = 1 << 10;
 /// Functions inside of functions that are looked into.
 const MOST_DEPTH: u32 = 3;
+/// Variables and functions that are looked at for one name; where a program has more, none says who
+/// it is.
+const MOST_LOOKS: u32 = 50_000;
 /// Of more functions than this none says who it is.
 pub(crate) const MOST_USERS: usize = 4;
 /// What the methods are called by which containers grow.
@@ -47,17 +50,31 @@ enum Use {
     Speaks,
 }
 
+/// A search for the code that speaks of a name.
+struct About<'a> {
+    /// Of the module that is searched.
+    globals: u64,
+    name: &'a str,
+    /// Variables and functions that may still be looked at.
+    left: u32,
+    found: Vec<(Use, Code)>,
+}
+
 impl Names<'_, '_> {
     /// Functions of the module with these globals, and of its classes, that speak of `name`; of
     /// several the ones that call a method by which containers grow, where some do. Empty where
     /// they are too many to say anything.
     pub(crate) fn code_about(&self, globals: u64, name: &str) -> Vec<Code> {
-        let mut found: Vec<(Use, Code)> = Vec::new();
+        let mut about = About { globals, name, left: MOST_LOOKS, found: Vec::new() };
         let objects = self.kinds.objects;
         objects.entries(globals, MOST_ENTRIES, |_, value| {
-            self.code_in(value, globals, name, 0, &mut found);
-            true
+            self.code_in(value, 0, &mut about);
+            about.left > 0
         });
+        if about.left == 0 {
+            return Vec::new();
+        }
+        let mut found = about.found;
         if found.iter().any(|(does, _)| *does == Use::Grows) {
             found.retain(|(does, _)| *does == Use::Grows);
         }
@@ -93,19 +110,20 @@ impl Names<'_, '_> {
         }
     }
 
-    fn code_in(&self, value: u64, globals: u64, name: &str, depth: u32, found: &mut Vec<(Use, Code)>) {
+    fn code_in(&self, value: u64, depth: u32, about: &mut About<'_>) {
+        about.left = about.left.saturating_sub(1);
         if let Some(function) = self.function_in(value) {
             // What was imported is another module's.
-            if self.globals_of(function) == Some(globals)
+            if self.globals_of(function) == Some(about.globals)
                 && let Some(code) = self.code_of(function)
             {
-                self.code_speaks(code, name, 0, found);
+                self.code_speaks(code, 0, about);
             }
         } else if depth == 0 && self.role_at(value) == Some(Role::Class) {
             let Ok(dict) = self.memory.u64(value.saturating_add(crate::objects::TP_DICT)) else { return };
             self.kinds.objects.entries(dict, MOST_ENTRIES, |_, method| {
-                self.code_in(method, globals, name, depth + 1, found);
-                true
+                self.code_in(method, depth + 1, about);
+                about.left > 0
             });
         }
     }
@@ -123,23 +141,24 @@ impl Names<'_, '_> {
 
     /// Adds the code at `code`, or code inside of it, if it speaks of `name` (`co_names`, and
     /// `co_consts` for what is inside).
-    fn code_speaks(&self, code: u64, name: &str, depth: u32, found: &mut Vec<(Use, Code)>) {
+    fn code_speaks(&self, code: u64, depth: u32, about: &mut About<'_>) {
         let objects = self.kinds.objects;
-        if !objects.is_a(code, "code") {
+        if about.left == 0 || !objects.is_a(code, "code") {
             return;
         }
+        about.left -= 1;
         let (consts, names) = if objects.offsets.minor <= 10 { (0x38, 0x40) } else { (0x18, 0x20) };
         let (mut speaks, mut grows) = (false, false);
         self.each_of_tuple(code, names, |item| {
             let text = objects.text(item);
-            speaks |= text.as_deref() == Some(name);
+            speaks |= text.as_deref() == Some(about.name);
             grows |= text.is_some_and(|text| GROWS.contains(&text.as_str()));
         });
         if speaks && let Some(code) = self.described(code) {
-            found.push((if grows { Use::Grows } else { Use::Speaks }, code));
+            about.found.push((if grows { Use::Grows } else { Use::Speaks }, code));
         }
         if depth < MOST_DEPTH {
-            self.each_of_tuple(code, consts, |item| self.code_speaks(item, name, depth + 1, found));
+            self.each_of_tuple(code, consts, |item| self.code_speaks(item, depth + 1, about));
         }
     }
 
