@@ -156,6 +156,8 @@ pub fn run(target: &str, looks: u32, seed: u64, until: Instant) -> Report {
             report
                 .harm
                 .push(format!("damaged {target}, {verb}, {} words from state {here:#x}: {fell}", was.len()));
+            // At once: who runs this for hours may not see its end.
+            eprintln!("HARM: {}", report.harm.last().map_or("", |harm| harm));
             if report.harm.len() > 5 {
                 break;
             }
