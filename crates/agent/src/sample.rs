@@ -45,9 +45,8 @@ pub fn init() {
     if ALIVE.load(Relaxed).is_null()
         && let Some(page) = sys::map_anonymous(page_bytes() as usize)
     {
-        // SAFETY: the page was just mapped, nobody else has it.
         let args = [page as usize, page_bytes() as usize, MADV_WIPEONFORK, 0, 0, 0];
-        // SAFETY: as above.
+        // SAFETY: the page was just mapped, nobody else has it.
         let r = unsafe { sys::syscall(libc::SYS_madvise, args) };
         if r == 0 {
             // SAFETY: as above.

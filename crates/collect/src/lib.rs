@@ -35,4 +35,9 @@ pub fn gives_back_by(allocator: &str) -> Option<&'static str> {
 }
 
 /// The id of the note that a snapshot carries when the process ended while it was taken.
-pub const ENDED: &str = "ended-half-way";
+pub(crate) const ENDED: &str = "ended-half-way";
+
+/// Whether the process ended while this was taken: no point of its series. Another look tells how.
+pub fn is_last_words(snapshot: &offheap_model::Snapshot) -> bool {
+    snapshot.notes.iter().any(|note| note.id == ENDED)
+}

@@ -1,6 +1,7 @@
 //! Which classes had more objects at the window's end: what holds a heap's growth, and whether
 //! native peers were dropped or are still held.
 
+use crate::draft::sentence;
 use crate::verdict::{Diagnosis, needs_code};
 use offheap_model::{Domain, Evidence, Finding, FrameKind, Status, units};
 
@@ -119,11 +120,6 @@ fn peers(finding: &mut Finding, classes: &[ClassGrowth]) {
     let text = format!("the Java objects in the stack become more: {}", held.join("; "));
     finding.summary.push_str(&format!(" {} (garbage counts as well).", sentence(&text)));
     finding.evidence.push(Evidence { text, source: SOURCE.to_owned() });
-}
-
-fn sentence(text: &str) -> String {
-    let mut characters = text.chars();
-    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
 }
 
 /// Arrays and the JDK's own classes.

@@ -156,3 +156,9 @@ impl Draft {
         self.0
     }
 }
+
+/// `text` with a capital letter at its start.
+pub(crate) fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+}

@@ -3,7 +3,7 @@
 use crate::collections::Collections;
 use crate::series::{Key, Series, collect};
 use crate::stats::{Point, Trend};
-use offheap_model::{Domain, Profile, Reach, Snapshot, units};
+use offheap_model::{Domain, Handles, Profile, Reach, Snapshot, units};
 use std::collections::BTreeMap;
 
 /// A stretch of the window that the user named: "load test", "idle".
@@ -103,6 +103,11 @@ impl<'a> Evidence<'a> {
     pub(crate) fn last_reach(&self) -> Option<(f64, &'a Reach)> {
         let looks = self.times.iter().zip(&self.snapshots).rev();
         looks.filter_map(|(&t, snapshot)| Some((t, snapshot.jvm.as_ref()?.reach.as_ref()?))).next()
+    }
+
+    /// What JNI code held when that was looked at last.
+    pub(crate) fn last_handles(&self) -> Option<&'a Handles> {
+        self.snapshots.iter().rev().find_map(|snapshot| snapshot.jvm.as_ref()?.handles.as_ref())
     }
 
     /// How many there are.

@@ -4,7 +4,7 @@
 use crate::collections::{Collections, LEAST_CANARY, Outlived};
 use crate::evidence::Evidence;
 use crate::series::{Key, Series};
-use crate::stats::{Point, Shape, Trend, theil_sen, time_needed};
+use crate::stats::{Point, Shape, Slope, Trend, theil_sen, time_needed};
 use offheap_model::units;
 use offheap_model::{Domain, Reach, Status};
 
@@ -74,6 +74,12 @@ pub struct Growth {
 }
 
 impl Growth {
+    /// Growth that lasts, which was told in another way than by its series alone.
+    pub(crate) fn lasting(slope: Slope, from: f64, to: f64, certainty: f64, why: String) -> Growth {
+        let Slope { per_s, ci95 } = slope;
+        Growth { kind: Kind::Lasting, per_s, ci95, from, to, certainty, why, next: String::new() }
+    }
+
     /// The status a finding of this growth has; `None` where there is nothing to find.
     pub fn status(&self) -> Option<Status> {
         match self.kind {

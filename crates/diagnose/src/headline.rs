@@ -1,7 +1,7 @@
 //! The first sentence of a verdict: alone it says what, where, how fast and until when.
 
 use crate::evidence::Evidence;
-use crate::names;
+use crate::names::placed;
 use crate::outlook::Outlook;
 use crate::python_types;
 use crate::sites::{caller, does, function};
@@ -49,16 +49,12 @@ fn words(domain: Option<Domain>) -> &'static str {
 fn place(site: &Site) -> String {
     let function = function(site.frames.iter());
     let java = caller(&site.frames).filter(|java| Some(*java) != function);
-    let at = |frame: &offheap_model::Frame| match (&frame.file, frame.line) {
-        (Some(file), Some(line)) => {
-            format!("{} ({}:{line})", names::folded(&frame.name), file.rsplit('/').next().unwrap_or(file))
-        }
-        _ => names::folded(&frame.name),
-    };
     let does = does(&site.frames);
     match (function, java) {
-        (Some(function), Some(java)) => format!(" {does} by {}, called by {},", at(function), at(java)),
-        (Some(only), None) | (None, Some(only)) => format!(" {does} by {},", at(only)),
+        (Some(function), Some(java)) => {
+            format!(" {does} by {}, called by {},", placed(function), placed(java))
+        }
+        (Some(only), None) | (None, Some(only)) => format!(" {does} by {},", placed(only)),
         (None, None) => String::new(),
     }
 }

@@ -1,5 +1,6 @@
 //! Local references of native code: the threads that gather them.
 
+use crate::draft::sentence;
 use crate::evidence::Evidence;
 use crate::series::Key;
 use offheap_model::{Domain, Evidence as Observation, Finding, LocalReferences, Status};
@@ -26,8 +27,7 @@ fn gatherer<'a>(evidence: &Evidence<'a>) -> Option<Gatherer<'a>> {
         Some(looks.last() - looks.first()).filter(|more| *more >= MORE && evidence.rises(looks))
     };
     let (references, frames) = (more(&Key::LocalReferences), more(&Key::PushedFrames));
-    let mut snapshots = evidence.snapshots().iter().copied().rev();
-    let last = snapshots.find_map(|snapshot| snapshot.jvm.as_ref()?.handles.as_ref())?;
+    let last = evidence.last_handles()?;
     let has = |thread: &LocalReferences| match (references, frames) {
         (_, Some(more)) => thread.pushed_frames as f64 >= SHARE * more,
         (Some(more), None) => thread.references.count as f64 >= SHARE * more,
@@ -73,9 +73,7 @@ pub(crate) fn attach(finding: &mut Finding, evidence: &Evidence<'_>) {
             ),
         )
     };
-    let mut words = text.chars();
-    let first: String = words.next().map(|c| c.to_uppercase().collect()).unwrap_or_default();
-    finding.summary.push_str(&format!(" {first}{}.", words.as_str()));
+    finding.summary.push_str(&format!(" {}.", sentence(&text)));
     finding.evidence.push(Observation { text, source: "the VM's handle blocks, from outside".to_owned() });
     if !finding.fix.iter().any(|step| step.contains("LocalFrame")) {
         finding.fix.insert(0, fix);

@@ -1,5 +1,7 @@
 //! Names of functions made short enough to be read.
 
+use offheap_model::Frame;
+
 /// A C++ name without its parameters and template arguments:
 /// `rocksdb::NewArenaWrappedDbIterator(…)`. Other names stay as they are: those of C, of Java, and
 /// of Rust, whose `<T as Trait>` says whose the function is.
@@ -71,6 +73,15 @@ fn closing(text: &str) -> Option<usize> {
         before = c;
     }
     None
+}
+
+/// A frame and where it stands: `add (shop.py:4)`.
+pub(crate) fn placed(frame: &Frame) -> String {
+    let name = folded(&frame.name);
+    match (&frame.file, frame.line) {
+        (Some(file), Some(line)) => format!("{name} ({}:{line})", file.rsplit('/').next().unwrap_or(file)),
+        _ => name,
+    }
 }
 
 #[cfg(test)]

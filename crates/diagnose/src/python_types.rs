@@ -3,6 +3,7 @@
 use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
 use crate::growth::{Freed, Growth};
+use crate::names::placed;
 use crate::series::{Key, Series};
 use crate::sites;
 use crate::stats::Point;
@@ -181,23 +182,13 @@ pub(crate) fn growth_of(evidence: &Evidence<'_>, kind: &GrowingType<'_>) -> Opti
 pub(crate) fn code_of(holder: &PythonHolder) -> Option<String> {
     let list = |code: &[Frame]| match code {
         [] => None,
-        code => Some(code.iter().map(place).collect::<Vec<_>>().join(", ")),
+        code => Some(code.iter().map(placed).collect::<Vec<_>>().join(", ")),
     };
     match (list(&holder.used_by), list(&holder.made_by)) {
         (Some(users), Some(makers)) => Some(format!("Its code is {users}; the objects are made in {makers}")),
         (Some(users), None) => Some(format!("Its code is {users}")),
         (None, Some(makers)) => Some(format!("The objects are made in {makers}")),
         (None, None) => None,
-    }
-}
-
-/// ``"add (shop.py:4)"``.
-fn place(frame: &Frame) -> String {
-    let file = frame.file.as_deref().unwrap_or_default();
-    let file = file.rsplit('/').next().unwrap_or_default();
-    match frame.line {
-        Some(line) if !file.is_empty() => format!("{} ({file}:{line})", frame.name),
-        _ => frame.name.clone(),
     }
 }
 

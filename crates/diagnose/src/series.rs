@@ -83,9 +83,9 @@ pub enum Key {
     OwnersGarbage,
     /// Global references of JNI code, as counted among the VM's handles; known of some instants.
     GlobalReferences,
-    /// Local references of all threads; known of some instants.
+    /// Local references of the threads that hold most; known of some instants.
     LocalReferences,
-    /// Frames for local references pushed and not popped, of all threads.
+    /// Frames for local references that the same threads have pushed and not popped.
     PushedFrames,
     /// Virtual threads that wait or run; known of few instants.
     VirtualThreads,

@@ -2,7 +2,7 @@
 
 use crate::bounded;
 use crate::causes;
-use crate::draft::Draft;
+use crate::draft::{Draft, sentence};
 use crate::evidence::Evidence;
 use crate::growth::COLLECT;
 use crate::headline;
@@ -12,7 +12,7 @@ use crate::local_references;
 use crate::outlook::Outlook;
 use crate::power::{Power, not_looked_at, power};
 use crate::python_types;
-use crate::rules::RULES;
+use crate::rules;
 use crate::series::Key;
 use crate::sites;
 use crate::stats::{Shape, Trend};
@@ -168,7 +168,7 @@ pub fn needs_code(finding: &Finding) -> bool {
 
 /// Judges the evidence.
 pub fn diagnose(evidence: &Evidence<'_>) -> Diagnosis {
-    let mut findings: Vec<Finding> = RULES.iter().filter_map(|rule| rule.judge(evidence)).collect();
+    let mut findings: Vec<Finding> = rules::judge(evidence);
     for finding in &mut findings {
         sites::attach(finding, evidence);
         holder::attach(finding, evidence);
@@ -434,9 +434,4 @@ fn phases(evidence: &Evidence<'_>, verdict: &mut Finding) {
             source: "/proc/PID/smaps".to_owned(),
         });
     }
-}
-
-fn sentence(text: &str) -> String {
-    let mut characters = text.chars();
-    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
 }

@@ -49,3 +49,14 @@ fn every_file_of_rules_is_in_the_table_and_no_page_is_left_over() {
     assert_eq!(names(crate_dir().join("src/rules"), ".rs"), ids);
     assert_eq!(names(crate_dir().join("../../docs/causes"), ".md"), ids);
 }
+
+#[test]
+fn rules_name_only_rules() {
+    let ids: BTreeSet<&str> = docs::ids().collect();
+    for rule in offheap_diagnose::rules::RULES {
+        let explained = rule.explains().iter().map(|(id, _)| id);
+        for id in explained.chain(rule.yields_to()) {
+            assert!(ids.contains(id) && *id != rule.id(), "{} names {id}", rule.id());
+        }
+    }
+}

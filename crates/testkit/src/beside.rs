@@ -41,6 +41,10 @@ pub struct Neighbour {
 const OF_HEAPTRACK: &[&str] = &["dlopen", "threads"];
 
 impl Neighbour {
+    fn new(name: &'static str, library: PathBuf, way: Way) -> Neighbour {
+        Neighbour { name, library, way, options: String::new(), shy_of: &[] }
+    }
+
     /// Whether it comes before ours or after it.
     pub fn order(&self) -> &'static str {
         match self.way {
@@ -55,13 +59,7 @@ impl Neighbour {
 
 /// Those that are on this machine.
 pub fn neighbours() -> Vec<Neighbour> {
-    let mut all = vec![Neighbour {
-        name: "nobody",
-        library: PathBuf::new(),
-        way: Way::Preload,
-        options: String::new(),
-        shy_of: &[],
-    }];
+    let mut all = vec![Neighbour::new("nobody", PathBuf::new(), Way::Preload)];
     let of_debian = [
         ("jemalloc 5.3", "libjemalloc.so.2", Way::Preload),
         ("tcmalloc 2.10", "libtcmalloc_minimal.so.4", Way::Preload),
@@ -76,16 +74,10 @@ pub fn neighbours() -> Vec<Neighbour> {
             continue;
         };
         let shy_of = if name.starts_with("heaptrack") { OF_HEAPTRACK } else { &[] };
-        all.push(Neighbour { name, library, way, options: String::new(), shy_of });
+        all.push(Neighbour { shy_of, ..Neighbour::new(name, library, way) });
     }
     let audit = build_harm("audit", &["targets/audit.c"], &["-shared"]);
-    all.push(Neighbour {
-        name: "an auditor",
-        library: audit,
-        way: Way::Audit,
-        options: String::new(),
-        shy_of: &[],
-    });
+    all.push(Neighbour::new("an auditor", audit, Way::Audit));
     let given = |variable: &str| std::env::var_os(variable).map(PathBuf::from);
     let agents = [
         ("async-profiler (nativemem)", "ASYNC_PROFILER", "start,nativemem=4k,file=/dev/null,quiet"),
@@ -98,13 +90,8 @@ pub fn neighbours() -> Vec<Neighbour> {
             continue;
         };
         for way in [Way::AgentPath, Way::Later] {
-            all.push(Neighbour {
-                name,
-                library: library.clone(),
-                way,
-                options: options.to_owned(),
-                shy_of: &[],
-            });
+            let options = options.to_owned();
+            all.push(Neighbour { options, ..Neighbour::new(name, library.clone(), way) });
         }
     }
     all

@@ -1,5 +1,5 @@
-//! Call frame information: from .eh_frame to "where is the caller's stack pointer, frame pointer and
-//! return address".
+//! Call frame information: from .eh_frame to "where is the caller's stack pointer, frame pointer
+//! and return address".
 //!
 //! Bytes in, values out; sources: the DWARF standard (6.4), the LSB's description of .eh_frame and
 //! .eh_frame_hdr. Only what unwinding needs is followed: the stack pointer, the frame pointer and

@@ -2,7 +2,8 @@
 //!
 //! The hooks run synchronously: the thread has called out of Java, so HotSpot has left an anchor
 //! (`JavaThread::_anchor`) that says exactly where its Java frames begin, and every frame is at a
-//! call. Sources for the shapes: hotspot runtime/frame.hpp, code/codeBlob.hpp, nmethod.hpp, pcDesc.hpp, scopeDesc.cpp, runtime/javaCalls.hpp.
+//! call. Sources for the shapes: hotspot runtime/frame.hpp, code/codeBlob.hpp, nmethod.hpp,
+//! pcDesc.hpp, scopeDesc.cpp, runtime/javaCalls.hpp.
 //!
 //! Code heap memory is never given back, and what belongs to a method on the stack is alive; the
 //! rest is peeked at.

@@ -132,8 +132,8 @@ impl Reads {
         self.spoilt.set(true);
     }
 
-    /// Whether a walk from the same start would go the same way again. Out of line: most walks start
-    /// elsewhere.
+    /// Whether a walk from the same start would go the same way again. Out of line: most walks
+    /// start elsewhere.
     #[inline(never)]
     fn same(&self, fp: u64, stack: &Stack) -> bool {
         if self.fp.get().is_some_and(|known| known != fp) || !stack.covers(self.low.get(), self.high.get()) {

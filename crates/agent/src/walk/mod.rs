@@ -140,8 +140,8 @@ impl Walk {
 struct Cached {
     rule: u64,
     frame: u32,
-    /// For generated code: what tells its blob from a later one at the same address. For other code:
-    /// [`Rule::return_address`].
+    /// For generated code: what tells its blob from a later one at the same address. For other
+    /// code: [`Rule::return_address`].
     tag: u32,
 }
 

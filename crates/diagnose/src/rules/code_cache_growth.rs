@@ -55,24 +55,16 @@ const LEAST_REFERENCES: f64 = 500.0;
 /// Whether the VM has as many more global references, to method handles, as entry points for native
 /// callers in so much more code would have. The JIT's code has none.
 fn has_a_reference_each(evidence: &Evidence<'_>, bytes: f64) -> bool {
-    let mut looks = evidence.snapshots().iter().rev();
-    let to_methods = looks.find_map(|snapshot| {
-        let global = snapshot.jvm.as_ref()?.handles.as_ref()?.global.as_ref()?;
-        Some(
-            global
-                .by_class
-                .iter()
-                .filter(|class| class.class.starts_with(METHOD_HANDLES))
-                .map(|c| c.count)
-                .sum::<u64>(),
-        )
-    });
-    evidence.series(&Key::GlobalReferences).zip(to_methods).is_some_and(|(looks, to_methods)| {
-        let more = looks.last() - looks.first();
-        let are_theirs = to_methods as f64 >= MOSTLY * more;
-        let fits = BYTES_PER_REFERENCE.contains(&(bytes / more));
-        more >= LEAST_REFERENCES && evidence.rises(looks) && are_theirs && fits
-    })
+    let global = evidence.last_handles().and_then(|handles| handles.global.as_ref());
+    let (Some(looks), Some(global)) = (evidence.series(&Key::GlobalReferences), global) else {
+        return false;
+    };
+    let of_methods = global.by_class.iter().filter(|class| class.class.starts_with(METHOD_HANDLES));
+    let to_methods: u64 = of_methods.map(|class| class.count).sum();
+    let more = looks.last() - looks.first();
+    let are_theirs = to_methods as f64 >= MOSTLY * more;
+    let fits = BYTES_PER_REFERENCE.contains(&(bytes / more));
+    more >= LEAST_REFERENCES && evidence.rises(looks) && are_theirs && fits
 }
 
 /// Whether the code heap for what is no method is full.

@@ -35,7 +35,7 @@
 //! within 1 min (61 snapshots); at the present rate it would take 5 h 42 min to fill.*
 
 use super::Rule;
-use crate::draft::Draft;
+use crate::draft::{Draft, sentence};
 use crate::evidence::Evidence;
 use crate::level;
 use offheap_model::{Domain, Finding, Jvm, Status, units};
@@ -68,7 +68,7 @@ impl Rule for HeapCommittedEmpty {
                 "{} keeps {} of Java heap that it does not need: {figures} within {}; at the present rate of \
                  allocation it would take {} to fill. The {} collector gives it back only when told to. {}. \
                  Source: {}.",
-                capitalised(&evidence.who()),
+                sentence(&evidence.who()),
                 units::bytes(held as u64),
                 evidence.window(),
                 units::duration(fills_in),
@@ -126,9 +126,4 @@ fn remedies(jvm: &Jvm) -> Vec<String> {
         "or a smaller -Xmx, if the peak that expanded the heap need not be served at full speed".to_owned(),
     );
     steps
-}
-
-fn capitalised(text: &str) -> String {
-    let mut characters = text.chars();
-    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
 }

@@ -245,18 +245,10 @@ fn rising_in_use(evidence: &Evidence<'_>) -> Option<Growth> {
         return None;
     }
     let slope = theil_sen(looks.points(), 1.0);
-    Some(Growth {
-        kind: Kind::Lasting,
-        per_s: slope.per_s,
-        ci95: slope.ci95,
-        from: looks.first(),
-        to: looks.last(),
-        certainty: IN_USE_CERTAINTY,
-        why: by_jni.unwrap_or_else(|| {
-            format!("{} of the heap are in use at the end: {FOLLOWED}", units::bytes(looks.last() as u64))
-        }),
-        next: String::new(),
-    })
+    let why = by_jni.unwrap_or_else(|| {
+        format!("{} of the heap are in use at the end: {FOLLOWED}", units::bytes(looks.last() as u64))
+    });
+    Some(Growth::lasting(slope, looks.first(), looks.last(), IN_USE_CERTAINTY, why))
 }
 
 /// Growth of what is in use in a window too short to tell a leak from a cache that fills.
@@ -321,15 +313,11 @@ fn rising_floors(evidence: &Evidence<'_>, floors: &[(f64, Point)]) -> Option<Gro
         && goes_on(&floors)
         && last.v - first.v >= evidence.material();
     let slope = theil_sen(&floors, 1.0);
-    rising.then(|| Growth {
-        kind: Kind::Lasting,
-        per_s: slope.per_s,
-        ci95: slope.ci95,
-        from: first.v,
-        to: last.v,
-        certainty: if floors.len() > FLOORS { 0.88 } else { 0.78 },
-        why: format!("each of {} collections of the whole heap left more than the one before", floors.len()),
-        next: String::new(),
+    let certainty = if floors.len() > FLOORS { 0.88 } else { 0.78 };
+    rising.then(|| {
+        let why =
+            format!("each of {} collections of the whole heap left more than the one before", floors.len());
+        Growth::lasting(slope, first.v, last.v, certainty, why)
     })
 }
 

@@ -53,6 +53,12 @@ pub trait Rule: Sync {
     /// only, from figures and never from a program's name.
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding>;
 
+    /// The ids of rules that tell the same mistake more exactly: where one of them finds something,
+    /// what this one finds is left out.
+    fn yields_to(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// What else its cause makes grow: the ids of the rules that see it, each with the most bytes
     /// of it that a byte of this one's growth brings along (`f64::INFINITY`: any number).
     fn explains(&self) -> &'static [(&'static str, f64)] {
@@ -100,3 +106,12 @@ pub const RULES: &[&dyn Rule] = &[
     &zgc_triple_count::ZgcTripleCount,
     &cgroup_page_cache::CgroupPageCache,
 ];
+
+/// What the rules find, each cause once.
+pub(crate) fn judge(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let found: Vec<(&dyn Rule, Finding)> =
+        RULES.iter().filter_map(|rule| Some((*rule, rule.judge(evidence)?))).collect();
+    let ids: Vec<&str> = found.iter().map(|(rule, _)| rule.id()).collect();
+    let stays = |rule: &dyn Rule| !rule.yields_to().iter().any(|id| ids.contains(id));
+    found.into_iter().filter(|(rule, _)| stays(*rule)).map(|(_, finding)| finding).collect()
+}

@@ -26,8 +26,6 @@
 //! It is str objects, held by `carts` of module shop, in a dict of 5203.*
 
 use super::Rule;
-use super::python_interpreters::PythonInterpreters;
-use super::python_lost_references::PythonLostReferences;
 use crate::draft::Draft;
 use crate::evidence::Evidence;
 use crate::python_types::{
@@ -44,11 +42,11 @@ impl Rule for PythonContainer {
         "python-container"
     }
 
+    fn yields_to(&self) -> &'static [&'static str] {
+        &["python-interpreters", "python-lost-references"]
+    }
+
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding> {
-        let others: [&dyn Rule; 2] = [&PythonInterpreters, &PythonLostReferences];
-        if others.iter().any(|rule| rule.judge(evidence).is_some()) {
-            return None;
-        }
         let types = growing(evidence);
         let all: f64 = types.iter().map(GrowingType::gained).sum();
         let (mut fills, mut healthy) = (0.0, None);

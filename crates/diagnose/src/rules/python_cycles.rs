@@ -22,7 +22,6 @@
 //! refer to each other, and the garbage collector is off (gc.disable).*
 
 use super::Rule;
-use super::python_interpreters::PythonInterpreters;
 use crate::draft::Draft;
 use crate::evidence::Evidence;
 use crate::python_types::{GrowingType, growing, growth_of, held, subject, with_types};
@@ -36,10 +35,11 @@ impl Rule for PythonCycles {
         "python-cycles"
     }
 
+    fn yields_to(&self) -> &'static [&'static str] {
+        &["python-interpreters"]
+    }
+
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding> {
-        if PythonInterpreters.judge(evidence).is_some() {
-            return None;
-        }
         let kind = cyclic(evidence)?;
         let (domain, growth) = growth_of(evidence, &kind)?;
         let meaning = format!(

@@ -25,10 +25,6 @@
 //! +520 KiB/s…*
 
 use super::Rule;
-use super::python_container::PythonContainer;
-use super::python_cycles::PythonCycles;
-use super::python_interpreters::PythonInterpreters;
-use super::python_lost_references::PythonLostReferences;
 use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
 use crate::growth::Freed;
@@ -44,17 +40,15 @@ impl Rule for PythonGrowth {
         "python-growth"
     }
 
+    fn yields_to(&self) -> &'static [&'static str] {
+        &["python-interpreters", "python-lost-references", "python-container", "python-cycles"]
+    }
+
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding> {
         evidence.last()?.python.as_ref()?;
         let growth =
             evidence.growth(&Key::Domain(Domain::PythonHeap), Freed::ByProgram, evidence.material())?;
         growth.status()?;
-        // A mistake that is known is told by the rule for it.
-        let known: [&dyn Rule; 4] =
-            [&PythonInterpreters, &PythonLostReferences, &PythonContainer, &PythonCycles];
-        if known.iter().any(|rule| rule.judge(evidence).is_some()) {
-            return None;
-        }
         let types = growing(evidence);
         let source = evidence.source(Domain::PythonHeap);
         let meaning = match types.first() {

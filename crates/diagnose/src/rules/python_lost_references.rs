@@ -25,7 +25,6 @@
 //! to (118 of 120 looked at): C code lost the reference, a missing Py_DECREF.*
 
 use super::Rule;
-use super::python_interpreters::PythonInterpreters;
 use crate::draft::Draft;
 use crate::evidence::Evidence;
 use crate::python_types::{are_lost, growing, growth_of, held, subject, with_types};
@@ -39,10 +38,11 @@ impl Rule for PythonLostReferences {
         "python-lost-references"
     }
 
+    fn yields_to(&self) -> &'static [&'static str] {
+        &["python-interpreters"]
+    }
+
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding> {
-        if PythonInterpreters.judge(evidence).is_some() {
-            return None;
-        }
         let (kind, held) = growing(evidence).into_iter().find_map(|kind| {
             let held = held(evidence, kind.name)?;
             are_lost(held).then_some((kind, held))

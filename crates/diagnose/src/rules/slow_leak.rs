@@ -31,6 +31,7 @@ use crate::evidence::Evidence;
 use crate::growth::{Freed, Growth, Kind};
 use crate::series::{Key, Series};
 use crate::sites::{self, Origin};
+use crate::stats::Slope;
 use offheap_model::{Domain, Finding};
 
 /// See the page.
@@ -130,16 +131,8 @@ fn by_size(id: &str, evidence: &Evidence<'_>) -> Option<Finding> {
     if low <= 0.0 || high - low > 2.0 * TIGHT * slope.per_s {
         return None;
     }
-    let growth = Growth {
-        kind: Kind::Lasting,
-        per_s: slope.per_s,
-        ci95: slope.ci95,
-        from: series.first(),
-        to: series.last(),
-        certainty: CERTAINTY_OF_SIZE,
-        why: "none of them was freed, and they come as fast at the end as at the start".to_owned(),
-        next: String::new(),
-    };
+    let why = "none of them was freed, and they come as fast at the end as at the start".to_owned();
+    let growth = Growth::lasting(slope, series.first(), series.last(), CERTAINTY_OF_SIZE, why);
     let count = |bytes: f64| bytes / size as f64;
     let what = format!("the C heap's blocks of {size} bytes");
     let subject = Subject {
@@ -189,17 +182,11 @@ fn by_site(id: &str, evidence: &Evidence<'_>) -> Option<Finding> {
         .max_by(|a, b| a.sum.slope_bytes_per_s.total_cmp(&b.sum.slope_bytes_per_s))?;
     let sum = &origin.sum;
     let grown = sum.slope_bytes_per_s * profile.seconds;
-    let growth = Growth {
-        kind: Kind::Lasting,
-        per_s: sum.slope_bytes_per_s,
-        ci95: sum.slope_ci95,
-        from: (sum.live_bytes as f64 - grown).max(0.0),
-        to: sum.live_bytes as f64,
-        certainty: CERTAINTY,
-        why: "nothing of what it allocated in the window was freed, and it grows in a straight line"
-            .to_owned(),
-        next: String::new(),
-    };
+    let slope = Slope { per_s: sum.slope_bytes_per_s, ci95: sum.slope_ci95 };
+    let to = sum.live_bytes as f64;
+    let why =
+        "nothing of what it allocated in the window was freed, and it grows in a straight line".to_owned();
+    let growth = Growth::lasting(slope, (to - grown).max(0.0), to, CERTAINTY, why);
     let what = format!("what {} allocates", origin.words());
     let subject = Subject {
         what: &what,

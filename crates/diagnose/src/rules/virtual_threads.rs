@@ -29,7 +29,7 @@
 use super::Rule;
 use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
-use crate::growth::{Growth, Kind};
+use crate::growth::Growth;
 use crate::series::Key;
 use crate::sites;
 use crate::stats::theil_sen;
@@ -65,16 +65,7 @@ impl Rule for VirtualThreads {
             return None;
         }
         let slope = theil_sen(in_use.points(), 1.0);
-        let growth = Growth {
-            kind: Kind::Lasting,
-            per_s: slope.per_s,
-            ci95: slope.ci95,
-            from: in_use.first(),
-            to: in_use.last(),
-            certainty: CERTAINTY,
-            why: String::new(),
-            next: String::new(),
-        };
+        let growth = Growth::lasting(slope, in_use.first(), in_use.last(), CERTAINTY, String::new());
         let words = format!("{:.0} → {:.0} virtual threads wait", threads.first(), threads.last());
         let meaning = format!("With it virtual threads become more and none ends: {words}.");
         let source = &evidence.last()?.jvm.as_ref()?.heap.source;

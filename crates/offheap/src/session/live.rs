@@ -53,9 +53,7 @@ impl Actions for Live {
 
     fn snapshot(&mut self) -> anyhow::Result<Seen> {
         match self.sampler.snapshot() {
-            Ok(snapshot) if snapshot.notes.iter().any(|note| note.id == offheap_collect::ENDED) => {
-                Ok(Seen::LastWords)
-            }
+            Ok(snapshot) if offheap_collect::is_last_words(&snapshot) => Ok(Seen::LastWords),
             Ok(snapshot) => Ok(Seen::Snapshot(Box::new(snapshot))),
             Err(error) if error.is_gone() => {
                 Ok(Seen::Ended(format!("{error}: {}", self.sampler.collector().end())))

@@ -38,7 +38,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     } else {
         output::print(&terminal::map::render(&snapshot, output::style(arguments.all)));
     }
-    if snapshot.notes.iter().any(|note| note.id == offheap_collect::ENDED) {
+    if offheap_collect::is_last_words(&snapshot) {
         // What was learnt is shown; but it is not an account.
         bail!("process {pid} ended while it was looked at");
     }

@@ -216,7 +216,7 @@ fn step(target: &mut Recorded, how: &How, recorder: &mut Recorder) -> anyhow::Re
     match sampler.snapshot() {
         // The last words of a process that is gone are no point of its series; the next look tells
         // its end.
-        Ok(snapshot) if snapshot.notes.iter().any(|note| note.id == offheap_collect::ENDED) => Ok(false),
+        Ok(snapshot) if offheap_collect::is_last_words(&snapshot) => Ok(false),
         Ok(snapshot) => {
             recorder.append(&snapshot)?;
             target.profile(how, &snapshot, recorder)?;

@@ -210,7 +210,7 @@ impl View {
         let begun = Instant::now();
         match sampler.snapshot() {
             // Last words are no point of a series; the next look tells the end.
-            Ok(snapshot) if snapshot.notes.iter().any(|note| note.id == offheap_collect::ENDED) => {
+            Ok(snapshot) if offheap_collect::is_last_words(&snapshot) => {
                 self.due = sampler.due();
                 return false;
             }
