@@ -8,6 +8,7 @@ use serde_json::Value;
 /// none.
 const EDGES: &[(&str, &[&str])] = &[
     ("offheap-model", &[]),
+    ("offheap-knowledge", &["offheap-model"]),
     ("offheap-live", &[]),
     ("offheap-nmt", &[]),
     ("offheap-demangle", &[]),
