@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """offheap convert beside the tools that the files come from: interleaved, medians of wall time, CPU time and peak memory.
 
-Argument: the folder with the files that README.md tells how to make. Environment: OFFHEAP, JFR_CONVERTER (jar), JEPROF.
+Argument: the folder with the files that README.md tells how to make. Environment: OFFHEAP, JFR_CONVERTER (jar), JFR_JAVA_OPTIONS, JEPROF,
+HPROF_SLURP.
 """
 import os
 import statistics
@@ -46,7 +47,7 @@ def pair(name, ours, theirs):
 wanted = sys.argv[2:] or ["jfr", "jemalloc", "heaptrack", "hprof"]
 if "jfr" in wanted:
     pair("jfr", ([offheap, "convert", "big.jfr", "-o", "ours.html"], None),
-         ([java, "-jar", os.environ["JFR_CONVERTER"], "--nativemem", "--leak", "--total", "-o", "html", "big.jfr", "theirs.html"], None))
+         ([java, *os.environ.get("JFR_JAVA_OPTIONS", "").split(), "-jar", os.environ["JFR_CONVERTER"], "--nativemem", "--leak", "--total", "-o", "html", "big.jfr", "theirs.html"], None))
 if "jemalloc" in wanted:
     pair("jemalloc", ([offheap, "convert", "je.heap", "-o", "ours.collapsed"], None),
          (["perl", os.environ["JEPROF"], "--collapsed", binary, "je.heap"], "theirs.collapsed"))
@@ -55,4 +56,8 @@ if "heaptrack" in wanted:
          (["heaptrack_print", "-f", "ht.zst", "-F", "theirs.ht", "--flamegraph-cost-type", "leaked", "-p", "0", "-a", "0",
            "-T", "0"], "theirs.txt"))
 if "hprof" in wanted:
-    pair("hprof", ([offheap, "convert", "big.hprof"], "ours.hprof.txt"), (None, None))
+    # One core for each; hprof-slurp counts classes and strings in one pass, and looks for no references.
+    for dump in ("big.hprof", "service.hprof"):
+        slurp = os.environ.get("HPROF_SLURP")
+        pair(dump, (["taskset", "-c", "0", offheap, "convert", dump], "ours.hprof.txt"),
+             (slurp and ["taskset", "-c", "0", slurp, dump], "theirs.hprof.txt"))

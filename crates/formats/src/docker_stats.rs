@@ -22,10 +22,15 @@ fn row(line: &str, is_docker: bool) -> Option<(String, u64, Option<u64>)> {
     let words: Vec<&str> = line.split_ascii_whitespace().collect();
     if is_docker {
         let slash = words.iter().position(|word| *word == "/")?;
-        let used = size(words.get(slash.checked_sub(1)?)?, Base::Decimal)?;
-        let limit = size(words.get(slash + 1)?, Base::Decimal)?;
+        // `796 KiB`, of old ones, and `796KiB`.
+        let is_unit = |word: &&&str| word.starts_with(|c: char| c.is_ascii_alphabetic());
+        let last = *words.get(slash.checked_sub(1)?)?;
+        let first = if is_unit(&&last) { slash.checked_sub(2)? } else { slash - 1 };
+        let used = size(&words.get(first..slash)?.concat(), Base::Decimal)?;
+        let unit = words.get(slash + 2).filter(is_unit).copied().unwrap_or_default();
+        let limit = size(&[*words.get(slash + 1)?, unit].concat(), Base::Decimal)?;
         // CONTAINER ID, NAME, CPU %; without --format the id comes first.
-        let before = words.get(..slash.checked_sub(1)?)?;
+        let before = words.get(..first)?;
         let name = before.iter().rev().find(|word| !word.ends_with('%')).copied()?;
         return Some((name.to_owned(), used, Some(limit)));
     }
@@ -69,6 +74,9 @@ mod tests {
         let figures = read(docker.as_bytes()).unwrap();
         assert_eq!(figures.says, ["app uses the most: 1.50 GiB of 2.00 GiB (75 %)."]);
         assert_eq!(figures.list[1].bytes, 512 << 20);
+        let old = "CONTAINER           CPU %               MEM USAGE / LIMIT     MEM %               NET I/O\n\
+            app                 0.07%               796 KiB / 64 MiB      1.21%               788 B / 648 B\n";
+        assert_eq!(read(old.as_bytes()).unwrap().says, ["app uses the most: 796 KiB of 64.0 MiB (1 %)."]);
         let top = "NAME        CPU(cores)   MEMORY(bytes)\napp-7d      12m          900Mi\n";
         assert_eq!(read(top.as_bytes()).unwrap().list[0].bytes, 900 << 20);
         assert!(read(b"NAME        CPU(cores)   MEMORY(bytes)\n").is_err());

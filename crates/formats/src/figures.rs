@@ -102,6 +102,9 @@ pub(crate) fn mapped(bytes: &[u8]) -> Result<Figures, Error> {
     smaps::read_mapped(bytes).map(of_mapped)
 }
 
+/// What the figures of `smaps_rollup` are of.
+pub const ROLLUP: &str = "resident bytes by kind";
+
 /// A file's name: paths of one library differ in nothing but their directory between smaps and
 /// pmap.
 fn file_name(region: &smaps::Region) -> String {
@@ -139,6 +142,24 @@ fn of_mapped(regions: Regions) -> Figures {
 }
 
 fn of_regions(regions: Regions) -> Figures {
+    if let [all] = regions.regions.as_slice()
+        && all.name == "[rollup]"
+    {
+        let named = [("anonymous: heaps, stacks, off-heap memory", all.anonymous_bytes)]
+            .into_iter()
+            .chain([("of files and shared memory", all.rss_bytes.saturating_sub(all.anonymous_bytes))])
+            .map(|(name, bytes)| Named { name: name.to_owned(), bytes, count: None });
+        let in_words = offheap_model::units::bytes;
+        let swapped = match all.swap_bytes {
+            0 => String::new(),
+            bytes => format!(", and {} are swapped out", in_words(bytes)),
+        };
+        return Figures { cut: regions.cut.clone(), ..Figures::new(ROLLUP, named) }
+            .saying(format!("{} are resident{swapped}.", in_words(all.rss_bytes)))
+            .advising(
+                "Which mappings they are in is in /proc/PID/smaps; whose they are says offheap map PID.",
+            );
+    }
     let named = regions.regions.iter().map(|region| Named {
         name: file_name(region),
         bytes: region.rss_bytes,

@@ -141,6 +141,7 @@ fn is_heap(line: &str) -> bool {
         "PSYoungGen",
         "ZHeap",
         "Shenandoah Heap",
+        "Generational Shenandoah Heap",
         "Epsilon Heap",
     ];
     let is_collector = collectors.iter().any(|name| line.starts_with(name));
@@ -238,7 +239,9 @@ fn heap_line(line: &str) -> Vec<Named> {
     let digits = |word: &str| word.starts_with(|c: char| c.is_ascii_digit());
     let words: Vec<&str> = line.split_ascii_whitespace().map(|word| word.trim_end_matches(',')).collect();
     // Shenandoah's; the first was `total` up to JDK 8 and 11, and is the heap's limit.
-    if let [figure, "max" | "total", ..] = words.as_slice()
+    // Generational: the generations have `max` and `used`, the entire heap `soft max` and
+    // `committed`.
+    if let [figure, "max" | "total" | "soft", ..] = words.as_slice()
         && digits(figure)
     {
         let pairs = words.windows(2).filter_map(|pair| match pair {

@@ -1,5 +1,5 @@
-//! `kubectl describe pod`: what the containers may have, and what ended them. Source: kubectl,
-//! pkg/describe.
+//! `kubectl describe pod` and `kubectl get pod -o yaml`: what the containers may have, and what
+//! ended them. Source: kubectl, pkg/describe; Kubernetes' API, `ContainerStatus`.
 
 use crate::Error;
 use crate::figures::{Figures, Named};
@@ -11,7 +11,8 @@ pub(crate) fn perhaps(line: &str) -> bool {
     ["Namespace:", "Last State:", "Reason:", "Container ID:", "Restart Count:"]
         .iter()
         .any(|key| line.starts_with(key))
-        || line == "Containers:"
+        || matches!(line, "Containers:" | "containerStatuses:" | "lastState:")
+        || line.starts_with("- containerID: ")
 }
 
 /// True where the first lines of `head` are of it.
@@ -19,7 +20,86 @@ pub(crate) fn is(head: &[u8]) -> bool {
     let has = |key: &str| any_of(head, 300, |line| line.starts_with(key));
     has("Reason:") && (has("Exit Code:") || has("Last State:") || has("Restart Count:"))
         || has("Container ID:") && has("State:")
+        || is_yaml(&String::from_utf8_lossy(head))
 }
+
+/// Whether it is the pod itself, or its state, in YAML.
+fn is_yaml(text: &str) -> bool {
+    let has = |key: &str| text.lines().any(|line| line.trim().trim_start_matches("- ").starts_with(key));
+    (has("lastState:") || has("containerStatuses:")) && has("reason:")
+}
+
+/// The containers of a pod in YAML: its lists `containers` and `containerStatuses` joined by name.
+fn yaml(text: &str) -> Vec<Container> {
+    let mut all: Vec<Container> = Vec::new();
+    // The indent of the list that is being read, the path to its current keys, by indent.
+    let (mut list, mut path): (Option<usize>, Vec<(usize, String)>) = (None, Vec::new());
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        let item = line.trim_start().strip_prefix("- ");
+        let bare = item.unwrap_or(line.trim_start()).trim();
+        let at = line.len() - line.trim_start().len();
+        if list.is_some_and(|list| at < list || at == list && item.is_none()) {
+            list = None;
+        }
+        let Some((key, value)) = bare.split_once(':') else { continue };
+        if matches!(key, "containers" | "containerStatuses" | "initContainerStatuses") {
+            list = Some(at);
+            path.clear();
+            continue;
+        }
+        let indent = at + if item.is_some() { 2 } else { 0 };
+        let is_container = item.is_some()
+            && match list {
+                // Lists may be indented, or stand below their key.
+                Some(list) => path.first().is_none_or(|(first, _)| *first == indent) && at <= list + 2,
+                None => key == "containerID",
+            };
+        if all.len() > 2 * MOST {
+            break;
+        }
+        if is_container || all.is_empty() && matches!(key, "lastState" | "state") {
+            all.push(Container::default());
+            path.clear();
+        }
+        path.retain(|(before, _)| *before < indent);
+        path.push((indent, key.to_owned()));
+        let inside = |key: &str| path.iter().any(|(_, known)| known == key);
+        let (value, is_last) = (value.trim().trim_matches(['"', '\'']), inside("lastState"));
+        let Some(container) = all.last_mut() else { continue };
+        match key {
+            "name" if path.len() == 1 => container.name = value.to_owned(),
+            "restartCount" => container.restarts = value.parse().ok(),
+            "reason" if is_last || container.reason.is_empty() => container.reason = value.to_owned(),
+            "exitCode" if is_last || container.exit_code.is_none() => {
+                container.exit_code = value.parse().ok()
+            }
+            "memory" if inside("limits") => container.limit = size(value, Base::Decimal),
+            "memory" if inside("requests") => container.request = size(value, Base::Decimal),
+            _ => {}
+        }
+    }
+    let mut joined: Vec<Container> = Vec::new();
+    for one in all {
+        let has_room = joined.len() < MOST;
+        match joined.iter_mut().find(|known| known.name == one.name && !one.name.is_empty()) {
+            Some(known) => {
+                known.limit = known.limit.or(one.limit);
+                known.request = known.request.or(one.request);
+                known.exit_code = known.exit_code.or(one.exit_code);
+                known.restarts = known.restarts.or(one.restarts);
+                if known.reason.is_empty() {
+                    known.reason = one.reason;
+                }
+            }
+            None if has_room => joined.push(one),
+            None => {}
+        }
+    }
+    joined
+}
+
+/// Containers that are looked at: a pod has a few.
+const MOST: usize = 1000;
 
 /// A container.
 #[derive(Default)]
@@ -38,6 +118,11 @@ struct Container {
 /// It has no container.
 pub fn read(bytes: &[u8]) -> Result<Figures, Error> {
     let text = String::from_utf8_lossy(bytes);
+    figures(if is_yaml(&text) { yaml(&text) } else { described(&text) })
+}
+
+/// The containers of `kubectl describe`.
+fn described(text: &str) -> Vec<Container> {
     let (mut all, mut part, mut is_last): (Vec<Container>, &str, bool) = (Vec::new(), "", false);
     for line in text.lines() {
         let bare = line.trim();
@@ -70,10 +155,14 @@ pub fn read(bytes: &[u8]) -> Result<Figures, Error> {
             _ => {}
         }
     }
+    all
+}
+
+fn figures(all: Vec<Container>) -> Result<Figures, Error> {
     let all: Vec<Container> = all
         .into_iter()
         .filter(|one| !one.reason.is_empty() || one.limit.is_some() || one.exit_code.is_some())
-        .take(1000)
+        .take(MOST)
         .collect();
     if all.is_empty() {
         return Err(Error::NotThis {
@@ -135,6 +224,25 @@ pub fn read(bytes: &[u8]) -> Result<Figures, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pod_in_yaml() {
+        let text = "apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - args:\n    - -Xmx4g\n    env:\n    - name: A\n      value: b\n    \
+            image: registry/api:1.2\n    name: api\n    resources:\n      limits:\n        memory: 4Gi\n      requests:\n        memory: 1Gi\n  - image: proxy\n    name: proxy\n\
+            status:\n  containerStatuses:\n  - containerID: containerd://aa\n    lastState:\n      terminated:\n        exitCode: 137\n        reason: OOMKilled\n    \
+            name: api\n    restartCount: 12\n    state:\n      running:\n        startedAt: \"2024\"\n";
+        assert!(is(text.as_bytes()));
+        let figures = read(text.as_bytes()).unwrap();
+        assert_eq!(
+            figures.says,
+            [
+                "api was killed because it ran out of memory (OOMKilled): it has a memory limit of 4.00 GiB, restarted 12 times."
+            ]
+        );
+        assert_eq!(figures.list.len(), 2);
+        let part = "lastState:\n  terminated:\n    exitCode: 137\n    reason: OOMKilled\n";
+        assert!(read(part.as_bytes()).unwrap().says[0].starts_with("The container was killed"));
+    }
 
     #[test]
     fn what_was_killed_and_its_limit() {

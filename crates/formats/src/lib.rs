@@ -62,7 +62,7 @@ pub mod vmmap;
 pub use builder::{Builder, Mapping, Parsed};
 pub use error::{Cut, Error};
 pub use figure::Figure;
-pub use figures::{BY_CATEGORY, BY_CLASS, Figures, Named, OF_LOG, RESIDENT, of_dump, of_log, sum};
+pub use figures::{BY_CATEGORY, BY_CLASS, Figures, Named, OF_LOG, RESIDENT, ROLLUP, of_dump, of_log, sum};
 pub use hprof::Hprof;
 pub use registry::{Format, Gives, detect, read_figures, read_profile};
 pub use table::{Row, Table};

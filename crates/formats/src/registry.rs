@@ -240,7 +240,7 @@ pub(crate) static READERS: [Reader; 40] = [
     file(Format::Hprof, "heap dump", hprof::is, Apart),
     text(Format::HsErr, "hs_err log", hs_err::is, Apart, hs_err::begins).perhaps(hs_err::perhaps).ends(hs_err::ends).words(&["libjvm"]),
     text(Format::VmInfo, "VM.info", hs_err::is_vm_info, Apart, hs_err::begins_vm_info).ends(hs_err::ends),
-    text(Format::Nmt, "NMT report", nmt::is, Apart, nmt::begins).perhaps(nmt::perhaps).words(&["reserved=", "committed="]),
+    text(Format::Nmt, "NMT report", nmt::is, Apart, nmt::begins).perhaps(nmt::perhaps).has(jcmd::has).words(&["reserved=", "committed="]),
     text(Format::Jcmd, "jcmd output", jcmd::is, Numbers(jcmd::read), jcmd::begins).perhaps(jcmd::perhaps).has(jcmd::has),
     text(Format::Smaps, "smaps", smaps::is_smaps, Numbers(smaps_figures), |_| false).perhaps(smaps::begins_smaps).has(smaps::has_smaps).words(&["Rss:", " kB"]),
     text(Format::Pmap, "pmap -X", smaps::is_pmap, Numbers(pmap_figures), smaps::is_columns).perhaps(smaps::begins_x).has(smaps::has_pmap),

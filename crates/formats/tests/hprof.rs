@@ -79,3 +79,72 @@ fn what_the_heap_holds_outside_is_counted() {
         assert!(dump.cut.is_some(), "cut off at {part}");
     }
 }
+
+/// A record of the file.
+fn record(tag: u8, body: &[u8]) -> Vec<u8> {
+    [&[tag, 0, 0, 0, 0][..], &(body.len() as u32).to_be_bytes(), body].concat()
+}
+
+fn ids(ids: &[u64]) -> Vec<u8> {
+    ids.iter().flat_map(|id| id.to_be_bytes()).collect()
+}
+
+/// The description of a class with these fields: name and type.
+fn class(id: u64, fields: &[(u64, u8)]) -> Vec<u8> {
+    let mut out = [vec![0x20], ids(&[id]), vec![0; 4], vec![0; 8 * 6 + 4 + 2 + 2]].concat();
+    out.extend((fields.len() as u16).to_be_bytes());
+    fields.iter().for_each(|(name, kind)| out.extend([ids(&[*name]), vec![*kind]].concat()));
+    out
+}
+
+fn instance(id: u64, class: u64, fields: &[u8]) -> Vec<u8> {
+    [
+        vec![0x21],
+        ids(&[id]),
+        vec![0; 4],
+        ids(&[class]),
+        (fields.len() as u32).to_be_bytes().to_vec(),
+        fields.to_vec(),
+    ]
+    .concat()
+}
+
+/// HotSpot describes classes first and names roots last; others need not.
+#[test]
+fn the_order_of_the_records_makes_no_difference() {
+    let texts = ["java/nio/DirectByteBuffer", "cleaner", "capacity", "Holder", "buffer"];
+    let names: Vec<u8> = texts
+        .iter()
+        .zip(1u64..)
+        .flat_map(|(text, id)| record(0x01, &[&ids(&[id])[..], text.as_bytes()].concat()))
+        .chain([(100, 1), (101, 4)].into_iter().flat_map(|(class, name)| {
+            record(0x02, &[vec![0; 4], ids(&[class]), vec![0; 4], ids(&[name])].concat())
+        }))
+        .collect();
+    let classes = record(0x1c, &[class(100, &[(3, 10), (2, 2)]), class(101, &[(5, 2)])].concat());
+    let buffer = instance(0x1000, 100, &[&7u32.to_be_bytes()[..], &ids(&[0x3000])].concat());
+    let objects = record(0x1c, &[buffer, instance(0x90_2000, 101, &ids(&[0x1000]))].concat());
+    let global = [vec![0x01], ids(&[0x90_2000, 0])].concat();
+    let roots = record(0x1c, &global);
+    let head = [b"JAVA PROFILE 1.0.2\0", &8u32.to_be_bytes()[..], &[0; 8]].concat();
+    let read = |parts: &[&[u8]]| {
+        let bytes = [&head[..], &parts.concat(), &record(0x2c, &[])].concat();
+        let dump = hprof::read(&bytes).unwrap();
+        let wrapped = hprof::read_from(&mut || Ok(Box::new(&bytes[..]))).unwrap();
+        assert_eq!(dump, wrapped);
+        dump
+    };
+    let usual = read(&[&names, &classes, &objects, &roots]);
+    assert_eq!(usual.cut, None);
+    assert_eq!((usual.direct.count, usual.direct.capacity_bytes), (1, 7));
+    let (_, path) = &usual.direct.paths[0];
+    assert_eq!((path.root.as_str(), path.steps.len()), ("JNI global reference", 2), "{path:?}");
+    assert_eq!(usual.jni_globals, [("Holder".to_owned(), 1)]);
+    for order in [
+        [&objects[..], &names, &classes, &roots],
+        [&roots, &objects, &classes, &names],
+        [&names, &objects, &roots, &classes],
+    ] {
+        assert_eq!(read(&order), usual);
+    }
+}

@@ -102,6 +102,31 @@ fn a_tickets_files_are_one_case() {
     assert!(case["verdict"]["summary"].as_str().unwrap().contains("40 threads and"), "{:#}", case["verdict"]);
 }
 
+/// An account as people name it, and a file that nobody can read: the last account counts, and the
+/// rest is said.
+#[test]
+fn a_tickets_names_tell_the_order_and_what_cannot_be_read_is_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let after = file(&folder, "nmt-after.txt", &nmt(100_000, 1_900_000));
+    let before = file(&folder, "nmt-before.txt", &nmt(100_000, 200));
+    let histogram = file(
+        &folder,
+        "histo.txt",
+        " num     #instances         #bytes  class name\n----------------------------------------------\n   \
+         1:         24010        1536640  java.nio.DirectByteBuffer\nTotal         24010        1536640\n",
+    );
+    let free = "               total        used        free      shared  buff/cache   available\n\
+                Mem:           15886       14100         312          12        1473        1500\n";
+    let free = file(&folder, "free.txt", free);
+    let output = offheap(&["diagnose", "--json", &after, &before, &histogram, &free]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    assert_eq!(json["verdict"]["cause"], "direct-buffers-kept", "{:#}", json["verdict"]);
+    let left = json["not_looked_at"][0].as_str().unwrap();
+    assert!(left.contains("free.txt") && left.contains("the table of free"), "{left}");
+    assert_eq!(offheap(&["diagnose", &free]).status.code(), Some(2));
+}
+
 fn verdict(files: &[&str]) -> String {
     let arguments: Vec<&str> = ["diagnose", "--json"].iter().chain(files).copied().collect();
     let output = offheap(&arguments);

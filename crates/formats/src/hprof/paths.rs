@@ -1,24 +1,23 @@
 //! What keeps an object alive: the shortest chain of references from a root to it.
 //!
-//! A search backwards, from the object towards the roots, a pass over the dump for each step: who
-//! refers to what was found last? Only what was found is remembered, so memory does not grow with
-//! the heap as a table of all objects would.
+//! A search backwards, from the object towards the roots: who refers to what was found last? Each
+//! step looks into the parts of the dump that may tell. Only what was found is remembered, so
+//! memory does not grow with the heap as a table of all objects would.
 
-use super::stream::{Class, Item, number, size_of};
-use super::{MAX_INSTANCE, Path, Step, Tables, root_name};
+use super::census::Census;
+use super::stream::{Class, Stream, Visit, sized};
+use super::tables::Tables;
+use super::{Path, Step, root_name};
 use foldhash::fast::RandomState;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// Objects at once: one for each size of buffers that is looked into, as many as a mask has bits.
 pub(super) const MAX_TARGETS: usize = 8;
-/// Steps, that is passes. Chains in honest programs have fewer than a dozen; a linked list may have
+/// Steps, each at the most a pass. Chains in honest programs have fewer than a dozen; a linked list may have
 /// any number.
 const MAX_STEPS: usize = 16;
 /// Objects found for one target; beyond it, everything refers to it.
 const MAX_FOUND: usize = 1 << 17;
-
-/// References of all classes' instances together that are followed.
-const MAX_PLACES: usize = 4 << 20;
 
 /// How an object was found.
 struct Found {
@@ -42,10 +41,6 @@ struct Search {
     held: Option<(u64, u64, u64)>,
 }
 
-/// The references an instance's bytes hold: where, and the field's name; by class, of its parents
-/// too.
-type Layouts = HashMap<u64, Vec<(usize, u64)>, RandomState>;
-
 /// Which objects are looked for, by a filter first: nearly every reference is to something else.
 #[derive(Default)]
 struct Wanted {
@@ -55,21 +50,26 @@ struct Wanted {
 
 impl Wanted {
     fn of(searches: &[Search]) -> Wanted {
-        let mut wanted = Wanted { filter: vec![0; 1 << 14], masks: HashMap::default() };
+        let mut wanted = Wanted::default();
         for (bit, search) in searches.iter().enumerate().filter(|(_, search)| search.end.is_none()) {
             for id in &search.frontier {
                 *wanted.masks.entry(*id).or_default() |= 1 << bit;
-                let (word, mask) = place(*id);
-                if let Some(word) = wanted.filter.get_mut(word) {
-                    *word |= mask;
-                }
+            }
+        }
+        // 64 bits for each, as far as the processor's caches like it.
+        wanted.filter = vec![0; wanted.masks.len().next_power_of_two().clamp(FILTER.0, FILTER.1)];
+        for id in wanted.masks.keys() {
+            let (word, mask) = place(*id, wanted.filter.len());
+            if let Some(word) = wanted.filter.get_mut(word) {
+                *word |= mask;
             }
         }
         wanted
     }
 
+    #[inline(always)]
     fn mask(&self, id: u64) -> u8 {
-        let (word, mask) = place(id);
+        let (word, mask) = place(id, self.filter.len());
         if self.filter.get(word).is_none_or(|word| word & mask == 0) {
             return 0;
         }
@@ -77,19 +77,85 @@ impl Wanted {
     }
 }
 
-/// Word and bit of `id` in a filter of 2^20 bits.
-fn place(id: u64) -> (usize, u64) {
+/// Words of the filter: at the least, at the most.
+const FILTER: (usize, usize) = (64, 1 << 14);
+
+/// Word and bit of `id` in a filter of so many words, a power of two.
+#[inline(always)]
+fn place(id: u64, words: usize) -> (usize, u64) {
     let hash = id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 44;
-    ((hash >> 6) as usize, 1 << (hash & 63))
+    ((hash >> 6) as usize & (words - 1), 1 << (hash & 63))
 }
 
-/// The paths to `targets` (object, its class); `pass` walks over the dump once.
+/// One step of all searches.
+struct StepBack<'s> {
+    census: &'s Census,
+    wanted: Wanted,
+    searches: &'s mut [Search],
+    /// What each search has found.
+    next: Vec<Vec<u64>>,
+    /// Static fields that hold what is looked for: class, name, object.
+    statics: Vec<(u64, u64, u64)>,
+    /// The array whose elements come, and its class.
+    array: (u64, u64),
+}
+
+impl StepBack<'_> {
+    #[inline(always)]
+    fn refers(&mut self, from: u64, class: u64, field: u64, to: u64) {
+        let mask = self.wanted.mask(to);
+        if mask != 0 {
+            self.found(mask, from, Found { next: to, class, field });
+        }
+    }
+
+    fn found(&mut self, mask: u8, from: u64, Found { next: to, class, field }: Found) {
+        let searches = self.searches.iter_mut().zip(&mut self.next).enumerate();
+        for (_, (search, next)) in searches.filter(|(bit, _)| mask >> bit & 1 == 1) {
+            if from != search.target && search.found.len() < MAX_FOUND && !search.found.contains_key(&from) {
+                search.found.insert(from, Found { next: to, class, field });
+                next.push(from);
+            }
+        }
+    }
+}
+
+impl Visit for StepBack<'_> {
+    #[inline(always)]
+    fn instance<const ID: usize>(&mut self, id: u64, class: u64, fields: &[u8]) {
+        for (at, field) in self.census.layout(class) {
+            if let Some(to) = sized::<ID>(fields, *at) {
+                self.refers(id, class, *field, to);
+            }
+        }
+    }
+
+    fn array(&mut self, id: u64, class: u64, _bytes: u64) {
+        self.array = (id, class);
+    }
+
+    #[inline(always)]
+    fn elements<const ID: usize>(&mut self, elements: &[u8]) {
+        let (id, class) = self.array;
+        for element in elements.chunks_exact(ID) {
+            self.refers(id, class, 0, sized::<ID>(element, 0).unwrap_or(0));
+        }
+    }
+
+    fn class(&mut self, class: Class) {
+        let wanted = &self.wanted;
+        let held = class.statics.iter().filter(|(_, to)| wanted.mask(*to) != 0);
+        self.statics.extend(held.map(|(name, to)| (class.id, *name, *to)));
+    }
+}
+
+/// The paths to `targets` (object, its class).
 pub(super) fn search(
     tables: &Tables,
+    census: &Census,
     targets: &[(u64, u64)],
-    mut pass: impl FnMut(&mut dyn FnMut(Item<'_>)),
+    stream: &mut Stream<'_>,
 ) -> Vec<Path> {
-    let layouts = layouts(tables);
     let mut searches: Vec<Search> = targets
         .iter()
         .take(MAX_TARGETS)
@@ -107,43 +173,13 @@ pub(super) fn search(
         if wanted.masks.is_empty() {
             break;
         }
-        let mut next: Vec<Vec<u64>> = searches.iter().map(|_| Vec::new()).collect();
-        let mut array = (0, 0);
-        let id_size = tables.id_size;
-        let mut refers = |from: u64, class: u64, field: u64, to: u64| {
-            let mask = wanted.mask(to);
-            for (bit, search) in searches.iter_mut().enumerate().filter(|(bit, _)| mask >> bit & 1 == 1) {
-                if from != search.target
-                    && search.found.len() < MAX_FOUND
-                    && !search.found.contains_key(&from)
-                {
-                    search.found.insert(from, Found { next: to, class, field });
-                    next.get_mut(bit).into_iter().for_each(|next| next.push(from));
-                }
-            }
-        };
-        let mut statics: Vec<(u64, u64, u64)> = Vec::new();
-        pass(&mut |item| match item {
-            Item::Instance { id, class, fields } => {
-                for (at, field) in layouts.get(&class).into_iter().flatten() {
-                    if let Some(bytes) = fields.get(*at..*at + id_size) {
-                        refers(id, class, *field, number(bytes));
-                    }
-                }
-            }
-            Item::Array { id, class, .. } => array = (id, class),
-            Item::Elements(elements) => {
-                for element in elements.chunks_exact(id_size) {
-                    refers(array.0, array.1, 0, number(element));
-                }
-            }
-            Item::Class(Class { id, statics: held, .. }) => {
-                statics.extend(
-                    held.iter().filter(|(_, to)| wanted.mask(*to) != 0).map(|(name, to)| (id, *name, *to)),
-                );
-            }
-            _ => {}
-        });
+        let spans = census.chunks.referring(wanted.masks.keys().copied().collect());
+        let next = searches.iter().map(|_| Vec::new()).collect();
+        let searches_now = &mut searches;
+        let mut step =
+            StepBack { census, wanted, searches: searches_now, next, statics: Vec::new(), array: (0, 0) };
+        spans.into_iter().for_each(|span| stream.part(span, &mut step));
+        let (next, statics) = (step.next, step.statics);
         for (search, next) in searches.iter_mut().zip(next).filter(|(search, _)| search.end.is_none()) {
             // A static field is as good as a root, and one step nearer than what was found just
             // now.
@@ -162,36 +198,6 @@ pub(super) fn search(
         }
     }
     searches.iter().map(|search| path(tables, search)).collect()
-}
-
-/// Where each class's instances hold references; `java.lang.ref.Reference.referent` keeps nothing
-/// alive.
-fn layouts(tables: &Tables) -> Layouts {
-    let (mut layouts, mut places) = (Layouts::default(), 0);
-    for id in tables.classes.keys() {
-        if places >= MAX_PLACES {
-            break;
-        }
-        let (mut layout, mut at, mut offset) = (Vec::new(), *id, 0);
-        // A class is its own ancestor only in a damaged dump.
-        let mut seen = HashSet::new();
-        while let Some(class) = tables.classes.get(&at).filter(|_| seen.len() < 64 && seen.insert(at)) {
-            let is_reference = tables.text(class.name) == b"java/lang/ref/Reference";
-            for (name, kind) in class.fields.iter().take(MAX_INSTANCE.saturating_sub(layout.len())) {
-                let weak = is_reference && tables.text(*name) == b"referent";
-                if *kind == 2 && !weak {
-                    layout.push((offset, *name));
-                }
-                offset += size_of(*kind, tables.id_size).unwrap_or(0);
-            }
-            at = class.parent;
-        }
-        places += layout.len();
-        if !layout.is_empty() {
-            layouts.insert(*id, layout);
-        }
-    }
-    layouts
 }
 
 fn path(tables: &Tables, search: &Search) -> Path {

@@ -209,6 +209,8 @@ impl HsErr {
             Some(top) if top.module.as_deref().is_some_and(is_python) => Crash::Python,
             Some(_) => Crash::NativeLibrary,
             None if says("Internal Error") || says("guarantee(") => Crash::Jvm,
+            // The C library alone: it was called with what is no memory, and the log has no caller.
+            None if self.stack().next().is_some() => Crash::NativeLibrary,
             None => Crash::Unknown,
         }
     }
@@ -300,7 +302,8 @@ impl HsErr {
                 );
             }
             Crash::NativeLibrary => {
-                let what = self.library().map_or_else(
+                // The C library's own frame, where there is no other.
+                let what = self.library().or_else(|| self.stack().next()).map_or_else(
                     || "A native library".to_owned(),
                     |frame| {
                         format!("{} ({})", frame.module.as_deref().unwrap_or("a native library"), frame.name)
@@ -356,7 +359,7 @@ impl HsErr {
                 in_words(accounted)
             )),
             (Some(named), _) if all.is_empty() => all.push(format!("NMT's largest category is {}: {}.", named.name, in_words(named.bytes))),
-            (None, _) if all.is_empty() => all.push("The process could not get native memory: look at what fills it, not at the Java heap alone (offheap map PID; this log has no NMT section: -XX:NativeMemoryTracking=summary makes one).".to_owned()),
+            (None, _) if all.is_empty() => all.push("The process could not get native memory: look at what fills it, not at the Java heap alone (this log has no NMT section: -XX:NativeMemoryTracking=summary makes one; on Linux, offheap map PID).".to_owned()),
             _ => {}
         }
         let get = |key: &str| self.host.iter().find(|(known, _)| known == key).map(|(_, bytes)| *bytes);
@@ -364,6 +367,13 @@ impl HsErr {
             && committed > limit
         {
             all.push(format!("The machine has promised {} and may promise {} (CommitLimit): with vm.overcommit_memory=2 that is refused though memory is free.", in_words(committed), in_words(limit)));
+        }
+        if self.is_windows() {
+            let left = self
+                .commit_bytes
+                .map_or_else(String::new, |(_, left)| format!(" ({} is left)", in_words(left)));
+            all.push(format!("Windows promises no more than memory and page file have together{left}: enlarge the page file, end other programs, or lower -Xmx, -XX:MaxDirectMemorySize or the number of threads."));
+            return;
         }
         all.push("Make room: raise the container's limit, or lower -Xmx, -XX:MaxDirectMemorySize or the number of threads.".to_owned());
         all.push(

@@ -131,6 +131,9 @@ impl HsErr {
         let promised = promised.map_or_else(String::new, |(promised, limit)| {
             format!(", {} promised of {} (CommitLimit)", bytes(promised), bytes(limit))
         });
-        Some(format!("{} {what} of {}{swap}{promised}", bytes(free), bytes(total)))
+        let commit = self.commit_bytes.map_or_else(String::new, |(all, left)| {
+            format!(", {} left of the {} that memory and page file have together", bytes(left), bytes(all))
+        });
+        Some(format!("{} {what} of {}{swap}{promised}{commit}", bytes(free), bytes(total)))
     }
 }

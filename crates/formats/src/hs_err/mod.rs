@@ -62,6 +62,8 @@ pub struct HsErr {
     pub c_heap_retained_bytes: Option<u64>,
     /// Memory of the machine or container: total and free.
     pub physical_bytes: Option<(u64, u64)>,
+    /// What Windows may promise, memory and page file, and what of it is left.
+    pub commit_bytes: Option<(u64, u64)>,
     /// The machine's own figures by the kernel's names (`MemAvailable`, `CommitLimit`…), bytes.
     pub host: Vec<(String, u64)>,
     /// What was mapped.
@@ -359,12 +361,34 @@ fn other(log: &mut HsErr, line: &str) {
     } else if let Some(sizes) = line.strip_prefix("C-Heap outstanding allocations: ") {
         log.c_heap_bytes = size(sizes);
         log.c_heap_retained_bytes = sizes.split_once("retained: ").and_then(|(_, retained)| size(retained));
-    } else if let Some((_, sizes)) = line.split_once(", physical ").filter(|_| line.starts_with("Memory: ")) {
-        log.physical_bytes = size(sizes).zip(sizes.split_once('(').and_then(|(_, free)| size(free)));
+    } else if let Some((_, sizes)) = line.split_once("physical ").filter(|_| line.starts_with("Memory: ")) {
+        // `, physical 16303368k(1063636k free)`; of Windows `, system-wide physical 16255M (812M
+        // free)`.
+        log.physical_bytes = with_free(sizes);
+        if let Some((_, swap)) = sizes.split_once(", swap ").filter(|_| log.is_windows()) {
+            log.commit_bytes = with_free(swap);
+        }
+    } else if let Some(sizes) = line.strip_prefix("TotalPageFile size ") {
+        let left = sizes.split_once("AvailPageFile size ").and_then(|(_, left)| size(left));
+        log.commit_bytes = size(sizes).zip(left);
+    } else if let Some((_, sizes)) = line.split_once("WorkingSet (physical memory assigned to process): ") {
+        log.rss_bytes = size(sizes);
     } else if let Some((key, bytes)) = lines::meminfo(line)
         && !log.host.iter().any(|(known, _)| known == key)
     {
         log.host.push((key.to_owned(), bytes));
+    }
+}
+
+/// `16303368k(1063636k free)`: all, and what is free.
+fn with_free(sizes: &str) -> Option<(u64, u64)> {
+    size(sizes).zip(sizes.split_once('(').and_then(|(_, free)| size(free)))
+}
+
+impl HsErr {
+    /// Whether it is of Windows.
+    pub(crate) fn is_windows(&self) -> bool {
+        self.vm.contains("windows")
     }
 }
 

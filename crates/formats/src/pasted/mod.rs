@@ -8,6 +8,7 @@
 
 mod encoding;
 mod prefix;
+mod strangers;
 
 use crate::registry::{self, Format, Reader};
 use std::borrow::Cow;
@@ -334,6 +335,11 @@ fn said(done: &BTreeSet<&'static str>, outside: usize, inside: usize) -> Option<
         parts.push(format!("{} inside a report that {are} not part of it", lines(inside)));
     }
     (!parts.is_empty()).then(|| format!("left out of the pasted text: {}", parts.join(", ")))
+}
+
+/// What a text is that is known and has nothing to read, and what to bring instead.
+pub fn stranger(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
+    strangers::name(&String::from_utf8_lossy(bytes.get(..1 << 20).unwrap_or(bytes)))
 }
 
 /// The formats that a text which is of none could be meant as, by the words in it.

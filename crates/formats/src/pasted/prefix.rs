@@ -263,7 +263,13 @@ fn brackets(line: &str) -> Option<&str> {
     if count == 0 {
         return None;
     }
-    rest.strip_prefix(' ').or_else(|| rest.is_empty().then_some(rest))
+    let rest = rest.strip_prefix(' ').or_else(|| rest.is_empty().then_some(rest))?;
+    // `GC(12) `, of the collection that the JVM logs.
+    let collection = rest.strip_prefix("GC(").and_then(|rest| rest.split_once(") "));
+    Some(match collection {
+        Some((number, after)) if number.parse::<u64>().is_ok() => after,
+        _ => rest,
+    })
 }
 
 /// `INFO `, `[INFO] `, `E `: what a build or a log puts first.

@@ -1,10 +1,11 @@
 //! The handful of files that a ticket has, as one case: what they say together, what they
 //! contradict, and which one measurement is missing.
 
+use super::series::sort;
 use super::verdict::{document, finding, growing, instant, window};
 use super::{Content, Reading, series_of};
 use offheap_diagnose::Diagnosis;
-use offheap_formats::{BY_CLASS, Figures, Format, RESIDENT, sum};
+use offheap_formats::{BY_CLASS, Figures, Format, RESIDENT, ROLLUP, sum};
 use offheap_model::units::bytes;
 use offheap_model::{Domain, Evidence, Finding, Status};
 use std::collections::BTreeMap;
@@ -81,7 +82,9 @@ impl Facts {
         let get = |name: &str| figures.list.iter().find(|named| named.name == name);
         match format {
             // `pmap -d` has only what is mapped.
-            Format::Smaps | Format::Pmap if figures.of == RESIDENT => self.resident = Some((sum(), file)),
+            Format::Smaps | Format::Pmap if figures.of == RESIDENT || figures.of == ROLLUP => {
+                self.resident = Some((sum(), file))
+            }
             Format::ProcStatus => {
                 self.resident =
                     get("resident").map(|named| (named.bytes, file.clone())).or(self.resident.take());
@@ -165,6 +168,7 @@ fn largest_process(figures: &Figures) -> u64 {
 
 /// What `readings`, which are of several kinds, say together.
 pub(super) fn case(readings: Vec<Reading>) -> anyhow::Result<Diagnosis> {
+    let readings = in_order(readings);
     let files: Vec<_> = readings.iter().map(|reading| reading.path.clone()).collect();
     let facts = Facts::of(&readings);
     let mut evidence: Vec<Evidence> = readings.iter().map(line).collect();
@@ -219,6 +223,20 @@ pub(super) fn case(readings: Vec<Reading>) -> anyhow::Result<Diagnosis> {
     Ok(document(&files, window(1), findings))
 }
 
+/// `readings` by what they are of, those of one kind by time: the last one's figures count.
+fn in_order(readings: Vec<Reading>) -> Vec<Reading> {
+    let mut kinds: BTreeMap<(&str, String), Vec<Reading>> = BTreeMap::new();
+    for reading in readings {
+        let of = reading.kind().unwrap_or_default().to_owned();
+        kinds.entry((reading.format.name(), of)).or_default().push(reading);
+    }
+    let sorted = kinds.into_values().map(|mut list| {
+        sort(&mut list);
+        list
+    });
+    sorted.flatten().collect()
+}
+
 /// A file in one line.
 fn line(reading: &Reading) -> Evidence {
     let says = match &reading.content {
@@ -265,7 +283,10 @@ fn together(facts: &Facts, grown: &[(String, i64)]) -> Finding {
     let summary = |parts: &[String], text: String| {
         let lead = if parts.is_empty() { String::new() } else { format!("{}. ", parts.join(". ")) };
         let mut all = lead + &text;
-        if let Some(first) = all.get(..1) {
+        // What was killed may be named there, as it is spelled.
+        if facts.killed.is_none()
+            && let Some(first) = all.get(..1)
+        {
             let upper = first.to_uppercase();
             all.replace_range(..1, &upper);
         }
@@ -276,8 +297,22 @@ fn together(facts: &Facts, grown: &[(String, i64)]) -> Finding {
         let more = grows("Thread")
             .or(grows("Thread Stack"))
             .map_or_else(String::new, |change| format!(", and NMT's Thread grew by {}", bytes(change)));
-        let text =
-            format!("{count} threads are named {name} ({file}){more}: threads are started without an end.");
+        let stacks = facts.category("Thread") + facts.category("Thread Stack");
+        let outside = facts
+            .accounted()
+            .zip(facts.resident.as_ref())
+            .map_or(0, |(accounted, (resident, _))| resident.saturating_sub(accounted));
+        let rest = if stacks > 0 && outside > stacks {
+            format!(
+                " Their stacks are {} by NMT, which is less than what is outside of its account: so many threads also have as many of the allocator's arenas, or something else grows beside them.",
+                bytes(stacks)
+            )
+        } else {
+            String::new()
+        };
+        let text = format!(
+            "{count} threads are named {name} ({file}){more}: threads are started without an end.{rest}"
+        );
         let mut found = finding(
             status,
             Some(Domain::ThreadStacks),
@@ -407,6 +442,9 @@ fn missing(facts: &Facts, grown: &[(String, i64)]) -> Option<String> {
         None => "what is resident (/proc/PID/smaps, or pmap -X PID) at the time of the NMT report",
         Some((outside, resident)) if outside as f64 > resident as f64 * OUTSIDE && facts.held.is_none() && !facts.has_sites => {
             "what the allocator holds free (jcmd PID System.native_heap_info), which tells a leak outside of the JVM from retention"
+        }
+        Some((outside, _)) if facts.held.as_ref().is_some_and(|(held, _)| *held > outside / 2) => {
+            "what is resident after offheap trim PID, or jcmd PID System.trim_native_heap, which proves that it was only held"
         }
         Some((outside, resident)) if outside as f64 > resident as f64 * OUTSIDE && !facts.has_sites => {
             "a profile of the native allocations (offheap profile PID, or jemalloc's heap profiles), which names the code"

@@ -209,6 +209,9 @@ fn unrecognised(path: &Path, bytes: &[u8]) -> anyhow::Error {
         return anyhow!("{path}: its format is not recognised: it is {what}; {known}");
     }
     let could = if pasted::is_text(bytes) { pasted::could_be(bytes) } else { Vec::new() };
+    if let Some((what, bring)) = pasted::stranger(bytes).filter(|_| could.is_empty()) {
+        return anyhow!("{path}: its format is not recognised: it looks like {what}. Bring {bring}; {known}");
+    }
     if could.is_empty() {
         let kind = if pasted::is_text(bytes) { "text with no report in it" } else { "binary" };
         return anyhow!("{path}: its format is not recognised ({kind}); {known}");
@@ -299,8 +302,12 @@ impl Reading {
     fn in_pieces(&mut self) -> anyhow::Result<Option<Cut>> {
         let path = self.path.as_path();
         if self.format == Format::Hprof {
-            let again = &mut || open(path, PIECES_LIMIT, PIECES).map_err(std::io::Error::other);
-            let dump = hprof::read_from(again)?;
+            let dump = match source::Plain::open(path) {
+                Some(plain) => hprof::read_at(&plain)?,
+                None => {
+                    hprof::read_from(&mut || open(path, PIECES_LIMIT, PIECES).map_err(std::io::Error::other))?
+                }
+            };
             self.time_ms = Some(dump.time_ms);
             let cut = dump.cut.clone();
             self.content = Content::Dump(Box::new(dump));
@@ -408,7 +415,11 @@ fn nmt(bytes: &[u8], notes: &mut Vec<String>) -> anyhow::Result<Figures> {
         }
     }
     if !report.problems.is_empty() {
-        notes.push(format!("{} lines make no sense and were left out", report.problems.len()));
+        let what = match report.problems.len() {
+            1 => "1 line makes no sense and was left out".to_owned(),
+            count => format!("{count} lines make no sense and were left out"),
+        };
+        notes.push(what);
     }
     let figures = Figures::new(NMT, categories(&report));
     let sum = offheap_formats::sum(&figures.list);

@@ -80,6 +80,27 @@ pub fn read_paths(paths: &[PathBuf], perf_map: Option<&Path>) -> anyhow::Result<
     Ok(readings)
 }
 
+/// The same, but for those that can't be read: why each of them can't.
+///
+/// # Errors
+/// None can be read.
+pub(super) fn read_some(paths: &[PathBuf]) -> anyhow::Result<(Vec<Reading>, Vec<String>)> {
+    let maps = PerfMaps::new(None)?;
+    let (mut readings, mut problems) = (Vec::new(), Vec::new());
+    for path in expand(paths)? {
+        match read_all(&path, &maps) {
+            Ok(read) => readings.extend(read),
+            Err(error) => problems.push(error),
+        }
+    }
+    if readings.is_empty()
+        && let Some(first) = problems.drain(..).next()
+    {
+        return Err(first);
+    }
+    Ok((readings, problems.iter().map(|problem| format!("{problem:#}")).collect()))
+}
+
 /// The figure that both know most by: leaked bytes only where the first knows them too.
 pub fn common_figure(first: &Profile, last: &Profile) -> Figure {
     match (Figure::best(first), Figure::best(last)) {
@@ -151,31 +172,64 @@ fn joined(readings: &[Reading], times: &[i64]) -> anyhow::Result<Table> {
 }
 
 /// Sorts by time, and says by which.
-fn sort(readings: &mut [Reading]) -> Order {
+pub(super) fn sort(readings: &mut [Reading]) -> Order {
     let order = given(readings);
     match order {
         Order::Content => readings.sort_by_key(|reading| reading.time_ms),
         Order::Modified => readings.sort_by_key(|reading| reading.modified_ms),
-        Order::Name => readings.sort_by_cached_key(|reading| natural(&reading.path.to_string_lossy())),
+        Order::Name => readings.sort_by_cached_key(|reading| {
+            let name = reading.path.to_string_lossy();
+            (stage(&name), natural(&name))
+        }),
     }
     order
 }
 
-/// Times in all files, all different; else when they were written, at least a second apart: a copy
-/// makes all of one moment.
+/// Times in all files, all different; else what their names say of before and after; else when
+/// they were written, at least a second apart: a copy makes all of one moment.
 fn given(readings: &[Reading]) -> Order {
     let apart = |mut times: Vec<i64>, least: i64| {
         times.sort_unstable();
         times.windows(2).all(|pair| matches!(pair, [a, b] if b - a >= least))
     };
     let said: Option<Vec<i64>> = readings.iter().map(|reading| reading.time_ms).collect();
+    let mut stages: Vec<Stage> =
+        readings.iter().map(|reading| stage(&reading.path.to_string_lossy())).collect();
+    stages.dedup();
     if said.is_some_and(|times| apart(times, 1)) {
         Order::Content
+    } else if stages.len() > 1 {
+        Order::Name
     } else if apart(readings.iter().map(|reading| reading.modified_ms).collect(), 1000) {
         Order::Modified
     } else {
         Order::Name
     }
+}
+
+/// What a file's name says of when it was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Before,
+    Unsaid,
+    After,
+}
+
+/// The stage that a word in the name of the file at `path` tells.
+fn stage(path: &str) -> Stage {
+    const BEFORE: [&str; 10] =
+        ["before", "baseline", "base", "old", "pre", "start", "begin", "first", "initial", "early"];
+    const AFTER: [&str; 10] =
+        ["after", "new", "post", "end", "last", "final", "later", "late", "now", "current"];
+    let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
+    let mut words = name.split(|c: char| !c.is_ascii_alphabetic());
+    words
+        .find_map(|word| match word {
+            _ if BEFORE.contains(&word) => Some(Stage::Before),
+            _ if AFTER.contains(&word) => Some(Stage::After),
+            _ => None,
+        })
+        .unwrap_or(Stage::Unsaid)
 }
 
 /// A key that puts `heap.9` before `heap.10`.
@@ -221,7 +275,20 @@ pub fn slope(row: &Row, unit: f64) -> Option<Slope> {
 
 #[cfg(test)]
 mod tests {
-    use super::natural;
+    use super::{Stage, natural, stage};
+
+    #[test]
+    fn names_say_before_and_after() {
+        for (name, told) in [
+            ("case/nmt-before.txt", Stage::Before),
+            ("old_smaps", Stage::Before),
+            ("after/nmt.txt", Stage::Unsaid),
+            ("nmt.After.txt:12", Stage::After),
+            ("threads-newest.txt", Stage::Unsaid),
+        ] {
+            assert_eq!(stage(name), told, "{name}");
+        }
+    }
 
     #[test]
     fn numbers_in_names_are_numbers() {

@@ -108,6 +108,9 @@ fn more(out: &mut String, count: usize, what: &str, style: Style) {
 /// Several files: first, last, and the slope of each row.
 pub fn table(series: &Series, style: Style) -> String {
     let table = &series.table;
+    if series.paths.len() == 1 && table.rows.iter().all(|row| row.points.len() < 2) {
+        return instant(series, style);
+    }
     let span = series.seconds.map(|seconds| format!(" over {}", duration(seconds))).unwrap_or_default();
     let files = match series.paths.len() {
         1 => "one recording".to_owned(),
@@ -150,6 +153,20 @@ pub fn table(series: &Series, style: Style) -> String {
     out.push_str(&lines.render(style));
     out.push_str(&style.paint(Tone::Dim, "?: the slope may be none\n"));
     more(&mut out, moving.len() - shown, "more", style);
+    out
+}
+
+/// A recording with one sample of each figure: nothing in it can change.
+fn instant(series: &Series, style: Style) -> String {
+    let table = &series.table;
+    let mut out = format!("{}: one sample of each\n\n", style.paint(Tone::Strong, &table.of));
+    let mut lines = terminal::Table::new(&[("BYTES", Align::Right), ("NAME", Align::Left)]);
+    let shown = if style.all { table.rows.len() } else { ROWS.min(table.rows.len()) };
+    for row in table.rows.iter().take(shown) {
+        lines.row(Tone::Plain, vec![amount(table, row.after()), label(row)]);
+    }
+    out.push_str(&lines.render(style));
+    more(&mut out, table.rows.len() - shown, "more", style);
     out
 }
 

@@ -1,4 +1,4 @@
-//! A recording's file, read anywhere.
+//! A recording's or a heap dump's file, read anywhere.
 
 use crate::files;
 use offheap_formats::jfr::Source;

@@ -1,7 +1,8 @@
 //! A verdict on files of other tools: one instant can only be described, several show what grows.
 
 use super::case::case;
-use super::{Content, Order, Reading, Series, code, label, read_paths, series_of};
+use super::series::read_some;
+use super::{Content, Order, Reading, Series, code, label, series_of};
 use offheap_diagnose::stats::{Point, Shape, Trend};
 use offheap_diagnose::{Diagnosis, Level, Outlook, RssTrend, SCHEMA, Target, Window, certainty};
 use offheap_formats::{Figure, Format, Row};
@@ -25,9 +26,15 @@ const MOST: usize = 20;
 /// What `paths` (a directory stands for its files) say together.
 ///
 /// # Errors
-/// One can't be read, or they are not all of one kind.
+/// None can be read.
 pub fn diagnose(paths: &[PathBuf]) -> anyhow::Result<Diagnosis> {
-    let readings = read_paths(paths, None)?;
+    let (readings, problems) = read_some(paths)?;
+    let mut diagnosis = of(readings)?;
+    diagnosis.not_looked_at.extend(problems);
+    Ok(diagnosis)
+}
+
+fn of(readings: Vec<Reading>) -> anyhow::Result<Diagnosis> {
     if let [reading] = readings.as_slice()
         && !matches!(reading.content, Content::Recording(_))
     {
