@@ -10,7 +10,8 @@ use core::sync::atomic::{AtomicPtr, AtomicU64};
 
 use crate::clock;
 
-/// Longest lease, in seconds: an hour.
+/// Longest lease: an hour.
+/// Unit: s.
 pub const LONGEST: u64 = 3600;
 
 /// The word; it stays mapped once there is one.

@@ -22,7 +22,9 @@ const MAX_REGIONS: usize = offheap_live::MAX_REGIONS as usize;
 const RING: usize = 256;
 /// Tries before giving up on the lock; now and then its holder gets time to end.
 const TRIES: u32 = 2000;
+/// Tries after which a writer sleeps.
 const TRIES_PER_WAIT: u32 = 100;
+/// How long it sleeps then.
 const WAIT_US: u32 = 20;
 
 /// When each region was made, on the same clock as the unmappings in the ring.

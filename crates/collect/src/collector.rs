@@ -19,7 +19,7 @@ const LONG_HOLD: Duration = Duration::from_millis(5);
 /// How often references are followed where a collection spoils it.
 const LOOKS: u32 = 3;
 /// How long most collections stop the program.
-const A_PAUSE: Duration = Duration::from_millis(200);
+const BETWEEN_TRIES: Duration = Duration::from_millis(200);
 
 /// How much work a snapshot may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl Collector {
             self.lenses.jvm.reach(&live, &self.process.tasks().ok()?)
         };
         (0..LOOKS).find_map(|time| {
-            std::thread::sleep(A_PAUSE * time.min(1));
+            std::thread::sleep(BETWEEN_TRIES * time.min(1));
             look()
         })
     }

@@ -1,12 +1,12 @@
 //! The inside of a CPython interpreter: stacks, objects, and who holds them.
 
 use crate::{Collector, Effort};
-use offheap_cpython::{Census, Holder, Interpreter, Look, Marks, Place, Search};
+use offheap_cpython::{Census, Holder, HolderKind, Interpreter, Look, Marks, Place, Search};
 use offheap_heaps::{Heap, LabelKind};
 use offheap_linux::Live;
 use offheap_model::{
-    Frame, FrameKind, Python, PythonHeld, PythonHolder, PythonInterpreter, PythonObjects, PythonThread,
-    PythonType,
+    Frame, FrameKind, Python, PythonHeld, PythonHolder, PythonHolderKind, PythonInterpreter, PythonObjects,
+    PythonThread, PythonType,
 };
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -21,9 +21,9 @@ const STEP_BUDGET: u64 = 2 << 30;
 const SEARCH: Duration = Duration::from_secs(10);
 
 /// In a series of snapshots objects are counted at least this far apart.
-const LEAST: Duration = Duration::from_secs(2);
+const LEAST_BETWEEN: Duration = Duration::from_secs(2);
 /// One part in that many of the time is used for counting…
-const SHARE: u32 = 25;
+const CENSUS_SHARE: u32 = 25;
 /// …but the first ones, by which a window of a minute is judged…
 const SERIES: u32 = 6;
 /// …come no further apart than this.
@@ -131,9 +131,11 @@ impl Collector {
         let found = interpreter.holders(&memory, &search)?;
         let holders = found.holders.into_iter().map(through_a_bridge).map(|holder| PythonHolder {
             what: holder.what,
-            kind: holder.kind.to_owned(),
+            kind: kind(holder.kind),
             objects: holder.objects as u64,
             container: holder.container,
+            entries: holder.entries,
+            most_entries: holder.most_entries,
             path: holder.path,
             used_by: holder.used_by.into_iter().map(code).collect(),
             made_by: holder.made_by.into_iter().map(code).collect(),
@@ -159,7 +161,7 @@ impl Collector {
         python.collects = interpreters.as_ref().and_then(|all| all.first()?.collects);
         python.interpreters = interpreters.map(|all| all.len() as u64);
         self.counted.times += 1;
-        let pause = (begun.elapsed() * SHARE).max(LEAST);
+        let pause = (begun.elapsed() * CENSUS_SHARE).max(LEAST_BETWEEN);
         // The first ones make a series also where one takes long.
         let most = if self.counted.times < SERIES { SOON } else { Duration::MAX };
         self.counted.next = Some(Instant::now() + pause.min(most));
@@ -184,10 +186,24 @@ const BRIDGES: [(&str, &str); 1] = [("jpype._jproxy.", "a proxy of JPype's that 
 fn through_a_bridge(mut holder: Holder) -> Holder {
     let first = holder.path.first();
     let bridge = BRIDGES.iter().find(|(begin, _)| first.is_some_and(|kind| kind.starts_with(begin)));
-    if let Some((_, what)) = bridge.filter(|_| holder.kind == "native") {
-        (holder.kind, holder.what) = ("outside", (*what).to_owned());
+    if let Some((_, what)) = bridge.filter(|_| holder.kind == HolderKind::Native) {
+        (holder.kind, holder.what) = (HolderKind::Outside, (*what).to_owned());
     }
     holder
+}
+
+fn kind(kind: HolderKind) -> PythonHolderKind {
+    match kind {
+        HolderKind::Module => PythonHolderKind::Module,
+        HolderKind::Class => PythonHolderKind::Class,
+        HolderKind::LruCache => PythonHolderKind::LruCache,
+        HolderKind::Function => PythonHolderKind::Function,
+        HolderKind::Frame => PythonHolderKind::Frame,
+        HolderKind::Outside => PythonHolderKind::Outside,
+        HolderKind::Static => PythonHolderKind::Static,
+        HolderKind::Native => PythonHolderKind::Native,
+        HolderKind::Stack => PythonHolderKind::Stack,
+    }
 }
 
 fn code(code: offheap_cpython::Code) -> Frame {

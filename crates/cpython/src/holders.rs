@@ -72,6 +72,30 @@ pub struct Holders {
     pub cut: String,
 }
 
+/// What holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum HolderKind {
+    /// A variable of a module.
+    #[default]
+    Module,
+    /// An attribute of a class.
+    Class,
+    /// An `lru_cache`.
+    LruCache,
+    /// A function: its closure or defaults.
+    Function,
+    /// A variable of a function that runs, or one of its calls.
+    Frame,
+    /// Something outside of the interpreter.
+    Outside,
+    /// Data of a library.
+    Static,
+    /// Memory of native code.
+    Native,
+    /// A thread's native stack.
+    Stack,
+}
+
 /// One that holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Holder {
@@ -79,11 +103,14 @@ pub struct Holder {
     pub what: String,
     /// How many of those that were looked at.
     pub objects: usize,
-    /// What it is: `"module"`, `"class"`, `"lru_cache"`, `"function"`, `"frame"`, `"outside"`,
-    /// `"static"`, `"stack"`.
-    pub kind: &'static str,
+    /// What it is.
+    pub kind: HolderKind,
     /// The nearest container that holds all of them: `"dict of 5203"`; empty where there is none.
     pub container: String,
+    /// How many entries that container has.
+    pub entries: Option<u64>,
+    /// Of an `lru_cache` with a bound: how many entries it may have.
+    pub most_entries: Option<u64>,
     /// The way from it to one of the objects.
     pub path: Vec<String>,
     /// The functions that use it by its name; empty where they are unknown, or too many.
@@ -493,14 +520,13 @@ impl Climb<'_, '_> {
             kind,
             u128::MAX,
         )]);
-        let container = all
-            .filter(|(_, _, all)| *all & mask == mask && mask.count_ones() > 1)
-            .find_map(|(address, kind, _)| {
+        let container = all.filter(|(_, _, all)| *all & mask == mask && mask.count_ones() > 1).find_map(
+            |(address, kind, _)| {
                 let kind = kind?;
-                self.names.kinds.length(kind, address)?;
-                Some(self.names.sized(address, kind))
-            })
-            .unwrap_or_default();
+                let entries = self.names.kinds.length(kind, address)?;
+                Some((self.names.sized(address, kind), entries))
+            },
+        );
         let path = way
             .iter()
             .map(|(address, kind, _)| kind.map_or_else(String::new, |kind| self.names.sized(*address, kind)))
@@ -512,7 +538,9 @@ impl Climb<'_, '_> {
             what,
             objects: mask.count_ones() as usize,
             kind: name.kind(),
-            container,
+            entries: container.as_ref().map(|(_, entries)| *entries),
+            container: container.map(|(what, _)| what).unwrap_or_default(),
+            most_entries: self.names.most_entries(&name, address),
             path,
             used_by: self.names.users(&name, address, kind, &children),
             made_by: made_by.unwrap_or_default(),

@@ -22,7 +22,7 @@ mod words;
 
 pub use census::{Census, Look, Marks, TypeCount};
 pub use code::Code;
-pub use holders::{Holder, Holders, Place, Search};
+pub use holders::{Holder, HolderKind, Holders, Place, Search};
 pub use interpreter::Interpreter;
 pub use pymalloc::Pymalloc;
 pub use stacks::{Frame, SubInterpreter, Thread};

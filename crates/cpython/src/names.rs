@@ -1,7 +1,7 @@
 //! What has a name: modules, classes, functions, caches, frames, and memory that is not Python's.
 
 use crate::code::Code;
-use crate::holders::Place;
+use crate::holders::{HolderKind, Place};
 use crate::kinds::{Kinds, Role};
 use crate::stacks::SubInterpreter;
 use offheap_linux::{Live, Reads, Target, Task};
@@ -34,20 +34,24 @@ impl Named {
         !matches!(self, Named::Call(_) | Named::Static(_) | Named::Native | Named::Stack)
     }
 
-    pub(crate) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> HolderKind {
         match self {
-            Named::Module(_) => "module",
-            Named::Class(_) => "class",
-            Named::LruCache => "lru_cache",
-            Named::Function => "function",
-            Named::Frame(_) | Named::Call(_) => "frame",
-            Named::Place(_) => "outside",
-            Named::Static(_) => "static",
-            Named::Native => "native",
-            Named::Stack => "stack",
+            Named::Module(_) => HolderKind::Module,
+            Named::Class(_) => HolderKind::Class,
+            Named::LruCache => HolderKind::LruCache,
+            Named::Function => HolderKind::Function,
+            Named::Frame(_) | Named::Call(_) => HolderKind::Frame,
+            Named::Place(_) => HolderKind::Outside,
+            Named::Static(_) => HolderKind::Static,
+            Named::Native => HolderKind::Native,
+            Named::Stack => HolderKind::Stack,
         }
     }
 }
+
+/// Where an `lru_cache` has its function and its bound (Modules/_functoolsmodule.c).
+const LRU_FUNCTION: u64 = 0x58;
+const LRU_MAXSIZE: u64 = 0x60;
 
 /// A frame's variables.
 struct Variables {
@@ -241,8 +245,8 @@ impl<'k, 'a> Names<'k, 'a> {
                 None => format!("class {class}"),
             },
             Named::LruCache => {
-                let function = self.function(word(0x58));
-                let bound = match word(0x60).cast_signed() {
+                let function = self.function(word(LRU_FUNCTION));
+                let bound = match word(LRU_MAXSIZE).cast_signed() {
                     -1 => " (maxsize=None: without bound)".to_owned(),
                     most => format!(" (maxsize={most})"),
                 };
@@ -254,6 +258,12 @@ impl<'k, 'a> Names<'k, 'a> {
             Named::Native => "memory of native code".to_owned(),
             Named::Stack => "a thread's native stack".to_owned(),
         }
+    }
+
+    /// How many entries the holder `name` at `address` may have, where it is a cache with a bound.
+    pub(crate) fn most_entries(&self, name: &Named, address: u64) -> Option<u64> {
+        let at = address.checked_add(LRU_MAXSIZE).filter(|_| matches!(name, Named::LruCache))?;
+        u64::try_from(self.memory.u64(at).ok()?.cast_signed()).ok()
     }
 
     /// The dict in which a module or class at `address` has its variables; of a module's globals,

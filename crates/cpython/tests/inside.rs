@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Target, memory, minor, pythons};
-use offheap_cpython::{Census, Code, Holders, Interpreter, Look, Marks, Search};
+use offheap_cpython::{Census, Code, HolderKind, Holders, Interpreter, Look, Marks, Search};
 use offheap_linux::{Live, Memory as _, Target as _};
 use std::time::Duration;
 
@@ -199,7 +199,7 @@ fn objects_are_counted_by_type_and_their_holders_named() {
             best
         };
         let carts = who("__main__.Cart", None);
-        assert_eq!((carts.what.as_str(), carts.kind), ("`carts` of module __main__", "module"));
+        assert_eq!((carts.what.as_str(), carts.kind), ("`carts` of module __main__", HolderKind::Module));
         assert_eq!(carts.container, "dict of 5000");
         // The code that speaks of it, and that makes what it holds.
         let names = |code: &[Code]| code.iter().map(|code| code.function.clone()).collect::<Vec<_>>();
@@ -211,14 +211,21 @@ fn objects_are_counted_by_type_and_their_holders_named() {
         let cached = who("__main__.Slim", None);
         assert_eq!(cached.what, "the lru_cache of cached (maxsize=None: without bound)");
         assert_eq!(cached.container, "dict of 3000");
+        assert_eq!(
+            (cached.kind, cached.entries, cached.most_entries),
+            (HolderKind::LruCache, Some(3000), None)
+        );
         // A class without methods does not lead to its module.
         assert_eq!((names(&cached.used_by), names(&cached.made_by)), (vec!["cached".into()], vec![]));
         let waiting = who("frozenset", None);
-        assert_eq!((waiting.what.as_str(), waiting.kind), ("`waiting` of module __main__", "module"));
+        assert_eq!(
+            (waiting.what.as_str(), waiting.kind),
+            ("`waiting` of module __main__", HolderKind::Module)
+        );
         let closure = who("__main__.Kept", None);
         assert_eq!(
             (closure.what.as_str(), closure.kind),
-            ("the closure or defaults of closure.<locals>.inner", "function")
+            ("the closure or defaults of closure.<locals>.inner", HolderKind::Function)
         );
         assert_eq!(closure.container, "list of 1500");
         // Many short ones, those of code, are held by many others.

@@ -4,6 +4,9 @@
 use crate::sites::{is_of_jna, is_plumbing};
 use offheap_model::{Frame, FrameKind};
 
+/// What to do about local references that native code gathers.
+const LOCAL_REFERENCES: &str = "DeleteLocalRef, or PushLocalFrame and PopLocalFrame, in native code that loops without returning to Java";
+
 /// A part of a frame's name, and what to do where it is in the stack of what stays.
 const BY_FRAME: [(&str, &str); 16] = [
     (
@@ -31,14 +34,8 @@ const BY_FRAME: [(&str, &str); 16] = [
         "attach_current_thread",
         "DetachCurrentThread before a native thread that was attached ends: the JVM keeps its Thread object otherwise",
     ),
-    (
-        "JNIHandles::make_local",
-        "DeleteLocalRef, or PushLocalFrame and PopLocalFrame, in native code that loops without returning to Java",
-    ),
-    (
-        "JNIHandleBlock::allocate_block",
-        "DeleteLocalRef, or PushLocalFrame and PopLocalFrame, in native code that loops without returning to Java",
-    ),
+    ("JNIHandles::make_local", LOCAL_REFERENCES),
+    ("JNIHandleBlock::allocate_block", LOCAL_REFERENCES),
     (
         "sun.nio.ch.EPoll",
         "close() every Selector (try-with-resources): each has an epoll descriptor and native memory",
@@ -70,12 +67,17 @@ pub(crate) fn of(frames: &[Frame]) -> Option<&'static str> {
     })
 }
 
+/// Whether the advice for this stack is about local references.
+pub(crate) fn speaks_of_local_references(frames: &[Frame]) -> bool {
+    of(frames) == Some(LOCAL_REFERENCES)
+}
+
 /// Whether a function that JNA called has allocated it, and not JNA itself. Between the two is
 /// libffi, which mostly is part of JNA's own library, without symbols: where a function of the C
 /// library was called, only JNA's `invoke…` tells it from JNA's own blocks. What JNA allocates for
 /// the time of a call it frees after it (native/dispatch.c).
 fn returned_through_jna(frames: &[Frame]) -> bool {
-    let first = frames.iter().find(|frame| !is_plumbing(&frame.name));
+    let first = frames.iter().find(|frame| !is_plumbing(frame));
     let invokes = || frames.iter().any(|frame| frame.name.starts_with("com.sun.jna.Native.invoke"));
     let by_another =
         first.is_some_and(|frame| frame.kind == FrameKind::Native && (!is_of_jna(frame) || invokes()));

@@ -86,7 +86,7 @@ const FILLINGS: [Filling; 11] = [
 
 /// How sure one can be of anything while a cache fills.
 const OPEN: f64 = 0.55;
-/// Functions so near to the allocation are the ones that decide what the memory is.
+/// Only functions this near to the allocation decide what the memory is.
 const NEAR: usize = 14;
 
 /// What the stack of `frames`, innermost first, fills.
@@ -121,6 +121,7 @@ pub(crate) fn take_back(finding: &mut Finding) {
             filling.what, filling.bound
         ),
     );
+    finding.next = None;
     finding.confirm.insert(
         0,
         "watch until it is full: what fills to its bound stops there, and is used again".to_owned(),

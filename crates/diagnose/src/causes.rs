@@ -1,7 +1,7 @@
 //! Causes and their consequences: one leak makes several domains grow, and the verdict is the one
 //! that the others follow from.
 
-use crate::rules::RULES;
+use crate::rules::rule_of;
 use offheap_model::{Finding, Status};
 
 /// Notes in each leak which other findings are its consequences. A consequence is one that its rule
@@ -10,7 +10,7 @@ pub(crate) fn link(findings: &mut [Finding]) {
     let seen: Vec<(String, Status, f64)> =
         findings.iter().map(|f| (f.cause.clone(), f.status, f.slope_bytes_per_s)).collect();
     for finding in findings.iter_mut().filter(|finding| finding.status == Status::Leak) {
-        let Some(rule) = RULES.iter().find(|rule| rule.id() == finding.cause) else { continue };
+        let Some(rule) = rule_of(&finding.cause) else { continue };
         finding.explains = seen
             .iter()
             .filter(|(_, status, _)| {

@@ -3,7 +3,7 @@
 
 use crate::draft::sentence;
 use crate::verdict::{Diagnosis, needs_code};
-use offheap_model::{Domain, Evidence, Finding, FrameKind, Status, units};
+use offheap_model::{Domain, Evidence, Finding, FrameKind, Status, units, vocabulary};
 
 /// A class with another number of objects than before.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,11 +37,11 @@ impl ClassGrowth {
 
 /// Where it comes from.
 const SOURCE: &str = "GC.class_histogram -all, at two instants; garbage included";
-/// As many classes are named.
+/// At most this many classes are named.
 const NAMED: usize = 3;
 /// A class must hold this share of what the heap gained to be named.
-const SHARE: f64 = 0.05;
-/// So many more objects are growth, and no coincidence.
+const CLASS_SHARE: f64 = 0.05;
+/// This many more objects of a class are growth, and no coincidence.
 const OBJECTS: i64 = 50;
 
 impl Diagnosis {
@@ -62,7 +62,7 @@ impl Diagnosis {
 fn full_heap(finding: &mut Finding, classes: &[ClassGrowth]) {
     let all: u64 = classes.iter().map(|class| class.after_bytes).fold(0, u64::saturating_add);
     let mut large: Vec<&ClassGrowth> =
-        classes.iter().filter(|class| class.after_bytes as f64 >= SHARE * all as f64).collect();
+        classes.iter().filter(|class| class.after_bytes as f64 >= CLASS_SHARE * all as f64).collect();
     large.sort_by_key(|class| std::cmp::Reverse(class.after_bytes));
     let (own, plain): (Vec<&ClassGrowth>, Vec<&ClassGrowth>) =
         large.into_iter().partition(|class| !is_plain(&class.name));
@@ -82,8 +82,10 @@ fn full_heap(finding: &mut Finding, classes: &[ClassGrowth]) {
 /// What fills the heap.
 fn heap(finding: &mut Finding, classes: &[ClassGrowth], seconds: f64) {
     let gained = (finding.slope_bytes_per_s * seconds).max(1.0);
-    let mut grown: Vec<&ClassGrowth> =
-        classes.iter().filter(|class| class.bytes as f64 >= SHARE * gained && class.objects() > 0).collect();
+    let mut grown: Vec<&ClassGrowth> = classes
+        .iter()
+        .filter(|class| class.bytes as f64 >= CLASS_SHARE * gained && class.objects() > 0)
+        .collect();
     grown.sort_by_key(|class| std::cmp::Reverse(class.bytes));
     // The bytes are mostly in arrays, the cause is in the program's own classes.
     let (own, plain): (Vec<&ClassGrowth>, Vec<&ClassGrowth>) =
@@ -124,8 +126,7 @@ fn peers(finding: &mut Finding, classes: &[ClassGrowth]) {
 
 /// Arrays and the JDK's own classes.
 fn is_plain(name: &str) -> bool {
-    name.ends_with("[]")
-        || ["java.", "javax.", "jdk.", "sun.", "com.sun."].iter().any(|prefix| name.starts_with(prefix))
+    name.ends_with("[]") || vocabulary::is_of_jdk(name)
 }
 
 /// The name of a class as a histogram has it, as in source code: `[B (java.base@17)` → `byte[]`,

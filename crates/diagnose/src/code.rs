@@ -19,6 +19,7 @@ pub struct Suspect {
 /// Fewer snapshots than these show no direction.
 const MIN_SNAPSHOTS: usize = 6;
 /// Blocks of one size that must have come one after the other, and none gone, to be a suspect.
+/// Unit: blocks.
 const LEAST_OF_SIZE: f64 = 60.0;
 /// The old generation must gain this share of -Xmx over the window to be a suspect.
 const HEAP_SHARE: f64 = 0.15;

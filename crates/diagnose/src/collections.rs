@@ -38,7 +38,7 @@ pub struct Outlived {
     pub span_s: f64,
 }
 
-/// Cleaners run on a thread of their own: what a collection frees may go some seconds later.
+/// Cleaners run on a thread of their own: what a collection frees may go this much later.
 const CLEANER_LAG_S: f64 = 4.0;
 /// Fewer direct bytes that go tell nothing.
 pub(crate) const LEAST_CANARY: u64 = 48 << 10;

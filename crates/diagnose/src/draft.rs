@@ -2,6 +2,7 @@
 
 use crate::evidence::Evidence;
 use crate::growth::{Growth, Kind};
+use crate::next_step::NextStep;
 use offheap_model::{Domain, Evidence as Observation, Finding, Status, units};
 
 /// A finding being written.
@@ -33,6 +34,7 @@ impl Draft {
             site: None,
             fix: Vec::new(),
             confirm: Vec::new(),
+            next: None,
         })
     }
 
@@ -76,13 +78,12 @@ impl Draft {
                 subject.source,
             ),
             _ => format!(
-                "In {}, {} grew over {}: {figures}. Whether it is a leak can't be told yet: {}. To be sure, {}. {}. \
-                 Source: {}.",
+                "In {}, {} grew over {}: {figures}. Whether it is a leak can't be told yet: {}. {}{}. Source: {}.",
                 evidence.who(),
                 subject.what,
                 evidence.window(),
                 growth.why,
-                growth.next,
+                to_be_sure(growth.next),
                 evidence.rss_words(),
                 subject.source,
             ),
@@ -91,8 +92,9 @@ impl Draft {
         if !growth.why.is_empty() {
             draft = draft.saw(growth.why.clone(), "the shape of the series");
         }
-        if !growth.next.is_empty() {
-            draft = draft.confirm([growth.next.clone()]);
+        if let Some(next) = growth.next {
+            draft.0.next = next.as_next();
+            draft = draft.confirm([next.to_string()]);
         }
         Some(draft)
     }
@@ -155,6 +157,11 @@ impl Draft {
     pub fn finish(self) -> Finding {
         self.0
     }
+}
+
+/// What to do to be sure, as a sentence with a space behind it; empty where there is nothing.
+pub(crate) fn to_be_sure(next: Option<NextStep>) -> String {
+    next.map_or_else(String::new, |next| format!("To be sure, {next}. "))
 }
 
 /// `text` with a capital letter at its start.

@@ -3,18 +3,11 @@
 
 use crate::collections::{Collections, LEAST_CANARY, Outlived};
 use crate::evidence::Evidence;
+use crate::next_step::NextStep;
 use crate::series::{Key, Series};
 use crate::stats::{Point, Shape, Slope, Trend, theil_sen, time_needed};
 use offheap_model::units;
 use offheap_model::{Domain, Reach, Status};
-
-/// How the next step begins where only a collection can tell.
-pub(crate) const COLLECT: &str = "run `jcmd";
-
-/// The next step where only a collection can tell.
-pub(crate) fn collect_and_look(pid: i32) -> String {
-    format!("{COLLECT} {pid} GC.run` and look again: what is still there after it is in use")
-}
 
 /// Who gives the memory back when it is no longer needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,15 +62,15 @@ pub struct Growth {
     pub certainty: f64,
     /// Why it is that kind, as a sentence without its full stop; empty for plain growth and none.
     pub why: String,
-    /// What to do to be sure, with the length of window it takes; empty where nothing is open.
-    pub next: String,
+    /// What to do to be sure; `None` where nothing is open.
+    pub next: Option<NextStep>,
 }
 
 impl Growth {
     /// Growth that lasts, which was told in another way than by its series alone.
     pub(crate) fn lasting(slope: Slope, from: f64, to: f64, certainty: f64, why: String) -> Growth {
         let Slope { per_s, ci95 } = slope;
-        Growth { kind: Kind::Lasting, per_s, ci95, from, to, certainty, why, next: String::new() }
+        Growth { kind: Kind::Lasting, per_s, ci95, from, to, certainty, why, next: None }
     }
 
     /// The status a finding of this growth has; `None` where there is nothing to find.
@@ -101,16 +94,18 @@ impl Growth {
 /// Of what is gained before collections this share may be freed by them and the rest still be
 /// called growth that outlived them.
 const FREED_AT_MOST: f64 = 0.4;
-/// Caches, pools and warm-ups commonly fill for this long: growth that began later says nothing
+/// Caches, pools and warm-ups commonly fill for this long: growth that started later says nothing
 /// yet.
+/// Chosen: nominal 30 s, less the slack of the snapshots at both ends.
 const LEAST_S: f64 = 27.0;
-/// What is fast from the window's begin need be seen for only this long…
+/// Growth that is fast from the window's start need be seen for only this long.
+/// Chosen: nominal 15 s, less the slack of a first and a last snapshot.
 const LEAST_FAST_S: f64 = 14.0;
-/// …fast being growth so far of this many times what is worth a word: 24 MiB, or a fiftieth of the
-/// RSS…
+/// Growth is fast that is this many times what is worth a word: 24 MiB, or a fiftieth of the RSS.
+/// Unit: times.
 const FAST_MATERIALS: f64 = 8.0;
-/// …with this part of the certainty.
-const SO_SOON: f64 = 0.9;
+/// Growth that is called a leak so soon has this part of its certainty.
+const SOON_CERTAINTY: f64 = 0.9;
 /// Where more than this share of what is allocated ends in the old generation, young collections
 /// say little about what is dead: the owners of native memory are promoted like everything else.
 const PROMOTED_AT_MOST: f64 = 0.2;
@@ -118,15 +113,17 @@ const PROMOTED_AT_MOST: f64 = 0.2;
 pub(crate) const LOOKS: usize = 3;
 /// This share of what direct buffers grew by between the first and the last look must be in use.
 const IN_USE_AT_LEAST: f64 = 0.4;
-/// To call the rest garbage, of all that is counted this share must have been found on the heap…
+/// To call buffers garbage, of all that is counted this share must have been found on the heap.
 const SEEN_AT_LEAST: f64 = 0.8;
-/// …and no more than this share of the growth be in use.
+/// To call buffers garbage, no more than this share of their growth may be in use.
 const GARBAGE_AT_MOST: f64 = 0.2;
 /// How it is known what is in use.
 pub(crate) const FOLLOWED: &str = "referred to from static fields, threads, their stacks or JNI code";
-/// References must have been counted over this share of the window…
+/// References must have been counted over this share of the window to say that growth is none of
+/// theirs.
 const COUNTED_AT_LEAST: f64 = 0.6;
-/// …and be fewer than this share of its snapshots, in each of which steady growth makes a step.
+/// Owners that became fewer than this share of the snapshots are not behind growth: steady growth
+/// makes a step in each.
 const FEW_OF_THE_STEPS: f64 = 0.25;
 /// What was gained before the collections must be this share of all growth for them to say anything
 /// about it.
@@ -153,7 +150,7 @@ impl Evidence<'_> {
             to: series.last(),
             certainty: 0.0,
             why: String::new(),
-            next: String::new(),
+            next: None,
         };
         if series.swing() < least {
             // Most series of most processes: no statistics needed.
@@ -183,7 +180,7 @@ impl Evidence<'_> {
         }
         growth.certainty = certainty(trend);
         if growth.kind == Kind::Lasting && trend.seconds < LEAST_S {
-            growth.certainty *= SO_SOON;
+            growth.certainty *= SOON_CERTAINTY;
             growth.why = "it is fast and straight, but in so short a window what fills looks like what leaks"
                 .to_owned();
         }
@@ -220,10 +217,7 @@ impl Evidence<'_> {
                     growth.kind = Kind::EndedWithLoad;
                     growth.why =
                         "it grew under load and has been flat only since the load stopped".to_owned();
-                    growth.next =
-                        "apply the same load again: a leak goes on from where it stopped, a cache is \
-                                   used again"
-                            .to_owned();
+                    growth.next = Some(NextStep::LoadAgain);
                 }
             }
             Kind::Slowing => {
@@ -231,10 +225,7 @@ impl Evidence<'_> {
                 growth.why =
                     "growth is slowing down within the window, as a cache that fills or a warm-up does"
                         .to_owned();
-                growth.next = format!(
-                    "watch for {} more: what fills stops, what leaks does not",
-                    units::duration((2.0 * trend.seconds).max(60.0))
-                );
+                growth.next = Some(NextStep::WatchWhatFills((2.0 * trend.seconds).max(60.0)));
             }
             Kind::Early => {
                 growth.certainty = 0.55;
@@ -242,7 +233,7 @@ impl Evidence<'_> {
                     "{} of growth are too few to tell what leaks from what fills",
                     units::duration(trend.seconds - trend.tail_start)
                 );
-                growth.next = format!("watch for {} more", units::duration((trend.seconds).max(60.0)));
+                growth.next = Some(NextStep::WatchMore(trend.seconds.max(60.0)));
             }
             Kind::Unclear => {
                 growth.certainty = 0.5;
@@ -250,7 +241,7 @@ impl Evidence<'_> {
                 let needed = time_needed(trend.noise, trend.correlation_time, trend.slope.per_s, interval);
                 let needed = needed.clamp(2.0 * trend.seconds, 20.0 * trend.seconds.max(60.0));
                 growth.why = "growth is not the same in all parts of the window".to_owned();
-                growth.next = format!("a window of about {} would tell", units::duration(needed));
+                growth.next = Some(NextStep::Window(needed));
             }
             Kind::None | Kind::Uncollected | Kind::Garbage | Kind::Lasting | Kind::EndedWithLoad => {}
         }
@@ -328,7 +319,7 @@ impl Evidence<'_> {
                 plural(whole.collections)
             )
         };
-        growth.next = collect_and_look(self.pid());
+        growth.next = Some(NextStep::Collect(self.pid()));
     }
 
     /// Why growth can't be garbage though no collection tells: what it belongs to is in use, and

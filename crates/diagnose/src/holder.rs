@@ -5,7 +5,8 @@ use crate::evidence::Evidence;
 use crate::series::Key;
 use offheap_model::{Domain, Evidence as Observation, Finding, Holder, Status, units};
 
-/// Owners that became more must be at least so many to be those of what grows.
+/// Owners that became more must be at least this many to be those of what grows.
+/// Unit: objects.
 const LEAST_OWNERS: f64 = 10.0;
 
 /// Adds the holder to a leak of memory that belongs to Java objects.

@@ -54,21 +54,25 @@ impl Reclaimable {
 }
 
 /// Less is not worth a line.
-const LEAST: u64 = 4 << 20;
-/// A process of which this share of the RSS is free but held…
+const LEAST_LINE: u64 = 4 << 20;
+/// A process is in `retention` if one part in this many of its RSS is free but held.
+/// Unit: parts.
 const MATERIAL_SHARE: u64 = 4;
-/// …and no less than this, has the status `retention`.
+/// A process is in `retention` if no less than this is free but held.
 const MATERIAL: u64 = 64 << 20;
 /// A heap that fills within this time is at work, and what is free in it is needed.
 pub(crate) const WORKING_S: f64 = 600.0;
-/// `MaxHeapFreeRatio`'s default: of a heap after a full collection this many per cent may stay
-/// free.
+/// Of a heap after a full collection this many per cent may stay free.
+/// Unit: per cent.
+/// Source: the default of HotSpot's `MaxHeapFreeRatio`.
 const MAX_FREE_PER_CENT: f64 = 70.0;
-/// What is free at every moment is judged over this part of the window, its end.
+/// What is free at every moment is judged over one part in this many of the window, its end.
+/// Unit: parts.
 const RECENT: usize = 3;
-/// Of the readings there, this part may be odd ones.
+/// Of the readings there, one in this many may be an odd one.
+/// Unit: readings.
 const ODD: usize = 10;
-/// Stacks of a pool are worth a line from so many threads on.
+/// Stacks of a pool are worth a line from this many threads on.
 const POOL: u64 = 64;
 /// A thread's stack without huge pages commonly takes about this, resident.
 const STACK: u64 = 128 << 10;
@@ -87,7 +91,7 @@ impl Level {
             .chain(java_heap(evidence))
             .chain(beside(evidence, last))
             .collect();
-        reclaimable.retain(|part| part.bytes >= LEAST);
+        reclaimable.retain(|part| part.bytes >= LEAST_LINE);
         reclaimable.sort_by_key(|part| std::cmp::Reverse(part.bytes));
         Level {
             rss_bytes: last.memory.rss_bytes,

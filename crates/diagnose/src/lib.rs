@@ -32,6 +32,7 @@ mod level;
 pub mod libraries;
 mod local_references;
 pub mod names;
+mod next_step;
 mod outlook;
 mod power;
 mod python_types;
@@ -51,15 +52,13 @@ pub use compare::{COMPARE_SCHEMA, Comparison, Fixed, compare};
 pub use evidence::{Evidence, Phase};
 pub use growth::{Freed, Growth, Kind, certainty};
 pub use level::{Level, Reclaimable};
+pub use next_step::NextStep;
+pub use offheap_model::Next;
 pub use outlook::{Outlook, Part};
 pub use power::{Power, not_looked_at, power};
 pub use python_types::python_suspects;
 pub use references::references_grow;
 pub use render::{render_check_junit, render_check_markdown, render_markdown};
 pub use series::{Key, Series};
-pub use sites::{
-    FIRST_WRITE, FIRST_WRITE_TO_MAP, caller, domain_of, function, is_object, is_of_pages, object_label,
-};
-pub use verdict::{
-    Diagnosis, DomainTrend, Next, RssTrend, Runtime, SCHEMA, Target, Window, diagnose, needs_code,
-};
+pub use sites::{caller, domain_of, function, is_object, is_of_pages};
+pub use verdict::{Diagnosis, DomainTrend, RssTrend, Runtime, SCHEMA, Target, Window, diagnose, needs_code};

@@ -182,7 +182,7 @@ pub const LIBRARIES: &[Library] = &[
 /// The library that a stack, innermost frame first, belongs to: by its native library where one is
 /// named, else by the innermost Java class that is in the table.
 pub fn library_of(frames: &[Frame]) -> Option<&'static Library> {
-    let allocator = frames.iter().position(|frame| !is_plumbing(&frame.name));
+    let allocator = frames.iter().position(|frame| !is_plumbing(frame));
     frames.iter().enumerate().find_map(|(index, frame)| {
         LIBRARIES.iter().find(|library| {
             let called = Some(index) == allocator || !library.bridge;

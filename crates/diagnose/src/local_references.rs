@@ -1,5 +1,6 @@
 //! Local references of native code: the threads that gather them.
 
+use crate::advice;
 use crate::draft::sentence;
 use crate::evidence::Evidence;
 use crate::series::Key;
@@ -7,9 +8,10 @@ use offheap_model::{Domain, Evidence as Observation, Finding, LocalReferences, S
 
 /// A thread must hold this many more for that to be growth: native methods may make some hundreds
 /// (the JVM itself warns of more than 32 with `-Xcheck:jni`).
-const MORE: f64 = 500.0;
+/// Unit: references.
+const LEAST_REFERENCES: f64 = 500.0;
 /// One thread must have this share of what came.
-const SHARE: f64 = 0.5;
+const THREAD_SHARE: f64 = 0.5;
 
 /// A thread whose native code gathers local references.
 struct Gatherer<'a> {
@@ -24,13 +26,13 @@ struct Gatherer<'a> {
 fn gatherer<'a>(evidence: &Evidence<'a>) -> Option<Gatherer<'a>> {
     let more = |key: &Key| {
         let looks = evidence.series(key)?;
-        Some(looks.last() - looks.first()).filter(|more| *more >= MORE && evidence.rises(looks))
+        Some(looks.last() - looks.first()).filter(|more| *more >= LEAST_REFERENCES && evidence.rises(looks))
     };
     let (references, frames) = (more(&Key::LocalReferences), more(&Key::PushedFrames));
     let last = evidence.last_handles()?;
     let has = |thread: &LocalReferences| match (references, frames) {
-        (_, Some(more)) => thread.pushed_frames as f64 >= SHARE * more,
-        (Some(more), None) => thread.references.count as f64 >= SHARE * more,
+        (_, Some(more)) => thread.pushed_frames as f64 >= THREAD_SHARE * more,
+        (Some(more), None) => thread.references.count as f64 >= THREAD_SHARE * more,
         (None, None) => false,
     };
     let thread = last.threads.iter().flatten().find(|thread| has(thread))?;
@@ -75,7 +77,8 @@ pub(crate) fn attach(finding: &mut Finding, evidence: &Evidence<'_>) {
     };
     finding.summary.push_str(&format!(" {}.", sentence(&text)));
     finding.evidence.push(Observation { text, source: "the VM's handle blocks, from outside".to_owned() });
-    if !finding.fix.iter().any(|step| step.contains("LocalFrame")) {
+    // Where the code was found its own advice says so already.
+    if !finding.site.as_ref().is_some_and(|site| advice::speaks_of_local_references(&site.frames)) {
         finding.fix.insert(0, fix);
     }
 }

@@ -54,15 +54,21 @@ pub struct Part {
     pub because: String,
 }
 
-/// The kernel's table of pages takes a byte for so many that are mapped (8 bytes for 4 KiB).
+/// The kernel's table of pages takes a byte for this many that are mapped.
+/// Unit: bytes.
+/// Source: 8 bytes for a page of 4 KiB.
 const PAGE_TABLE: u64 = 512;
 /// A code cache that grows is expected to come to this many times what it is.
+/// Unit: times.
 const JIT: u64 = 2;
-/// A heap that so many collections of the window left as it was has found its size under this load.
+/// A heap that this many collections of the window left as it was has found its size under this
+/// load.
 const SETTLED: usize = 3;
-/// Room that a limit should leave beside what is expected: a twentieth.
+/// Beside what is expected a limit should leave one part in this many free: a twentieth.
+/// Unit: parts.
 const SPARE: u64 = 20;
-/// The kernel's "no limit" of version 1, rounded to pages: near to 2⁶³.
+/// A limit from here on is none.
+/// Source: the kernel's "no limit" of cgroup version 1, near to 2⁶³ rounded to pages.
 const NO_LIMIT: u64 = 1 << 60;
 /// The longest that the hour of the kill is told ahead: ten years.
 const FAR_S: f64 = 10.0 * 365.0 * 86_400.0;

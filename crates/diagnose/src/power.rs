@@ -21,6 +21,7 @@ pub struct Power {
 
 /// Growth must be this many standard errors above nothing to be told from noise (`Z_REAL` in
 /// `stats`), and 1.64 more to be so in 95 of 100 windows.
+/// Unit: standard errors.
 const ERRORS: f64 = 4.0 + 1.64;
 /// Between old collections growth of the heap is suspect from this share of -Xmx on (`heap-leak`).
 const HEAP_SHARE: f64 = 0.10;
@@ -114,5 +115,6 @@ fn java(evidence: &Evidence<'_>, last: &Snapshot) -> Vec<String> {
     missing
 }
 
-/// A JVM that allocates less than this, bytes a second, does no work to speak of.
+/// A JVM that allocates less than this does no work to speak of.
+/// Unit: bytes/s.
 const IDLE: f64 = 16.0 * 1024.0;

@@ -4,23 +4,24 @@ use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
 use crate::growth::{Freed, Growth};
 use crate::names::placed;
+use crate::rules::is_of_python;
 use crate::series::{Key, Series};
 use crate::sites;
 use crate::stats::Point;
 use offheap_model::{
-    Domain, Evidence as Observation, Finding, Frame, PythonHeld, PythonHolder, PythonObjects, PythonType,
-    Site, Snapshot, Status, units,
+    Domain, Evidence as Observation, Finding, Frame, PythonHeld, PythonHolder, PythonHolderKind,
+    PythonObjects, PythonType, Site, Snapshot, Status, units,
 };
 use std::collections::BTreeMap;
 
-/// Censuses without which nothing is said.
+/// With fewer censuses than these nothing is said of types.
 const LEAST_CENSUSES: usize = 3;
-/// A type must have gained this share of what all types gained to be looked into…
-const SHARE: f64 = 0.15;
-/// …and this many bytes.
+/// A type must have gained this share of what all types gained to be looked into.
+const TYPE_SHARE: f64 = 0.15;
+/// A type must have gained this many bytes to be looked into.
 const LEAST_BYTES: f64 = 512.0 * 1024.0;
-/// Types that are looked into at the most: who holds one often holds the next.
-const MOST: usize = 3;
+/// At most this many types are looked into: who holds one often holds the next.
+const MOST_TYPES: usize = 3;
 /// Of a domain's growth a type must make this share to be what it grows by.
 const EXPLAINS: f64 = 0.4;
 
@@ -85,9 +86,9 @@ pub(crate) fn growing<'a>(evidence: &Evidence<'a>) -> Vec<GrowingType<'a>> {
         .filter(|kind| kind.gained() > 0.0)
         .collect();
     let all: f64 = types.iter().map(GrowingType::gained).sum();
-    types.retain(|kind| kind.gained() >= LEAST_BYTES.max(SHARE * all));
+    types.retain(|kind| kind.gained() >= LEAST_BYTES.max(TYPE_SHARE * all));
     types.sort_by(|a, b| b.gained().total_cmp(&a.gained()));
-    types.truncate(MOST);
+    types.truncate(MOST_TYPES);
     types
 }
 
@@ -109,28 +110,21 @@ pub(crate) fn held<'a>(evidence: &Evidence<'a>, name: &str) -> Option<&'a Python
 
 /// The holder of most of what was looked at, if it has a name.
 pub(crate) fn main_holder(held: &PythonHeld) -> Option<&PythonHolder> {
-    let named = |holder: &&PythonHolder| !matches!(holder.kind.as_str(), "static" | "native" | "stack");
+    let named = |holder: &&PythonHolder| holder.kind.says_who();
     held.holders.iter().find(named).filter(|holder| 2 * holder.objects >= held.looked_at)
 }
 
 /// Of a cache with a bound that it has not reached: how many entries it has, and how many it may
 /// have.
 pub(crate) fn filling(holder: &PythonHolder) -> Option<(u64, u64)> {
-    let bound = most_entries(holder)?;
-    let entries: u64 = holder.container.rsplit(' ').next()?.parse().ok()?;
+    let (entries, bound) = holder.entries.zip(holder.most_entries)?;
     (entries < bound).then_some((entries, bound))
-}
-
-/// The bound in "the lru_cache of … (maxsize=16000)".
-pub(crate) fn most_entries(holder: &PythonHolder) -> Option<u64> {
-    let bounded = holder.kind == "lru_cache";
-    holder.what.rsplit_once("(maxsize=").filter(|_| bounded)?.1.strip_suffix(')')?.parse().ok()
 }
 
 /// What grows, for the first sentence of a verdict with this cause; `None` where it is none of
 /// Python's.
 pub(crate) fn headline(cause: &str, evidence: &Evidence<'_>) -> Option<String> {
-    if !cause.starts_with("python-") {
+    if !is_of_python(cause) {
         return None;
     }
     let types = growing(evidence);
@@ -149,8 +143,8 @@ pub(crate) fn headline(cause: &str, evidence: &Evidence<'_>) -> Option<String> {
     })
 }
 
-/// So many objects without a reference are no accident: healthy programs have a few that are being
-/// made.
+/// This many objects without a reference are no accident: healthy programs have a few that are
+/// being made.
 const LEAST_LOST: u64 = 10;
 
 /// Whether most of the objects are such that nothing refers to.
@@ -217,7 +211,8 @@ pub(crate) fn site_of(
 
 /// Types of which as many came as of what a Java program leaks may be what keeps that.
 const COMPANIONS: std::ops::RangeInclusive<f64> = 0.5..=3.0;
-/// Fewer are an accident.
+/// Fewer objects that came with those of a growing type are an accident.
+/// Unit: objects.
 const LEAST_COMPANIONS: f64 = 100.0;
 /// Types so common that their number says nothing.
 const COMMON: [&str; 9] = ["str", "int", "float", "tuple", "list", "dict", "bytes", "cell", "set"];
@@ -248,7 +243,7 @@ fn companions(evidence: &Evidence<'_>) -> Vec<String> {
         .filter(|(share, _)| COMPANIONS.contains(share))
         .collect();
     found.sort_by(|a, b| (a.0 - 1.0).abs().total_cmp(&(b.0 - 1.0).abs()).then(b.1.bytes().cmp(&a.1.bytes())));
-    found.into_iter().take(MOST).map(|(_, kind)| kind.name.clone()).collect()
+    found.into_iter().take(MOST_TYPES).map(|(_, kind)| kind.name.clone()).collect()
 }
 
 /// Says in a leak of direct buffers which Python container keeps the objects that came with them.
@@ -258,7 +253,7 @@ pub(crate) fn attach(finding: &mut Finding, evidence: &Evidence<'_>) {
     }
     let kept = companions(evidence).into_iter().find_map(|name| {
         let held = held(evidence, &name)?;
-        let holder = main_holder(held).filter(|holder| holder.kind != "outside")?;
+        let holder = main_holder(held).filter(|holder| holder.kind != PythonHolderKind::Outside)?;
         Some((name, held, holder))
     });
     let Some((name, held, holder)) = kept else { return };

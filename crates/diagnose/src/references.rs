@@ -5,8 +5,9 @@ use crate::series::Key;
 use crate::sites::{self, Origin};
 use offheap_model::{Evidence as Observation, Finding, FrameKind, units};
 
-/// JNI code must hold so many more references for that to be growth; libraries keep a few dozen.
-const MORE: f64 = 200.0;
+/// JNI code must hold this many more references for that to be growth; libraries keep a few dozen.
+/// Unit: references.
+const LEAST_REFERENCES: f64 = 200.0;
 /// The JVM's function that makes one (prims/jni.cpp); its memory is a block of the C heap now and
 /// then.
 const MAKES: &str = "jni_NewGlobalRef";
@@ -14,7 +15,7 @@ const MAKES: &str = "jni_NewGlobalRef";
 /// How many more references JNI code holds than at the first look, if that is growth.
 pub(crate) fn more(evidence: &Evidence<'_>) -> Option<f64> {
     let looks = evidence.series(&Key::JniReferences)?;
-    Some(looks.last() - looks.first()).filter(|more| *more >= MORE)
+    Some(looks.last() - looks.first()).filter(|more| *more >= LEAST_REFERENCES)
 }
 
 /// Whether JNI code holds ever more references, so that it is worth to look closely for who makes

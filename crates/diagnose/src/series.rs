@@ -274,9 +274,8 @@ fn jvm(snapshot: &Snapshot, put: &mut impl FnMut(Key, f64)) {
         known(Key::DirectHidden, direct.hidden_bytes);
     }
     for category in jvm.nmt.iter().flat_map(|nmt| &nmt.categories) {
-        let malloc = category.malloc_bytes.saturating_add(category.arena_bytes);
-        known(Key::NmtMalloc(category.name.clone()), Some(malloc));
-        known(Key::Nmt(category.name.clone()), Some(malloc.saturating_add(category.committed_bytes)));
+        known(Key::NmtMalloc(category.name.clone()), Some(category.in_c_heap()));
+        known(Key::Nmt(category.name.clone()), Some(category.bytes()));
     }
 }
 
@@ -314,11 +313,9 @@ fn live_bytes(malloc: &Malloc) -> f64 {
 fn accounted_by_jvm(snapshot: &Snapshot) -> f64 {
     let Some(jvm) = &snapshot.jvm else { return 0.0 };
     match (&jvm.nmt, &jvm.direct) {
-        (Some(nmt), _) => nmt
-            .categories
-            .iter()
-            .map(|c| c.malloc_bytes as f64 + c.arena_bytes as f64 + 24.0 * c.malloc_count as f64)
-            .sum(),
+        (Some(nmt), _) => {
+            nmt.categories.iter().map(|c| c.in_c_heap() as f64 + 24.0 * c.malloc_count as f64).sum()
+        }
         (None, Some(direct)) => direct.reserved_bytes as f64 + direct.hidden_bytes.unwrap_or(0) as f64,
         (None, None) => 0.0,
     }

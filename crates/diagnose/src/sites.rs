@@ -5,9 +5,11 @@ use crate::evidence::Evidence;
 use crate::libraries::{JNA, Library, is_library_method, library_of};
 use crate::names;
 use crate::references;
+use crate::rules::is_of_python;
 use crate::verdict::needs_code;
 use offheap_model::{
-    Domain, Evidence as Observation, Finding, Frame, FrameKind, Profile, ProfileSite, Site, Status, units,
+    Domain, Evidence as Observation, Finding, Frame, FrameKind, FrameLabel, Profile, ProfileSite, Site,
+    Status, units, vocabulary,
 };
 use std::collections::BTreeMap;
 
@@ -68,7 +70,7 @@ impl Origin<'_> {
     /// one.
     pub fn native_entry(&self) -> Option<&Frame> {
         let java = self.frames.iter().position(|f| f.kind == FrameKind::Java)?;
-        self.frames.get(..java)?.iter().rev().find(|f| f.kind == FrameKind::Native && !is_plumbing(&f.name))
+        self.frames.get(..java)?.iter().rev().find(|f| f.kind == FrameKind::Native && !is_plumbing(f))
     }
 
     /// The Java method nearest to the allocation that is neither the JDK's nor the library's.
@@ -78,7 +80,7 @@ impl Origin<'_> {
 
     /// The innermost frame that is neither the allocator itself nor a bridge.
     pub fn allocator(&self) -> Option<&Frame> {
-        self.frames.iter().find(|f| !is_plumbing(&f.name) && !passes_through(f))
+        self.frames.iter().find(|f| !is_plumbing(f) && !passes_through(f))
     }
 
     /// Who has to answer for it: the application's method nearest to the allocation; without Java,
@@ -113,7 +115,7 @@ impl Origin<'_> {
 /// from the innermost outwards.
 pub fn caller(frames: &[Frame]) -> Option<&Frame> {
     let java = || frames.iter().filter(|f| f.kind == FrameKind::Java);
-    let own = |f: &&Frame| !is_jdk(&f.name) && !is_library_method(f) && !is_generated(&f.name);
+    let own = |f: &&Frame| !vocabulary::is_of_jdk(&f.name) && !is_library_method(f) && !is_generated(&f.name);
     java().find(own).or_else(|| java().next())
 }
 
@@ -143,7 +145,7 @@ pub fn function<'a>(frames: impl Iterator<Item = &'a Frame> + Clone) -> Option<&
         let is_header = frame.file.as_deref().is_some_and(|file| file.contains("/include/c++/"));
         is_header || frame.name.trim_start_matches("void ").starts_with("std::")
     };
-    let mut own = frames.filter(|frame| !is_plumbing(&frame.name) && !passes_through(frame));
+    let mut own = frames.filter(|frame| !is_plumbing(frame) && !passes_through(frame));
     own.clone().find(|frame| !of_std(frame)).or_else(|| own.next())
 }
 
@@ -152,14 +154,9 @@ pub(crate) const LIVE_TABLE: &str = "the agent's live table";
 /// …or, without a JVM, the kernel.
 const PROBES: &str = "probes at malloc's return, and a walk of the glibc heap";
 const FAULTS: &str = "page faults, sampled by the kernel, and the page map";
-/// How a stack is labelled that was first to write to pages of a block of malloc with a mapping of
-/// its own, in the place of the innermost frame…
-pub const FIRST_WRITE: &str = "[first write to a large block]";
-/// …and of a mapping that the program made.
-pub const FIRST_WRITE_TO_MAP: &str = "[first write to a map]";
-/// Whether a stack is labelled so: its figures are of pages that it was first to write to.
+/// Whether a stack's figures are of pages that it was first to write to.
 pub fn is_of_pages(frames: &[Frame]) -> bool {
-    frames.first().is_some_and(|frame| [FIRST_WRITE, FIRST_WRITE_TO_MAP].contains(&frame.name.as_str()))
+    frames.first().and_then(FrameLabel::of).is_some_and(FrameLabel::is_of_pages)
 }
 
 /// What the code of a stack did to the memory that its figures are of.
@@ -167,8 +164,6 @@ pub(crate) fn does(frames: &[Frame]) -> &'static str {
     if is_of_pages(frames) { "first written to" } else { "allocated" }
 }
 
-/// How a profile labels blocks of which no stack is known.
-const NO_STACK: &str = "[no stack]";
 /// Who opened arenas is taken for who fills them where this share of what was opened stays open.
 const ARENAS_STAY: f64 = 0.9;
 /// Where less than this share of the arenas that were opened stays, it says nothing of who fills
@@ -257,7 +252,8 @@ pub(crate) fn owners(profile: &Profile) -> Vec<Origin<'_>> {
         let frames: Vec<Frame> =
             site.stack.iter().filter_map(|&i| profile.frames.get(i as usize)).cloned().collect();
         // Where the stack could not be unwound nobody is named.
-        if frames.is_empty() || frames.iter().all(|frame| frame.name == NO_STACK) {
+        if frames.is_empty() || frames.iter().all(|frame| FrameLabel::of(frame) == Some(FrameLabel::NoStack))
+        {
             continue;
         }
         let domain = domain_of(&frames);
@@ -297,12 +293,12 @@ pub(crate) fn attach(finding: &mut Finding, evidence: &Evidence<'_>) {
     };
     // Probes in bursts miss blocks that are large and rare: what they have seen must then not pass
     // for the code.
-    let is_probed = evidence.profile().is_some_and(|profile| profile.sampling.interval_bytes == 0);
+    let is_probed = evidence.profile().is_some_and(|profile| profile.sampling.is_probed());
     if is_probed && origin.sum.slope_bytes_per_s < EXPLAINED_SHARE * finding.slope_bytes_per_s {
         return;
     }
     // Arenas that come and go are opened by who needs much for a moment, and not by who fills them.
-    let opens = finding.cause.starts_with("python-") && origin.domain == Domain::PythonHeap;
+    let opens = is_of_python(&finding.cause) && origin.domain == Domain::PythonHeap;
     if opens && (origin.sum.live_bytes as f64) < ARENAS_COME_AND_GO * origin.sum.allocated_bytes as f64 {
         return;
     }
@@ -312,7 +308,7 @@ pub(crate) fn attach(finding: &mut Finding, evidence: &Evidence<'_>) {
     {
         finding.domain = Some(origin.domain);
     }
-    let of_interpreter = finding.cause.starts_with("python-") && origin.function().is_some_and(is_cpython);
+    let of_interpreter = is_of_python(&finding.cause) && origin.function().is_some_and(is_cpython);
     if !of_interpreter {
         let (does, words) = (does(&origin.frames), origin.words());
         finding.summary.push_str(&format!(" Most of what stays is {does} by {words}."));
@@ -350,9 +346,9 @@ fn maker(origin: &Origin<'_>) -> Option<String> {
     // Where no extension is in it, the interpreter was called by the C library's start.
     let of_extension = |frame: &&Frame| {
         frame.kind == FrameKind::Native
-            && !is_plumbing(&frame.name)
+            && !is_plumbing(frame)
             && !is_cpython(frame)
-            && !frame.file_name().starts_with("libc.so")
+            && !vocabulary::is_c_library(frame.file_name())
     };
     let maker = origin.frames.iter().find(of_extension)?;
     Some(format!("{} in {}", maker.name, maker.file_name()))
@@ -407,24 +403,15 @@ pub(crate) fn age_words(origin: &Origin<'_>, is_probed: bool) -> String {
     text
 }
 
-/// How a profile labels a stack that allocates Java objects of `class` (`app.Session`, `byte[]`),
-/// in the place of the innermost frame; `None` where they are of several classes.
-pub fn object_label(class: Option<&str>) -> String {
-    format!("{OBJECT}{}]", class.unwrap_or("objects"))
-}
-
-/// Whether a frame is such a label.
+/// Whether a frame says that Java objects were made.
 pub fn is_object(frame: &Frame) -> bool {
-    frame.name.starts_with(OBJECT)
+    matches!(FrameLabel::of(frame), Some(FrameLabel::Objects(_)))
 }
-
-/// How [`object_label`] begins.
-const OBJECT: &str = "[new ";
 
 /// What kind of memory a stack takes, from the functions in it; innermost first.
 pub fn domain_of(frames: &[Frame]) -> Domain {
-    let innermost = frames.first().map_or("", |f| f.name.as_str());
-    if frames.first().is_some_and(is_object) {
+    let label = frames.first().and_then(FrameLabel::of);
+    if matches!(label, Some(FrameLabel::Objects(_))) {
         return Domain::JavaHeap;
     }
     let named =
@@ -441,13 +428,14 @@ pub fn domain_of(frames: &[Frame]) -> Domain {
     {
         return Domain::DirectMemory;
     }
-    let first = frames.iter().find(|f| !is_plumbing(&f.name));
-    match innermost {
-        "[mmap of a file]" => return Domain::MappedFiles,
-        "[stack of a thread]" => return Domain::ThreadStacks,
-        _ => {}
-    }
-    if matches!(innermost, FIRST_WRITE_TO_MAP | "[mmap]" | "mmap" | "mmap64" | "__mmap" | "__mmap64") {
+    let first = frames.iter().find(|f| !is_plumbing(f));
+    let maps = match label {
+        Some(FrameLabel::MapOfFile) => return Domain::MappedFiles,
+        Some(FrameLabel::ThreadStack) => return Domain::ThreadStacks,
+        Some(FrameLabel::FirstWriteToMap | FrameLabel::Map) => true,
+        _ => frames.first().is_some_and(|frame| MAPS.contains(&frame.name.as_str())),
+    };
+    if maps {
         return match first.map(|f| f.kind) {
             _ if java(&["sun.nio.ch.FileChannelImpl.map"]) => Domain::MappedFiles,
             _ if named(&["create_thread", "pthread_create"]) => Domain::ThreadStacks,
@@ -489,57 +477,13 @@ fn is_cpython(frame: &Frame) -> bool {
     frame.file_name().starts_with("libpython3") || frame.file_name().starts_with("python3")
 }
 
-/// The allocator's own functions, which every stack ends in.
-pub(crate) fn is_plumbing(name: &str) -> bool {
-    const NAMES: [&str; 23] = [
-        // Not functions: how our own profile labels what is no malloc.
-        FIRST_WRITE,
-        FIRST_WRITE_TO_MAP,
-        "[mmap]",
-        "[mmap of a file]",
-        "[stack of a thread]",
-        "malloc",
-        "calloc",
-        "realloc",
-        "reallocarray",
-        "memalign",
-        "aligned_alloc",
-        "posix_memalign",
-        "valloc",
-        "strdup",
-        "strndup",
-        "mmap",
-        "mmap64",
-        "__libc_malloc",
-        "__libc_calloc",
-        "__libc_realloc",
-        "_int_malloc",
-        "__strdup",
-        "__mmap",
-    ];
-    NAMES.contains(&name)
-        || name.starts_with(OBJECT)
-        || name.starts_with("operator new")
-        || ["os::malloc(", "os::realloc(", "AllocateHeap(", "ReallocateHeap("]
-            .iter()
-            .chain(&OF_CPYTHON)
-            .any(|own| name.starts_with(own))
-        || name.starts_with("std::__new_allocator")
-        || name.starts_with("std::allocator")
-}
+/// The functions that map memory.
+const MAPS: [&str; 4] = ["mmap", "mmap64", "__mmap", "__mmap64"];
 
-/// How the names of CPython's allocators begin (Objects/obmalloc.c).
-const OF_CPYTHON: [&str; 8] = [
-    "pymalloc_",
-    "_PyObject_Malloc",
-    "_PyObject_Calloc",
-    "_PyObject_Realloc",
-    "PyObject_Malloc",
-    "PyObject_Calloc",
-    "PyObject_Realloc",
-    "new_arena",
-];
-
-fn is_jdk(name: &str) -> bool {
-    ["java.", "javax.", "jdk.", "sun.", "com.sun."].iter().any(|prefix| name.starts_with(prefix))
+/// Whether a frame is the allocator's own, which every stack ends in, or the label of what is no
+/// malloc.
+pub(crate) fn is_plumbing(frame: &Frame) -> bool {
+    let is_label = FrameLabel::of(frame)
+        .is_some_and(|label| !matches!(label, FrameLabel::NoStack | FrameLabel::JvmSpace));
+    is_label || vocabulary::is_plumbing(&frame.name)
 }

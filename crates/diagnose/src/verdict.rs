@@ -4,7 +4,6 @@ use crate::bounded;
 use crate::causes;
 use crate::draft::{Draft, sentence};
 use crate::evidence::Evidence;
-use crate::growth::COLLECT;
 use crate::headline;
 use crate::holder;
 use crate::level::Level;
@@ -16,7 +15,7 @@ use crate::rules;
 use crate::series::Key;
 use crate::sites;
 use crate::stats::{Shape, Trend};
-use offheap_model::{Domain, Evidence as Observation, Finding, Status, units};
+use offheap_model::{Domain, Evidence as Observation, Finding, Next, Status, units};
 use serde::{Deserialize, Serialize};
 
 /// The schema of [`Diagnosis`] in JSON.
@@ -55,21 +54,6 @@ pub struct Diagnosis {
     /// What the window did not show.
     #[serde(default)]
     pub not_looked_at: Vec<String>,
-}
-
-/// What would make an inconclusive verdict certain.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case", tag = "do")]
-pub enum Next {
-    /// A full collection in the target, then some more seconds: none came that could have freed
-    /// what grew.
-    Collect,
-    /// A window of this length.
-    Watch {
-        /// Seconds in all.
-        seconds: f64,
-    },
 }
 
 /// Whose memory it is.
@@ -233,13 +217,8 @@ fn next(evidence: &Evidence<'_>, verdict: &Finding) -> Option<Next> {
     if verdict.status != Status::Inconclusive {
         return None;
     }
-    let seconds = evidence.seconds();
-    // A finding's open question is its first confirmation.
-    Some(if verdict.confirm.first().is_some_and(|step| step.starts_with(COLLECT)) {
-        Next::Collect
-    } else {
-        Next::Watch { seconds: (3.0 * seconds).max(60.0) }
-    })
+    let longer = Next::Watch { seconds: (3.0 * evidence.seconds()).max(60.0) };
+    Some(verdict.next.unwrap_or(longer))
 }
 
 /// The order of findings: what harms now, what is open, what may come to harm, what could be given

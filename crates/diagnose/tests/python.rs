@@ -7,8 +7,8 @@ use common::Random;
 use common::world::{self, MB};
 use offheap_diagnose::{Diagnosis, Evidence, diagnose, python_suspects};
 use offheap_model::{
-    Domain, Frame, FrameKind, Profile, ProfileSite, PythonHeld, PythonHolder, PythonObjects, PythonType,
-    Sampling, Snapshot, Status,
+    Domain, Frame, FrameKind, Profile, ProfileSite, PythonHeld, PythonHolder, PythonHolderKind,
+    PythonObjects, PythonType, Sampling, Snapshot, Status,
 };
 
 const N: usize = 61;
@@ -53,12 +53,14 @@ fn program(objects: &Objects) -> Vec<Snapshot> {
     snapshots
 }
 
-fn held(lonely: u64, holders: &[(&str, &str, u64, &str)]) -> PythonHeld {
-    let holder = |(what, kind, objects, container): &(&str, &str, u64, &str)| PythonHolder {
+fn held(lonely: u64, holders: &[(&str, PythonHolderKind, u64, &str)]) -> PythonHeld {
+    let holder = |(what, kind, objects, container): &(&str, PythonHolderKind, u64, &str)| PythonHolder {
         what: (*what).to_owned(),
-        kind: (*kind).to_owned(),
+        kind: *kind,
         objects: *objects,
         container: (*container).to_owned(),
+        entries: container.rsplit(' ').next().and_then(|count| count.parse().ok()),
+        most_entries: what.contains("maxsize=16000").then_some(16_000),
         path: vec!["list of 90".to_owned(), "str".to_owned()],
         ..PythonHolder::default()
     };
@@ -95,15 +97,15 @@ fn decides(diagnosis: &Diagnosis, cause: &str, status: Status, domain: Domain, w
 
 #[test]
 fn the_container_that_holds_what_grows_is_named() {
-    let found = held(0, &[("`carts` of module shop", "module", 118, "dict of 5203")]);
+    let found = held(0, &[("`carts` of module shop", PythonHolderKind::Module, 118, "dict of 5203")]);
     let diagnosis = judged(&CARTS, found, Some(true));
     let words = ["It is str objects, held by `carts` of module shop, in a dict of 5203."];
     decides(&diagnosis, "python-container", Status::Leak, Domain::PythonHeap, &words);
     assert!(diagnosis.verdict.fix[0].contains("bound or prune `carts`"), "{:?}", diagnosis.verdict.fix);
     // A holder of a few, or one without a name, is none.
     for few in [
-        held(0, &[("`carts` of module shop", "module", 20, "dict of 5203")]),
-        held(0, &[("memory of native code", "native", 118, "")]),
+        held(0, &[("`carts` of module shop", PythonHolderKind::Module, 20, "dict of 5203")]),
+        held(0, &[("memory of native code", PythonHolderKind::Native, 118, "")]),
     ] {
         let diagnosis = judged(&CARTS, few, Some(true));
         decides(&diagnosis, "python-growth", Status::Leak, Domain::PythonHeap, &["most of them str"]);
@@ -113,7 +115,7 @@ fn the_container_that_holds_what_grows_is_named() {
 #[test]
 fn nothing_is_said_of_a_container_where_nothing_grows() {
     let still = Objects { grown: |t| 0.5 * t.min(15.0), ..CARTS };
-    let found = held(0, &[("`carts` of module shop", "module", 118, "dict of 5203")]);
+    let found = held(0, &[("`carts` of module shop", PythonHolderKind::Module, 118, "dict of 5203")]);
     assert!(matches!(judged(&still, found, Some(true)).verdict.status, Status::Healthy));
     let flat = Objects { grown: |_| 0.0, ..CARTS };
     assert_eq!(python_suspects(&Evidence::of(&program(&flat))), Vec::<String>::new());
@@ -122,10 +124,11 @@ fn nothing_is_said_of_a_container_where_nothing_grows() {
 #[test]
 fn a_cache_with_a_bound_that_fills_is_healthy_and_one_without_is_a_leak() {
     let cache = |bound: &str| format!("the lru_cache of price (maxsize={bound})");
-    let bounded = held(0, &[(&cache("16000"), "lru_cache", 120, "dict of 9000")]);
+    let bounded = held(0, &[(&cache("16000"), PythonHolderKind::LruCache, 120, "dict of 9000")]);
     let diagnosis = judged(&CARTS, bounded, Some(true));
     decides(&diagnosis, "python-container", Status::Healthy, Domain::PythonHeap, &["9000 of 16000 entries"]);
-    let unbounded = held(0, &[(&cache("None: without bound"), "lru_cache", 120, "dict of 9000")]);
+    let unbounded =
+        held(0, &[(&cache("None: without bound"), PythonHolderKind::LruCache, 120, "dict of 9000")]);
     let diagnosis = judged(&CARTS, unbounded, Some(true));
     decides(&diagnosis, "python-container", Status::Leak, Domain::PythonHeap, &["lru_cache of price"]);
 }
@@ -158,10 +161,15 @@ fn a_cache_that_fills_hides_no_leak_of_another_type() {
     let cache = |entries: &str| {
         held(
             0,
-            &[("the lru_cache of price (maxsize=16000)", "lru_cache", 120, &format!("dict of {entries}"))],
+            &[(
+                "the lru_cache of price (maxsize=16000)",
+                PythonHolderKind::LruCache,
+                120,
+                &format!("dict of {entries}"),
+            )],
         )
     };
-    let carts = held(0, &[("`carts` of module shop", "module", 118, "dict of 5203")]);
+    let carts = held(0, &[("`carts` of module shop", PythonHolderKind::Module, 118, "dict of 5203")]);
     let words = ["objects held by `carts` of module shop, grows", "It is str objects, held by `carts`"];
     for share in [0.3, 0.55] {
         let diagnosis = judged_of_two(share, cache("9000"), carts.clone());
@@ -177,7 +185,7 @@ fn a_cache_that_fills_hides_no_leak_of_another_type() {
 #[test]
 fn a_cache_that_is_full_or_whose_entries_grow_is_no_cache_that_fills() {
     for container in ["list of 90000", "dict of 16000", "deque"] {
-        let cache = ("the lru_cache of price (maxsize=16000)", "lru_cache", 120, container);
+        let cache = ("the lru_cache of price (maxsize=16000)", PythonHolderKind::LruCache, 120, container);
         let diagnosis = judged(&CARTS, held(0, &[cache]), Some(true));
         let words = ["held by the lru_cache of price (maxsize=16000)"];
         decides(&diagnosis, "python-container", Status::Leak, Domain::PythonHeap, &words);
@@ -199,7 +207,7 @@ fn lost_references_are_told_also_of_large_objects() {
 
 #[test]
 fn cycles_stay_only_where_the_collector_is_off() {
-    let alone = held(0, &[("a thread's native stack", "stack", 3, "")]);
+    let alone = held(0, &[("a thread's native stack", PythonHolderKind::Stack, 3, "")]);
     let diagnosis = judged(&CARTS, alone.clone(), Some(false));
     decides(&diagnosis, "python-cycles", Status::Leak, Domain::PythonHeap, &["gc.disable"]);
     for collects in [Some(true), None] {
@@ -208,18 +216,21 @@ fn cycles_stay_only_where_the_collector_is_off() {
     }
     // Nor where native code, or many containers of which none is the main one, hold most of them.
     for others in [
-        held(0, &[("memory of native code", "native", 118, "")]),
+        held(0, &[("memory of native code", PythonHolderKind::Native, 118, "")]),
         held(
             0,
-            &[("`a` of module shop", "module", 40, "dict of 50"), ("`b` of module shop", "module", 30, "")],
+            &[
+                ("`a` of module shop", PythonHolderKind::Module, 40, "dict of 50"),
+                ("`b` of module shop", PythonHolderKind::Module, 30, ""),
+            ],
         ),
-        held(40, &[("`a` of module shop", "module", 30, "dict of 50")]),
+        held(40, &[("`a` of module shop", PythonHolderKind::Module, 30, "dict of 50")]),
     ] {
         let diagnosis = judged(&CARTS, others, Some(false));
         decides(&diagnosis, "python-growth", Status::Leak, Domain::PythonHeap, &[]);
     }
     // With the collector off a container may still be the cause.
-    let found = held(0, &[("`carts` of module shop", "module", 118, "dict of 5203")]);
+    let found = held(0, &[("`carts` of module shop", PythonHolderKind::Module, 118, "dict of 5203")]);
     decides(&judged(&CARTS, found, Some(false)), "python-container", Status::Leak, Domain::PythonHeap, &[]);
 }
 
@@ -281,7 +292,7 @@ fn record(sites: Vec<(Vec<Frame>, u64, u64)>) -> Profile {
 /// The verdict on carts that grow, held by what `used` uses and made by `made`, with the record.
 fn judged_with(used: &[Frame], made: &[Frame], profile: &Profile) -> Diagnosis {
     let mut snapshots = program(&CARTS);
-    let mut found = held(0, &[("`carts` of module shop", "module", 118, "dict of 5203")]);
+    let mut found = held(0, &[("`carts` of module shop", PythonHolderKind::Module, 118, "dict of 5203")]);
     found.name = "str".to_owned();
     (found.holders[0].used_by, found.holders[0].made_by) = (used.to_vec(), made.to_vec());
     snapshots.last_mut().unwrap().python.as_mut().unwrap().held = vec![found];
@@ -406,7 +417,7 @@ fn arrays_that_python_keeps_are_named_for_the_buffers_behind_them() {
                 Some(PythonObjects { types, objects: 20_000, ..PythonObjects::default() });
         }
         let wanted = python_suspects(&Evidence::of(&snapshots));
-        let found = held(0, &[("`history` of module frames", "module", 118, "list of 1200")]);
+        let found = held(0, &[("`history` of module frames", PythonHolderKind::Module, 118, "list of 1200")]);
         snapshots.last_mut().unwrap().python.as_mut().unwrap().held =
             wanted.into_iter().map(|name| PythonHeld { name, ..found.clone() }).collect();
         diagnose(&Evidence::of(&snapshots)).verdict

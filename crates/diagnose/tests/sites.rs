@@ -5,7 +5,7 @@ mod common;
 use common::Random;
 use common::world::{MB, World, jvm};
 use offheap_diagnose::{Diagnosis, Evidence, diagnose, render_markdown};
-use offheap_model::{Age, Domain, Frame, FrameKind, Profile, ProfileSite, Status};
+use offheap_model::{Age, Domain, Frame, FrameKind, FrameLabel, Profile, ProfileSite, Status};
 
 fn frame(name: &str, kind: FrameKind, module: &str) -> Frame {
     let file = (kind == FrameKind::Java).then(|| "Source.java".to_owned());
@@ -201,7 +201,7 @@ fn pages_are_named_by_who_was_first_to_write_to_them() {
     let mut inlined = native("construct_at<Entry>", "/app/journal");
     inlined.file = Some("/usr/include/c++/12/bits/stl_construct.h".into());
     let frames = vec![
-        native(offheap_diagnose::FIRST_WRITE, ""),
+        native(&FrameLabel::FirstWrite.to_string(), ""),
         inlined,
         native("std::vector<Entry>::push_back(Entry const&)", "/app/journal"),
         native("journal_append()", "/app/journal"),
@@ -217,11 +217,11 @@ fn pages_are_named_by_who_was_first_to_write_to_them() {
     );
     let told = verdict.evidence.iter().find(|told| told.source.starts_with("page faults")).unwrap();
     assert!(told.text.contains("60000 pages") && !told.text.contains("allocated"), "{}", told.text);
-    let map = [native(offheap_diagnose::FIRST_WRITE_TO_MAP, ""), native("grow", "/app/pool")];
+    let map = [native(&FrameLabel::FirstWriteToMap.to_string(), ""), native("grow", "/app/pool")];
     assert_eq!(offheap_diagnose::domain_of(&map), Domain::NativeMmap);
     let python = "/usr/lib/libpython3.11.so.1.0";
     let map = ["pymalloc_alloc", "new_keys_object"].map(|name| native(name, python));
-    let map = [&[native(offheap_diagnose::FIRST_WRITE_TO_MAP, "")], &map[..]].concat();
+    let map = [&[native(&FrameLabel::FirstWriteToMap.to_string(), "")], &map[..]].concat();
     assert_eq!(offheap_diagnose::domain_of(&map), Domain::PythonHeap);
     assert_eq!(offheap_diagnose::function(map.iter()).unwrap().name, "new_keys_object");
 }

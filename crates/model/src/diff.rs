@@ -1,6 +1,6 @@
 //! The difference of two snapshots. Always later less earlier: a positive figure is growth.
 
-use crate::Snapshot;
+use crate::{FigureKind, Snapshot, SnapshotFigure};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ pub struct Change {
 }
 
 impl Change {
-    fn new(name: String, before: Option<Figure>, after: Option<Figure>) -> Change {
+    fn new(name: String, before: Option<Amount>, after: Option<Amount>) -> Change {
         let (before_bytes, before_count) =
             before.unwrap_or((0, after.and_then(|(_, count)| count.map(|_| 0))));
         let (after_bytes, after_count) = after.unwrap_or((0, before_count.map(|_| 0)));
@@ -65,17 +65,17 @@ pub struct SnapshotDiff {
     pub files: Vec<Change>,
     /// Live malloc chunks by size.
     pub size_classes: Vec<Change>,
-    /// NMT categories: malloc plus committed.
+    /// NMT categories: malloc, arenas and committed memory together.
     pub nmt: Vec<Change>,
 }
 
 /// Bytes, and how many where that makes sense.
-type Figure = (u64, Option<u64>);
+type Amount = (u64, Option<u64>);
 
 /// Compares `before` with `after`. Snapshots given in the wrong order are compared as given: the
 /// direction is the caller's.
 pub fn diff(before: &Snapshot, after: &Snapshot) -> SnapshotDiff {
-    let compare = |figures: fn(&Snapshot) -> Vec<(String, Figure)>| changes(figures(before), figures(after));
+    let compare = |kind: FigureKind| changes(kind.of(before), kind.of(after));
     SnapshotDiff {
         before_ms: before.time_ms,
         after_ms: after.time_ms,
@@ -86,67 +86,22 @@ pub fn diff(before: &Snapshot, after: &Snapshot) -> SnapshotDiff {
             Some((before.memory.rss_bytes, None)),
             Some((after.memory.rss_bytes, None)),
         ),
-        domains: compare(|snapshot| {
-            snapshot
-                .domains
-                .iter()
-                .map(|figure| (figure.domain.to_string(), (figure.rss_bytes, None)))
-                .collect()
-        }),
-        arenas: compare(|snapshot| {
-            let arenas = snapshot.malloc.iter().flat_map(|malloc| &malloc.arenas);
-            arenas
-                .map(|arena| {
-                    let name = if arena.main { "main".to_owned() } else { format!("{:#x}", arena.address) };
-                    (name, (arena.resident_bytes, Some(arena.in_use_count)))
-                })
-                .collect()
-        }),
-        threads: compare(|snapshot| {
-            let pools = snapshot.threads.iter();
-            pools.map(|pool| (pool.pool.clone(), (pool.resident_bytes, Some(pool.count)))).collect()
-        }),
-        files: compare(|snapshot| {
-            let files = snapshot.files.iter();
-            files.map(|file| (file.path.clone(), (file.rss_bytes, Some(file.mappings)))).collect()
-        }),
-        size_classes: compare(|snapshot| {
-            let classes = snapshot.malloc.iter().flat_map(|malloc| &malloc.size_classes);
-            classes
-                .map(|class| {
-                    let name = match class.chunk_bytes {
-                        0 => "other sizes".to_owned(),
-                        size => format!("chunks of {size} bytes"),
-                    };
-                    (name, (class.total_bytes, Some(class.count)))
-                })
-                .collect()
-        }),
-        nmt: compare(|snapshot| {
-            let nmt = snapshot.jvm.iter().filter_map(|jvm| jvm.nmt.as_ref());
-            nmt.flat_map(|nmt| &nmt.categories)
-                .map(|category| {
-                    let bytes = category.malloc_bytes + category.committed_bytes;
-                    (category.name.clone(), (bytes, Some(category.malloc_count)))
-                })
-                .collect()
-        }),
+        domains: compare(FigureKind::Domain),
+        arenas: compare(FigureKind::Arena),
+        threads: compare(FigureKind::Threads),
+        files: compare(FigureKind::File),
+        size_classes: compare(FigureKind::SizeClass),
+        nmt: compare(FigureKind::Nmt),
     }
 }
 
-fn changes(before: Vec<(String, Figure)>, after: Vec<(String, Figure)>) -> Vec<Change> {
-    let mut joined: BTreeMap<String, (Option<Figure>, Option<Figure>)> = BTreeMap::new();
-    let add = |slot: &mut Option<Figure>, (bytes, count): Figure| {
-        // Two files of one path (one of them deleted) are one line.
-        let known = slot.get_or_insert((0, count.map(|_| 0)));
-        known.0 += bytes;
-        known.1 = known.1.zip(count).map(|(a, b)| a + b);
-    };
-    for (name, figure) in before {
-        add(&mut joined.entry(name).or_default().0, figure);
+fn changes(before: Vec<SnapshotFigure>, after: Vec<SnapshotFigure>) -> Vec<Change> {
+    let mut joined: BTreeMap<String, (Option<Amount>, Option<Amount>)> = BTreeMap::new();
+    for SnapshotFigure { name, bytes, count } in before {
+        joined.entry(name).or_default().0 = Some((bytes, count));
     }
-    for (name, figure) in after {
-        add(&mut joined.entry(name).or_default().1, figure);
+    for SnapshotFigure { name, bytes, count } in after {
+        joined.entry(name).or_default().1 = Some((bytes, count));
     }
     let mut changes: Vec<Change> = joined
         .into_iter()

@@ -62,6 +62,21 @@ pub struct Site {
     pub frames: Vec<Frame>,
 }
 
+/// What would make a finding certain that is not.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case", tag = "do")]
+pub enum Next {
+    /// A full collection in the target, then some more seconds: none came that could have freed
+    /// what grew.
+    Collect,
+    /// A window of this length.
+    Watch {
+        /// Seconds in all.
+        seconds: f64,
+    },
+}
+
 /// A cause with evidence, confidence and fix. The verdict has the same shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
@@ -96,6 +111,9 @@ pub struct Finding {
     pub fix: Vec<String>,
     /// How to make sure.
     pub confirm: Vec<String>,
+    /// What a program could do to make sure, where that is more than to watch for longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Next>,
 }
 
 mod domain_or_none {

@@ -53,6 +53,13 @@ pub struct Sampling {
     pub dropped: u64,
 }
 
+impl Sampling {
+    /// Whether probes in bursts took the samples: what is large and rare may be missed.
+    pub fn is_probed(&self) -> bool {
+        self.interval_bytes == 0
+    }
+}
+
 /// How old the live samples of a site are, seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]

@@ -76,19 +76,57 @@ impl PythonHeld {
     }
 }
 
+/// What holds Python objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum PythonHolderKind {
+    /// A variable of a module.
+    #[default]
+    Module,
+    /// An attribute of a class.
+    Class,
+    /// An `lru_cache`.
+    LruCache,
+    /// A function: its closure or defaults.
+    Function,
+    /// A variable of a function that runs.
+    Frame,
+    /// Something outside of the interpreter, such as a Java object.
+    Outside,
+    /// Data of a library.
+    Static,
+    /// Memory of native code.
+    Native,
+    /// A thread's native stack.
+    Stack,
+}
+
+impl PythonHolderKind {
+    /// Whether it says who holds; the others only say where.
+    pub fn says_who(self) -> bool {
+        !matches!(self, PythonHolderKind::Static | PythonHolderKind::Native | PythonHolderKind::Stack)
+    }
+}
+
 /// One that holds objects.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct PythonHolder {
     /// ``"`carts` of module shop"``.
     pub what: String,
-    /// `"module"`, `"class"`, `"lru_cache"`, `"function"`, `"frame"`, `"outside"` (such as a Java
-    /// object), `"static"` (data of a library), `"native"` (memory of native code), `"stack"`.
-    pub kind: String,
+    /// What it is.
+    pub kind: PythonHolderKind,
     /// How many of the objects that were looked at.
     pub objects: u64,
     /// The nearest container that holds all of them: `"dict of 5203"`; empty where there is none.
     pub container: String,
+    /// How many entries that container has.
+    #[serde(default)]
+    pub entries: Option<u64>,
+    /// Of an `lru_cache` with a bound: how many entries it may have.
+    #[serde(default)]
+    pub most_entries: Option<u64>,
     /// The way from the holder to one of the objects, a type each.
     pub path: Vec<String>,
     /// The Python functions that use it by its name, with the line where each begins; empty where

@@ -3,7 +3,7 @@
 use crate::instants;
 use crate::output::{self, Progress};
 use crate::sampler::{Sampler, Stop};
-use crate::session::{Allowed, Audience, Event, Found, Live, Observed, References, Task};
+use crate::session::{Allowed, Audience, Event, Live, Observed, References, SearchResult, Task};
 use crate::target;
 use offheap_model::units::{bytes, duration, parse_duration};
 use offheap_store::{Recording, is_recording};
@@ -12,8 +12,8 @@ use std::time::Duration;
 
 /// Snapshots that statistics look at; more tell nothing more.
 const SNAPSHOTS: usize = 600;
-/// A window has so many at least, also where a large heap makes them costly: fewer than half of
-/// that are not judged.
+/// A window has at least this many snapshots, also where a large heap makes them costly: fewer than
+/// half of that are not judged.
 const LEAST_SNAPSHOTS: u32 = 25;
 
 /// What to look at and for how long.
@@ -57,7 +57,7 @@ pub fn read(path: &Path, pid: Option<i32>) -> anyhow::Result<Observed> {
     Ok(Observed {
         snapshots: recording.snapshots(target.id, i64::MIN..=i64::MAX, SNAPSHOTS)?,
         marks: recording.marks()?.into_iter().map(|mark| (mark.time_ms, mark.text)).collect(),
-        found: Found { profile, instants, ..Found::default() },
+        search: SearchResult { profile, instants, ..SearchResult::default() },
         ended: None,
     })
 }
@@ -89,9 +89,9 @@ impl Audience for Terminal {
         });
     }
 
-    fn standing(&mut self, at: Duration, rss_bytes: u64, standing: &str) {
+    fn interim_verdict(&mut self, at: Duration, rss_bytes: u64, words: &str) {
         self.progress.show(&format!(
-            "{} of {} · RSS {} · {standing} · Ctrl-C: verdict now",
+            "{} of {} · RSS {} · {words} · Ctrl-C: verdict now",
             duration(at.as_secs_f64()),
             duration(self.length.as_secs_f64()),
             bytes(rss_bytes),

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// A snapshot may use one part in so many of the time: three percent of a core.
-const SHARE: u32 = 33;
-/// And it may hold the lock of the target's address space in one go for one part in so many: one
-/// percent.
+/// A snapshot may use one part in this many of the time: three percent of a core.
+/// Unit: parts.
+const TIME_SHARE: u32 = 33;
+/// A snapshot may hold the lock of the target's address space in one go for one part in this many
+/// of the time: one percent.
+/// Unit: parts.
 const HELD_SHARE: u32 = 100;
 /// Snapshots by which the usual longest hold is judged.
 const HOLDS: usize = 4;
@@ -105,8 +107,9 @@ impl Sampler {
     pub fn snapshot(&mut self) -> Result<Snapshot, Error> {
         let (begun, spent) = (Instant::now(), cpu_time());
         let snapshot = self.collector.snapshot(Effort::SERIES)?;
-        let sparing =
-            (cpu_time().saturating_sub(spent) * SHARE).max(self.usual_hold() * HELD_SHARE).min(self.slowest);
+        let sparing = (cpu_time().saturating_sub(spent) * TIME_SHARE)
+            .max(self.usual_hold() * HELD_SHARE)
+            .min(self.slowest);
         let pace = self.every.max(sparing);
         // Kept to a grid where possible; a missed beat is not made up for.
         self.due = (self.due + pace).max(begun + pace / 2);

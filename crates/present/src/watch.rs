@@ -3,7 +3,7 @@
 
 use crate::terminal::{clean, fit};
 use offheap_model::units::{bytes, delta, duration, rate};
-use offheap_model::{Domain, Snapshot};
+use offheap_model::{Domain, FigureKind, Snapshot, SnapshotFigure};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -36,25 +36,26 @@ pub enum Action {
     Quit,
 }
 
-/// Which list is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Page {
-    Domains,
-    Threads,
-    Arenas,
-    Sizes,
-    Nmt,
-    Files,
-}
-
-const PAGES: [(Page, &str); 6] = [
-    (Page::Domains, "domains"),
-    (Page::Threads, "threads"),
-    (Page::Arenas, "arenas"),
-    (Page::Sizes, "chunk sizes"),
-    (Page::Nmt, "NMT"),
-    (Page::Files, "files"),
+/// The lists, each on a page of its own.
+const PAGES: [(FigureKind, &str); 6] = [
+    (FigureKind::Domain, "domains"),
+    (FigureKind::Threads, "threads"),
+    (FigureKind::Arena, "arenas"),
+    (FigureKind::SizeClass, "chunk sizes"),
+    (FigureKind::Nmt, "NMT"),
+    (FigureKind::File, "files"),
 ];
+/// More sizes of chunks than these are not followed.
+const SIZES: usize = 64;
+
+/// The figures that a page shows.
+fn figures(kind: FigureKind, snapshot: &Snapshot) -> Vec<SnapshotFigure> {
+    let mut figures = kind.of(snapshot);
+    if kind == FigureKind::SizeClass {
+        figures.truncate(SIZES);
+    }
+    figures
+}
 
 /// What rows are sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,7 +157,7 @@ impl Watch {
         let seconds = (now - self.begun_ms) as f64 / 1000.0;
         self.rss.push(seconds, snapshot.memory.rss_bytes, None, now);
         for (page, (kind, _)) in PAGES.iter().enumerate() {
-            for (name, value, count) in figures(*kind, &snapshot) {
+            for SnapshotFigure { name, bytes: value, count } in figures(*kind, &snapshot) {
                 self.series.entry((page, name)).or_default().push(seconds, value, count, now);
             }
         }
@@ -280,7 +281,7 @@ impl Watch {
         let Some(snapshot) = &self.latest else { return };
         let mut rows: Vec<Figure> = Vec::new();
         let spark_width = usize::from(area.width).saturating_sub(72).clamp(6, 40);
-        for (name, value, count) in figures(PAGES[self.page].0, snapshot) {
+        for SnapshotFigure { name, bytes: value, count } in figures(PAGES[self.page].0, snapshot) {
             let key = (self.page, name);
             let series = self.series.get_mut(&key);
             let (trend, spark) = series.map_or((None, String::new()), |series| {
@@ -349,72 +350,6 @@ fn say_trend(trend: Option<Trend>) -> String {
         Some(trend) if trend.ci95[0] > 0.0 => format!("grows {}", rate(trend.slope)),
         Some(trend) if trend.ci95[1] < 0.0 => format!("shrinks {}", rate(trend.slope)),
         Some(trend) => format!("no certain growth ({})", rate(trend.slope)),
-    }
-}
-
-/// (name, bytes, count) of the rows of a page.
-fn figures(page: Page, snapshot: &Snapshot) -> Vec<(String, u64, Option<u64>)> {
-    match page {
-        Page::Domains => snapshot
-            .domains
-            .iter()
-            .map(|figure| (figure.domain.to_string(), figure.rss_bytes, None))
-            .collect(),
-        Page::Threads => {
-            // A pool's name may be used by threads of two kinds.
-            let mut pools: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-            for pool in &snapshot.threads {
-                let sum = pools.entry(&pool.pool).or_default();
-                sum.0 += pool.resident_bytes;
-                sum.1 += pool.count;
-            }
-            pools.into_iter().map(|(name, (bytes, count))| (name.to_owned(), bytes, Some(count))).collect()
-        }
-        Page::Arenas => snapshot
-            .malloc
-            .iter()
-            .flat_map(|malloc| &malloc.arenas)
-            .map(|arena| {
-                let name = if arena.main { "main".to_owned() } else { format!("{:#x}", arena.address) };
-                (name, arena.resident_bytes, Some(arena.in_use_count))
-            })
-            .collect(),
-        Page::Sizes => snapshot
-            .malloc
-            .iter()
-            .flat_map(|malloc| &malloc.size_classes)
-            .take(64)
-            .map(|class| {
-                let name = if class.chunk_bytes == 0 {
-                    "other sizes".to_owned()
-                } else {
-                    format!("{} B", class.chunk_bytes)
-                };
-                (name, class.total_bytes, Some(class.count))
-            })
-            .collect(),
-        Page::Nmt => snapshot
-            .jvm
-            .iter()
-            .filter_map(|jvm| jvm.nmt.as_ref())
-            .flat_map(|nmt| &nmt.categories)
-            .map(|category| {
-                (
-                    category.name.clone(),
-                    category.malloc_bytes + category.committed_bytes,
-                    Some(category.malloc_count),
-                )
-            })
-            .collect(),
-        Page::Files => {
-            let mut files: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-            for file in &snapshot.files {
-                let sum = files.entry(&file.path).or_default();
-                sum.0 += file.rss_bytes;
-                sum.1 += file.mappings;
-            }
-            files.into_iter().map(|(name, (bytes, count))| (name.to_owned(), bytes, Some(count))).collect()
-        }
     }
 }
 

@@ -19,11 +19,11 @@ const LEAST_LEFT: f64 = 0.05;
 /// The kernel itself takes a probe away after so many samples, should we be stopped (SIGSTOP)
 /// before we can. If we end, its descriptor does, and the probe with it.
 const LIMIT: i32 = 1_000;
-/// How long aimed probes are set now and then…
+/// How long aimed probes are set now and then.
 const AIMED: Duration = Duration::from_millis(250);
-/// …each time for so many hits…
+/// Aimed probes are set each time for this many hits.
 const SHOT: i32 = 24;
-/// …or so long.
+/// Aimed probes are set each time for at most this long.
 const SHOT_LASTS: Duration = Duration::from_micros(400);
 
 /// A block that was given out.

@@ -22,12 +22,13 @@ const ENDED: Duration = Duration::from_millis(5);
 /// Bytes of the ring buffer of a clock.
 const RINGS: usize = 4 << 10;
 
-/// A hit's cost is measured so many times, of which the least counts…
+/// A hit's cost is measured in this many rounds, of which the least counts.
 const ROUNDS: u32 = 5;
-/// …by so many hits each.
+/// How many hits each such round has.
 const HITS: u32 = 50;
 /// What can't be is not believed.
 const LEAST_COST: Duration = Duration::from_nanos(500);
+/// The most that a hit is taken to cost, whatever was measured.
 const MOST_COST: Duration = Duration::from_micros(50);
 
 /// A thread at the end of a probed function.

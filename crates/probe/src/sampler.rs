@@ -22,34 +22,40 @@ use std::time::{Duration, Instant};
 const FUNCTIONS: [&str; 3] = ["malloc", "realloc", "calloc"];
 /// No function is longer: malloc has some 800 bytes.
 const MAX_CODE: u64 = 16 << 10;
-/// From the begin of a burst to that of the next.
+/// From the start of a burst to that of the next.
 const EVERY: Duration = Duration::from_millis(500);
-/// A burst is made as long as the program takes for so many blocks on average: not until there are
-/// so many, or what a program does first after each pause would be all that is seen.
+/// A burst is made as long as the program takes for this many blocks on average: not until there
+/// are this many, or what a program does first after each pause would be all that is seen.
+/// Unit: blocks.
 const BURST: f64 = 250.0;
-/// Where many blocks come at once, a burst is made of so many shots…
+/// Where many blocks come at once, a burst is made of this many shots.
+/// Unit: shots.
 const SHOTS: f64 = 20.0;
-/// …this far apart in processor time…
+/// The least processor time between two shots.
 const SOONEST: Duration = Duration::from_micros(200);
+/// The processor time between the first two shots.
 const FIRST: Duration = Duration::from_millis(1);
+/// The most processor time between two shots.
 const LATEST: Duration = Duration::from_millis(100);
-/// …as long as they meet so many blocks together.
+/// Shots go on as long as they meet this many blocks together.
 const CROWD: usize = 10;
-/// A function that is not called leaves so many turns to the others.
+/// A function that is not called leaves this many turns to the others.
 const RESTS: u32 = 3;
-/// No burst is shorter or longer.
+/// No burst is shorter than this.
 const SHORTEST: Duration = Duration::from_millis(20);
+/// No burst is longer than this.
 const LONGEST: Duration = Duration::from_millis(200);
 /// Threads probed in one burst, each with up to four ring buffers; of more, others each time.
 const MAX_THREADS: usize = 8;
-/// After a burst the blocks are looked at again for so long. A block that was freed is free, or
+/// After a burst the blocks are looked at again for this long. A block that was freed is free, or
 /// part of another, at some of these looks, even where one of its size comes to lie there again
 /// later.
 const CHECK: Duration = Duration::from_millis(10);
-/// The whole heap is walked as often as this at the most, and for one part in [`WALK_SHARE`] of the
-/// time: another block of the same size may come to lie where one was, so it is the walks in
-/// between that tell.
+/// The least time between two walks of the whole heap: another block of the same size may come to
+/// lie where one was, so it is the walks in between that tell.
 const WALK: Duration = Duration::from_secs(2);
+/// Walks take at most one part in this many of the time.
+/// Unit: parts.
 const WALK_SHARE: u32 = 20;
 /// Where a walk takes longer, nobody is made to wait for one.
 const LONG_WALK: Duration = Duration::from_millis(500);
@@ -58,7 +64,8 @@ const MAX_BLOCKS: usize = 1 << 18;
 /// From this many samples of one size on, they stand for as many blocks as there are more of that
 /// size.
 const ENOUGH_OF_A_SIZE: usize = 5;
-/// So many times at the most what is said of sizes of which there are too few samples.
+/// The weights of sizes of which there are too few samples are scaled up by at most this factor.
+/// Unit: times.
 const MOST_LIFT: f64 = 20.0;
 /// Blocks of this size and more have a mapping of their own (`M_MMAP_THRESHOLD`, before it adapts).
 const OWN_MAP: u64 = 128 << 10;

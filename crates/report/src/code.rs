@@ -1,7 +1,7 @@
 //! Profiles as the page wants them: each frame once, stacks as paths in one tree, sites as columns.
 
 use offheap_diagnose::domain_of;
-use offheap_model::{Frame, FrameKind, Profile, ProfileSite, Sampling};
+use offheap_model::{Frame, FrameKind, Profile, ProfileSite, Sampling, vocabulary};
 use serde::Serialize;
 use std::collections::HashMap;
 
@@ -20,6 +20,10 @@ pub(crate) struct Code {
     notes: Vec<String>,
     modules: Vec<String>,
     frames: Vec<Row>,
+    /// Numbers of the frames that only hand an allocation on: a site is named by who asked for it.
+    plumbing: Vec<u32>,
+    /// Numbers of the frames that are methods of the JDK.
+    jdk: Vec<u32>,
     /// The tree of stacks, outermost frame at the root: how far before each node its parent is
     /// (mostly 1, which keeps the page small), and its frame. Node 0 is the root, which has
     /// neither.
@@ -96,6 +100,12 @@ impl Code {
             }
             instants.push(builder.instant(*ms, profile));
         }
+        let numbers = |is: fn(&Frame) -> bool| {
+            let frames = (0..).zip(&builder.frames);
+            frames.filter(|(_, frame)| is(frame)).map(|(number, _)| number).collect()
+        };
+        let plumbing = numbers(|frame| vocabulary::is_plumbing(&frame.name));
+        let jdk = numbers(|frame| frame.kind == FrameKind::Java && vocabulary::is_of_jdk(&frame.name));
         let (modules, frames) = builder.frames();
         Code {
             start_ms: profile.start_ms,
@@ -104,6 +114,8 @@ impl Code {
             notes: profile.notes.clone(),
             modules,
             frames,
+            plumbing,
+            jdk,
             up: builder.parents.iter().enumerate().map(|(node, parent)| node as u32 - parent).collect(),
             node_frames: builder.node_frames,
             sites: builder.columns,
@@ -262,6 +274,18 @@ mod tests {
         assert_eq!(code.instants[1].live, [70, 30]);
         assert_eq!(code.sites.live, [70, 30, 0, 0]);
         assert_eq!(code.sites.slope, [None; 4], "no JSON can hold a NaN");
+    }
+
+    #[test]
+    fn what_names_no_site_is_marked_for_the_page() {
+        let names =
+            ["malloc", "java.util.zip.Deflater.init", "app.Codec.open", "operator new(unsigned long)"];
+        let code = Code::of(&profile(&names, &[(&[0, 1, 2], 7), (&[3, 2], 7)]), &[]);
+        let marked = |numbers: &[u32]| {
+            numbers.iter().map(|number| code.frames[*number as usize].0.as_str()).collect::<Vec<_>>()
+        };
+        assert_eq!(marked(&code.plumbing), ["malloc", "operator new(unsigned long)"]);
+        assert_eq!(marked(&code.jdk), ["java.util.zip.Deflater.init"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Snapshots as series: one list of numbers a figure, all over the same instants.
 
-use offheap_model::{Domain, Snapshot, ThreadKind};
+use offheap_model::{Domain, FigureKind, Snapshot, ThreadKind};
 use serde::Serialize;
 use std::collections::HashMap;
 
@@ -103,22 +103,19 @@ fn pools(snapshots: &[&Snapshot]) -> Vec<Pool> {
 }
 
 fn nmt(snapshots: &[&Snapshot]) -> Vec<Line> {
-    let mut names: Vec<&str> = Vec::new();
-    let mut lines: HashMap<&str, Vec<u64>> = HashMap::new();
+    let mut names: Vec<String> = Vec::new();
+    let mut lines: HashMap<String, Vec<u64>> = HashMap::new();
     for (index, snapshot) in snapshots.iter().enumerate() {
-        let categories =
-            snapshot.jvm.iter().filter_map(|jvm| jvm.nmt.as_ref()).flat_map(|nmt| &nmt.categories);
-        for category in categories {
-            let line = lines.entry(&category.name).or_insert_with(|| {
-                names.push(&category.name);
+        for category in FigureKind::Nmt.of(snapshot) {
+            let line = lines.entry(category.name.clone()).or_insert_with(|| {
+                names.push(category.name);
                 vec![0; snapshots.len()]
             });
-            let bytes = category.malloc_bytes.saturating_add(category.arena_bytes);
-            add(line, index, bytes.saturating_add(category.committed_bytes));
+            add(line, index, category.bytes);
         }
     }
-    let line = |name: &str| lines.get(name).map(|bytes| Line { name: name.to_owned(), bytes: bytes.clone() });
-    names.into_iter().filter_map(line).collect()
+    let mut line = |name: String| lines.remove(&name).map(|bytes| Line { name, bytes });
+    names.into_iter().filter_map(&mut line).collect()
 }
 
 fn add(line: &mut [u64], index: usize, more: u64) {

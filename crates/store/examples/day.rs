@@ -3,6 +3,7 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use offheap_model::FigureKind;
 use offheap_store::{Options, Recorder, Recording};
 use std::time::Instant;
 
@@ -28,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let begun = Instant::now();
     let recording = Recording::open(&path)?;
     let targets = recording.targets()?;
-    let domains = recording.figures(targets[0].id, "domain")?;
+    let domains = recording.figures(targets[0].id, FigureKind::Domain)?;
     let points: usize = domains.iter().map(|figure| figure.points.len()).sum();
     println!(
         "{:.3} s to open, list {} snapshots and read {points} points of {} domains",

@@ -3,7 +3,7 @@
 use crate::codec::{self, Packer};
 use crate::guard::{self, Budget};
 use crate::{End, Error, files, image, thin, vfs};
-use offheap_model::{Profile, Snapshot};
+use offheap_model::{FigureKind, Profile, Snapshot};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -48,7 +48,7 @@ pub struct Recorder {
     path: PathBuf,
     options: Options,
     targets: HashMap<(i32, u64), Kept>,
-    series: HashMap<(&'static str, String), i64>,
+    series: HashMap<(FigureKind, String), i64>,
     full_s: i64,
     appended: u64,
     budget: Budget,
@@ -173,9 +173,12 @@ impl Recorder {
             let mut insert = transaction.prepare_cached(
                 "INSERT OR REPLACE INTO figure (snapshot_id, series_id, bytes, count) VALUES (?1, ?2, ?3, ?4)",
             )?;
-            for (kind, name, bytes, count) in figures(snapshot) {
-                let series_id = series(&transaction, &mut self.series, kind, name)?;
-                insert.execute(params![snapshot_id, series_id, signed(bytes), count.map(signed)])?;
+            for (kind, most) in KINDS {
+                for figure in kind.of(snapshot).into_iter().take(most) {
+                    let series_id = series(&transaction, &mut self.series, kind, figure.name)?;
+                    let (bytes, count) = (signed(figure.bytes), figure.count.map(signed));
+                    insert.execute(params![snapshot_id, series_id, bytes, count])?;
+                }
             }
         }
         transaction.commit()
@@ -328,8 +331,8 @@ fn target(transaction: &Transaction<'_>, snapshot: &Snapshot, options: &Options)
 
 fn series(
     transaction: &Transaction<'_>,
-    known: &mut HashMap<(&'static str, String), i64>,
-    kind: &'static str,
+    known: &mut HashMap<(FigureKind, String), i64>,
+    kind: FigureKind,
     name: String,
 ) -> rusqlite::Result<i64> {
     if let Some(id) = known.get(&(kind, name.clone())) {
@@ -337,14 +340,14 @@ fn series(
     }
     let found = transaction
         .prepare_cached("SELECT id FROM series WHERE kind = ?1 AND name = ?2")?
-        .query_row(params![kind, name], |row| row.get(0))
+        .query_row(params![kind.as_str(), name], |row| row.get(0))
         .optional()?;
     let id = match found {
         Some(id) => id,
         None => {
             transaction
                 .prepare_cached("INSERT INTO series (kind, name) VALUES (?1, ?2)")?
-                .execute(params![kind, name])?;
+                .execute(params![kind.as_str(), name])?;
             transaction.last_insert_rowid()
         }
     };
@@ -356,29 +359,14 @@ fn series(
     Ok(id)
 }
 
-/// (kind, name, bytes, count) of what people query most.
-fn figures(snapshot: &Snapshot) -> Vec<(&'static str, String, u64, Option<u64>)> {
-    let mut figures = Vec::new();
-    figures.extend(snapshot.domains.iter().map(|f| ("domain", f.domain.to_string(), f.rss_bytes, None)));
-    figures.extend(
-        snapshot
-            .threads
-            .iter()
-            .take(FIGURES)
-            .map(|pool| ("threads", pool.pool.clone(), pool.resident_bytes, Some(pool.count))),
-    );
-    let arenas = snapshot.malloc.iter().flat_map(|malloc| &malloc.arenas).take(FIGURES);
-    figures.extend(arenas.map(|arena| {
-        let name = if arena.main { "main".to_owned() } else { format!("{:#x}", arena.address) };
-        ("arena", name, arena.resident_bytes, Some(arena.in_use_count))
-    }));
-    let nmt = snapshot.jvm.iter().filter_map(|jvm| jvm.nmt.as_ref()).flat_map(|nmt| &nmt.categories);
-    figures.extend(nmt.map(|category| {
-        let bytes = category.malloc_bytes + category.committed_bytes;
-        ("nmt", category.name.clone(), bytes, Some(category.malloc_count))
-    }));
-    figures
-}
+/// What people query most, and how many of each snapshot: there are only so many domains and
+/// categories.
+const KINDS: [(FigureKind, usize); 4] = [
+    (FigureKind::Domain, usize::MAX),
+    (FigureKind::Threads, FIGURES),
+    (FigureKind::Arena, FIGURES),
+    (FigureKind::Nmt, usize::MAX),
+];
 
 /// SQLite's integers are signed; no size or time comes near the limit.
 fn signed(value: u64) -> i64 {

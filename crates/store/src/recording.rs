@@ -3,7 +3,7 @@
 use crate::codec::{self, Unpacker};
 use crate::guard::{self, Budget};
 use crate::{APPLICATION_ID, Error, files, image};
-use offheap_model::{Profile, Snapshot};
+use offheap_model::{FigureKind, Profile, Snapshot};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 use std::cell::Cell;
@@ -175,21 +175,22 @@ impl Recording {
         Ok(snapshots)
     }
 
-    /// The figures of one kind (`"domain"`, `"threads"`, `"arena"`, `"nmt"`) of the target `id`
+    /// The figures of one kind of the target `id`
     /// over time, by name. Much cheaper than whole snapshots.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn figures(&self, id: i64, kind: &str) -> Result<Vec<Figure>, Error> {
-        let series: Vec<(i64, String)> =
-            self.read("SELECT id, name FROM series WHERE kind = ?1 ORDER BY name, id", [kind], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })?;
+    pub fn figures(&self, id: i64, kind: FigureKind) -> Result<Vec<Figure>, Error> {
+        let series: Vec<(i64, String)> = self.read(
+            "SELECT id, name FROM series WHERE kind = ?1 ORDER BY name, id",
+            [kind.as_str()],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
         let rows = self.read(
             "SELECT series_id, time_ms, bytes, count
              FROM snapshot JOIN figure ON snapshot_id = snapshot.id JOIN series ON series.id = series_id
              WHERE target_id = ?1 AND kind = ?2 ORDER BY series_id, time_ms",
-            (id, kind),
+            (id, kind.as_str()),
             |row| {
                 let count = row.get::<_, Option<i64>>(3)?.map(i64::unsigned_abs);
                 let point = (row.get(1)?, row.get::<_, i64>(2)?.unsigned_abs(), count);

@@ -3,6 +3,7 @@
 
 mod support;
 
+use offheap_model::FigureKind;
 use offheap_store::{Error, Options, Recorder, Recording, is_recording};
 use rusqlite::Connection;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -41,7 +42,7 @@ fn read_all(path: &Path) -> Result<(), Error> {
     for target in recording.targets()? {
         recording.snapshots(target.id, i64::MIN..=i64::MAX, 1000)?;
         recording.profiles(target.id)?;
-        for kind in ["domain", "threads", "arena", "nmt"] {
+        for kind in FigureKind::ALL {
             recording.figures(target.id, kind)?;
         }
     }
@@ -357,7 +358,7 @@ fn what_is_still_in_the_log_is_read_and_judged_too() {
             (Ok(()), true) => {
                 let recording = Recording::open(&copy).unwrap();
                 assert!(recording.marks().unwrap().len() > 1000);
-                assert_eq!(recording.figures(1, "domain").unwrap()[0].points.len(), 20);
+                assert_eq!(recording.figures(1, FigureKind::Domain).unwrap()[0].points.len(), 20);
                 Recorder::create(&copy, Options::default()).unwrap().finish().unwrap();
             }
             (Err(Error::Strange { .. }), false) => {

@@ -2,7 +2,7 @@
 
 mod support;
 
-use offheap_model::{Domain, Snapshot};
+use offheap_model::{Domain, FigureKind, Snapshot};
 use offheap_store::{End, Error, Options, Recorder, Recording, is_recording};
 use std::path::Path;
 use support::snapshot;
@@ -202,14 +202,14 @@ fn a_figure_over_time_is_read_without_its_snapshots() {
     }
     writer.append(&snapshot(0, 8)).unwrap();
     let reader = Recording::open(&path).unwrap();
-    let domains = reader.figures(1, "domain").unwrap();
+    let domains = reader.figures(1, FigureKind::Domain).unwrap();
     assert_eq!(domains.len(), Domain::ALL.len());
     let malloc = domains.iter().find(|figure| figure.name == "malloc").unwrap();
     let expected: Vec<_> = (0..5)
         .map(|second| (snapshot(second, 7).time_ms, snapshot(second, 7).rss_of(Domain::Malloc), None))
         .collect();
     assert_eq!(malloc.points, expected);
-    assert_eq!(reader.figures(1, "arena").unwrap().len(), 8);
+    assert_eq!(reader.figures(1, FigureKind::Arena).unwrap().len(), 8);
 }
 
 /// The other half of the next test: a file-size limit stands for a quota.

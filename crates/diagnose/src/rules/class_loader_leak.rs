@@ -30,18 +30,21 @@
 use super::Rule;
 use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
-use crate::growth::{Freed, Growth, Kind, collect_and_look};
+use crate::growth::{Freed, Growth, Kind};
+use crate::next_step::NextStep;
 use crate::series::Key;
 use offheap_model::{Domain, Finding};
 
 /// See the page.
 pub struct ClassLoaderLeak;
 
-/// `-XX:MetaspaceSize`'s default on 64-bit Linux, about: the first threshold that makes metaspace
-/// cause a collection.
+/// The first threshold that makes metaspace cause a collection, about.
+/// Unit: bytes.
+/// Source: the default of `-XX:MetaspaceSize` on 64-bit Linux.
 const DEFAULT_THRESHOLD: f64 = 22_020_096.0;
-/// After a collection the threshold is raised so that 40 % are free (MinMetaspaceFreeRatio): growth
-/// by this factor passes it.
+/// Growth by this factor passes the threshold that a collection of metaspace leaves.
+/// Unit: times.
+/// Source: HotSpot raises it so that 40 % are free (MinMetaspaceFreeRatio).
 const NEXT_THRESHOLD: f64 = 1.7;
 /// Above this share of the loaded classes being unloaded again it is a saw-tooth.
 const UNLOADED_AT_MOST: f64 = 0.4;
@@ -116,13 +119,13 @@ pub(super) fn class_growth(evidence: &Evidence<'_>) -> Option<Growth> {
     if growth.kind == Kind::Lasting && unloaded > UNLOADED_AT_MOST * loaded {
         growth.kind = Kind::Uncollected;
         growth.why = format!("of {loaded:.0} classes loaded in the window {unloaded:.0} were unloaded again");
-        growth.next = collect_and_look(evidence.pid());
+        growth.next = Some(NextStep::Collect(evidence.pid()));
     } else if growth.kind == Kind::Uncollected && unloading_had_its_chance(evidence, &growth, unloaded) {
         growth.kind = Kind::Lasting;
         growth.certainty = crate::certainty(evidence.trend(&Key::Metaspace)?) * 0.95;
         growth.why = "it passed the threshold at which metaspace causes a collection, and nothing came back"
             .to_owned();
-        growth.next.clear();
+        growth.next = None;
     }
     growth.grew().then_some(growth)
 }

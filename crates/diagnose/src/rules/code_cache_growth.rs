@@ -44,12 +44,16 @@ const STUBS_FULL: f64 = 0.85;
 /// An upcall stub has one global reference, to what it calls (prims/upcallLinker.cpp), and takes so
 /// many bytes of code.
 const BYTES_PER_REFERENCE: std::ops::RangeInclusive<f64> = 200.0..=4096.0;
-/// What comes on the heap with a byte of stubs, at most. Measured 0.4 with small objects.
+/// What comes on the heap with a byte of stubs, at most.
+/// Unit: bytes.
+/// Measured: 0.4 with small objects.
 const PER_STUB: f64 = 4.0;
-/// How the classes' names start that a stub calls, and the share of the references that is to them.
+/// How the classes' names start that a stub calls.
 const METHOD_HANDLES: &str = "java.lang.invoke.";
+/// Of the references this share must be to what stubs call.
 const MOSTLY: f64 = 0.8;
 /// Fewer references more are no sign.
+/// Unit: references.
 const LEAST_REFERENCES: f64 = 500.0;
 
 /// Whether the VM has as many more global references, to method handles, as entry points for native

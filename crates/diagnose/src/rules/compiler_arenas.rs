@@ -31,6 +31,7 @@ use offheap_model::{Domain, Finding, Status, units};
 /// See the page.
 pub struct CompilerArenas;
 
+/// Arenas that rise by less than this and fall again are not worth a word.
 const LEAST_SPIKE: f64 = 64.0 * 1024.0 * 1024.0;
 
 impl Rule for CompilerArenas {

@@ -41,7 +41,8 @@ pub struct DoesNotFit;
 
 /// How sure the sum is: parts that are taken as they are may still grow or fall.
 const CERTAINTY: f64 = 0.80;
-/// A sum that is this share above the limit is surer.
+/// A sum that is this many times the limit is surer.
+/// Unit: times.
 const CLEARLY: f64 = 1.1;
 
 impl Rule for DoesNotFit {

@@ -31,17 +31,22 @@ use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
 use crate::growth::{Kind, plural};
 use crate::series::Key;
-use offheap_model::Finding;
+use offheap_model::{Finding, Status};
 
 /// See the page.
 pub struct FinalizersStuck;
 
-/// So many more objects must wait than at the first look.
-const MORE: f64 = 100.0;
+/// This many more objects must wait than at the first look.
+/// Unit: objects.
+const LEAST_WAITING: f64 = 100.0;
 
 impl Rule for FinalizersStuck {
     fn id(&self) -> &'static str {
         "finalizers-stuck"
+    }
+
+    fn asks_what_is_in_use(&self) -> &'static [Status] {
+        &[Status::Leak]
     }
 
     fn explains(&self) -> &'static [(&'static str, f64)] {
@@ -62,7 +67,7 @@ impl Rule for FinalizersStuck {
         // its finalizer.
         let found_dead =
             evidence.collections().cleaned.iter().filter(|t| **t > first.t && **t < last.t).count();
-        if more < MORE || found_dead == 0 || 2.0 * more < last.v {
+        if more < LEAST_WAITING || found_dead == 0 || 2.0 * more < last.v {
             return None;
         }
         let growth = rest_growth(evidence).filter(|growth| growth.kind == Kind::Lasting)?;

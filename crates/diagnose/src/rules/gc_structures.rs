@@ -25,6 +25,7 @@ use super::native_mmap_growth::beside_the_heap;
 use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
 use crate::growth::Freed;
+use crate::next_step::NextStep;
 use offheap_model::{Domain, Finding};
 
 /// See the page.
@@ -41,7 +42,7 @@ impl Rule for GcStructures {
         let mut growth = evidence.growth_of(&series, Freed::ByProgram, evidence.material());
         if growth.why.is_empty() {
             growth.why = "these structures follow the heap and are bounded with it".to_owned();
-            growth.next = "watch until the heap has been collected fully, or for ten minutes".to_owned();
+            growth.next = Some(NextStep::WatchTheHeap);
         }
         if growth.kind == crate::Kind::Lasting {
             growth.kind = crate::Kind::Unclear;

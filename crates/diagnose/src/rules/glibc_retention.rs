@@ -38,7 +38,10 @@ use offheap_model::{Domain, Finding, Malloc, Snapshot, Status, units};
 /// See the page.
 pub struct GlibcRetention;
 
-const MIB: u64 = 1 << 20;
+/// Less that a trim would give back is not worth one.
+const TRIM_BYTES: u64 = 64 << 20;
+/// Less that is free in pieces is no fragmentation.
+const FRAGMENTED_BYTES: u64 = 96 << 20;
 
 impl Rule for GlibcRetention {
     fn id(&self) -> &'static str {
@@ -53,8 +56,8 @@ impl Rule for GlibcRetention {
         // window's end.
         let free = level::floor(evidence, &Key::MallocFree)?;
         let trimmable = level::floor(evidence, &Key::Trimmable)?.min(free);
-        let worth_a_trim = trimmable >= 64 * MIB && trimmable >= rss / 20 * 3;
-        let fragmented = free >= 96 * MIB && free >= rss / 4;
+        let worth_a_trim = trimmable >= TRIM_BYTES && trimmable >= rss / 20 * 3;
+        let fragmented = free >= FRAGMENTED_BYTES && free >= rss / 4;
         if !worth_a_trim && !fragmented {
             return None;
         }

@@ -45,6 +45,10 @@ impl Rule for HeapFilling {
         "heap-filling"
     }
 
+    fn asks_what_is_in_use(&self) -> &'static [Status] {
+        &[Status::Healthy]
+    }
+
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding> {
         let jvm = evidence.last()?.jvm.as_ref()?;
         if heap_full::pressure(evidence, jvm).is_some() {

@@ -45,16 +45,16 @@ pub struct HeapFull;
 /// Of what the old generation may become this share, in use right after a collection, leaves no
 /// room.
 const FULL: f64 = 0.95;
-/// Where no figure right after a collection is known: of `-Xmx` this share, in use in each of the
-/// snapshots…
+/// Where no figure right after a collection is known, this share of `-Xmx` in use in each of the
+/// snapshots leaves no room.
 const ALWAYS: f64 = 0.90;
-/// …across so many collections.
+/// Use in each of the snapshots counts if this many collections ran meanwhile.
 const COLLECTIONS: usize = 3;
-/// Full collections that take this share of the time are no way to live…
+/// Full collections that take this share of the time are no way to live.
 const TIME: f64 = 0.20;
-/// …if they leave this share of `-Xmx`: else somebody calls `System.gc()`.
+/// Full collections count that leave this share of `-Xmx`: else somebody calls `System.gc()`.
 const LEFT: f64 = 0.50;
-/// Live data should be this share of `-Xmx` at the most, for collections to be rare.
+/// Live data should be at most this share of `-Xmx`, for collections to be rare.
 const COMFORT: f64 = 0.65;
 
 /// How full the heap is, and what collecting costs.

@@ -35,7 +35,8 @@
 use super::Rule;
 use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
-use crate::growth::{FOLLOWED, Freed, Growth, Kind, LOOKS, collect_and_look};
+use crate::growth::{FOLLOWED, Freed, Growth, Kind, LOOKS};
+use crate::next_step::NextStep;
 use crate::references;
 use crate::series::{Key, Series};
 use crate::stats::{Point, median, theil_sen};
@@ -45,38 +46,44 @@ use offheap_model::{Domain, Finding, Status, units};
 pub struct HeapLeak;
 
 /// Without an old collection, growth of the old generation below this share of the heap is what a
-/// healthy program promotes…
+/// healthy program promotes.
 const SUSPECT_SHARE: f64 = 0.10;
-/// …where what is in use rises from look to look, so many bytes are suspect in however large a
-/// heap…
+/// Where what is in use rises from look to look, this much growth is suspect in however large a
+/// heap.
+/// Unit: bytes.
 const SUSPECT_BYTES: f64 = 64e6;
-/// …and in less than this time it is anyway.
+/// In less than this time growth of the old generation is what a healthy program promotes.
+/// Chosen: nominal 30 s, less the slack of a first and a last snapshot.
 const SUSPECT_S: f64 = 29.0;
 /// What is in use must rise for this long to be called a leak: caches on the heap commonly fill for
 /// minutes.
+/// Chosen: nominal 180 s, less the slack of the first and the last look, which need not come at the
+/// ends.
 pub const IN_USE_DECIDES_S: f64 = 170.0;
 /// How sure it is of what is in use alone.
 const IN_USE_CERTAINTY: f64 = 0.8;
 /// Where what is in use grows by no more than this share of what fills the heap, that is garbage.
 const IN_USE_OF_GARBAGE: f64 = 0.15;
-/// Old collections whose floors must each be higher than the one before; more in a window of less
-/// than [`FLOORS_S`].
+/// Old collections whose floors must each be higher than the one before.
 const FLOORS: usize = 4;
+/// The same in a window of less than [`FLOORS_S`].
 const FLOORS_SHORT: usize = 6;
+/// A window of less than this needs more floors.
+/// Chosen: nominal 45 s, less the slack of a first and a last snapshot.
 const FLOORS_S: f64 = 44.0;
-/// After so many collections of the whole heap one more is no help.
+/// After this many collections of the whole heap one more is no help.
 const COLLECTED: usize = 2;
 /// A floor must rise by this share of what a collection frees on average: smaller rises are the
 /// odds of what was just alive.
 const RISE_OF_FALL: f64 = 0.33;
-/// The floors' rise at the end must be this share of that at the begin.
+/// The floors' rise at the end must be this share of that at the start.
 const GOES_ON: f64 = 0.55;
 /// A smaller fall is no floor.
 const LEAST_FALL: f64 = 1024.0 * 1024.0;
 /// Mixed collections that must have freed something, all along, for growth across them to count.
 const MIXED: usize = 5;
-/// Of what is promoted they must free this share at least: if they free nothing, they know nothing
-/// yet of what is dead.
+/// Mixed collections must free this share of what is promoted: if they free nothing, they know
+/// nothing yet of what is dead.
 const FREED_SHARE: f64 = 0.1;
 
 impl Rule for HeapLeak {
@@ -198,17 +205,13 @@ fn between_collections(evidence: &Evidence<'_>, key: &Key, floors: usize, max: f
     growth.why =
         "too few collections of the window looked at the whole old generation to tell live data from garbage"
             .to_owned();
-    growth.next = if collections.cleaned.len() < COLLECTED {
-        collect_and_look(evidence.pid())
+    growth.next = Some(if collections.cleaned.len() < COLLECTED {
+        NextStep::Collect(evidence.pid())
     } else {
-        watch_on(evidence.pid())
-    };
+        // Collections alone don't tell.
+        NextStep::DiagnoseLonger(evidence.pid())
+    });
     Some(growth)
-}
-
-/// What to do where collections alone don't tell.
-fn watch_on(pid: i32) -> String {
-    format!("watch for three minutes: offheap diagnose {pid} --for 180s")
 }
 
 /// Whether the looks at what is in use, if there were some, show that it is garbage that fills the
@@ -275,7 +278,7 @@ fn fills_or_leaks(evidence: &Evidence<'_>, max: f64) -> Option<Growth> {
             units::bytes(looks.last() as u64),
             units::bytes(more as u64)
         ),
-        next: watch_on(evidence.pid()),
+        next: Some(NextStep::DiagnoseLonger(evidence.pid())),
     })
 }
 

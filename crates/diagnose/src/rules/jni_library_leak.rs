@@ -27,7 +27,7 @@ use super::native_malloc_growth::{domain, rest_growth};
 use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
 use crate::sites;
-use offheap_model::{Domain, Finding};
+use offheap_model::{Domain, Finding, Status};
 
 /// See the page.
 pub struct JniLibraryLeak;
@@ -35,6 +35,10 @@ pub struct JniLibraryLeak;
 impl Rule for JniLibraryLeak {
     fn id(&self) -> &'static str {
         "jni-library-leak"
+    }
+
+    fn asks_what_is_in_use(&self) -> &'static [Status] {
+        &[Status::Leak]
     }
 
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding> {

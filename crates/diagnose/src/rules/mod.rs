@@ -2,7 +2,7 @@
 //! it; docs/causes is generated from them (see `crate::docs`).
 
 use crate::evidence::Evidence;
-use offheap_model::Finding;
+use offheap_model::{Finding, Status};
 
 mod cgroup_page_cache;
 mod class_loader_leak;
@@ -64,6 +64,17 @@ pub trait Rule: Sync {
     fn explains(&self) -> &'static [(&'static str, f64)] {
         &[]
     }
+
+    /// Whether it speaks of what Python keeps.
+    fn is_of_python(&self) -> bool {
+        false
+    }
+
+    /// The statuses with which it matters, besides an open verdict, which Java objects are in use:
+    /// objects may own what it finds.
+    fn asks_what_is_in_use(&self) -> &'static [Status] {
+        &[]
+    }
 }
 
 /// Every rule. The order decides between findings that explain the same: the more specific ones
@@ -106,6 +117,23 @@ pub const RULES: &[&dyn Rule] = &[
     &zgc_triple_count::ZgcTripleCount,
     &cgroup_page_cache::CgroupPageCache,
 ];
+
+/// The rule with this id.
+pub(crate) fn rule_of(cause: &str) -> Option<&'static dyn Rule> {
+    RULES.iter().copied().find(|rule| rule.id() == cause)
+}
+
+/// Whether a rule on Python has this id.
+pub(crate) fn is_of_python(cause: &str) -> bool {
+    rule_of(cause).is_some_and(|rule| rule.is_of_python())
+}
+
+/// Whether it matters to `verdict` which Java objects are in use: nothing is decided yet, or
+/// objects may be behind it.
+pub fn asks_what_is_in_use(verdict: &Finding) -> bool {
+    let asks = |rule: &dyn Rule| rule.asks_what_is_in_use().contains(&verdict.status);
+    verdict.status == Status::Inconclusive || rule_of(&verdict.cause).is_some_and(asks)
+}
 
 /// What the rules find, each cause once.
 pub(crate) fn judge(evidence: &Evidence<'_>) -> Vec<Finding> {

@@ -41,22 +41,23 @@ use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
 use crate::growth::{Freed, Growth, Kind};
 use crate::series::{Key, Series};
-use offheap_model::{ContentHint, Domain, Finding, Snapshot, units};
+use offheap_model::{ContentHint, Domain, Finding, Snapshot, Status, units};
 
 /// See the page.
 pub struct NativeMallocGrowth;
 
 /// C heap that comes with a byte of metaspace: loaders' tables, symbols, protection domains.
-/// Measured between 0.3 and 1.2.
+/// Unit: bytes.
+/// Measured: between 0.3 and 1.2.
 const MALLOC_PER_METASPACE: f64 = 1.5;
 /// C heap that comes with a thread: its JVM object, handle and resource areas, arena and tcache.
-/// Measured about 60 KiB.
+/// Measured: about 60 KiB.
 const MALLOC_PER_THREAD: f64 = 160.0 * 1024.0;
 /// C heap that comes with a byte of live Java heap: remembered sets, mark stacks.
 const MALLOC_PER_OLD: f64 = 0.03;
-/// A block is outgrown where the live C heap rises by this share between two snapshots…
+/// A block is outgrown where the live C heap rises by this share between two snapshots.
 const OUTGROWN_BY: f64 = 0.3;
-/// …and was resident to this share before.
+/// A block is outgrown that was resident to this share before.
 const FULL: f64 = 0.8;
 /// The size class that grows must explain this share to be named as the one.
 const SIZE_SHARE: f64 = 0.3;
@@ -64,6 +65,10 @@ const SIZE_SHARE: f64 = 0.3;
 impl Rule for NativeMallocGrowth {
     fn id(&self) -> &'static str {
         "native-malloc-growth"
+    }
+
+    fn asks_what_is_in_use(&self) -> &'static [Status] {
+        &[Status::Leak]
     }
 
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding> {

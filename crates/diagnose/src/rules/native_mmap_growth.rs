@@ -29,8 +29,8 @@ use offheap_model::{Domain, Finding};
 /// See the page.
 pub struct NativeMmapGrowth;
 
-/// The collector's tables that could not be labelled grow with the heap: mark bitmaps are 1/64 of
-/// it, card tables 1/512.
+/// The collector's tables that could not be labelled grow with the heap by this share.
+/// Source: mark bitmaps are 1/64 of the heap, card tables 1/512.
 const TABLES_PER_HEAP: f64 = 0.035;
 
 impl Rule for NativeMmapGrowth {

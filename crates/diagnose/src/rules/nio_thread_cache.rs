@@ -32,7 +32,9 @@ use offheap_model::{Domain, Finding, Status, units};
 /// See the page.
 pub struct NioThreadCache;
 
+/// Less direct memory in such buffers is not worth a word.
 const LEAST_BYTES: f64 = 64.0 * 1024.0 * 1024.0;
+/// A smaller share of the process than this is not worth a word.
 const LEAST_SHARE: f64 = 0.2;
 
 impl Rule for NioThreadCache {

@@ -31,14 +31,18 @@ use offheap_model::{Domain, Finding, PythonObjects, Status, units};
 /// See the page.
 pub struct PythonArenasKept;
 
-/// Less is not worth a word…
-const LEAST: u64 = 16 << 20;
-/// …nor is a smaller part of the arenas: half-filled pools are usual.
+/// Less that is kept is not worth a word.
+const LEAST_KEPT: u64 = 16 << 20;
+/// A smaller part of the arenas that is kept is not worth a word: half-filled pools are usual.
 const PART: f64 = 0.35;
 
 impl Rule for PythonArenasKept {
     fn id(&self) -> &'static str {
         "python-arenas-kept"
+    }
+
+    fn is_of_python(&self) -> bool {
+        true
     }
 
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding> {
@@ -51,7 +55,7 @@ impl Rule for PythonArenasKept {
         // window's end.
         let recent = censuses.get(censuses.len() - censuses.len().div_ceil(3)..)?;
         let kept = recent.iter().map(|objects| free(objects)).min()?.min(arenas);
-        if kept < LEAST || (kept as f64) < PART * arenas as f64 {
+        if kept < LEAST_KEPT || (kept as f64) < PART * arenas as f64 {
             return None;
         }
         let objects = censuses.last()?;

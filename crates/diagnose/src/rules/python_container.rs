@@ -29,10 +29,9 @@ use super::Rule;
 use crate::draft::Draft;
 use crate::evidence::Evidence;
 use crate::python_types::{
-    GrowingType, code_of, filling, growing, growth_of, held, main_holder, most_entries, site_of, subject,
-    with_types,
+    GrowingType, code_of, filling, growing, growth_of, held, main_holder, site_of, subject, with_types,
 };
-use offheap_model::{Domain, Finding, PythonHeld, PythonHolder, Status, units};
+use offheap_model::{Domain, Finding, PythonHeld, PythonHolder, PythonHolderKind, Status, units};
 
 /// See the page.
 pub struct PythonContainer;
@@ -40,6 +39,10 @@ pub struct PythonContainer;
 impl Rule for PythonContainer {
     fn id(&self) -> &'static str {
         "python-container"
+    }
+
+    fn is_of_python(&self) -> bool {
+        true
     }
 
     fn yields_to(&self) -> &'static [&'static str] {
@@ -74,20 +77,20 @@ fn leak(id: &str, evidence: &Evidence<'_>, kind: &GrowingType<'_>, holder: &Pyth
     let meaning = format!("It is {} objects, held by {}{container}.{code}", kind.name, holder.what);
     let source = evidence.source(domain);
     let draft = Draft::of_growth(id, evidence, domain, &growth, &subject(domain, &meaning, &source))?;
-    let fix = match holder.kind.as_str() {
-        "lru_cache" if most_entries(holder).is_some() => {
+    let fix = match holder.kind {
+        PythonHolderKind::LruCache if holder.most_entries.is_some() => {
             format!("{}: it has a bound of entries; bound what an entry holds, too", holder.what)
         }
-        "lru_cache" => format!(
+        PythonHolderKind::LruCache => format!(
             "{}: give it a maxsize; on a method it keeps every self, so cache a function of what matters instead",
             holder.what
         ),
-        "outside" => {
+        PythonHolderKind::Outside => {
             "release it in Java: close() the jep.python.PyObject, remove the proxy from the collection; jep \
                       frees Python objects only when the next one is made"
                 .to_owned()
         }
-        "frame" => format!("{}: bound or prune it while the function runs", holder.what),
+        PythonHolderKind::Frame => format!("{}: bound or prune it while the function runs", holder.what),
         _ => format!("bound or prune {}; or weak references", holder.what),
     };
     let draft = with_types(draft, evidence).fix([fix]).confirm([format!(

@@ -35,6 +35,10 @@ impl Rule for PythonCycles {
         "python-cycles"
     }
 
+    fn is_of_python(&self) -> bool {
+        true
+    }
+
     fn yields_to(&self) -> &'static [&'static str] {
         &["python-interpreters"]
     }

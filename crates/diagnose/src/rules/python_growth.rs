@@ -40,6 +40,10 @@ impl Rule for PythonGrowth {
         "python-growth"
     }
 
+    fn is_of_python(&self) -> bool {
+        true
+    }
+
     fn yields_to(&self) -> &'static [&'static str] {
         &["python-interpreters", "python-lost-references", "python-container", "python-cycles"]
     }

@@ -35,14 +35,16 @@ use offheap_model::{Domain, Finding};
 /// See the page.
 pub struct PythonInterpreters;
 
-/// So many must have come.
-const MORE: f64 = 5.0;
+/// This many interpreters must have come.
+/// Unit: interpreters.
+const LEAST_INTERPRETERS: f64 = 5.0;
 /// Of those that came this share must have come in the second half of the looks.
 const LATE: f64 = 0.25;
-/// An interpreter without any module takes about as much; growth by less is of something else.
+/// An interpreter without any module takes about this much; growth by less is of something else.
 const LEAST_EACH: f64 = 64.0 * 1024.0;
-/// C heap that comes with a byte of objects: tables of dicts, code, types. Measured 0.6 with the
-/// modules that jep imports.
+/// C heap that comes with a byte of objects: tables of dicts, code, types.
+/// Unit: bytes.
+/// Measured: 0.6 with the modules that jep imports.
 const MALLOC_PER_OBJECT: f64 = 2.0;
 
 /// Whether none was ended, and they come to the end. They may be so few that none comes between
@@ -59,6 +61,10 @@ impl Rule for PythonInterpreters {
         "python-interpreters"
     }
 
+    fn is_of_python(&self) -> bool {
+        true
+    }
+
     fn explains(&self) -> &'static [(&'static str, f64)] {
         &[("native-malloc-growth", MALLOC_PER_OBJECT), ("jni-library-leak", MALLOC_PER_OBJECT)]
     }
@@ -66,7 +72,7 @@ impl Rule for PythonInterpreters {
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding> {
         let looks = evidence.series(&Key::PythonInterpreters)?;
         let more = looks.last() - looks.first();
-        if more < MORE || !only_come(looks) {
+        if more < LEAST_INTERPRETERS || !only_come(looks) {
             return None;
         }
         let growth =

@@ -38,6 +38,10 @@ impl Rule for PythonLostReferences {
         "python-lost-references"
     }
 
+    fn is_of_python(&self) -> bool {
+        true
+    }
+
     fn yields_to(&self) -> &'static [&'static str] {
         &["python-interpreters"]
     }

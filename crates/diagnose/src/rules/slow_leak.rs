@@ -37,34 +37,37 @@ use offheap_model::{Domain, Finding};
 /// See the page.
 pub struct SlowLeak;
 
-/// Half the 95 % interval is within this share of the slope.
+/// Half the 95 % interval must be within this share of the slope.
 const TIGHT: f64 = 1.0 / 7.0;
-/// Less than this in the window is an accident…
+/// Less than this in the window is an accident.
 const LEAST_BYTES: f64 = 192.0 * 1024.0;
-/// …and so are fewer blocks…
+/// Fewer blocks than these in the window are an accident.
 const LEAST_BLOCKS: u64 = 100;
-/// …and a shorter record.
+/// A shorter record than this tells nothing of a site.
 const LEAST_S: f64 = 40.0;
-/// Of what was allocated this share is live.
+/// Of what was allocated this share must be live.
 const KEPT: f64 = 0.95;
-/// Of what is live this share is older than the window's tail.
+/// Of what is live this share must be older than the window's tail.
 const OLD: f64 = 0.3;
-/// How sure it is.
+/// How sure it is of a site.
 const CERTAINTY: f64 = 0.75;
-/// Of blocks of one size: how sure it is…
+/// How sure it is of blocks of one size.
 const CERTAINTY_OF_SIZE: f64 = 0.65;
-/// …how many must have come…
+/// How many blocks of one size must have come.
+/// Unit: blocks.
 const LEAST_OF_SIZE: f64 = 100.0;
-/// …over how long…
+/// For how long blocks of one size must have come.
+/// Unit: s.
 const LEAST_S_OF_SIZE: f64 = 50.0;
-/// …of what the C heap gained they must be this share at least, and it no more than that many times
-/// of theirs: else blocks of one size only take the place of others.
+/// How many times as much as blocks of one size the C heap may have gained: else they only take the
+/// place of others.
 const OF_THE_HEAP: std::ops::RangeInclusive<f64> = 0.5..=1.5;
-/// So many of them may be gone between two walks, of those that are just in use.
+/// Of blocks that are just in use, this many may be gone between two walks.
+/// Unit: blocks.
 const JUST_IN_USE: f64 = 2.0;
-/// The parts of the window, each of which must have its share of what came…
+/// The parts of the window, each of which must have its share of the blocks that came.
 const PARTS: usize = 6;
-/// …within this.
+/// How many times its even share each part may have.
 const SAME_SHARE: std::ops::RangeInclusive<f64> = 0.6..=1.4;
 
 impl Rule for SlowLeak {
@@ -163,7 +166,7 @@ fn by_size(id: &str, evidence: &Evidence<'_>) -> Option<Finding> {
 fn by_site(id: &str, evidence: &Evidence<'_>) -> Option<Finding> {
     let profile = evidence.profile().filter(|profile| profile.seconds >= LEAST_S)?;
     // What is large enough to be seen in the sum is judged there.
-    if profile.sampling.interval_bytes == 0
+    if profile.sampling.is_probed()
         || rest_growth(evidence).is_some_and(|growth| growth.kind == Kind::Lasting)
     {
         return None;

@@ -36,7 +36,7 @@
 //! 6.0 more each second; a thread costs 98 KiB of stack here, so thread stacks grow by 588 KiB/s…*
 
 use super::Rule;
-use crate::draft::Draft;
+use crate::draft::{Draft, to_be_sure};
 use crate::evidence::Evidence;
 use crate::growth::{Freed, Growth, Kind};
 use crate::series::Key;
@@ -46,9 +46,10 @@ use offheap_model::{Domain, Finding, Status, units};
 pub struct ThreadLeak;
 
 /// Fewer new threads than this are a pool that warms up.
+/// Unit: threads.
 const LEAST_THREADS: f64 = 16.0;
 /// A pool explains the process's growth if its own is at least this share of it.
-const SHARE: f64 = 0.5;
+const POOL_SHARE: f64 = 0.5;
 
 impl Rule for ThreadLeak {
     fn id(&self) -> &'static str {
@@ -92,7 +93,9 @@ impl Rule for ThreadLeak {
         );
         let verdict = match status {
             Status::Leak => "Nothing ends them.".to_owned(),
-            _ => format!("Whether it is a leak can't be told yet: {}. To be sure, {}.", all.why, all.next),
+            _ => format!("Whether it is a leak can't be told yet: {}. {}", all.why, to_be_sure(all.next))
+                .trim_end()
+                .to_owned(),
         };
         let source = "/proc/PID/task and the VM's thread list";
         let mut draft = Draft::new(self.id(), status, Domain::ThreadStacks, all.certainty)
@@ -137,7 +140,7 @@ pub(super) fn thread_growth(evidence: &Evidence<'_>) -> Option<Growth> {
 
 /// The pool that grew most, where it makes up most of the growth.
 fn largest_pool(evidence: &Evidence<'_>, all: &Growth) -> Option<(String, Growth)> {
-    let wanted = SHARE * (all.to - all.from);
+    let wanted = POOL_SHARE * (all.to - all.from);
     evidence
         .all_series()
         .filter_map(|(key, series)| match key {

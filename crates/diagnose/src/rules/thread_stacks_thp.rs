@@ -33,6 +33,7 @@ use offheap_model::{Domain, Finding, Status, units};
 /// See the page.
 pub struct ThreadStacksThp;
 
+/// Fewer bytes of stacks in huge pages are not worth a word.
 const LEAST_BYTES: u64 = 64 << 20;
 
 impl Rule for ThreadStacksThp {

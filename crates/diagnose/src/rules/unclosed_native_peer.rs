@@ -39,15 +39,17 @@ use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
 use crate::series::Key;
 use crate::sites;
-use offheap_model::{Domain, Finding};
+use offheap_model::{Domain, Finding, Status};
 
 /// See the page.
 pub struct UnclosedNativePeer;
 
-/// How sure it can be at most of growth whose owners were not seen to become more…
+/// How sure it can be at most of growth whose owners were not seen to become more.
 const UNSEEN: f64 = 0.80;
-/// …and of the same in a window in which most caches have filled.
+/// How sure it can be at most of the same in a window in which most caches have filled.
 const UNSEEN_LONG: f64 = 0.88;
+/// In a window as long as this most caches have filled.
+/// Chosen: nominal 600 s, less the slack of a first and a last snapshot.
 const LONG_S: f64 = 590.0;
 
 /// How many more objects own native memory than at the first look, if that rises from look to look.
@@ -59,6 +61,10 @@ fn more_owners(evidence: &Evidence<'_>) -> Option<f64> {
 impl Rule for UnclosedNativePeer {
     fn id(&self) -> &'static str {
         "unclosed-native-peer"
+    }
+
+    fn asks_what_is_in_use(&self) -> &'static [Status] {
+        &[Status::Leak]
     }
 
     fn judge(&self, evidence: &Evidence<'_>) -> Option<Finding> {

@@ -22,6 +22,7 @@ use super::native_mmap_growth::beside_the_heap;
 use crate::draft::{Draft, Subject};
 use crate::evidence::Evidence;
 use crate::growth::{Freed, Growth, Kind};
+use crate::next_step::NextStep;
 use offheap_model::{Domain, Finding};
 
 /// See the page.
@@ -46,7 +47,7 @@ impl Rule for UnexplainedGrowth {
         growth.kind = Kind::Unclear;
         growth.certainty = 0.5;
         growth.why = "no rule explains growth of this domain".to_owned();
-        growth.next = format!("see what `offheap doctor {}` says it can't see", evidence.pid());
+        growth.next = Some(NextStep::Doctor(evidence.pid()));
         let what = format!("the domain {domain}");
         let source = evidence.source(domain);
         let subject = Subject { what: &what, meaning: "", source: &source };

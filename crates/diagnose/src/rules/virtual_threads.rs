@@ -38,11 +38,13 @@ use offheap_model::{Domain, Finding, Frame};
 /// See the page.
 pub struct VirtualThreads;
 
-/// So many more must wait: servers have as many as they have requests under way.
-const MORE: f64 = 500.0;
-/// They must be this share of all at the end, or they came by chance.
-const SHARE: f64 = 0.3;
-/// Over this many seconds.
+/// This many more virtual threads must wait: servers have as many as they have requests under way.
+/// Unit: threads.
+const LEAST_THREADS: f64 = 500.0;
+/// Those that came must be this share of all at the end, or they came by chance.
+const NEW_SHARE: f64 = 0.3;
+/// For how long virtual threads must have become more.
+/// Chosen: nominal 30 s, less the slack of the snapshots at both ends.
 const LEAST_S: f64 = 27.0;
 /// How sure it is: each look is of one instant.
 const CERTAINTY: f64 = 0.8;
@@ -61,7 +63,7 @@ impl Rule for VirtualThreads {
         let more = threads.last() - threads.first();
         let long = threads.points().last()?.t - threads.points().first()?.t >= LEAST_S;
         let rise = evidence.rises(threads) && evidence.rises(in_use);
-        if !long || !rise || more < MORE.max(SHARE * threads.last()) {
+        if !long || !rise || more < LEAST_THREADS.max(NEW_SHARE * threads.last()) {
             return None;
         }
         let slope = theil_sen(in_use.points(), 1.0);
@@ -90,7 +92,7 @@ impl Rule for VirtualThreads {
 /// Whether ever more virtual threads wait, so that it is worth to know who starts them.
 pub fn virtual_threads_grow(evidence: &Evidence<'_>) -> bool {
     let looks = evidence.series(&Key::VirtualThreads);
-    looks.is_some_and(|looks| looks.last() - looks.first() >= MORE.max(SHARE * looks.last()))
+    looks.is_some_and(|looks| looks.last() - looks.first() >= LEAST_THREADS.max(NEW_SHARE * looks.last()))
 }
 
 /// Whether a stack makes a virtual thread or what belongs to one.

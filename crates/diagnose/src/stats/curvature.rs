@@ -13,12 +13,13 @@ pub struct Curvature {
     pub error: f64,
 }
 
-/// Residuals beyond so many robust deviations are something that came and went…
+/// Residuals beyond this many robust deviations are something that came and went.
+/// Unit: deviations.
 const TRANSIENT: f64 = 3.5;
-/// …if they are no more than this share of the points.
+/// Residuals beyond [`TRANSIENT`] are left out if they are no more than this share of the points.
 const TRANSIENT_SHARE: f64 = 0.2;
 
-/// How often they are looked for.
+/// How often such residuals are looked for.
 const ROUNDS: usize = 3;
 
 impl Curvature {

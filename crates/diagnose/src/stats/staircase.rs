@@ -4,17 +4,20 @@ use super::{Point, median};
 
 /// Fewer steps may be anything that happened a few times.
 const LEAST_STEPS: usize = 4;
-/// Of the largest rise; smaller ones are noise on a tread.
+/// A step is at least this share of the largest rise; smaller ones are noise on a tread.
 const STEP_SHARE: f64 = 0.4;
-/// Of the highest rise between two points; less is a tread that is not quite level.
+/// A step rises at least this share as fast as the fastest rise between two points; less is a tread
+/// that is not quite level.
 const SLOPE_SHARE: f64 = 0.05;
-/// The smallest step, and the shortest time between two, must be this share of the largest…
+/// The smallest step, and the shortest time between two, must be this share of the largest.
 const ALIKE: f64 = 0.5;
-/// …and a tread may move by so much of a step.
+/// A tread may move by this part of a step.
 const FLAT: f64 = 0.5;
 /// Points that make a tread.
 const LEAST_TREAD: usize = 3;
-/// After so many times the longest wait between two steps the next one is overdue: it has stopped.
+/// After this many times the longest wait between two steps the next one is overdue: it has
+/// stopped.
+/// Unit: times.
 const OVERDUE: f64 = 1.25;
 
 /// The treads of a staircase that goes up to the end: four or more steps of like size at like

@@ -58,42 +58,51 @@ pub struct Trend {
     pub shape: Shape,
 }
 
-/// Fewer points or seconds than these say nothing.
+/// A series of fewer points than these says nothing.
 pub(crate) const MIN_POINTS: usize = 10;
+/// A series of fewer seconds than these says nothing.
+/// Unit: s.
+/// Chosen: nominal 15 s, less the slack of a first and a last snapshot.
 pub(crate) const MIN_SECONDS: f64 = 14.0;
-/// A slope this many standard errors above nothing is real. About thirty series are tested in a
-/// run, and all of them must be quiet in ninety-nine healthy runs of a hundred.
+/// A slope this many standard errors above nothing is real.
+/// Unit: standard errors.
+/// Chosen: about thirty series are tested in a run, and all of them must be quiet in ninety-nine
+/// healthy runs of a hundred; crates/diagnose/tests/calibration.rs holds what comes of it.
 const Z_REAL: f64 = 4.0;
 /// Kendall's tau of growth that a person would call steady.
 const TAU_REAL: f64 = 0.4;
-/// Growth between blocks must be this many standard errors above nothing (Student's t). A random
-/// walk, the hardest noise there is, reaches it in 1 % of windows…
+/// Growth between blocks must be this many standard errors above nothing (Student's t).
+/// Unit: standard errors.
+/// Chosen: a random walk, the hardest noise there is, reaches it in 1 % of windows.
 const T_REAL: f64 = 3.0;
-/// …and where neighbouring snapshots are nearly independent, so that there is no walk, less is
-/// enough.
+/// Where neighbouring snapshots are nearly independent there is no walk, and growth between blocks
+/// of this many standard errors is enough.
+/// Unit: standard errors.
 const T_INDEPENDENT: f64 = 2.0;
 /// Growth is slowing when the slope at the window's end is below this share of that at its start,
 /// and the difference is at least that many standard errors: the more certain, the smaller a bend
 /// counts.
 const SLOWING: [(f64, f64); 3] = [(0.3, 1.0), (0.65, 2.0), (0.8, 4.0)];
 /// A tail must be as straight as this to count as a phase of its own, if what came before was
-/// another regime…
+/// another regime.
 const STRAIGHT: f64 = 0.6;
-/// …and as straight as this if only the first third or less is left out: a saturating curve that
-/// passes then would take more than three windows to fill, which no window of this length can tell
-/// from a line.
+/// A tail must be as straight as this if only the first third or less is left out.
+/// Chosen: a saturating curve that passes then would take more than three windows to fill, which no
+/// window of this length can tell from a line.
 const VERY_STRAIGHT: f64 = 0.8;
-/// …and bent neither way by more than this if what came before was faster: the second half of a
-/// logarithm has 0.5.
+/// A tail must be as straight as this, bent neither way, if what came before was faster.
+/// Chosen: the second half of a logarithm has 0.5.
 const STRAIGHT_AFTER_FASTER: f64 = 0.7;
-/// Slopes this near to each other are the same.
+/// Slopes that differ by no more than this share are the same.
 const SAME: f64 = 0.15;
-/// Windows shorter than this, and tails, see only the beginning of what fills slowly.
+/// Windows shorter than this, and tails, see only the start of what fills slowly.
+/// Chosen: nominal 30 s, less the slack of a first and a last snapshot.
 const SHORT_S: f64 = 29.0;
 /// A tail shorter than this is too little to call growth steady.
 const TAIL_S: f64 = 22.0;
 /// What came before such a tail grew faster or slower than it by this factor. Without this a slowly
 /// saturating curve would be cut until what is left looks straight.
+/// Unit: times.
 const REGIME: f64 = 2.5;
 /// The last steps must reach this share of the mean growth to say that it lasts.
 const LASTS: f64 = 0.35;

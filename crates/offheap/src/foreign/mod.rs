@@ -27,8 +27,7 @@ use offheap_formats::jfr::{self, Jfr};
 use offheap_formats::{
     Cut, Figures, Format, Gives, Hprof, Named, Parsed, Row, detect, hprof, hs_err, jcmd, pasted, unwrapped,
 };
-use offheap_model::Frame;
-use offheap_model::units;
+use offheap_model::{Frame, units, vocabulary};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -526,24 +525,8 @@ pub(crate) fn label(row: &Row) -> String {
 
 /// The innermost of `frames` that say most.
 fn code(frames: &[Frame]) -> String {
-    /// Functions that only hand an allocation on.
-    const PLUMBING: [&str; 11] = [
-        "malloc",
-        "calloc",
-        "realloc",
-        "memalign",
-        "posix_memalign",
-        "strdup",
-        "operator new",
-        "os::malloc",
-        "os::realloc",
-        "AllocateHeap",
-        "prof_backtrace",
-    ];
-    let is_plumbing =
-        |name: &str| PLUMBING.iter().any(|plumbing| name.contains(plumbing)) || name.starts_with("je_");
     let bare = |name: &str| name.split('(').next().filter(|bare| !bare.is_empty()).unwrap_or(name).to_owned();
-    let skipped = frames.iter().take_while(|frame| is_plumbing(&frame.name)).count();
+    let skipped = frames.iter().take_while(|frame| vocabulary::looks_like_plumbing(&frame.name)).count();
     let from = if skipped < frames.len() { skipped } else { 0 };
     let names: Vec<String> = frames.iter().skip(from).take(3).map(|frame| bare(&frame.name)).collect();
     names.join(" < ")

@@ -105,6 +105,7 @@ pub(super) fn finding(
         slope_ci95: None,
         explains: Vec::new(),
         site: None,
+        next: None,
         fix: Vec::new(),
         confirm: Vec::new(),
     }

@@ -1,6 +1,6 @@
 //! The frames of a profile, each once, and the order of its sites.
 
-use offheap_model::{Frame, FrameKind, ProfileSite};
+use offheap_model::{Frame, ProfileSite};
 use std::collections::HashMap;
 
 /// Frames and their numbers.
@@ -27,11 +27,6 @@ impl Frames {
     pub fn list(self) -> Vec<Frame> {
         self.list
     }
-}
-
-/// A frame that is no function: a word about its stack, in the place of the innermost.
-pub fn label(name: &str) -> Frame {
-    Frame { name: name.to_owned(), kind: FrameKind::Native, file: None, line: None, module: None }
 }
 
 /// Puts what leaks most first.

@@ -1,19 +1,20 @@
 //! The code of a process that no agent can be loaded into, by probes of the kernel.
 
-use super::frames::{Frames, label, sort};
+use super::frames::{Frames, sort};
 use super::names::{Libraries, native_frames};
-use offheap_diagnose::{FIRST_WRITE, FIRST_WRITE_TO_MAP, is_of_pages};
+use offheap_diagnose::is_of_pages;
 use offheap_linux::page_bytes;
-use offheap_model::{Age, Frame, Profile, ProfileSite, Sampling};
+use offheap_model::{Age, Frame, FrameLabel, Profile, ProfileSite, Sampling, vocabulary};
 use offheap_probe::{Block, Module, ProbeError, Sampler, Total};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// What came in this last part of the window may go yet…
+/// What came in this last part of the window may go yet.
 const TAIL: f64 = 1.0 / 3.0;
-/// …but pages were seen to stay, and are all young where a large block has just been replaced by a
-/// larger one: of them what came in so many last seconds.
+/// Pages that came in this many last seconds may go yet: pages were seen to stay, and are all young
+/// where a large block has just been replaced by a larger one.
+/// Unit: s.
 const YOUNG: f64 = 5.0;
 
 /// The sampled allocations of a process, gathered over a window.
@@ -102,7 +103,7 @@ impl Probed {
     fn frames(&self, stack: &[u64]) -> Vec<Frame> {
         let frames: Vec<Frame> = stack.iter().flat_map(|address| self.frame(*address)).collect();
         if frames.is_empty() {
-            return vec![label("[no stack]")];
+            return vec![FrameLabel::NoStack.frame()];
         }
         frames
     }
@@ -134,11 +135,9 @@ impl Probed {
 /// The stack of the code that was first to write to a page, labelled in the place of the
 /// allocator's frame: without the C library's own, which copies or clears for its caller.
 fn writer(frames: Vec<Frame>, is_block: bool) -> Vec<Frame> {
-    let of_libc =
-        |frame: &Frame| frame.file_name().starts_with("libc.so") || frame.file_name().starts_with("libc-2.");
-    let own = frames.iter().position(|frame| !of_libc(frame)).unwrap_or(0);
-    let label = label(if is_block { FIRST_WRITE } else { FIRST_WRITE_TO_MAP });
-    std::iter::once(label).chain(frames.into_iter().skip(own)).collect()
+    let own = frames.iter().position(|frame| !vocabulary::is_c_library(frame.file_name())).unwrap_or(0);
+    let label = if is_block { FrameLabel::FirstWrite } else { FrameLabel::FirstWriteToMap };
+    std::iter::once(label.frame()).chain(frames.into_iter().skip(own)).collect()
 }
 
 /// What the blocks of one stack come to: those in use, and all that were allocated.

@@ -1,13 +1,12 @@
 //! From copies of the live file over a window to sites with live bytes, ages and slopes.
 
-use super::frames::{Frames, label, sort};
+use super::frames::{Frames, sort};
 use super::names::{Libraries, Names};
-use offheap_diagnose::object_label;
 use offheap_diagnose::stats::{Point, Trend};
 use offheap_linux::Process;
 use offheap_live::{Counter, LiveError, Reader, RegionKind, Stack};
 use offheap_model::units::bytes;
-use offheap_model::{Age, Frame, FrameKind, Profile, ProfileSite, Sampling};
+use offheap_model::{Age, Frame, FrameLabel, Profile, ProfileSite, Sampling};
 use std::collections::{HashMap, HashSet};
 
 /// Fewer readings than these give no slope.
@@ -371,21 +370,21 @@ impl<'a> Groups<'a> {
         let space = matches!(kind, Some(RegionKind::Anonymous | RegionKind::File))
             && stack.is_some_and(|stack| is_called_by_the_jvm(reader, &stack));
         if frames.is_empty() {
-            frames.push(label("[no stack]"));
+            frames.push(FrameLabel::NoStack.frame());
         }
         // The allocator's own functions are in no stack; without a word a mapping would pass for a
         // malloc.
         if space {
-            frames.insert(0, Frame { kind: FrameKind::Jvm, ..label("[space of the JVM]") });
+            frames.insert(0, FrameLabel::JvmSpace.frame());
         }
         if stack.is_some_and(|stack| stack.is_object()) {
             let class = key.and_then(|key| self.classes.get(&key)).and_then(Option::as_deref);
-            frames.insert(0, Frame { kind: FrameKind::Jvm, ..label(&object_label(class)) });
+            frames.insert(0, FrameLabel::Objects(class).frame());
         }
         match kind {
-            Some(RegionKind::Anonymous) => frames.insert(0, label("[mmap]")),
-            Some(RegionKind::File) => frames.insert(0, label("[mmap of a file]")),
-            Some(RegionKind::ThreadStack) => frames.insert(0, label("[stack of a thread]")),
+            Some(RegionKind::Anonymous) => frames.insert(0, FrameLabel::Map.frame()),
+            Some(RegionKind::File) => frames.insert(0, FrameLabel::MapOfFile.frame()),
+            Some(RegionKind::ThreadStack) => frames.insert(0, FrameLabel::ThreadStack.frame()),
             _ => {}
         }
         (self.frames.numbers(frames), space)

@@ -7,7 +7,7 @@ use offheap_present::terminal::{Style, Tone, fit};
 use std::collections::BTreeMap;
 
 /// Branches lighter than this share of the whole are left out without `--all`.
-const SHARE: f64 = 0.01;
+const SHOWN_SHARE: f64 = 0.01;
 /// Lines without `--all`.
 const LINES: usize = 120;
 /// Frames of a stack that are looked at, the outermost; real ones have fewer.
@@ -48,7 +48,7 @@ pub fn render(profile: &Profile, style: Style) -> String {
     }
     let title = format!("Tree of the {} {what}, callers first", bytes(root.bytes));
     let mut lines = vec![style.paint(Tone::Strong, &title)];
-    let least = if style.all { 0.0 } else { root.bytes as f64 * SHARE };
+    let least = if style.all { 0.0 } else { root.bytes as f64 * SHOWN_SHARE };
     branch(profile, &root, "", root.bytes, least, style, &mut lines);
     let most = if style.all { usize::MAX } else { LINES };
     let cut = lines.len().saturating_sub(most);

@@ -1,7 +1,7 @@
 //! What a session does to a process, and learns by it; and its clock. One for real processes
 //! (`live.rs`), one for tests, in which ten minutes take none.
 
-use super::events::{Collected, News};
+use super::events::{Collected, SearchProgress};
 use super::histogram::Histogram;
 use offheap_model::{Profile, PythonHeld, Reach, Snapshot};
 use std::time::Duration;
@@ -63,7 +63,7 @@ pub trait Actions {
     fn search(&mut self, pid: i32, hunt: Hunt);
 
     /// What the search has to say since it was asked last.
-    fn news(&mut self) -> Vec<News>;
+    fn search_progress(&mut self) -> Vec<SearchProgress>;
 
     /// The sites as they are now; `None` where there are none yet.
     fn profile(&mut self) -> Option<Profile>;
@@ -75,7 +75,7 @@ pub trait Actions {
     fn sample_closely(&mut self);
 
     /// Stops the sampling and waits until the agent sleeps; its last words.
-    fn end_search(&mut self) -> Vec<News>;
+    fn end_search(&mut self) -> Vec<SearchProgress>;
 
     /// Starts a full collection of the JVM `pid`.
     fn collect(&mut self, pid: i32);

@@ -17,7 +17,7 @@ pub enum Event {
         agent: bool,
     },
     /// The search has something to say.
-    Search(News),
+    Search(SearchProgress),
     /// The JVM counts its objects by class.
     Counting {
         /// A second time, to tell which became more.
@@ -100,9 +100,9 @@ pub enum TooLong {
     Unknown,
 }
 
-/// What the search for code has to say.
+/// How the search for code goes.
 #[derive(Debug, Clone, PartialEq)]
-pub enum News {
+pub enum SearchProgress {
     /// The agent is in the process, after this long.
     Loaded(Duration),
     /// The agent came with the program.
@@ -120,27 +120,50 @@ pub enum News {
 }
 
 /// Why no code can be named.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NoCode(pub String);
+#[derive(Debug, Clone, PartialEq)]
+pub enum NoCode {
+    /// What made it necessary showed too late.
+    TooLate {
+        /// What that was.
+        why: Why,
+        /// When it showed.
+        after: Duration,
+        /// The window.
+        length: Duration,
+    },
+    /// The search could not be made, or broke down, for this reason.
+    Failed(String),
+}
 
 impl fmt::Display for NoCode {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "no code can be named: {}", self.0)
+        out.write_str("no code can be named: ")?;
+        match self {
+            NoCode::TooLate { why, after, length } => write!(
+                out,
+                "{why}, but that showed only after {} of {}, too late to look for it; a longer window would",
+                duration(after.as_secs_f64()),
+                duration(length.as_secs_f64())
+            ),
+            NoCode::Failed(why) => out.write_str(why),
+        }
     }
 }
 
-impl fmt::Display for News {
+impl fmt::Display for SearchProgress {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            News::Loaded(took) => write!(out, "agent loaded in {}", duration(took.as_secs_f64())),
-            News::CameWithIt => out.write_str("the agent came with the program: reading its live file"),
-            News::Probing => {
+            SearchProgress::Loaded(took) => write!(out, "agent loaded in {}", duration(took.as_secs_f64())),
+            SearchProgress::CameWithIt => {
+                out.write_str("the agent came with the program: reading its live file")
+            }
+            SearchProgress::Probing => {
                 out.write_str("no agent can be loaded without a JVM: probing its malloc, in short bursts")
             }
-            News::Interval(interval) => write!(out, "one sample each {}", bytes(*interval)),
-            News::Objects => out.write_str("the JVM samples its objects"),
-            News::NoObjects(why) => write!(out, "no site of Java objects: {why}"),
-            News::NoCode(why) => why.fmt(out),
+            SearchProgress::Interval(interval) => write!(out, "one sample each {}", bytes(*interval)),
+            SearchProgress::Objects => out.write_str("the JVM samples its objects"),
+            SearchProgress::NoObjects(why) => write!(out, "no site of Java objects: {why}"),
+            SearchProgress::NoCode(why) => why.fmt(out),
         }
     }
 }
@@ -201,7 +224,7 @@ impl fmt::Display for Event {
                 write!(out, "{why}: loading the agent, to name the code")
             }
             Event::Searching { why, agent: false } => write!(out, "{why}: looking for the code"),
-            Event::Search(news) => news.fmt(out),
+            Event::Search(progress) => progress.fmt(out),
             Event::Counting { again, pause } => {
                 let again = if *again { " again" } else { "" };
                 write!(out, "counting the objects by class{again}{}", Expected(*pause))

@@ -1,16 +1,19 @@
 //! When the references on the Java heap are followed within a window.
 
 use super::actions::Actions;
-use offheap_diagnose::{Diagnosis, Evidence, diagnose, rules::IN_USE_DECIDES_S};
-use offheap_model::{Snapshot, Status};
+use offheap_diagnose::rules::{IN_USE_DECIDES_S, asks_what_is_in_use};
+use offheap_diagnose::{Evidence, diagnose};
+use offheap_model::Snapshot;
 use std::time::Duration;
 
 /// Times in a window that references are followed: three of them, which make a series, by half of
 /// it.
 const FOLLOWED: u32 = 6;
-/// And how often between two times whether it matters yet.
+/// How often between two times of following references it is asked whether that matters yet.
 const ASKED: u32 = 10;
-/// Of the window's length each time may take this part, else they are followed only at the end.
+/// References are followed only at the end where one time takes more than one part in this many of
+/// the window.
+/// Unit: parts.
 const FOLLOWED_SHARE: u32 = 60;
 
 /// Follows the references on the Java heap where it matters: where only a collection could tell
@@ -39,7 +42,7 @@ impl Follower {
         if done || !(end || now >= self.next) {
             return false;
         }
-        if !self.begun && !is_open(&diagnose(&Evidence::of(snapshots))) {
+        if !self.begun && !asks_what_is_in_use(&diagnose(&Evidence::of(snapshots)).verdict) {
             // Each second in a window of a minute; a long one has many snapshots to judge.
             self.next = now + self.every / ASKED;
             return false;
@@ -54,22 +57,9 @@ impl Follower {
             jvm.reach = actions.reach();
         }
         let too_long = actions.now() - begun > self.most;
-        self.next = begun + if too_long { A_DAY } else { self.every.mul_f64(0.98) };
+        self.next = begun + if too_long { NEVER } else { self.every.mul_f64(0.98) };
     }
 }
 
 /// Later than any window's end that matters here.
-const A_DAY: Duration = Duration::from_secs(86_400);
-
-/// Whether it matters what is in use: nothing is decided yet, or a heap that fills is all there is.
-fn is_open(diagnosis: &Diagnosis) -> bool {
-    let verdict = &diagnosis.verdict;
-    // Whether the objects behind native memory are in use, or garbage that nobody finalizes, tells
-    // what to do about a leak.
-    let of_peers = verdict.status == Status::Leak && PEERS.contains(&verdict.cause.as_str());
-    verdict.status == Status::Inconclusive || verdict.cause == "heap-filling" || of_peers
-}
-
-/// Causes that Java objects may be behind.
-const PEERS: [&str; 4] =
-    ["native-malloc-growth", "unclosed-native-peer", "jni-library-leak", "finalizers-stuck"];
+const NEVER: Duration = Duration::from_secs(86_400);

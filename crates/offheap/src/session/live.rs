@@ -2,9 +2,9 @@
 //! a thread of its own.
 
 use super::actions::{Actions, Hunt, Seen};
-use super::events::{Collected, News};
+use super::events::{Collected, SearchProgress};
 use super::histogram::{self, Histogram};
-use super::search::Search;
+use super::search::SiteSearch;
 use crate::clock;
 use crate::sampler::{Sampler, Stop};
 use crate::verbs::jcmd;
@@ -21,7 +21,7 @@ pub struct Live {
     begun: Instant,
     sampler: Sampler,
     stop: Stop,
-    search: Option<Search>,
+    search: Option<SiteSearch>,
     collection: Option<JoinHandle<Collected>>,
     count: Option<JoinHandle<Option<Histogram>>>,
 }
@@ -80,17 +80,17 @@ impl Actions for Live {
 
     fn search(&mut self, pid: i32, hunt: Hunt) {
         self.search = Some(match hunt {
-            Hunt::Agent { per_s, remaining } => Search::start(pid, per_s, remaining),
-            Hunt::WithoutJvm => Search::start_without_jvm(pid),
+            Hunt::Agent { per_s, remaining } => SiteSearch::start(pid, per_s, remaining),
+            Hunt::WithoutJvm => SiteSearch::start_without_jvm(pid),
         });
     }
 
-    fn news(&mut self) -> Vec<News> {
-        self.search.as_mut().map(Search::news).unwrap_or_default()
+    fn search_progress(&mut self) -> Vec<SearchProgress> {
+        self.search.as_mut().map(SiteSearch::progress).unwrap_or_default()
     }
 
     fn profile(&mut self) -> Option<Profile> {
-        self.search.as_ref().and_then(Search::profile)
+        self.search.as_ref().and_then(SiteSearch::profile)
     }
 
     fn sample_objects(&mut self) {
@@ -105,8 +105,8 @@ impl Actions for Live {
         }
     }
 
-    fn end_search(&mut self) -> Vec<News> {
-        self.search.take().map(Search::finish).unwrap_or_default()
+    fn end_search(&mut self) -> Vec<SearchProgress> {
+        self.search.take().map(SiteSearch::finish).unwrap_or_default()
     }
 
     fn collect(&mut self, pid: i32) {

@@ -20,7 +20,7 @@ pub use allowed::{Allowed, Gc};
 pub use events::Event;
 pub use live::Live;
 pub use pauses::DEFAULT_MAX_PAUSE;
-pub use procedure::Found;
+pub use procedure::SearchResult;
 
 use follower::Follower;
 use offheap_diagnose::{Evidence, python_suspects};
@@ -45,7 +45,7 @@ pub struct Observed {
     /// Marks: when, and what.
     pub marks: Vec<(i64, String)>,
     /// What the search for the code found.
-    pub found: Found,
+    pub search: SearchResult,
     /// Why it ended early, if it did.
     pub ended: Option<String>,
 }
@@ -56,7 +56,7 @@ pub trait Audience {
     fn event(&mut self, at: Option<Duration>, event: &Event);
 
     /// How the verdict stands, in a few words, after one more snapshot.
-    fn standing(&mut self, at: Duration, rss_bytes: u64, standing: &str);
+    fn interim_verdict(&mut self, at: Duration, rss_bytes: u64, words: &str);
 
     /// What it is busy with.
     fn busy(&mut self, with: &str);
@@ -98,7 +98,7 @@ impl Task {
             let at = actions.now();
             events.iter().for_each(|event| audience.event(Some(at), event));
             let rss = observed.snapshots.last().map_or(0, |snapshot| snapshot.memory.rss_bytes);
-            audience.standing(at, rss, procedure.standing());
+            audience.interim_verdict(at, rss, procedure.interim_verdict());
             if !actions.wait(self.length) {
                 break;
             }
@@ -108,9 +108,9 @@ impl Task {
             python_holders(&mut observed.snapshots, actions, audience);
         }
         audience.busy("reading the allocation sites");
-        let (found, events) = procedure.finish(actions);
+        let (result, events) = procedure.finish(actions);
         events.iter().for_each(|event| audience.event(None, event));
-        observed.found = found;
+        observed.search = result;
         Ok(observed)
     }
 }

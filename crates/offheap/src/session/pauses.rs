@@ -24,7 +24,9 @@ pub const DEFAULT_MAX_PAUSE: &str = "500ms";
 /// What any step takes beside its work: the request, the safepoint.
 const BASE: Duration = Duration::from_millis(50);
 
-/// What a step may take longer than it was measured, until the next time: other work on the cores.
+/// A step may take this many times what it was measured to take, the next time: other work on the
+/// cores.
+/// Unit: times.
 const SLACK: f64 = 1.5;
 
 /// Milliseconds that a collector needs for each MiB of heap in use, small objects, two cores.

@@ -3,38 +3,40 @@
 
 use super::actions::{Actions, Hunt};
 use super::allowed::{Allowed, Gc};
-use super::events::{Collected, Event, News, NoCode, Purpose, TooLong, Why};
+use super::events::{Collected, Event, NoCode, Purpose, SearchProgress, TooLong, Why};
 use super::histogram::Histogram;
 use super::pauses::{Pauses, Step, heap_in_use};
 use offheap_diagnose::{
     ClassGrowth, Diagnosis, Evidence, Next, Suspect, caller, diagnose, needs_code, references_grow,
     rules::virtual_threads_grow, suspect,
 };
-use offheap_model::units::{duration, rate};
+use offheap_model::units::rate;
 use offheap_model::{Domain, Finding, Profile, Snapshot, Status};
 use std::time::Duration;
 
 /// Seconds between two looks at how the verdict stands.
-const LOOK: Duration = Duration::from_secs(2);
-/// A look may use one part in so many of a core. To wait for the agent, which is loaded meanwhile,
-/// costs nobody anything.
-const SHARE: u32 = 20;
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// A look may use one part in this many of a core. To wait for the agent, which is loaded
+/// meanwhile, costs nobody anything.
+/// Unit: parts.
+const LOOK_SHARE: u32 = 20;
 /// A leak as sure as this is told before the window ends; less is only suspected anyway.
-const CERTAIN: f64 = 0.7;
-/// The search begins no later than this part of the window: what comes then is too little to name a
+const CERTAIN_ENOUGH: f64 = 0.7;
+/// The search starts no later than this part of the window: what comes then is too little to name a
 /// site.
-const LATEST: f64 = 0.75;
+const LATEST_SEARCH: f64 = 0.75;
 /// A collection needs this long before it, for something to be there that it could free; where it
-/// came too early to tell, a second one comes in the middle of the window…
+/// came too early to tell, a second one comes in the middle of the window.
+/// Chosen: nominal 15 s, less the slack of a first snapshot.
 const COLLECT_AFTER: Duration = Duration::from_secs(14);
-/// …and as long behind it, for what it frees to be gone: cleaners run after it.
+/// A collection needs this long behind it, for what it frees to be gone: cleaners run after it.
 const COLLECT_BEFORE_END: Duration = Duration::from_secs(4);
-/// Profiles are kept of so many instants of the window, for what grew between two of them.
+/// Profiles are kept of this many instants of the window, for what grew between two of them.
 const INSTANTS: u32 = 5;
 
 /// What the search for the code found.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct SearchResult {
     /// The allocation sites.
     pub profile: Option<Profile>,
     /// The sites at several instants, milliseconds since the Unix epoch; the last one is `profile`.
@@ -67,14 +69,14 @@ pub struct Procedure {
     /// When the latest of them was begun.
     collected_after: Duration,
     look_at: Duration,
-    told: Option<(Status, String)>,
-    standing: String,
+    announced: Option<(Status, String)>,
+    interim_verdict: String,
     instants: Vec<(i64, Profile)>,
     instant_at: Duration,
     no_code: Option<NoCode>,
     count: Count,
-    /// Whether the verdict leans to something that classes would explain, and of which process.
-    leaning: Option<(bool, i32)>,
+    /// Whether classes would explain the verdict as it stands, and of which process.
+    classes_matter: Option<(bool, i32)>,
     /// The latest snapshot, by which pauses behind the window are predicted.
     latest: Option<Snapshot>,
 }
@@ -106,27 +108,27 @@ impl Procedure {
             objects_wait: false,
             collected: 0,
             collected_after: Duration::ZERO,
-            look_at: if allowed.agent_at_once { Duration::ZERO } else { LOOK },
-            told: None,
-            standing: "too early to say".to_owned(),
+            look_at: if allowed.agent_at_once { Duration::ZERO } else { LOOK_EVERY },
+            announced: None,
+            interim_verdict: "too early to say".to_owned(),
             instants: Vec::new(),
             instant_at: Duration::ZERO,
             no_code: None,
             count: Count::Wanted,
-            leaning: None,
+            classes_matter: None,
             latest: None,
         }
     }
 
     /// How the verdict stands, in a few words.
-    pub fn standing(&self) -> &str {
-        &self.standing
+    pub fn interim_verdict(&self) -> &str {
+        &self.interim_verdict
     }
 
     /// After each snapshot: does what is due, and tells it.
     pub fn step(&mut self, snapshots: &[Snapshot], actions: &mut dyn Actions) -> Vec<Event> {
         let mut events = Vec::new();
-        self.take_news(actions.news(), &mut events);
+        self.take_progress(actions.search_progress(), &mut events);
         self.take_collection(actions, false, &mut events);
         self.take_histogram(actions, false, &mut events);
         let now = actions.now();
@@ -134,13 +136,13 @@ impl Procedure {
             let spent = actions.spent();
             self.look(snapshots, actions, &mut events);
             self.keep_instant(actions);
-            self.look_at = now + LOOK.max(actions.spent().saturating_sub(spent) * SHARE);
+            self.look_at = now + LOOK_EVERY.max(actions.spent().saturating_sub(spent) * LOOK_SHARE);
         }
         events
     }
 
     /// The window is over: what the search found, and what was still done.
-    pub fn finish(mut self, actions: &mut dyn Actions) -> (Found, Vec<Event>) {
+    pub fn finish(mut self, actions: &mut dyn Actions) -> (SearchResult, Vec<Event>) {
         let mut events = Vec::new();
         self.take_collection(actions, true, &mut events);
         self.take_histogram(actions, true, &mut events);
@@ -156,22 +158,22 @@ impl Procedure {
         }
         if self.searched {
             self.instants.extend(actions.profile().map(|profile| (actions.now_ms(), profile)));
-            self.take_news(actions.end_search(), &mut events);
+            self.take_progress(actions.end_search(), &mut events);
         }
         let profile = self.instants.last().map(|(_, profile)| profile.clone());
         let classes = self.classes(latest.as_ref(), actions, &mut events);
-        (Found { profile, instants: self.instants, no_code: self.no_code, classes }, events)
+        (SearchResult { profile, instants: self.instants, no_code: self.no_code, classes }, events)
     }
 
-    /// What became of the classes since the first histogram, if that matters to how the verdict
-    /// leans. The search for the classes is a bonus: where it fails the verdict stands without it.
+    /// What became of the classes since the first histogram, if classes matter to the
+    /// verdict. The search for the classes is a bonus: where it fails the verdict stands without it.
     fn classes(
         &mut self,
         latest: Option<&Snapshot>,
         actions: &mut dyn Actions,
         events: &mut Vec<Event>,
     ) -> Option<(Vec<ClassGrowth>, f64)> {
-        let (open, pid) = self.leaning?;
+        let (open, pid) = self.classes_matter?;
         let Count::Taken(first) = std::mem::replace(&mut self.count, Count::Off) else { return None };
         if !open {
             return None;
@@ -193,7 +195,7 @@ impl Procedure {
         actions: &mut dyn Actions,
         events: &mut Vec<Event>,
     ) {
-        self.leaning = Some((needs_code(verdict), evidence.pid()));
+        self.classes_matter = Some((needs_code(verdict), evidence.pid()));
         let suspicious = self.searched || needs_code(verdict);
         let early = actions.now() >= self.length / 6;
         let wanted = matches!(self.count, Count::Wanted);
@@ -267,13 +269,13 @@ impl Procedure {
         self.instants.extend(actions.profile().map(|profile| (actions.now_ms(), profile)));
     }
 
-    fn take_news(&mut self, news: Vec<News>, events: &mut Vec<Event>) {
-        let mut reasons = news.iter().filter_map(|news| match news {
-            News::NoCode(why) => Some(why.clone()),
+    fn take_progress(&mut self, progress: Vec<SearchProgress>, events: &mut Vec<Event>) {
+        let mut reasons = progress.iter().filter_map(|progress| match progress {
+            SearchProgress::NoCode(why) => Some(why.clone()),
             _ => None,
         });
         self.no_code = reasons.next().or(self.no_code.take());
-        events.extend(news.into_iter().map(Event::Search));
+        events.extend(progress.into_iter().map(Event::Search));
     }
 
     fn look(&mut self, snapshots: &[Snapshot], actions: &mut dyn Actions, events: &mut Vec<Event>) {
@@ -286,17 +288,17 @@ impl Procedure {
         self.latest = evidence.last().cloned();
         let verdict = &diagnosis.verdict;
         self.count_classes(&evidence, verdict, actions, events);
-        self.standing = match verdict.status {
+        self.interim_verdict = match verdict.status {
             Status::Inconclusive => format!("so far {}", rate(diagnosis.rss.slope_bytes_per_s)),
             status => format!("looks like {status}: {} ({:.0} %)", verdict.cause, verdict.confidence * 100.0),
         };
-        if verdict.status == Status::Leak && verdict.confidence >= CERTAIN {
-            self.tell(evidence, diagnosis.verdict, actions, events);
+        if verdict.status == Status::Leak && verdict.confidence >= CERTAIN_ENOUGH {
+            self.announce(evidence, diagnosis.verdict, actions, events);
         }
     }
 
     /// Says the verdict with its site, when it is new.
-    fn tell(
+    fn announce(
         &mut self,
         evidence: Evidence<'_>,
         verdict: Finding,
@@ -312,8 +314,8 @@ impl Procedure {
             // The code tells that it is none.
             return;
         }
-        let told = (verdict.status, verdict.cause.clone());
-        if self.told.as_ref() != Some(&told) {
+        let new = (verdict.status, verdict.cause.clone());
+        if self.announced.as_ref() != Some(&new) {
             let place = verdict.site.as_ref().and_then(|site| caller(&site.frames));
             events.push(Event::Certain {
                 status: verdict.status,
@@ -322,7 +324,7 @@ impl Procedure {
                 confidence: verdict.confidence,
                 place: place.map(|frame| frame.name.clone()),
             });
-            self.told = Some(told);
+            self.announced = Some(new);
         }
     }
 
@@ -344,16 +346,11 @@ impl Procedure {
             None if is_open(verdict) => (Why::Grows(verdict.cause.clone()), verdict.slope_bytes_per_s),
             None => return,
         };
-        if passed.as_secs_f64() > LATEST * length {
+        if passed.as_secs_f64() > LATEST_SEARCH * length {
             // Said at the end, if it is still so then: who grows for so short a time is seldom the
             // one.
-            self.no_code.get_or_insert_with(|| {
-                NoCode(format!(
-                    "{why}, but that showed only after {} of {}, too late to look for it; a longer window would",
-                    duration(passed.as_secs_f64()),
-                    duration(length)
-                ))
-            });
+            let too_late = NoCode::TooLate { why, after: passed, length: self.length };
+            self.no_code.get_or_insert(too_late);
             return;
         }
         self.searched = true;

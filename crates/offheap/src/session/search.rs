@@ -2,7 +2,7 @@
 //! of its own, so that a JVM that is slow to answer leaves no gap in the series. Where there is no
 //! JVM to load it, probes of the kernel take its place.
 
-use super::events::{News, NoCode};
+use super::events::{NoCode, SearchProgress};
 use crate::profile::{Following, Probed};
 use anyhow::Context;
 use offheap_model::Profile;
@@ -10,33 +10,39 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// The sampling begins here: what any program can bear.
+/// The mean bytes between two samples that the sampling starts with: what any program can bear.
 const WIDEST: u64 = 512 << 10;
-/// It is never closer than this: every allocation of this size is seen then.
+/// The mean bytes between two samples are never fewer than this: every allocation of this size is
+/// seen then.
 const CLOSEST: u64 = 16 << 10;
 /// Samples a second that cost the target well below one percent of a core, at a microsecond or two
 /// each.
+/// Unit: samples/s.
 const SAMPLES_PER_S: f64 = 2_000.0;
-/// The same for Java objects, which may be sampled more widely than blocks: many programs make
-/// gigabytes of them a second.
+/// Samples of Java objects a second that a target can bear, at some ten microseconds each.
+/// Unit: samples/s.
 const OBJECTS_PER_S: f64 = 300.0;
+/// The most mean bytes between two samples of objects, which may be sampled more widely than
+/// blocks: many programs make gigabytes of them a second.
 const WIDEST_OBJECTS: u64 = 8 << 20;
-/// As many samples of what grows name a site for sure.
+/// This many samples of what grows name a site for sure.
+/// Unit: samples.
 const ENOUGH: f64 = 400.0;
 /// How long the rate of samples is looked at before the interval is chosen.
 const TRIAL: Duration = Duration::from_millis(1_500);
-/// Time between two readings of the live file at the beginning; later a thirtieth of what has
-/// passed.
+/// Least time between two readings of the live file.
 const READ: Duration = Duration::from_secs(1);
+/// The time between two readings is one part in this many of what has passed.
+/// Unit: parts.
 const READ_PART: u32 = 30;
-/// At least as often, however long the window is.
+/// Most time between two readings of the live file, however long the window is.
 const SELDOM: Duration = Duration::from_secs(20);
 
 /// A search under way. Dropping it stops the sampling.
 #[derive(Debug)]
-pub struct Search {
+pub struct SiteSearch {
     orders: Option<Sender<Order>>,
-    news: Receiver<News>,
+    progress: Receiver<SearchProgress>,
     thread: Option<JoinHandle<anyhow::Result<()>>>,
 }
 
@@ -50,29 +56,29 @@ enum Order {
     Closely,
 }
 
-impl Search {
+impl SiteSearch {
     /// Puts the agent into the JVM `pid` and samples. `per_s`: what is thought to grow, bytes per
     /// second, over the `remaining` window.
-    pub fn start(pid: i32, per_s: f64, remaining: Duration) -> Search {
-        Search::on_a_thread(move |inbox, tell| with_agent(pid, per_s, remaining, inbox, tell))
+    pub fn start(pid: i32, per_s: f64, remaining: Duration) -> SiteSearch {
+        SiteSearch::on_a_thread(move |inbox, tell| with_agent(pid, per_s, remaining, inbox, tell))
     }
 
     /// For a process `pid` without a JVM: looks on where it came with the agent, and probes its
     /// malloc where not.
-    pub fn start_without_jvm(pid: i32) -> Search {
-        Search::on_a_thread(move |inbox, tell| match Following::look_on(pid)? {
+    pub fn start_without_jvm(pid: i32) -> SiteSearch {
+        SiteSearch::on_a_thread(move |inbox, tell| match Following::look_on(pid)? {
             Some(following) => look_on(following, inbox, tell),
             None => by_probes(pid, inbox, tell),
         })
     }
 
     fn on_a_thread(
-        work: impl FnOnce(&Receiver<Order>, &Sender<News>) -> anyhow::Result<()> + Send + 'static,
-    ) -> Search {
+        work: impl FnOnce(&Receiver<Order>, &Sender<SearchProgress>) -> anyhow::Result<()> + Send + 'static,
+    ) -> SiteSearch {
         let (orders, inbox) = channel();
-        let (tell, news) = channel();
+        let (tell, progress) = channel();
         let thread = std::thread::spawn(move || work(&inbox, &tell));
-        Search { orders: Some(orders), news, thread: Some(thread) }
+        SiteSearch { orders: Some(orders), progress, thread: Some(thread) }
     }
 
     /// Samples Java objects too from now on, where there is an agent of ours to do it.
@@ -93,12 +99,12 @@ impl Search {
     }
 
     /// What it has to say since it was asked last.
-    pub fn news(&mut self) -> Vec<News> {
-        let mut news: Vec<News> = self.news.try_iter().collect();
+    pub fn progress(&mut self) -> Vec<SearchProgress> {
+        let mut progress: Vec<SearchProgress> = self.progress.try_iter().collect();
         if self.thread.as_ref().is_some_and(JoinHandle::is_finished) {
-            news.extend(self.end());
+            progress.extend(self.end());
         }
-        news
+        progress
     }
 
     /// The sites as they are now; `None` where the agent could not be loaded or has nothing yet.
@@ -109,20 +115,20 @@ impl Search {
     }
 
     /// Stops the sampling and waits until the agent sleeps.
-    pub fn finish(mut self) -> Vec<News> {
+    pub fn finish(mut self) -> Vec<SearchProgress> {
         let last = self.end();
-        self.news.try_iter().chain(last).collect()
+        self.progress.try_iter().chain(last).collect()
     }
 
-    fn end(&mut self) -> Option<News> {
+    fn end(&mut self) -> Option<SearchProgress> {
         self.orders = None;
         let result =
             self.thread.take()?.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the search broke down")));
-        Some(News::NoCode(NoCode(format!("{:#}", result.err()?))))
+        Some(SearchProgress::NoCode(NoCode::Failed(format!("{:#}", result.err()?))))
     }
 }
 
-impl Drop for Search {
+impl Drop for SiteSearch {
     fn drop(&mut self) {
         self.end();
     }
@@ -134,11 +140,11 @@ fn with_agent(
     per_s: f64,
     remaining: Duration,
     inbox: &Receiver<Order>,
-    tell: &Sender<News>,
+    tell: &Sender<SearchProgress>,
 ) -> anyhow::Result<()> {
     let begun = Instant::now();
     let mut following = Following::start(pid, WIDEST, None)?;
-    let _ = tell.send(News::Loaded(begun.elapsed()));
+    let _ = tell.send(SearchProgress::Loaded(begun.elapsed()));
     let (mut chosen, mut widest_rate) = (false, 0.0);
     // How fast what is looked for grows, bytes per second.
     let mut per_s = per_s;
@@ -158,10 +164,10 @@ fn with_agent(
             Ok(Order::Objects) => match following.sample_objects(WIDEST) {
                 Ok(()) => {
                     objects = Some(Instant::now());
-                    let _ = tell.send(News::Objects);
+                    let _ = tell.send(SearchProgress::Objects);
                 }
                 Err(why) => {
-                    let _ = tell.send(News::NoObjects(format!("{why:#}")));
+                    let _ = tell.send(SearchProgress::NoObjects(format!("{why:#}")));
                 }
             },
             Err(RecvTimeoutError::Timeout) => {
@@ -180,7 +186,7 @@ fn with_agent(
                     if interval < WIDEST {
                         following.set_interval(interval)?;
                     }
-                    let _ = tell.send(News::Interval(interval));
+                    let _ = tell.send(SearchProgress::Interval(interval));
                 }
             }
             Err(RecvTimeoutError::Disconnected) => break,
@@ -200,9 +206,13 @@ fn object_interval(rate: f64) -> u64 {
 }
 
 /// The same with an agent that came with the program and samples on as it was told.
-fn look_on(mut following: Following, inbox: &Receiver<Order>, tell: &Sender<News>) -> anyhow::Result<()> {
+fn look_on(
+    mut following: Following,
+    inbox: &Receiver<Order>,
+    tell: &Sender<SearchProgress>,
+) -> anyhow::Result<()> {
     let begun = Instant::now();
-    let _ = tell.send(News::CameWithIt);
+    let _ = tell.send(SearchProgress::CameWithIt);
     loop {
         match inbox.recv_timeout((begun.elapsed() / READ_PART).clamp(READ, SELDOM)) {
             Ok(Order::Profile(answer)) => {
@@ -217,10 +227,10 @@ fn look_on(mut following: Following, inbox: &Receiver<Order>, tell: &Sender<News
 }
 
 /// The same by probes.
-fn by_probes(pid: i32, inbox: &Receiver<Order>, tell: &Sender<News>) -> anyhow::Result<()> {
+fn by_probes(pid: i32, inbox: &Receiver<Order>, tell: &Sender<SearchProgress>) -> anyhow::Result<()> {
     let mut probed =
         Probed::start(pid).context("from its start it can be watched: offheap run -- COMMAND")?;
-    let _ = tell.send(News::Probing);
+    let _ = tell.send(SearchProgress::Probing);
     loop {
         match inbox.recv_timeout(probed.wait()) {
             Ok(Order::Profile(answer)) => {

@@ -1,7 +1,7 @@
 //! Ten minutes in milliseconds: the session on processes that never were.
 
 use super::actions::Hunt;
-use super::events::{Collected, News, NoCode, Purpose, TooLong};
+use super::events::{Collected, NoCode, Purpose, SearchProgress, TooLong};
 use super::histogram::Histogram;
 use super::*;
 use offheap_diagnose::{Diagnosis, diagnose};
@@ -28,7 +28,7 @@ struct Fake {
     /// The process ends when there are no more snapshots.
     ends: bool,
     hunt: Option<Hunt>,
-    news: Vec<News>,
+    progress: Vec<SearchProgress>,
     profile: Option<Profile>,
     /// How long a profile has to be waited for.
     slow: Duration,
@@ -96,8 +96,8 @@ impl Actions for Fake {
         self.hunt = Some(hunt);
     }
 
-    fn news(&mut self) -> Vec<News> {
-        if self.hunt.is_some() { std::mem::take(&mut self.news) } else { Vec::new() }
+    fn search_progress(&mut self) -> Vec<SearchProgress> {
+        if self.hunt.is_some() { std::mem::take(&mut self.progress) } else { Vec::new() }
     }
 
     fn profile(&mut self) -> Option<Profile> {
@@ -113,7 +113,7 @@ impl Actions for Fake {
         self.did("sample closely");
     }
 
-    fn end_search(&mut self) -> Vec<News> {
+    fn end_search(&mut self) -> Vec<SearchProgress> {
         self.did("end search");
         Vec::new()
     }
@@ -142,7 +142,7 @@ impl Actions for Fake {
 #[derive(Default)]
 struct Kept {
     events: Vec<(Option<u64>, Event)>,
-    standing: String,
+    interim_verdict: String,
 }
 
 impl Kept {
@@ -160,8 +160,8 @@ impl Audience for Kept {
         self.events.push((at.map(|at| at.as_secs()), event.clone()));
     }
 
-    fn standing(&mut self, _: Duration, _: u64, standing: &str) {
-        standing.clone_into(&mut self.standing);
+    fn interim_verdict(&mut self, _: Duration, _: u64, words: &str) {
+        words.clone_into(&mut self.interim_verdict);
     }
 
     fn busy(&mut self, _: &str) {}
@@ -185,7 +185,7 @@ fn run(fake: &mut Fake, seconds: u64, allowed: Allowed) -> (Observed, Kept) {
 
 fn verdict(observed: &Observed) -> Diagnosis {
     let evidence = Evidence::of(&observed.snapshots);
-    match &observed.found.profile {
+    match &observed.search.profile {
         Some(profile) => diagnose(&evidence.with_profile(profile)),
         None => diagnose(&evidence),
     }
@@ -221,17 +221,17 @@ fn a_leak_of_ten_minutes_is_searched_told_and_judged() {
     let world = World { every_s: 5.0, ..jvm(121, 3.0, &mut Random::new(7)) };
     let world = leaking(world, 0.4 * MB);
     let mut fake = Fake::of(&world);
-    fake.news = vec![News::Loaded(Duration::from_millis(40)), News::Interval(65_536)];
+    fake.progress = vec![SearchProgress::Loaded(Duration::from_millis(40)), SearchProgress::Interval(65_536)];
     let (observed, kept) = run(&mut fake, 600, ALL);
 
     assert_eq!(observed.snapshots.len(), 121);
     assert_eq!(verdict(&observed).verdict.status, Status::Leak);
     let searched = kept.first(|event| matches!(event, Event::Searching { agent: true, .. })).unwrap();
-    let told = kept.first(|event| matches!(event, Event::Certain { status: Status::Leak, .. })).unwrap();
-    assert!(searched < 120 && told < 300, "searched at {searched} s, told at {told} s");
+    let announced = kept.first(|event| matches!(event, Event::Certain { status: Status::Leak, .. })).unwrap();
+    assert!(searched < 120 && announced < 300, "searched at {searched} s, announced at {announced} s");
     assert_eq!(fake.when("search").len(), 1);
     assert_eq!(fake.when("end search").len(), 1, "the agent is stopped");
-    assert!(kept.standing.starts_with("looks like leak"), "{}", kept.standing);
+    assert!(kept.interim_verdict.starts_with("looks like leak"), "{}", kept.interim_verdict);
     assert!(
         kept.words().iter().any(|words| words == "agent loaded in 0.0 s" || words.contains("agent loaded"))
     );
@@ -292,10 +292,10 @@ fn a_program_without_a_jvm_is_probed() {
 #[test]
 fn why_there_is_no_code_is_kept() {
     let mut fake = Fake::of(&leaking(jvm(61, 15.0, &mut Random::new(2)), MB));
-    fake.news = vec![News::NoCode(NoCode("the JVM does not answer".to_owned()))];
+    fake.progress = vec![SearchProgress::NoCode(NoCode::Failed("the JVM does not answer".to_owned()))];
     let (observed, kept) = run(&mut fake, 60, ALL);
     let said = "no code can be named: the JVM does not answer";
-    assert_eq!(observed.found.no_code.unwrap().to_string(), said);
+    assert_eq!(observed.search.no_code.unwrap().to_string(), said);
     assert!(kept.words().iter().any(|words| words == said));
 }
 
@@ -307,7 +307,9 @@ fn growth_that_shows_too_late_is_not_searched_for() {
     let mut fake = Fake::of(&world);
     let (observed, _) = run(&mut fake, 60, ALL);
     assert!(fake.when("search").is_empty());
-    let why = observed.found.no_code.expect("it is said").to_string();
+    let why = observed.search.no_code.expect("it is said");
+    assert!(matches!(why, NoCode::TooLate { .. }), "{why:?}");
+    let why = why.to_string();
     assert!(why.contains("too late to look for it"), "{why}");
 }
 
@@ -318,7 +320,7 @@ fn code_that_is_asked_for_is_searched_from_the_start() {
     let (observed, kept) = run(&mut fake, 30, Allowed::AGENT);
     assert_eq!(fake.when("search"), vec![0]);
     assert_eq!(kept.events[0].1.to_string(), "code is asked for: loading the agent, to name the code");
-    assert!(observed.found.instants.len() > 2, "sites of several instants");
+    assert!(observed.search.instants.len() > 2, "sites of several instants");
     assert!(fake.when("count").is_empty(), "and nothing else is done");
 }
 

@@ -53,8 +53,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let evidence = Evidence::of(&observed.snapshots).with_marks(&observed.marks);
     let mut result = check(&evidence, arguments.max_growth, &arguments.domain);
     if arguments.sites {
-        let profile = observed.found.profile.as_ref().with_context(|| {
-            let why = observed.found.no_code.as_ref().map(ToString::to_string);
+        let profile = observed.search.profile.as_ref().with_context(|| {
+            let why = observed.search.no_code.as_ref().map(ToString::to_string);
             why.unwrap_or_else(|| "the recording has no profile: record it with --profile".to_owned())
         })?;
         let limit = arguments.max_site_growth.unwrap_or(arguments.max_growth);

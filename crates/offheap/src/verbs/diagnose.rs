@@ -83,17 +83,17 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let before = arguments.compare.as_ref().map(|path| observe::read(path, None)).transpose()?;
     let observed = observe::observe(&arguments.observe, allowed, References::Followed)?;
     let mut evidence = Evidence::of(&observed.snapshots).with_marks(&observed.marks);
-    if let Some(profile) = &observed.found.profile {
+    if let Some(profile) = &observed.search.profile {
         evidence = evidence.with_profile(profile);
     }
     let mut diagnosis = diagnose(&evidence);
-    if let Some(why) = observed.found.no_code.clone().filter(|_| needs_code(&diagnosis.verdict)) {
+    if let Some(why) = observed.search.no_code.clone().filter(|_| needs_code(&diagnosis.verdict)) {
         diagnosis
             .verdict
             .evidence
             .push(Observation { text: why.to_string(), source: "the search for the code".to_owned() });
     }
-    if let Some((classes, seconds)) = &observed.found.classes {
+    if let Some((classes, seconds)) = &observed.search.classes {
         diagnosis.name_classes(classes, *seconds);
     }
     let comparison = before.map(|before| compare(&Evidence::of(&before.snapshots), &evidence));

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// The least time from one census to the next.
 const EVERY: Duration = Duration::from_secs(1);
 /// A census may use one part in that many of the time.
-const SHARE: u32 = 20;
+const CENSUS_SHARE: u32 = 20;
 /// Censuses of a window at most.
 const MOST: u32 = 600;
 
@@ -116,7 +116,7 @@ fn watch(
     let mut series = vec![(0.0, first)];
     while !stop.is_wanted() && begun.elapsed() < length {
         let took = Duration::from_micros(series.last().map_or(0, |(_, objects)| objects.took_us));
-        let due = Instant::now() + every.max(took * SHARE);
+        let due = Instant::now() + every.max(took * CENSUS_SHARE);
         progress.show(&format!(
             "{} of {} · counting objects · Ctrl-C: show what is known",
             duration(begun.elapsed().as_secs_f64()),

@@ -22,8 +22,8 @@ pub fn write(path: &Path, diagnosis: &Diagnosis, observed: &Observed) -> anyhow:
     let page = render(&Report {
         diagnosis,
         snapshots: &observed.snapshots,
-        profile: observed.found.profile.as_ref(),
-        instants: &observed.found.instants,
+        profile: observed.search.profile.as_ref(),
+        instants: &observed.search.instants,
         marks: &observed.marks,
         ended: observed.ended.as_deref(),
         environment: &environment,

@@ -23,7 +23,7 @@ const READ: usize = 600;
 /// Between two looks at a recording, and between two verdicts.
 const FRESH: Duration = Duration::from_secs(2);
 /// A verdict may take one part in so many of the time.
-const SHARE: u32 = 10;
+const VERDICT_SHARE: u32 = 10;
 /// Processes shown at one time.
 const MOST: usize = 32;
 /// The variable that holds a token of the user's own.
@@ -201,7 +201,7 @@ impl View {
             ..Report::of(&diagnosis)
         };
         self.place = board.put(self.place.unwrap_or(usize::MAX), &self.name, &report);
-        self.verdict_due = begun + FRESH.max(begun.elapsed() * SHARE);
+        self.verdict_due = begun + FRESH.max(begun.elapsed() * VERDICT_SHARE);
     }
 
     /// One more snapshot of the process.
@@ -256,7 +256,7 @@ impl View {
         self.profiles = recording.profiles(id)?;
         self.marks = marks.into_iter().map(|mark| (mark.time_ms, mark.text)).collect();
         self.ended = found.ended.map(|end| end.how);
-        self.due = begun + FRESH.max(begun.elapsed() * SHARE);
+        self.due = begun + FRESH.max(begun.elapsed() * VERDICT_SHARE);
         Ok(true)
     }
 }

@@ -314,7 +314,7 @@ fn one(thread: &PythonThread, style: Style) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use offheap_model::{Frame, FrameKind, PythonHolder};
+    use offheap_model::{Frame, FrameKind, PythonHolder, PythonHolderKind};
 
     fn report() -> PythonReport {
         let kind = |name: &str, count| PythonType {
@@ -383,7 +383,7 @@ mod tests {
                 lonely: 12,
                 holders: vec![PythonHolder {
                     what: "the lru_cache of Checker.tokens (maxsize=None: without bound)".to_owned(),
-                    kind: "lru_cache".to_owned(),
+                    kind: PythonHolderKind::LruCache,
                     objects: 96,
                     container: "dict of 5203".to_owned(),
                     path: vec!["dict of 5203".to_owned(), "shop.Checker".to_owned(), "list of 30".to_owned()],

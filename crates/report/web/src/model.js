@@ -52,9 +52,6 @@ export function placeOf(frame) {
   return frame.module ? frame.module.split('/').pop() : '';
 }
 
-/** Functions that only hand an allocation on: a site is named by who asked for the memory. */
-const PLUMBING = /^(__|_int_)?(libc_)?(malloc|calloc|realloc(array)?|memalign|aligned_alloc|posix_memalign|valloc|strn?dup|mmap(64)?)$|^operator new|^std::(__new_)?allocator|^(os::(malloc|realloc)|AllocateHeap)\b/;
-
 export class Code {
   constructor(code) {
     Object.assign(this, { sampling: code.sampling, notes: code.notes, seconds: code.seconds, start_ms: code.start_ms, leftOut: code.left_out });
@@ -64,6 +61,9 @@ export class Code {
     this.size = code.sites.node.length;
     this.frames = code.frames.map(([name, kind, file, line, module]) =>
       ({ name, kind, file, line, module: module === null ? null : code.modules[module] }));
+    // Which functions only hand an allocation on, and which methods are the JDK's, offheap knows.
+    for (const number of code.plumbing) this.frames[number].plumbing = true;
+    for (const number of code.jdk) this.frames[number].jdk = true;
     this.instants = code.instants;
     this.sums = { leak: sum(this.columns.leak), live: sum(this.columns.live), allocated: sum(this.columns.allocated) };
     this.titles = new Array(this.size);
@@ -100,13 +100,11 @@ export class Code {
   }
 }
 
-const JDK = /^(java|javax|jdk|sun|com\.sun)\./;
-
 /** What to call a stack: who asked for the memory, and the caller a reader knows. */
 export function titleOf(stack) {
-  const inner = stack.find(frame => !PLUMBING.test(frame.name)) || stack[0];
+  const inner = stack.find(frame => !frame.plumbing) || stack[0];
   if (!inner) return { name: 'no stack', by: '' };
-  const java = stack.find(frame => frame.kind === 'j' && !JDK.test(frame.name)) || stack.find(frame => frame.kind === 'j');
+  const java = stack.find(frame => frame.kind === 'j' && !frame.jdk) || stack.find(frame => frame.kind === 'j');
   // Without Java behind it, the caller tells sites of one function apart.
   const caller = java || stack[stack.indexOf(inner) + 1];
   return { name: bare(inner.name), by: caller && caller !== inner ? bare(caller.name) : '' };
