@@ -7,6 +7,7 @@ mod run;
 mod setup;
 mod soak;
 mod test;
+mod thresholds;
 mod web;
 
 use anyhow::{Result, bail};
@@ -20,6 +21,7 @@ cargo xtask COMMAND
            --cycles N, --minutes N, --seed N; `soak --list` names the parts
   setup    only installs what demo and test need (Debian packages, JREs)
   web      bundles the report's page anew: crates/report/web/src into crates/report/web/dist
+  thresholds  writes docs/thresholds.md from the doc comments of the constants that it lists
   picture  makes docs/img/report.png, the report of a real leaking JVM
   check    only the edges between crates, style, formatting and lints
   build    the release binary: target/release/offheap
@@ -34,6 +36,7 @@ fn main() -> Result<()> {
         ["soak", rest @ ..] => soak::soak(rest),
         ["setup"] => setup::setup(),
         ["web"] => web::build(),
+        ["thresholds"] => thresholds::write(),
         ["picture"] => web::picture(),
         ["check"] => check::check(),
         ["build"] => run::build_release().map(drop),

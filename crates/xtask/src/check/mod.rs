@@ -1,11 +1,11 @@
 //! What must hold of the code: the edges between crates, style, where the processor is
-//! named, formatting, lints.
+//! named, names of types, generated pages, formatting, lints.
 
 mod edges;
 mod processor;
 mod style;
 
-use crate::run;
+use crate::{run, thresholds};
 use anyhow::Result;
 
 /// All of it.
@@ -13,6 +13,7 @@ pub fn check() -> Result<()> {
     edges::check()?;
     style::check(&run::root())?;
     processor::check(&run::root())?;
+    thresholds::check(&run::root())?;
     let cargo = run::cargo();
     run::run(&cargo, &["fmt", "--all", "--check"])?;
     run::run(&cargo, &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])
