@@ -285,6 +285,8 @@ fn metaspace(text: &str) -> Vec<Named> {
     let mut all = Vec::new();
     // What each loader has may come first.
     let (_, text) = text.split_at(text.find("\nTotal Usage").unwrap_or(0));
+    // What is committed stands there twice from JDK 16 on: what loaders have of it, and all.
+    let has_spaces = text.lines().any(|line| line.trim() == "Virtual space:");
     for line in text.lines() {
         let Some((name, figures)) = line.split_once(':') else { continue };
         let name = name.trim();
@@ -293,6 +295,7 @@ fn metaspace(text: &str) -> Vec<Named> {
         if !is_part("") && !is_part(" space") {
             continue;
         }
+        let is_said_below = has_spaces && is_part("");
         for figure in figures.split(',') {
             // "81%" in brackets stands between size and word.
             let bare = figure.split_once('(').map_or(figure.to_owned(), |(size, rest)| {
@@ -302,6 +305,7 @@ fn metaspace(text: &str) -> Vec<Named> {
             let (Some(number), Some(unit)) = (words.next(), words.next()) else { continue };
             let what = words.next().map(|word| word.trim_end_matches('.')).unwrap_or("free chunks");
             if matches!(what, "used" | "committed" | "free chunks")
+                && !(what == "committed" && is_said_below)
                 && let Some(bytes) = size(&format!("{number}{unit}"))
             {
                 let class = if name.starts_with("Non") { "non-class" } else { "class" };

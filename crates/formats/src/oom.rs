@@ -1,5 +1,6 @@
-//! What the kernel, the kubelet and Kubernetes' events say when memory ran out. Source: Linux,
-//! mm/oom_kill.c (`oom_kill_process`, `dump_header`); kubelet's oomwatcher.
+//! What the kernel, the kubelet, Kubernetes' events and systemd-oomd say when memory ran out.
+//! Source: Linux, mm/oom_kill.c (`oom_kill_process`, `dump_header`); kubelet's oomwatcher and
+//! eviction/helpers.go; systemd's oomd-manager.c.
 
 use crate::Error;
 use crate::figures::{Figures, Named};
@@ -8,7 +9,7 @@ use offheap_model::units::bytes as in_words;
 use std::collections::HashMap;
 
 /// Words of the lines that are of it.
-const WORDS: [&str; 9] = [
+const WORDS: [&str; 12] = [
     "invoked oom-killer",
     "Memory cgroup out of memory",
     "Out of memory: Kill",
@@ -18,7 +19,13 @@ const WORDS: [&str; 9] = [
     "System OOM encountered",
     "OOMKilling",
     "killed as a result of limit of",
+    EVICTED,
+    "due to memory pressure for ",
+    "due to memory used ",
 ];
+
+/// What the kubelet says of a pod that it ended.
+const EVICTED: &str = "The node was low on resource: memory";
 
 /// True where such a line is of it.
 pub(crate) fn begins(line: &str) -> bool {
@@ -67,6 +74,36 @@ fn killed(line: &str) -> Option<Killed> {
     })
 }
 
+/// What others than the kernel have ended: `The node was low on resource: memory. … Container api
+/// was using 3901Mi, request is 1Gi, …`, and systemd-oomd's `Killed /a.scope due to memory …`.
+fn ended(line: &str) -> Option<(String, Option<Named>)> {
+    if line.contains(EVICTED) {
+        let using = behind(line, "Container ").and_then(|_| line.split_once(" was using "));
+        let Some((before, after)) = using else {
+            return Some(("Kubernetes evicted the pod: its node ran low on memory.".to_owned(), None));
+        };
+        let name = before.rsplit(' ').next().unwrap_or_default();
+        let used = size(after.split([',', ' ']).next()?, Base::Decimal)?;
+        let request =
+            behind(after, "request is ").and_then(|text| size(text.trim_end_matches(','), Base::Decimal));
+        let request = match request {
+            Some(0) | None => "no request".to_owned(),
+            Some(bytes) => format!("a request of {}", in_words(bytes)),
+        };
+        let says = format!(
+            "Kubernetes evicted the pod: its node ran low on memory, and {name} was using {} with {request}.",
+            in_words(used)
+        );
+        return Some((
+            says,
+            Some(Named { name: format!("{name}, as the pod was evicted"), bytes: used, count: None }),
+        ));
+    }
+    let (killed, why) = line.split_once(" due to memory ")?;
+    let (_, killed) = killed.rsplit_once("Killed ")?;
+    Some((format!("systemd-oomd killed {killed}: memory {}.", why.trim_end_matches('.')), None))
+}
+
 /// Reads such lines.
 ///
 /// # Errors
@@ -78,6 +115,7 @@ pub fn read(bytes: &[u8]) -> Result<Figures, Error> {
     // Where in `all` the process with a pid is.
     let mut places: HashMap<String, usize> = HashMap::new();
     let mut victim = None;
+    let mut others: Vec<(String, Option<Named>)> = Vec::new();
     for line in text.lines() {
         if let Some(found) = killed(line).filter(|found| found.resident > 0 || !line.contains("Kill process"))
         {
@@ -91,6 +129,11 @@ pub fn read(bytes: &[u8]) -> Result<Figures, Error> {
                 }
             }
         }
+        if others.len() < MOST_TOLD
+            && let Some(other) = ended(line).filter(|other| !others.contains(other))
+        {
+            others.push(other);
+        }
         group |= line.contains("Memory cgroup out of memory")
             || line.contains("CONSTRAINT_MEMCG")
             || line.contains("killed as a result of limit of");
@@ -103,7 +146,8 @@ pub fn read(bytes: &[u8]) -> Result<Figures, Error> {
             limit = kib("usage ").zip(kib("limit "));
         }
     }
-    if all.is_empty() && limit.is_none() && victim.is_none() && !group && !host {
+    let by_others = all.is_empty() && limit.is_none() && victim.is_none() && !group && !host;
+    if by_others && others.is_empty() {
         return Err(Error::NotThis {
             format: "out-of-memory message",
             reason: "it names neither what was killed nor a limit".into(),
@@ -115,7 +159,13 @@ pub fn read(bytes: &[u8]) -> Result<Figures, Error> {
             named.push(Named { name: format!("{} ({}), {part}", one.name, one.pid), bytes, count: None });
         }
     }
+    let (says, used): (Vec<String>, Vec<Option<Named>>) = others.into_iter().unzip();
+    named.extend(used.into_iter().flatten());
     let mut figures = Figures::new("what was killed as memory ran out", named);
+    figures.says = says;
+    if by_others {
+        return Ok(figures.advising("What ran low is the machine's memory, and what was ended need not be what grew: compare each service with its request or its memory limit (kubectl top pod, systemd-cgtop), and set them near what it needs."));
+    }
     for one in all.iter().take(MOST_TOLD) {
         let name = if one.name.is_empty() { "a process" } else { &one.name };
         let resident = if one.resident > 0 {
@@ -179,6 +229,26 @@ mod tests {
         assert!(read(machine.as_bytes()).unwrap().says[1].contains("machine itself"));
         let kubelet = "E0501 10:11:12.123456 kubelet oom_watcher.go: System OOM encountered, victim process: java, pid: 77\n";
         assert!(read(kubelet.as_bytes()).unwrap().says[0].contains("killed java"));
+    }
+
+    #[test]
+    fn others_than_the_kernel_end_processes_too() {
+        let evicted = "  Message: The node was low on resource: memory. Threshold quantity: 100Mi, available: 45Mi. \
+            Container api was using 3901Mi, request is 1Gi, has larger consumption of memory. \n";
+        assert!(is(evicted.as_bytes()));
+        let figures = read(evicted.as_bytes()).unwrap();
+        assert_eq!(
+            figures.says,
+            [
+                "Kubernetes evicted the pod: its node ran low on memory, and api was using 3.81 GiB with a request of 1.00 GiB."
+            ]
+        );
+        assert_eq!(figures.list[0].bytes, 3901 << 20);
+        let oomd = "systemd-oomd[812]: Killed /user.slice/a.scope due to memory pressure for /user.slice being 63.21% > 50.00%\n";
+        assert!(
+            read(oomd.as_bytes()).unwrap().says[0]
+                .starts_with("systemd-oomd killed /user.slice/a.scope: memory pressure")
+        );
     }
 
     #[test]

@@ -124,6 +124,8 @@ fn a_tickets_names_tell_the_order_and_what_cannot_be_read_is_left_out() {
     assert_eq!(json["verdict"]["cause"], "direct-buffers-kept", "{:#}", json["verdict"]);
     let left = json["not_looked_at"][0].as_str().unwrap();
     assert!(left.contains("free.txt") && left.contains("the table of free"), "{left}");
+    let shown = String::from_utf8(offheap(&["diagnose", &after, &histogram, &free]).stdout).unwrap();
+    assert!(shown.contains("it looks like the table of free"), "{shown}");
     assert_eq!(offheap(&["diagnose", &free]).status.code(), Some(2));
 }
 

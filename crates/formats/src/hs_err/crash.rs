@@ -141,9 +141,16 @@ impl HsErr {
     }
 
     fn is_out_of_memory(&self) -> bool {
-        ["insufficient memory", "Out of Memory Error", "Native memory allocation", "os::commit_memory("]
-            .iter()
-            .any(|words| self.says(words))
+        [
+            "insufficient memory",
+            "Out of Memory Error",
+            "Native memory allocation",
+            "os::commit_memory(",
+            // JDK 6 and before.
+            "OutOfMemoryError: requested ",
+        ]
+        .iter()
+        .any(|words| self.says(words))
     }
 
     /// What a flag of a size says: `-Xms3g`.

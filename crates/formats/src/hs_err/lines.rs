@@ -118,7 +118,7 @@ pub(super) fn refused(text: &str) -> Option<Refused> {
     // memory.`
     let purpose =
         rest.strip_prefix(" for ").or_else(|| rest.strip_prefix(". Error detail: ")).unwrap_or(rest);
-    let purpose = purpose.trim().trim_end_matches('.');
+    let purpose = purpose.trim().trim_end_matches(". Out of swap space?").trim_end_matches('.');
     Some(Refused { bytes: bytes.trim().parse().ok()?, by: by.to_owned(), purpose: purpose.to_owned() })
 }
 

@@ -339,7 +339,8 @@ fn said(done: &BTreeSet<&'static str>, outside: usize, inside: usize) -> Option<
 
 /// What a text is that is known and has nothing to read, and what to bring instead.
 pub fn stranger(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
-    strangers::name(&String::from_utf8_lossy(bytes.get(..1 << 20).unwrap_or(bytes)))
+    let has_words = !could_be(bytes).is_empty();
+    strangers::name(&String::from_utf8_lossy(bytes.get(..1 << 20).unwrap_or(bytes)), has_words)
 }
 
 /// The formats that a text which is of none could be meant as, by the words in it.

@@ -13,7 +13,7 @@ struct Kind {
 }
 
 /// All kinds; those that could be taken for another come behind it.
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 13] = [
     Kind { name: "quote marks", must_go_on: true, peel: quote },
     Kind { name: "bars", must_go_on: true, peel: bar },
     Kind { name: "a container's name", must_go_on: false, peel: compose },
@@ -24,6 +24,7 @@ const KINDS: [Kind; 12] = [
     Kind { name: "a container log's stream", must_go_on: false, peel: stream },
     Kind { name: "time stamps", must_go_on: false, peel: clock },
     Kind { name: "a log's decorations", must_go_on: false, peel: brackets },
+    Kind { name: "a log's decorations", must_go_on: false, peel: glog },
     Kind { name: "a log's level", must_go_on: false, peel: level },
     Kind { name: "line numbers", must_go_on: false, peel: number },
 ];
@@ -270,6 +271,14 @@ fn brackets(line: &str) -> Option<&str> {
         Some((number, after)) if number.parse::<u64>().is_ok() => after,
         _ => rest,
     })
+}
+
+/// glog's `I0102 10:11:12.123456 77 server.cc:12] text`.
+fn glog(line: &str) -> Option<&str> {
+    let (head, rest) = line.split_once("] ").or_else(|| Some((line.strip_suffix(']')?, "")))?;
+    let day = head.strip_prefix(['I', 'W', 'E', 'F'])?;
+    digits(day, "0000 00:00:00").or_else(|| digits(day, "00000000 00:00:00"))?;
+    (head.len() < 120).then_some(rest)
 }
 
 /// `INFO `, `[INFO] `, `E `: what a build or a log puts first.

@@ -94,5 +94,5 @@ fn each_text_is_read_as_it_says() {
         }
     }
     assert!(wrong.is_empty(), "{} of {count} are wrong:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(count >= 110, "{count}");
+    assert!(count >= 140, "{count}");
 }

@@ -208,7 +208,7 @@ fn unrecognised(path: &Path, bytes: &[u8]) -> anyhow::Error {
         return anyhow!("{path}: its format is not recognised: it is {what}; {known}");
     }
     let could = if pasted::is_text(bytes) { pasted::could_be(bytes) } else { Vec::new() };
-    if let Some((what, bring)) = pasted::stranger(bytes).filter(|_| could.is_empty()) {
+    if let Some((what, bring)) = pasted::stranger(bytes) {
         return anyhow!("{path}: its format is not recognised: it looks like {what}. Bring {bring}; {known}");
     }
     if could.is_empty() {

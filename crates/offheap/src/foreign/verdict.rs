@@ -30,6 +30,15 @@ const MOST: usize = 20;
 pub fn diagnose(paths: &[PathBuf]) -> anyhow::Result<Diagnosis> {
     let (readings, problems) = read_some(paths)?;
     let mut diagnosis = of(readings)?;
+    // In the verdict itself, so that it is seen.
+    let left_out = problems.iter().map(|problem| Evidence {
+        text: problem.split("; `offheap convert").next().unwrap_or(problem).to_owned(),
+        source: "left out".to_owned(),
+    });
+    diagnosis.verdict.evidence.extend(left_out);
+    if let Some(first) = diagnosis.findings.first_mut() {
+        *first = diagnosis.verdict.clone();
+    }
     diagnosis.not_looked_at.extend(problems);
     Ok(diagnosis)
 }
@@ -117,7 +126,9 @@ pub(super) fn instant(reading: &Reading) -> Finding {
     let more = vec!["give several files of different times: offheap diagnose FILE FILE FILE".to_owned()];
     match &reading.content {
         Content::Log(log, nmt) => {
-            let headline: Vec<&str> = log.headline.iter().take(3).map(String::as_str).collect();
+            let is_event = |line: &&str| !line.starts_with("Possible reasons");
+            let lines = log.headline.iter().map(String::as_str).take_while(is_event);
+            let headline: Vec<&str> = lines.take(3).collect();
             let headline = headline.join(" ");
             let title = log.crash().title();
             let mut found = finding(
