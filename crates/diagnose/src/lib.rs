@@ -14,7 +14,6 @@
 //! assert_eq!(diagnosis.verdict.status, Status::Inconclusive);
 //! ```
 
-mod advice;
 mod bounded;
 mod causes;
 mod check;

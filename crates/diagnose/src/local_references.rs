@@ -1,8 +1,8 @@
 //! Local references of native code: the threads that gather them.
 
-use crate::advice;
 use crate::draft::sentence;
 use crate::evidence::Evidence;
+use crate::libraries;
 use crate::series::Key;
 use offheap_model::{Domain, Evidence as Observation, Finding, LocalReferences, Status};
 
@@ -78,7 +78,7 @@ pub(crate) fn attach(finding: &mut Finding, evidence: &Evidence<'_>) {
     finding.summary.push_str(&format!(" {}.", sentence(&text)));
     finding.evidence.push(Observation { text, source: "the VM's handle blocks, from outside".to_owned() });
     // Where the code was found its own advice says so already.
-    if !finding.site.as_ref().is_some_and(|site| advice::speaks_of_local_references(&site.frames)) {
+    if !finding.site.as_ref().is_some_and(|site| libraries::speaks_of_local_references(&site.frames)) {
         finding.fix.insert(0, fix);
     }
 }

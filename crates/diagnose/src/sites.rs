@@ -1,12 +1,12 @@
 //! Sites: which code a finding speaks of, read off the stacks of a profile.
 
-use crate::advice;
 use crate::evidence::Evidence;
-use crate::libraries::{JNA, Library, is_library_method, library_of};
+use crate::libraries::{advise, library_of};
 use crate::names;
 use crate::references;
 use crate::rules::is_of_python;
 use crate::verdict::needs_code;
+use offheap_knowledge::{Answer, knowledge};
 use offheap_model::{
     Domain, Evidence as Observation, Finding, Frame, FrameKind, FrameLabel, Profile, ProfileSite, Site,
     Status, units, vocabulary,
@@ -27,7 +27,7 @@ pub(crate) struct Origin<'a> {
     /// What kind of memory it takes.
     pub domain: Domain,
     /// The well-known library in it.
-    pub library: Option<&'static Library>,
+    pub library: Option<Answer<'static>>,
 }
 
 /// Figures of several sites.
@@ -115,25 +115,16 @@ impl Origin<'_> {
 /// from the innermost outwards.
 pub fn caller(frames: &[Frame]) -> Option<&Frame> {
     let java = || frames.iter().filter(|f| f.kind == FrameKind::Java);
-    let own = |f: &&Frame| !vocabulary::is_of_jdk(&f.name) && !is_library_method(f) && !is_generated(&f.name);
-    java().find(own).or_else(|| java().next())
-}
-
-/// Whether a class was made by the JDK to pass calls through: a proxy's methods are nobody's code.
-fn is_generated(name: &str) -> bool {
-    name.starts_with("$Proxy") || name.starts_with("com.sun.proxy.$Proxy") || name.starts_with("jdk.proxy")
+    let own = java().find(|f| !knowledge().recognises(f));
+    // Where all of it is well known, the program is a well-known one.
+    own.or_else(|| java().find(|f| !vocabulary::is_of_jdk(&f.name) && !knowledge().passes_through(f)))
+        .or_else(|| java().next())
 }
 
 /// Whether a library only passes calls through to functions of others: it is not the one to answer
 /// for what they allocate.
 fn passes_through(frame: &Frame) -> bool {
-    frame.kind == FrameKind::Native && (frame.file_name().starts_with("libffi") || is_of_jna(frame))
-}
-
-/// Whether a function is JNA's own.
-pub(crate) fn is_of_jna(frame: &Frame) -> bool {
-    let is_entry = frame.name.starts_with("Java_com_sun_jna_");
-    frame.kind == FrameKind::Native && (is_entry || JNA.has_file(frame))
+    frame.kind == FrameKind::Native && knowledge().passes_through(frame)
 }
 
 /// The innermost function that is neither the allocator nor the C++ library, which is the same for
@@ -145,8 +136,8 @@ pub fn function<'a>(frames: impl Iterator<Item = &'a Frame> + Clone) -> Option<&
         let is_header = frame.file.as_deref().is_some_and(|file| file.contains("/include/c++/"));
         is_header || frame.name.trim_start_matches("void ").starts_with("std::")
     };
-    let mut own = frames.filter(|frame| !is_plumbing(frame) && !passes_through(frame));
-    own.clone().find(|frame| !of_std(frame)).or_else(|| own.next())
+    let mut all = frames.filter(|frame| !is_plumbing(frame));
+    all.clone().find(|frame| !of_std(frame) && !passes_through(frame)).or_else(|| all.next())
 }
 
 /// The source of what is said of a site: the agent…
@@ -279,9 +270,9 @@ fn kept(site: &ProfileSite, seconds: f64) -> f64 {
 pub(crate) fn attach(finding: &mut Finding, evidence: &Evidence<'_>) {
     let growing = needs_code(finding);
     let of_heap = finding.domain == Some(Domain::JavaHeap);
-    if growing && let Some(advice) = finding.site.as_ref().and_then(|site| advice::of(&site.frames)) {
+    if growing && let Some(site) = finding.site.clone() {
         // The rule has named the code itself.
-        finding.fix.insert(0, advice.to_owned());
+        advise(finding, &site.frames);
     }
     if growing && of_heap && finding.site.is_none() && references::attach(finding, evidence) {
         return;
@@ -329,12 +320,7 @@ pub(crate) fn attach(finding: &mut Finding, evidence: &Evidence<'_>) {
         false => LIVE_TABLE,
     };
     finding.evidence.push(Observation { text: age_words(&origin, is_probed), source: source.to_owned() });
-    if let Some(library) = origin.library {
-        finding.fix.insert(0, format!("{}: {}", library.name, library.advice));
-    }
-    if let Some(advice) = advice::of(&origin.frames) {
-        finding.fix.insert(0, advice.to_owned());
-    }
+    advise(finding, &origin.frames);
     if finding.domain == Some(Domain::Gc) && origin.domain == Domain::Gc {
         follows_the_heap(finding);
     }
@@ -485,5 +471,5 @@ const MAPS: [&str; 4] = ["mmap", "mmap64", "__mmap", "__mmap64"];
 pub(crate) fn is_plumbing(frame: &Frame) -> bool {
     let is_label = FrameLabel::of(frame)
         .is_some_and(|label| !matches!(label, FrameLabel::NoStack | FrameLabel::JvmSpace));
-    is_label || vocabulary::is_plumbing(&frame.name)
+    is_label || vocabulary::is_plumbing(&frame.name) || knowledge().is_allocator(&frame.name)
 }

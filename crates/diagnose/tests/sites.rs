@@ -131,7 +131,7 @@ fn a_function_of_the_jvm_says_what_must_be_released() {
     );
     let verdict = &diagnosis.verdict;
     assert_eq!(verdict.domain, Some(Domain::JvmInternal), "{verdict:#?}");
-    assert!(verdict.fix[0].starts_with("ReleaseStringUTFChars"), "{:?}", verdict.fix);
+    assert!(verdict.fix[0].contains("ReleaseStringUTFChars"), "{:?}", verdict.fix);
     assert!(
         verdict.summary.contains("allocated by jni_GetStringUTFChars in libjvm.so"),
         "{}",
@@ -246,7 +246,7 @@ fn a_healthy_process_stays_healthy_whatever_the_profile_holds() {
 #[test]
 fn the_table_of_libraries_matches_modules_and_classes() {
     use offheap_diagnose::libraries::library_of;
-    let name = |frames: &[Frame]| library_of(frames).map(|library| library.name);
+    let name = |frames: &[Frame]| library_of(frames).map(|found| found.library.name.as_str());
     assert_eq!(name(&[native("rocksdb_x", "/tmp/librocksdbjni123.so")]), Some("RocksDB"));
     assert_eq!(name(&[java("com.github.luben.zstd.Zstd.compress")]), Some("zstd-jni"));
     assert_eq!(name(&[java("io.netty.internal.tcnative.SSL.newSSL")]), Some("netty-tcnative (OpenSSL)"));
@@ -254,7 +254,50 @@ fn the_table_of_libraries_matches_modules_and_classes() {
     assert_eq!(name(&[java("app.Main.main"), native("f", "/home/librocksdbjni/mine.so")]), None);
     // A bridge answers for its own memory, not for that of the code it calls.
     let (malloc, bridge) = (native("malloc", "libc.so.6"), native("dispatch", "/tmp/jna/libjnidispatch.so"));
-    let java = java("com.sun.jna.Native.invokeLong");
-    assert_eq!(name(&[malloc.clone(), bridge.clone(), java.clone()]), Some("JNA"));
-    assert_eq!(name(&[malloc, native("theirs_new", "/app/libtheirs.so"), bridge, java]), None);
+    let own = java("com.sun.jna.Native.malloc");
+    assert_eq!(name(&[malloc.clone(), bridge.clone(), own]), Some("JNA"));
+    let called = java("com.sun.jna.Native.invokeLong");
+    assert_eq!(name(&[malloc.clone(), bridge.clone(), called.clone()]), None);
+    assert_eq!(name(&[malloc, native("theirs_new", "/app/libtheirs.so"), bridge, called]), None);
+}
+
+#[test]
+fn a_framework_that_called_the_program_is_not_blamed_for_it() {
+    let stack = vec![
+        native("malloc", "libc.so.6"),
+        native("codec_new", "/app/libcodec.so"),
+        java("app.Codec.open"),
+        java("io.netty.channel.AbstractChannelHandlerContext.invokeChannelRead"),
+        java("java.lang.Thread.run"),
+    ];
+    let verdict = judged(leaking(), stack).verdict;
+    assert_eq!(verdict.cause, "jni-library-leak", "{verdict:#?}");
+    assert!(!verdict.fix.iter().any(|line| line.contains("Netty:")), "{:?}", verdict.fix);
+    assert!(verdict.summary.contains("codec_new") && verdict.summary.contains("app.Codec.open"));
+}
+
+#[test]
+fn who_owns_the_memory_decides_what_is_advised() {
+    let fix = |stack: Vec<Frame>| judged(leaking(), stack).verdict.fix;
+    // A library in C that the program's own library calls: the caller gives it back.
+    let resolved = fix(vec![
+        native("malloc", "libc.so.6"),
+        native("getaddrinfo", "libc.so.6"),
+        native("resolve", "/app/libresolve.so"),
+        java("app.Resolver.resolve"),
+    ]);
+    assert!(resolved[0].contains("freeaddrinfo"), "{resolved:?}");
+    // zlib below the JDK: the Java object that has it, with the code to write.
+    let inflated = fix(vec![
+        native("malloc", "libc.so.6"),
+        native("inflateInit2_", "/usr/lib/libz.so.1"),
+        native("Java_java_util_zip_Inflater_init", "/jdk/lib/libzip.so"),
+        java("java.util.zip.Inflater.<init>"),
+        java("app.Reader.open"),
+    ]);
+    assert!(
+        inflated[0].contains("end() every Inflater") && inflated[0].contains("inflater.end();"),
+        "{inflated:?}"
+    );
+    assert!(!inflated.iter().any(|line| line.contains("inflateEnd")), "{inflated:?}");
 }

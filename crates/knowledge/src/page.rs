@@ -8,8 +8,9 @@ const HEAD: &str = "\
 # Who owns this memory, and what gives it back?
 
 What `offheap` knows of functions and libraries: whose the memory is that they allocate, what gives it back, what bounds it.
-`diagnose`, `check` and the reports say it of the code that they name. The page is made from the files in `knowledge/`; a
-library of your own is added [in a file of the same form](how-do-i-add.md#what-is-known-of-a-library), with `--knowledge FILE`.
+`diagnose`, `serve` and the reports say it of the code that they name. The page is made from the files in `knowledge/`; a library
+of your own is added [in a file of the same form](how-do-i-add.md#what-is-known-of-a-library): `offheap diagnose PID --knowledge
+FILE`, as often as you have files; `check` and `serve` take it too.
 
 ";
 
@@ -47,7 +48,7 @@ fn entry(out: &mut String, memory: &Memory) {
     if !named.is_empty() {
         _ = write!(out, " ({})", named.join(", "));
     }
-    _ = write!(out, ": owned by {}. {}.", memory.owner.words(), escaped(&memory.gives_back));
+    _ = write!(out, ": owned by {}: {}.", memory.owner.words(), escaped(&memory.gives_back));
     if !memory.write.is_empty() {
         _ = write!(out, " Write `{}`.", memory.write);
     }

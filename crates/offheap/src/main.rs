@@ -5,6 +5,7 @@ mod doctor;
 mod files;
 mod foreign;
 mod instants;
+mod knowledge;
 mod observe;
 mod output;
 mod profile;

@@ -187,3 +187,31 @@ fn what_grew_most_is_named_whatever_its_kind_is_called() {
     let summary = verdict(&files.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(summary.contains("libleak.so grew most"), "{summary}");
 }
+
+#[test]
+fn a_file_of_knowledge_is_read_first_and_what_is_wrong_is_said_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = "name = \"ours\"\nabout = \"The house's codec.\"\n\n[recognised]\nfiles = [\"libours\"]\n\n\
+                [[memory]]\nwhat = \"frames\"\nowner = \"caller\"\ngives_back = \"ours_free\"\n";
+    let right = file(&folder, "right.toml", good);
+    let wrong = file(&folder, "wrong.toml", &format!("{good}onwer = \"caller\"\n"));
+    let large = file(&folder, "large.toml", &"#".repeat(2 << 20));
+    // No process has this pid: what is said tells how far it came.
+    let none = "4194305";
+    for verb in ["diagnose", "check", "serve"] {
+        let said = |files: &[&str]| {
+            let mut arguments = vec![verb, none];
+            files.iter().for_each(|file| arguments.extend(["--knowledge", file]));
+            let output = offheap(&arguments);
+            assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+            String::from_utf8_lossy(&output.stderr).into_owned()
+        };
+        let error = said(&[&right, &wrong]);
+        assert!(error.contains("wrong.toml:11: unknown field `onwer`"), "{verb}: {error}");
+        let error = said(&[&large]);
+        assert!(error.contains("large.toml: it has more than 1048576 bytes"), "{verb}: {error}");
+        assert!(said(&["/nowhere.toml"]).contains("/nowhere.toml"));
+        let error = said(&[&right]);
+        assert!(!error.contains(".toml") && error.contains(none), "{verb}: {error}");
+    }
+}

@@ -58,7 +58,7 @@ impl DirectMemoryUncounted {
         let draft = Draft::of_growth(self.id(), evidence, Domain::DirectMemory, &growth, &subject)?
             .also(&format!("Most of what stays is allocated by {}.", origin.words()))
             .saw(sites::age_words(&origin, false), sites::LIVE_TABLE)
-            .fix(origin.library.map(|library| format!("{}: {}", library.name, library.advice)))
+            .fix(origin.library.map(|library| library.advice()).unwrap_or_default())
             .fix(FIX)
             .confirm([format!("offheap diagnose {} again after the fix, with --compare", evidence.pid())]);
         let mut finding = draft.finish();

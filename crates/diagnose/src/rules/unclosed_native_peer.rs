@@ -74,7 +74,7 @@ impl Rule for UnclosedNativePeer {
         let origin = sites::best(evidence, domain).filter(|origin| origin.domain != Domain::DirectMemory)?;
         let library = origin.library?;
         let growth = rest_growth(evidence)?;
-        let what = format!("native memory of {}", library.name);
+        let what = format!("native memory of {}", library.library.name);
         let in_use = more_owners(evidence);
         let meaning = match in_use {
             Some(_) => "Ever more of the Java objects that own it are in use: they are not closed.",
@@ -96,7 +96,7 @@ impl Rule for UnclosedNativePeer {
         let draft = draft
             .also(&format!("Most of what stays is allocated by {}.", origin.words()))
             .saw(sites::age_words(&origin, false), "the agent's live table")
-            .fix([format!("{}: {}", library.name, library.advice)])
+            .fix(library.advice())
             .confirm([format!(
                 "jcmd {} GC.class_histogram, twice some minutes apart: a count that grows is held, one that does not was \
                  dropped without close()",

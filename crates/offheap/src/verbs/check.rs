@@ -1,7 +1,7 @@
 //! `offheap check`
 
 use crate::session::{Allowed, References};
-use crate::{files, observe, output};
+use crate::{files, knowledge, observe, output};
 use anyhow::Context;
 use offheap_diagnose::{Evidence, check, render_check_junit, render_check_markdown};
 use offheap_model::Domain;
@@ -44,10 +44,13 @@ pub struct Arguments {
     /// Write the result as Markdown, for a job summary; appends.
     #[arg(long)]
     markdown: Option<PathBuf>,
+    #[command(flatten)]
+    knowledge: knowledge::Arguments,
 }
 
 /// Runs the verb.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    arguments.knowledge.add()?;
     let allowed = if arguments.sites { Allowed::AGENT } else { Allowed::NOTHING };
     let observed = observe::observe(&arguments.observe, allowed, References::Left)?;
     let evidence = Evidence::of(&observed.snapshots).with_marks(&observed.marks);

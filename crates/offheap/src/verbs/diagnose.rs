@@ -2,7 +2,7 @@
 
 use super::report;
 use crate::session::{Allowed, DEFAULT_MAX_PAUSE, Gc, Observed, References};
-use crate::{files, foreign, observe, output};
+use crate::{files, foreign, knowledge, observe, output};
 use anyhow::bail;
 use offheap_diagnose::{Comparison, Diagnosis, Evidence, compare, diagnose, needs_code, render_markdown};
 use offheap_model::Evidence as Observation;
@@ -52,12 +52,15 @@ pub struct Arguments {
     /// Also write a report: .html to look at and hand on, .md for a ticket, .json for programs.
     #[arg(short, long)]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    knowledge: knowledge::Arguments,
 }
 
 /// Runs the verb.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     // A wrong ending must show before the window, not after it.
     let form = arguments.output.as_deref().map(Form::of).transpose()?;
+    arguments.knowledge.add()?;
     if foreign::is_foreign(Path::new(&arguments.observe.target)) {
         return files(arguments, form);
     }

@@ -1,9 +1,8 @@
 //! `offheap serve`
 
 use crate::clock::now_ms;
-use crate::output;
 use crate::sampler::{Sampler, Stop};
-use crate::target;
+use crate::{knowledge, output, target};
 use anyhow::{Context, bail};
 use offheap_diagnose::{Evidence, diagnose};
 use offheap_model::units::parse_duration;
@@ -46,10 +45,13 @@ pub struct Arguments {
     /// Time between two snapshots of a process.
     #[arg(long, default_value = "1s", value_parser = parse_duration)]
     every: Duration,
+    #[command(flatten)]
+    knowledge: knowledge::Arguments,
 }
 
 /// Runs the verb.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    arguments.knowledge.add()?;
     let token = match std::env::var(TOKEN) {
         Ok(text) => match Token::given(&text) {
             Some(token) => token,

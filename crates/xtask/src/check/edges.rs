@@ -35,13 +35,14 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("offheap-formats", &["offheap-model", "offheap-demangle"]),
-    ("offheap-diagnose", &["offheap-model"]),
+    ("offheap-diagnose", &["offheap-knowledge", "offheap-model"]),
     ("offheap-store", &["offheap-model"]),
     ("offheap-present", &["offheap-model", "offheap-diagnose"]),
     ("offheap-report", &["offheap-model", "offheap-diagnose"]),
     (
         "offheap",
         &[
+            "offheap-knowledge",
             "offheap-model",
             "offheap-live",
             "offheap-linux",
