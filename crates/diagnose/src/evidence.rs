@@ -181,6 +181,15 @@ impl<'a> Evidence<'a> {
         (seconds > 0.0).then(|| rises(points) / seconds)
     }
 
+    /// As [`Evidence::allocation_rate`], in the second half of the window: what the program does
+    /// now.
+    pub fn recent_allocation_rate(&self) -> Option<f64> {
+        let points = self.series(&Key::HeapUsed)?.points();
+        let half = points.get(points.len() / 2..)?;
+        let seconds = half.last()?.t - half.first()?.t;
+        (seconds > 0.0).then(|| rises(half) / seconds)
+    }
+
     /// The share of what Java code allocates that ends in the old generation; `None` without
     /// generations or figures.
     pub fn promoted_share(&self) -> Option<f64> {

@@ -4,9 +4,14 @@ use crate::evidence::Evidence;
 use crate::names::placed;
 use crate::outlook::Outlook;
 use crate::python_types;
-use crate::sites::{caller, does, function};
+use crate::series::Key;
+use crate::sites::{caller, does, function, is_of_jdk};
 use offheap_model::units::{bytes, hour, rate};
-use offheap_model::{Domain, Finding, Site, Status};
+use offheap_model::{Domain, Finding, Frame, FrameKind, Site, Status};
+
+/// A site's bytes are an estimate: they may be this many times what its domain has resident.
+/// Unit: times.
+const ABOUT: f64 = 1.1;
 
 /// Puts it before the rest of a leak's summary.
 pub(crate) fn put(verdict: &mut Finding, evidence: &Evidence<'_>, outlook: &Outlook) {
@@ -17,7 +22,12 @@ pub(crate) fn put(verdict: &mut Finding, evidence: &Evidence<'_>, outlook: &Outl
     // Of Python the type and the holder matter, not the interpreter's function that was at work.
     let place = python_types::headline(&verdict.cause, evidence)
         .unwrap_or_else(|| verdict.site.as_ref().map_or_else(String::new, place));
-    let held = verdict.site.as_ref().filter(|site| site.bytes > 0);
+    // What is reserved, of stacks and maps, would be more than what counts.
+    let resident = |site: &Site| {
+        let domain = verdict.domain.and_then(|domain| evidence.series(&Key::Domain(domain)));
+        domain.is_none_or(|series| site.bytes as f64 <= ABOUT * series.last())
+    };
+    let held = verdict.site.as_ref().filter(|site| site.bytes > 0 && resident(site));
     let amount = held.map_or_else(String::new, |site| format!("{} so far, ", bytes(site.bytes)));
     let speed = rate(verdict.slope_bytes_per_s);
     let until = until(outlook, evidence);
@@ -50,6 +60,10 @@ fn place(site: &Site) -> String {
     let function = function(site.frames.iter());
     let java = caller(&site.frames).filter(|java| Some(*java) != function);
     let does = does(&site.frames);
+    // What the JVM or the JDK does for a method is no news to whoever wrote that.
+    let of_jvm = |frame: &Frame| frame.kind == FrameKind::Jvm || is_of_jdk(frame);
+    let function =
+        function.filter(|function| !(java.is_some_and(|java| !is_of_jdk(java)) && of_jvm(function)));
     match (function, java) {
         (Some(function), Some(java)) => {
             format!(" {does} by {}, called by {},", placed(function), placed(java))

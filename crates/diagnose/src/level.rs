@@ -62,6 +62,9 @@ const MATERIAL_SHARE: u64 = 4;
 const MATERIAL: u64 = 64 << 20;
 /// A heap that fills within this time is at work, and what is free in it is needed.
 pub(crate) const WORKING_S: f64 = 600.0;
+/// A heap that the program would fill again within this time is in use.
+/// Unit: seconds.
+const AT_WORK_S: f64 = 30.0;
 /// Of a heap after a full collection this many per cent may stay free.
 /// Unit: per cent.
 /// Source: the default of HotSpot's `MaxHeapFreeRatio`.
@@ -173,7 +176,7 @@ pub(crate) fn empty_heap(evidence: &Evidence<'_>) -> Option<EmptyHeap> {
     let least = jvm.heap.min_bytes as f64;
     let bytes = (resident - shrinks_to.max(least)).max(0.0);
     let below_xms = (resident - bytes).min(least) - shrinks_to;
-    let rate = evidence.allocation_rate();
+    let rate = evidence.recent_allocation_rate();
     Some(EmptyHeap {
         resident,
         live,
@@ -204,6 +207,8 @@ fn java_heap(evidence: &Evidence<'_>) -> Vec<Reclaimable> {
         return Vec::new();
     };
     let refill = match empty.fills_in {
+        // Room to work in: nothing is gained by giving it back.
+        Some(seconds) if seconds < AT_WORK_S => return Vec::new(),
         Some(seconds) if seconds < WORKING_S => {
             format!("; at the present load it is filled again in {}", units::duration(seconds))
         }

@@ -3,6 +3,7 @@
 
 use crate::compare::figure;
 use crate::evidence::Evidence;
+use crate::rules::suspect_bytes;
 use crate::series::Key;
 use crate::stats::Shape;
 use offheap_model::{Domain, Snapshot};
@@ -23,8 +24,6 @@ pub struct Power {
 /// `stats`), and 1.64 more to be so in 95 of 100 windows.
 /// Unit: standard errors.
 const ERRORS: f64 = 4.0 + 1.64;
-/// Between old collections growth of the heap is suspect from this share of -Xmx on (`heap-leak`).
-const HEAP_SHARE: f64 = 0.10;
 /// What grows must be worth a word (`Evidence::material`) in the part of the window that blocks and
 /// tails leave.
 const SEEN: f64 = 0.8;
@@ -45,13 +44,18 @@ pub fn power(evidence: &Evidence<'_>) -> Vec<Power> {
         .filter(|domain| evidence.series(&Key::Domain(*domain)).is_some_and(|series| series.max() > 0.0))
         .filter_map(|domain| {
             let trend = evidence.trend(&judged_by(evidence, domain))?;
-            let mut least = (evidence.material() / (SEEN * seconds))
-                .max(ERRORS * trend.slope.error())
+            // Of what grew and stopped the still end is what a leak would have shown in.
+            let (slope, seen) = match trend.shape {
+                Shape::Ended => (trend.lasting, (seconds - trend.tail_start).max(f64::MIN_POSITIVE)),
+                _ => (trend.slope, seconds),
+            };
+            let mut least = (evidence.material() / (SEEN * seen))
+                .max(ERRORS * slope.error())
                 // Teeth hide what is lower than they are.
                 .max(trend.drawdown / seconds);
             if domain == Domain::JavaHeap {
                 let max = evidence.last()?.jvm.as_ref().map_or(0, |jvm| jvm.heap.max_bytes);
-                least = least.max(HEAP_SHARE * max as f64 / seconds);
+                least = least.max(suspect_bytes(evidence, max as f64) / seconds);
             }
             least.is_finite().then_some(Power { domain, smallest_leak_bytes_per_s: least })
         })

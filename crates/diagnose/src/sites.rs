@@ -473,3 +473,11 @@ pub(crate) fn is_plumbing(frame: &Frame) -> bool {
         .is_some_and(|label| !matches!(label, FrameLabel::NoStack | FrameLabel::JvmSpace));
     is_label || vocabulary::is_plumbing(&frame.name) || knowledge().is_allocator(&frame.name)
 }
+
+/// Whether a frame is the JDK's own: one of its methods, or the native part of one.
+pub(crate) fn is_of_jdk(frame: &Frame) -> bool {
+    match frame.kind {
+        FrameKind::Java => vocabulary::is_of_jdk(&frame.name),
+        _ => ["Java_java_", "Java_sun_", "Java_jdk_"].iter().any(|start| frame.name.starts_with(start)),
+    }
+}

@@ -140,6 +140,15 @@ const HEAP_FULL: &str = "heap-full";
 const PAGE_CACHE: &str = "cgroup-page-cache";
 /// The verdict of a window that is too short to judge.
 const TOO_SHORT: &str = "window-too-short";
+/// Domains with a bound, of which rules of their own speak.
+const BOUNDED: [Domain; 3] = [Domain::JavaHeap, Domain::AllocatorRetention, Domain::CodeCache];
+/// Domains of files: what of them is resident is the kernel's choice.
+const OF_FILES: [Domain; 4] = [Domain::Libraries, Domain::Cds, Domain::MappedFiles, Domain::Kernel];
+/// A slope this many standard errors above nothing is certain (`Z_REAL` in `stats`).
+/// Unit: standard errors.
+const Z_CERTAIN: f64 = 4.0;
+/// A fall of this share of all that a domain moved by is worth a word.
+const COMES_AND_GOES: f64 = 0.5;
 /// A leak below this confidence is only suspected.
 const SURE_ENOUGH: f64 = 0.6;
 
@@ -295,6 +304,11 @@ fn verdict(evidence: &Evidence<'_>, findings: &[Finding]) -> Finding {
     if let Some(retention) = best(Status::Retention) {
         return retention.clone();
     }
+    if let Some(domain) = grows_unevenly(evidence, findings) {
+        let mut verdict = uneven_verdict(evidence, rss, domain);
+        sites::attach(&mut verdict, evidence);
+        return verdict;
+    }
     let grew = rss.growth() >= evidence.material();
     let explains = |finding: &&Finding| finding.slope_bytes_per_s * 2.0 >= rss.slope.per_s;
     match best(Status::Healthy).filter(|_| grew).filter(explains) {
@@ -314,17 +328,51 @@ fn unexplained(evidence: &Evidence<'_>, rss: &Trend, findings: &[Finding]) -> Op
         return None;
     }
     let slope = |domain| evidence.trend(&Key::Domain(domain)).map_or(0.0, |t| t.slope.per_s);
-    let bounded = [Domain::JavaHeap, Domain::AllocatorRetention, Domain::CodeCache];
-    let explained: f64 = bounded.into_iter().map(|domain| slope(domain).max(0.0)).sum::<f64>()
+    let explained: f64 = BOUNDED.into_iter().map(|domain| slope(domain).max(0.0)).sum::<f64>()
         + findings
             .iter()
-            .filter(|f| f.domain.is_none_or(|domain| !bounded.contains(&domain)))
+            .filter(|f| f.domain.is_none_or(|domain| !BOUNDED.contains(&domain)))
             .map(|f| f.slope_bytes_per_s.max(0.0))
             .sum::<f64>();
     if 2.0 * explained >= rss.lasting.per_s {
         return None;
     }
-    Domain::ALL.into_iter().filter(|d| !bounded.contains(d)).max_by(|a, b| slope(*a).total_cmp(&slope(*b)))
+    Domain::ALL.into_iter().filter(|d| !BOUNDED.contains(d)).max_by(|a, b| slope(*a).total_cmp(&slope(*b)))
+}
+
+/// The domain that grows most of those that grew for certain, not in a way that tells a leak, and
+/// that nothing found speaks of: whoever says "healthy" must have an answer to it.
+fn grows_unevenly(evidence: &Evidence<'_>, findings: &[Finding]) -> Option<Domain> {
+    let may_leak = |domain: &Domain| !BOUNDED.contains(domain) && !OF_FILES.contains(domain);
+    let is_open = |domain: &Domain| !findings.iter().any(|finding| finding.domain == Some(*domain));
+    let growth = |domain: Domain| {
+        let trend = evidence.trend(&Key::Domain(domain))?;
+        let goes_on = trend.shape != Shape::Ended && trend.ending_per_s > 0.0;
+        let certain =
+            trend.slope.z() > Z_CERTAIN && trend.slope.ci95[0] * trend.seconds >= evidence.material();
+        (goes_on && certain).then_some((domain, trend.slope.per_s))
+    };
+    let open = Domain::ALL.into_iter().filter(may_leak).filter(is_open).filter_map(growth);
+    open.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(domain, _)| domain)
+}
+
+fn uneven_verdict(evidence: &Evidence<'_>, rss: &Trend, domain: Domain) -> Finding {
+    let trend = evidence.trend(&Key::Domain(domain)).unwrap_or(rss);
+    let longer = 3.0 * evidence.seconds().max(20.0);
+    Draft::new("unexplained-growth", Status::Inconclusive, domain, 0.5)
+        .slope(trend.slope.per_s)
+        .summary(format!(
+            "{domain} of {} grew for certain, {} over {} (95 % between {} and {}), but not evenly enough to tell a leak              from what fills. A window of {} would tell. Source: {}.",
+            evidence.who(),
+            units::rate(trend.slope.per_s),
+            evidence.window(),
+            units::rate(trend.slope.ci95[0]),
+            units::rate(trend.slope.ci95[1]),
+            units::duration(longer),
+            evidence.source(domain)
+        ))
+        .confirm([format!("offheap diagnose {} --for {longer:.0}s", evidence.pid())])
+        .finish()
 }
 
 fn unexplained_verdict(evidence: &Evidence<'_>, rss: &Trend, domain: Domain) -> Finding {
@@ -363,17 +411,16 @@ fn too_short(evidence: &Evidence<'_>) -> Finding {
 fn no_growth(evidence: &Evidence<'_>, rss: &Trend) -> Finding {
     let seconds = evidence.seconds();
     let confidence = 0.70 + 0.2 * (seconds / 60.0).min(1.0) + 0.06 * (seconds / 600.0).min(1.0);
-    let seen = evidence.material() / seconds.max(1.0);
     let swing = evidence.series(&Key::Rss).map_or(0.0, crate::Series::swing);
     let mut finding = Draft::new("no-growth", Status::Healthy, Domain::Unattributed, confidence)
         .slope(0.0)
         .summary(format!(
-            "Nothing in {} grows without bound: over {} no domain grew steadily to the end. RSS moved within {}; the \
-             part that leaks can be made of grew by less than {}. {}. Source: the account of every resident byte.",
+            "Nothing in {} grows without bound: over {} no domain grew steadily to the end. RSS moved within {}. {}{}. \
+             Source: the account of every resident byte.",
             evidence.who(),
             evidence.window(),
             units::bytes(swing as u64),
-            units::rate(seen),
+            moved(evidence),
             evidence.rss_words()
         ))
         .saw(
@@ -392,6 +439,41 @@ fn no_growth(evidence: &Evidence<'_>, rss: &Trend) -> Finding {
         .finish();
     finding.domain = None;
     finding
+}
+
+/// What grew and stopped, and what came and went, a sentence each with a space behind it: the
+/// largest few.
+fn moved(evidence: &Evidence<'_>) -> String {
+    const MOST: usize = 3;
+    let sentence = |domain: Domain| {
+        let series = evidence.series(&Key::Domain(domain))?;
+        let trend = series.trend();
+        let swing = series.swing();
+        if swing < evidence.material() {
+            return None;
+        }
+        let words = match trend.shape {
+            Shape::Ended if trend.tail_start > 0.0 => format!(
+                "{domain} grew by {} and has been flat since {}. ",
+                units::bytes((trend.to - trend.from).max(0.0) as u64),
+                units::duration(trend.tail_start)
+            ),
+            Shape::Ended => format!(
+                "{domain} grew by {} and stopped. ",
+                units::bytes((trend.to - trend.from).max(0.0) as u64)
+            ),
+            Shape::Flat if trend.drawdown >= COMES_AND_GOES * swing => format!(
+                "{domain} came and went: {} at its peak, {} now. ",
+                units::bytes(series.max() as u64),
+                units::bytes(series.last() as u64)
+            ),
+            _ => return None,
+        };
+        Some((swing, words))
+    };
+    let mut all: Vec<(f64, String)> = Domain::ALL.into_iter().filter_map(sentence).collect();
+    all.sort_by(|a, b| b.0.total_cmp(&a.0));
+    all.into_iter().take(MOST).map(|(_, words)| words).collect()
 }
 
 /// What each phase did, where the user marked some.

@@ -57,7 +57,7 @@ impl Rule for HeapCommittedEmpty {
         if !level::is_material(held as u64, last.memory.rss_bytes) || fills_in < level::WORKING_S {
             return None;
         }
-        let rate = evidence.allocation_rate()?;
+        let rate = evidence.recent_allocation_rate()?;
         let figures = format!(
             "{} resident, {} in use",
             units::bytes(empty.resident as u64),

@@ -62,12 +62,18 @@ impl Rule for HeapFilling {
         }
         let left = heap.max_bytes.saturating_sub(heap.resident_bytes);
         let growth = evidence.growth(&Key::Domain(Domain::JavaHeap), crate::Freed::ByProgram, 0.0)?;
+        // What rises and falls again is the collector's rhythm.
+        if growth.kind == Kind::None {
+            return None;
+        }
         let per_s = trend.slope.per_s.max(0.0);
         let points = evidence.series(&Key::Domain(Domain::JavaHeap))?.points();
         let late = points.get(points.len() * 2 / 3).map_or(trend.to, |p| p.v);
         let stopped = growth.kind == Kind::Ended && trend.to - late <= STILL * grown;
         let ends = if stopped || left == 0 {
             "It has stopped within the window.".to_owned()
+        } else if evidence.collections().old.len() >= 2 {
+            format!("It can grow by {} more, to -Xmx.", units::bytes(left))
         } else {
             format!(
                 "It can grow by {} more, to -Xmx; whether live data grows inside it shows only after an old collection.",

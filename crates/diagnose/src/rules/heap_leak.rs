@@ -46,8 +46,12 @@ use offheap_model::{Domain, Finding, Status, units};
 pub struct HeapLeak;
 
 /// Without an old collection, growth of the old generation below this share of the heap is what a
-/// healthy program promotes.
+/// healthy program promotes, unless the heap would be full in [`SUSPECT_FULL_S`].
 const SUSPECT_SHARE: f64 = 0.10;
+/// Growth that would fill the heap in this time is suspect: whoever watches for a minute wants to
+/// know of that.
+/// Unit: seconds.
+const SUSPECT_FULL_S: f64 = 1200.0;
 /// Where what is in use rises from look to look, this much growth is suspect in however large a
 /// heap.
 /// Unit: bytes.
@@ -71,6 +75,11 @@ const FLOORS_SHORT: usize = 6;
 /// A window of less than this needs more floors.
 /// Chosen: nominal 45 s, less the slack of a first and a last snapshot.
 const FLOORS_S: f64 = 44.0;
+/// Two collections must be this far apart for what is gained between them to count.
+/// Unit: seconds.
+const APART_S: f64 = 8.0;
+/// Two collections must leave this share of what was gained between them for it to be in use.
+const LIVE_SHARE: f64 = 0.5;
 /// After this many collections of the whole heap one more is no help.
 const COLLECTED: usize = 2;
 /// A floor must rise by this share of what a collection frees on average: smaller rises are the
@@ -107,8 +116,11 @@ impl Rule for HeapLeak {
         let floors = floors(evidence, &key)?;
         let mut growth = match rising_floors(evidence, &floors).or_else(|| rising_in_use(evidence)) {
             Some(growth) => growth,
-            None => between_collections(evidence, &key, floors.len(), jvm.heap.max_bytes as f64)
-                .or_else(|| fills_or_leaks(evidence, jvm.heap.max_bytes as f64))?,
+            None => match few_collections(evidence, &key, jvm.heap.max_bytes as f64) {
+                Some(told) => told?,
+                None => between_collections(evidence, &key, floors.len(), jvm.heap.max_bytes as f64)
+                    .or_else(|| fills_or_leaks(evidence, jvm.heap.max_bytes as f64))?,
+            },
         };
         growth.per_s = growth.per_s.max(0.0);
         let max = jvm.heap.max_bytes as f64;
@@ -147,6 +159,63 @@ impl Rule for HeapLeak {
     }
 }
 
+/// What one to three collections of the whole heap say, where the heap grows so fast that it is
+/// suspect: `Some(None)` that it is garbage; `None` where they say nothing.
+fn few_collections(evidence: &Evidence<'_>, key: &Key, max: f64) -> Option<Option<Growth>> {
+    let points = evidence.series(key)?.points();
+    let at = |event: &f64| points.get(points.partition_point(|p| p.t < *event)).copied();
+    let left: Vec<Point> = evidence.collections().old.iter().filter_map(at).collect();
+    let (first, last) = (*left.first()?, *left.last()?);
+    let least = suspect_bytes(evidence, max).min(SUSPECT_BYTES);
+    let is_suspect =
+        |bytes: f64, seconds: f64| seconds >= APART_S && bytes / seconds * evidence.seconds() >= least;
+    if left.len() >= FLOORS {
+        return None;
+    }
+    if last.t - first.t < APART_S {
+        // After the only one it grows on, as whatever is not collected does.
+        let tail: Vec<Point> = points.iter().copied().filter(|p| p.t >= last.t).collect();
+        let end = tail.last()?;
+        let slope = theil_sen(&tail, 1.0);
+        if !is_suspect(slope.ci95[0] * (end.t - last.t), end.t - last.t) {
+            return None;
+        }
+        let growth = Growth {
+            kind: Kind::Uncollected,
+            per_s: slope.per_s,
+            ci95: slope.ci95,
+            from: last.v,
+            to: end.v,
+            certainty: 0.5,
+            why: "it grew after the only collection of the whole heap, which says nothing of what came after it".to_owned(),
+            next: Some(NextStep::Collect(evidence.pid())),
+        };
+        return Some((!stays_in_use(evidence, &growth)).then_some(growth));
+    }
+    let before = points.iter().rev().filter(|p| p.t < last.t).take(2).map(|p| p.v).reduce(f64::max)?;
+    let (gained, kept, seconds) = (before - first.v, last.v - first.v, last.t - first.t);
+    if !is_suspect(gained, seconds) {
+        return None;
+    }
+    let is_live = kept >= LIVE_SHARE * gained && is_suspect(kept, seconds);
+    Some(is_live.then(|| Growth {
+        kind: Kind::Early,
+        per_s: kept / seconds,
+        ci95: [LIVE_SHARE * kept / seconds, gained / seconds],
+        from: first.v,
+        to: last.v,
+        certainty: 0.55,
+        why: format!(
+            "collections of the whole heap left {} and {} later {}, so what is in use grows; but a cache fills like that \
+             for some minutes",
+            units::bytes(first.v as u64),
+            units::duration(seconds),
+            units::bytes(last.v as u64)
+        ),
+        next: Some(NextStep::DiagnoseLonger(evidence.pid())),
+    }))
+}
+
 /// Growth that no floors show: since the last collection of the whole heap, if that was long ago,
 /// else over the window. It counts if mixed collections freed some of it all along, is suspect if
 /// it is much, and is what healthy programs promote otherwise (`None`).
@@ -169,7 +238,7 @@ fn between_collections(evidence: &Evidence<'_>, key: &Key, floors: usize, max: f
     let ending = series.trend().ending_per_s;
     let mut growth = evidence.growth_of(&series, Freed::ByProgram, evidence.material());
     let grows = matches!(growth.kind, Kind::Lasting | Kind::Slowing | Kind::Unclear);
-    let large = growth.to - growth.from >= SUSPECT_SHARE * max.max(1.0);
+    let large = growth.to - growth.from >= suspect_bytes(evidence, max);
     if !grows || !large {
         return None;
     }
@@ -193,7 +262,7 @@ fn between_collections(evidence: &Evidence<'_>, key: &Key, floors: usize, max: f
     let never_looked =
         growth.kind == Kind::Lasting && floors == 0 && seconds >= SUSPECT_S && collections.any.len() >= 3;
     // Where the whole heap was collected often enough for floors, they have spoken.
-    let goes_on = freed_along && floors < FLOORS && ending * seconds >= SUSPECT_SHARE * max;
+    let goes_on = freed_along && floors < FLOORS && ending * seconds >= suspect_bytes(evidence, max);
     if !never_looked && !goes_on {
         return None;
     }
@@ -212,6 +281,15 @@ fn between_collections(evidence: &Evidence<'_>, key: &Key, floors: usize, max: f
         NextStep::DiagnoseLonger(evidence.pid())
     });
     Some(growth)
+}
+
+/// How much the heap, of `max` bytes, must have grown by over the window to be suspect where
+/// nothing has told garbage from what is in use: a tenth of it, or as much as fills it within
+/// twenty minutes.
+pub fn suspect_bytes(evidence: &Evidence<'_>, max: f64) -> f64 {
+    let used = evidence.series(&Key::HeapUsed).map_or(0.0, Series::last);
+    let soon = (max - used).max(0.0) * evidence.seconds() / SUSPECT_FULL_S;
+    (SUSPECT_SHARE * max).min(soon).max(evidence.material())
 }
 
 /// Whether the looks at what is in use, if there were some, show that it is garbage that fills the
@@ -263,7 +341,7 @@ fn fills_or_leaks(evidence: &Evidence<'_>, max: f64) -> Option<Growth> {
     }
     let slope = theil_sen(looks.points(), 1.0);
     // The looks need not have begun with the window, nor last to its end.
-    if slope.per_s * evidence.seconds() < (SUSPECT_SHARE * max).min(SUSPECT_BYTES) {
+    if slope.per_s * evidence.seconds() < suspect_bytes(evidence, max).min(SUSPECT_BYTES) {
         return None;
     }
     Some(Growth {

@@ -42,6 +42,7 @@ mod virtual_threads;
 mod zgc_triple_count;
 
 pub use heap_leak::IN_USE_DECIDES_S;
+pub(crate) use heap_leak::suspect_bytes;
 pub use virtual_threads::virtual_threads_grow;
 
 /// A known cause of memory that grows or stays.

@@ -92,16 +92,20 @@ impl Rule for ThreadLeak {
             units::rate(stacks)
         );
         let verdict = match status {
-            Status::Leak => "Nothing ends them.".to_owned(),
+            Status::Leak => how_they_end(evidence),
             _ => format!("Whether it is a leak can't be told yet: {}. {}", all.why, to_be_sure(all.next))
                 .trim_end()
                 .to_owned(),
         };
-        let source = "/proc/PID/task and the VM's thread list";
+        let (source, beside) = if evidence.is_jvm() {
+            ("/proc/PID/task and the VM's thread list", ", beside JVM structures and C heap")
+        } else {
+            ("/proc/PID/task", "")
+        };
         let mut draft = Draft::new(self.id(), status, Domain::ThreadStacks, all.certainty)
             .slope(stacks)
             .summary(format!(
-                "In {}, {name} grew over {}: {figures}{when}. {cost}, beside JVM structures and C heap. {verdict} {}. \
+                "In {}, {name} grew over {}: {figures}{when}. {cost}{beside}. {verdict} {}. \
                  Source: {source}.",
                 evidence.who(),
                 evidence.window(),
@@ -110,21 +114,29 @@ impl Rule for ThreadLeak {
             .saw(format!("{name}: {figures}"), source)
             .saw(format!("all threads: {:.0} → {:.0}", all.from, all.to), source)
             .saw(cost, &evidence.source(Domain::ThreadStacks));
-        if let Some(started) = started(evidence) {
-            draft = draft.saw(started, "java.threads.started");
+        if let Some((began, stayed)) = started(evidence) {
+            draft = draft.saw(
+                format!("of {began} Java threads started in the window {stayed} are still there"),
+                "java.threads.started",
+            );
         }
         if all.to - all.from < 2.0 * LEAST_THREADS {
             draft = draft.weigh(0.85);
         }
         draft = draft
-            .fix(advice(pool.as_ref().map_or("", |(pool, _)| pool)))
-            .fix([format!(
-                "meanwhile -Xss{}: the touched part of a stack is {} here",
-                "512k",
-                units::bytes(per_thread as u64)
-            )])
+            .fix(match evidence.last().is_some_and(|last| last.python.is_some() && last.jvm.is_none()) {
+                true => of_python(),
+                false => advice(pool.as_ref().map_or("", |(pool, _)| pool)),
+            })
+            // The JDK sets the size of its own threads' stacks itself.
+            .fix((evidence.is_jvm() && !pool.as_ref().is_some_and(|(pool, _)| is_reaper(pool))).then(|| {
+                format!(
+                    "meanwhile -Xss512k: the touched part of a stack is {} here",
+                    units::bytes(per_thread as u64)
+                )
+            }))
             .confirm([
-                format!("jcmd {} Thread.print: what the threads of {name} wait for", evidence.pid()),
+                threads_wait_for(evidence, &name),
                 format!("offheap watch {}: threads by pool", evidence.pid()),
             ]);
         Some(draft.finish())
@@ -151,17 +163,56 @@ fn largest_pool(evidence: &Evidence<'_>, all: &Growth) -> Option<(String, Growth
         .max_by(|a, b| (a.1.to - a.1.from).total_cmp(&(b.1.to - b.1.from)))
 }
 
-fn started(evidence: &Evidence<'_>) -> Option<String> {
+/// How to see what threads wait for.
+fn threads_wait_for(evidence: &Evidence<'_>, name: &str) -> String {
+    let pid = evidence.pid();
+    if evidence.is_jvm() {
+        format!("jcmd {pid} Thread.print: what the threads of {name} wait for")
+    } else if evidence.last().is_some_and(|last| last.python.is_some()) {
+        format!("offheap python {pid}: the Python stacks of {name}")
+    } else {
+        format!("gdb -p {pid} -batch -ex 'thread apply all backtrace': what the threads of {name} wait for")
+    }
+}
+
+/// What became of the threads that were started in the window, as a sentence.
+fn how_they_end(evidence: &Evidence<'_>) -> String {
+    match started(evidence) {
+        Some((began, stayed)) if stayed >= began => {
+            "None of those that were started in the window has ended.".to_owned()
+        }
+        _ => "They come faster than they end.".to_owned(),
+    }
+}
+
+/// Whether a pool is the JDK's threads that wait for child processes, one each
+/// (java.lang.ProcessHandleImpl).
+fn is_reaper(pool: &str) -> bool {
+    pool.starts_with("process reaper")
+}
+
+/// Java threads that were started in the window, and how many more there are at its end.
+fn started(evidence: &Evidence<'_>) -> Option<(u64, u64)> {
     let count = |s: &offheap_model::Snapshot| s.jvm.as_ref().and_then(|jvm| jvm.java_threads_started);
     let live = |s: &offheap_model::Snapshot| s.jvm.as_ref().and_then(|jvm| jvm.java_threads);
     let (first, last) = (evidence.first()?, evidence.last()?);
     let began = count(last)?.saturating_sub(count(first)?);
     let stayed = live(last)?.saturating_sub(live(first)?);
-    Some(format!("of {began} Java threads started in the window {stayed} are still there"))
+    Some((began, stayed))
 }
 
 fn number(value: f64) -> String {
     if value >= 10.0 { format!("{value:.0}") } else { format!("{value:.1}") }
+}
+
+/// What bounds the threads of a Python.
+fn of_python() -> Vec<String> {
+    vec![
+        "one concurrent.futures.ThreadPoolExecutor with max_workers for all, or `with` around each: without shutdown() its \
+         threads stay"
+            .to_owned(),
+        "join() what threading.Thread starts, and give every task a timeout".to_owned(),
+    ]
 }
 
 /// What bounds a pool with such a name: the naming schemes of the JDK's and well-known libraries'
@@ -169,6 +220,14 @@ fn number(value: f64) -> String {
 fn advice(pool: &str) -> Vec<String> {
     let has = |part: &str| pool.contains(part);
     let toolkit = if has("akka") { "akka" } else { "pekko" };
+    if is_reaper(pool) {
+        // Each waits for one child.
+        return vec![
+            "child processes are started and do not end: Process.destroy(), or waitFor with a timeout, on every path"
+                .to_owned(),
+            "close the child's streams (try-with-resources): each child has three pipes".to_owned(),
+        ];
+    }
     let first = if has("blocking-io-dispatcher") {
         format!(
             "{toolkit}.actor.default-blocking-io-dispatcher.thread-pool-executor.fixed-pool-size bounds it"

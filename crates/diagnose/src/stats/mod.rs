@@ -22,7 +22,7 @@ pub use curvature::Curvature;
 pub use mann_kendall::{MannKendall, mann_kendall};
 pub use normal::normal_tail;
 pub use sawtooth::{drawdown, troughs};
-pub use staircase::staircase;
+pub use staircase::{Arrivals, staircase};
 pub use theil_sen::{Slope, theil_sen};
 pub(crate) use trend::MIN_POINTS;
 pub use trend::{Shape, Trend, time_needed};

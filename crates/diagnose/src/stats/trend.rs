@@ -1,8 +1,8 @@
 //! What one series does over the window: its slope, and the shape of its growth.
 
 use super::{
-    Blocks, Curvature, Point, Slope, correlation_time, drawdown, mann_kendall, robust_deviation, staircase,
-    theil_sen, thin, troughs,
+    Arrivals, Blocks, Curvature, Point, Slope, correlation_time, drawdown, mann_kendall, robust_deviation,
+    staircase, theil_sen, thin, troughs,
 };
 
 /// The shape of a series' growth over the window.
@@ -352,9 +352,17 @@ fn rising_floor(points: &[Point]) -> Option<(Slope, f64)> {
     (rising && slope.ci95[0] > 0.0).then(|| (slope, blocks.t()))
 }
 
-/// The slope of a staircase: its treads are floors.
+/// The slope of steps that go up to the end: at like distances, or so many that chance does not
+/// make them.
 fn rising_steps(points: &[Point]) -> Option<(Slope, f64)> {
-    let treads = staircase(points)?;
+    let Some(treads) = staircase(points) else {
+        let steps = Arrivals::of(points)?;
+        let (start, end) = (points.first()?.t, points.last()?.t);
+        let slope = theil_sen(&steps.landings, 1.0);
+        // Of as many arrivals, their number varies by its root.
+        let certain = slope.ci95[0] > 0.0 && steps.go_on(start, end - start);
+        return certain.then(|| (slope, (steps.count() as f64).sqrt()));
+    };
     let rates: Vec<f64> =
         treads.iter().zip(treads.iter().skip(1)).map(|(a, b)| (b.v - a.v) / (b.t - a.t).max(1e-9)).collect();
     let slope = theil_sen(&treads, 1.0);
@@ -365,6 +373,10 @@ fn rising_steps(points: &[Point]) -> Option<(Slope, f64)> {
 /// The end of the window where growth has stopped: the last quarter, or eighth, grows at less than
 /// a sixth of the mean rate, and that is known well enough.
 fn flat_end(points: &[Point], whole: &Part) -> Option<Part> {
+    // The tread of a step is no end.
+    if Arrivals::of(points).is_some_and(|steps| !steps.have_ended()) {
+        return None;
+    }
     let mean = whole.growth() / whole.seconds.max(1e-9);
     // Teeth are no noise from point to point, but they hide the end just as well.
     let noise = local_noise(points).max(drawdown(points) / 4.0);

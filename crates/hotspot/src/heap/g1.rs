@@ -98,24 +98,34 @@ fn committed(vm: &Vm<'_>, heap: u64) -> Option<u64> {
 fn tables(vm: &Vm<'_>, manager: u64, reserved: &Range<u64>, labels: &mut Labels) -> bool {
     let manager_class = class(vm, "G1HeapRegionManager", "HeapRegionManager");
     let size = vm.tables.size_of(manager_class).unwrap_or(256).min(1024);
-    let mut heap_found = false;
+    let mappers: Vec<Vec<u64>> = vm
+        .target
+        .words_while_readable(manager, (size / 8) as usize)
+        .into_iter()
+        .filter(|mapper| *mapper != 0 && mapper % 8 == 0 && vm.has_vtable(*mapper))
+        .map(|mapper| vm.target.words_while_readable(mapper, MAPPER_WORDS))
+        .collect();
+    // All are of one class: where the heap's has its range, the others have theirs, and whatever
+    // else lies in or behind them is none.
+    let place = mappers.iter().find_map(|words| {
+        words.windows(2).position(|pair| pair[0] == reserved.start && pair[1] == reserved.end)
+    });
+    let heap_bytes = reserved.end - reserved.start;
+    let fits = |bytes: u64| kind(bytes, heap_bytes).is_some();
     let mut tables = 0;
-    for mapper in vm.target.words_while_readable(manager, (size / 8) as usize) {
-        if mapper == 0 || mapper % 8 != 0 || !vm.has_vtable(mapper) {
-            continue;
-        }
-        let words = vm.target.words_while_readable(mapper, MAPPER_WORDS);
-        heap_found |= words.windows(2).any(|pair| pair[0] == reserved.start && pair[1] == reserved.end);
-        let heap_bytes = reserved.end - reserved.start;
-        let fits = |bytes: u64| kind(bytes, heap_bytes).is_some();
-        for range in shape::ranges_in(vm, &words, reserved, fits) {
+    for words in &mappers {
+        let words = match place {
+            Some(place) => words.get(place..place + 2).unwrap_or_default(),
+            None => words,
+        };
+        for range in shape::ranges_in(vm, words, reserved, fits) {
             let name = kind(range.end - range.start, heap_bytes).unwrap_or_default();
             labels.add(range.start, range.end, What::Gc, name, "shape");
             tables += 1;
         }
     }
     // Card table, block offset table and a bitmap at the least.
-    heap_found && tables >= 3
+    place.is_some() && tables >= 3
 }
 
 /// The global mark stack (gc/g1/g1ConcurrentMark.hpp), chunks of 8 KB in mappings of their own. One

@@ -12,9 +12,17 @@ const FOLLOWED: u32 = 6;
 /// How often between two times of following references it is asked whether that matters yet.
 const ASKED: u32 = 10;
 /// References are followed only at the end where one time takes more than one part in this many of
-/// the window.
+/// the window as processor time.
 /// Unit: parts.
 const FOLLOWED_SHARE: u32 = 60;
+/// By the clock one time may take this many times as long as in processor time, on a machine that
+/// has other things to do: no snapshot is taken meanwhile.
+/// Unit: times.
+const WAITS: u32 = 5;
+/// A look that a collection has spoilt is made again after one part in this many of the time
+/// between two.
+/// Unit: parts.
+const AGAIN: u32 = 3;
 
 /// Follows the references on the Java heap where it matters: where only a collection could tell
 /// garbage from a leak, what is in use can be seen from outside, too.
@@ -53,11 +61,20 @@ impl Follower {
 
     /// Does it, from `begun` on.
     pub fn follow(&mut self, snapshots: &mut [Snapshot], begun: Duration, actions: &mut dyn Actions) {
+        let spent = actions.spent();
+        let reach = actions.reach();
+        let cost = actions.spent().saturating_sub(spent);
+        let too_much = cost > self.most || actions.now() - begun > self.most * WAITS;
+        self.next = begun
+            + match &reach {
+                _ if too_much => NEVER,
+                // A collection came in between; the next look may be luckier.
+                None => self.every / AGAIN,
+                Some(_) => self.every.mul_f64(0.98),
+            };
         if let Some(jvm) = snapshots.last_mut().and_then(|snapshot| snapshot.jvm.as_mut()) {
-            jvm.reach = actions.reach();
+            jvm.reach = reach;
         }
-        let too_long = actions.now() - begun > self.most;
-        self.next = begun + if too_long { NEVER } else { self.every.mul_f64(0.98) };
     }
 }
 

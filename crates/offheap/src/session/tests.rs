@@ -410,11 +410,17 @@ fn a_pause_that_does_not_fit_is_not_made_and_said_once() {
 
 #[test]
 fn references_are_followed_while_nothing_else_tells() {
-    let mut fake = Fake::of(&undecided());
-    let (_, _) = run(&mut fake, 60, Allowed::NOTHING);
-    let at = fake.when("reach");
+    let looks = |reach: Option<Reach>| {
+        let mut fake = Fake { reach, ..Fake::of(&undecided()) };
+        run(&mut fake, 60, Allowed::NOTHING);
+        fake.when("reach")
+    };
+    let at = looks(Some(Reach::default()));
     assert!((3..=8).contains(&at.len()), "three of them make a series: {at:?}");
     assert!(at.last().is_some_and(|last| *last >= 60), "and one at the end: {at:?}");
+    // One that a collection has spoilt is made again sooner.
+    let spoilt = looks(None);
+    assert!((at.len() + 1..=20).contains(&spoilt.len()), "{spoilt:?}");
 }
 
 #[test]
