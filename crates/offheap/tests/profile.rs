@@ -191,9 +191,16 @@ fn a_second_run_goes_on_and_every_ending_is_written() {
     }
 }
 
+/// Waits until `Leak.keep` has forgotten that many more blocks.
+fn wait_until_kept(program: &mut Program, more: u64) {
+    let mut kept = || program.ask("?").parse::<u64>().unwrap();
+    let until = kept() + more;
+    common::wait_until("blocks are kept", || kept() >= until);
+}
+
 #[test]
 fn ctrl_c_shows_what_there_is_and_stops_the_agent() {
-    let program = start(tried()[0]);
+    let mut program = start(tried()[0]);
     let pid = program.pid().to_string();
     let child = Command::new(offheap_testkit::offheap())
         .args(["profile", &pid, "--for", "10m", "--interval", "1k", "--json"])
@@ -202,7 +209,7 @@ fn ctrl_c_shows_what_there_is_and_stops_the_agent() {
         .unwrap();
     // Interrupted once the agent is at work: before that there is nothing to show.
     common::wait_for_the_agent(program.pid());
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    wait_until_kept(&mut program, 4_000);
     let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(interrupted.success());
     let tag = format!("-{}-", child.id());
@@ -244,7 +251,7 @@ fn a_recording_has_the_last_picture_of_a_killed_jvm() {
             .unwrap();
         common::wait_for_the_agent(program.pid());
         let before = program.ask("?").parse::<u64>().unwrap();
-        std::thread::sleep(std::time::Duration::from_secs(5));
+        wait_until_kept(&mut program, 10_000);
         let last = program.ask("?").parse::<u64>().unwrap();
         program.kill();
         let output = child.wait_with_output().unwrap();

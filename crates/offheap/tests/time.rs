@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{json, offheap};
+use common::{json, offheap, wait_for_growth};
 use offheap_testkit::{Program, build_c, build_java, jdks};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -76,9 +76,9 @@ fn a_recording_tells_what_a_look_tells() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    std::thread::sleep(Duration::from_secs(10));
+    wait_for_growth(program.pid(), 20_000_000);
     assert!(offheap(&["mark", path, "half"]).status.success());
-    std::thread::sleep(Duration::from_secs(12));
+    wait_for_growth(program.pid(), 24_000_000);
     program.kill();
     // The recording ends with its only target.
     let until = Instant::now() + Duration::from_secs(20);
@@ -113,7 +113,7 @@ fn a_process_that_ends_half_way_gives_what_was_learnt_and_exit_code_2() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    std::thread::sleep(Duration::from_secs(5));
+    wait_for_growth(program.pid(), 5_000_000);
     program.kill();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(2));

@@ -47,10 +47,19 @@ pub fn cargo() -> String {
     std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
 }
 
-/// Builds the release binary; gives where it is, which is elsewhere where `CARGO_TARGET_DIR` says
-/// so.
+/// The profile of everything that the tests build (the workspace's `Cargo.toml` says why it is
+/// one).
+pub const CHECKED: &str = "checked";
+
+/// Builds the release binary; gives where it is.
 pub fn build_release() -> Result<PathBuf> {
-    run(&cargo(), &["build", "--release", "--package", "offheap"])?;
+    build("release")
+}
+
+/// Builds the binary by a profile; gives where it is, which is elsewhere where `CARGO_TARGET_DIR`
+/// says so.
+pub fn build(profile: &str) -> Result<PathBuf> {
+    run(&cargo(), &["build", "--profile", profile, "--package", "offheap"])?;
     let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    Ok(root().join(target).join("release/offheap"))
+    Ok(root().join(target).join(profile).join("offheap"))
 }

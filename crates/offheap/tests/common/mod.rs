@@ -44,13 +44,24 @@ public class Ordinary {
 }
 "#;
 
+/// Waits until `done`; fails where that takes two minutes.
+pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(120);
+    while !done() {
+        assert!(Instant::now() < end, "in two minutes not: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Waits until the resident memory of process `pid` has grown by `bytes`.
+pub fn wait_for_growth(pid: i32, bytes: u64) {
+    let until = kernel_rss(pid) + bytes;
+    wait_until("it grows", || kernel_rss(pid) >= until);
+}
+
 /// Waits until the agent is at work in the process `pid`: until it has its live file mapped.
 pub fn wait_for_the_agent(pid: i32) {
-    let end = Instant::now() + Duration::from_secs(120);
-    while !mappings(pid).contains("offheap-live") {
-        assert!(Instant::now() < end, "no agent came into process {pid}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_until("the agent is at work", || mappings(pid).contains("offheap-live"));
 }
 
 /// Runs `offheap` with `arguments`.

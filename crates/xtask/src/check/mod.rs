@@ -16,5 +16,18 @@ pub fn check() -> Result<()> {
     thresholds::check(&run::root())?;
     let cargo = run::cargo();
     run::run(&cargo, &["fmt", "--all", "--check"])?;
-    run::run(&cargo, &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])
+    run::run(
+        &cargo,
+        &[
+            "clippy",
+            "--quiet",
+            "--profile",
+            run::CHECKED,
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    )
 }
