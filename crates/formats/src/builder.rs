@@ -159,7 +159,7 @@ impl Builder {
                 self.intern(named(NAMELESS, kind), None)
             }
             Entry::Vacant(new) => {
-                // As many as there are bytes in the file at the most: no file has 2^32 of them.
+                // As many as there are bytes in the file at most: no file has 2^32 of them.
                 let number = u32::try_from(self.profile.frames.len()).unwrap_or(u32::MAX);
                 self.room = self.room.saturating_sub(bytes);
                 self.profile.frames.push(new.key().0.clone());

@@ -34,7 +34,7 @@ impl<'a> Bytes<'a> {
         Some(taken)
     }
 
-    /// Goes on by `count`, at the most to the end.
+    /// Goes on by `count`, at most to the end.
     pub(crate) fn skip(&mut self, count: usize) {
         self.at = self.at.saturating_add(count).min(self.all.len());
     }

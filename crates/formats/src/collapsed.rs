@@ -89,7 +89,7 @@ pub(crate) fn is(head: &[u8]) -> bool {
         && whole.iter().any(|line| line.contains(';'))
 }
 
-/// True where collapsed stacks may begin with `line` in a longer text: two frames at least, and
+/// True where collapsed stacks may start with `line` in a longer text: two frames at least, and
 /// neither looks like prose.
 pub(crate) fn begins(line: &str) -> bool {
     split(line)

@@ -5,7 +5,7 @@ use crate::figures::{Figures, Named};
 use crate::words::{Base, any_of, size};
 use offheap_model::units::bytes as in_words;
 
-/// True where it begins with `line`: the titles.
+/// True where it starts with `line`: the titles.
 pub(crate) fn begins(line: &str) -> bool {
     line.contains("MEM USAGE / LIMIT")
         || line.starts_with("NAME") && line.contains("MEMORY(bytes)")

@@ -14,12 +14,12 @@ use offheap_model::{Frame, FrameKind};
 
 const FORMAT: &str = "gperftools heap profile";
 
-/// True where `head` begins like one.
+/// True where `head` starts like one.
 pub(crate) fn is(head: &[u8]) -> bool {
     head.starts_with(b"heap profile:")
 }
 
-/// True where one begins with `line`.
+/// True where one starts with `line`.
 pub(crate) fn begins(line: &str) -> bool {
     line.starts_with("heap profile:") && line.contains('@')
 }

@@ -21,7 +21,7 @@ const UNKNOWN: u32 = u32::MAX;
 /// Bytes of all mappings' paths that are kept.
 const MAX_TEXT: usize = 64 << 20;
 
-/// True where `head` begins like one.
+/// True where `head` starts like one.
 pub(crate) fn is(head: &[u8]) -> bool {
     let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = String::from_utf8_lossy(line);
@@ -101,7 +101,7 @@ struct Tally {
 /// heaptrack.
 ///
 /// # Errors
-/// It does not begin with a version, or one not known here.
+/// It does not start with a version, or one not known here.
 pub fn read(bytes: &[u8]) -> Result<Parsed, Error> {
     if !is(bytes) {
         return Err(Error::NotThis {
@@ -309,7 +309,7 @@ impl State {
             }
         }
         if frames.is_empty() {
-            // Interpreted files don't say where a module begins, so the address is all there is.
+            // Interpreted files don't say where a module starts, so the address is all there is.
             frames.push(match &module {
                 Some(path) => {
                     let base = path.rsplit('/').next().unwrap_or(path);
@@ -326,7 +326,7 @@ impl State {
         Some(())
     }
 
-    /// `m [length] path base (offset size)*`; `m -` begins a new list.
+    /// `m [length] path base (offset size)*`; `m -` starts a new list.
     fn module(&mut self, rest: &str) -> Option<()> {
         let (path, rest) = if self.version < 3 {
             rest.split_once(' ').unwrap_or((rest, ""))

@@ -8,12 +8,12 @@ use offheap_model::{Frame, FrameKind, ProfileSite};
 
 const FORMAT: &str = "heaptrack_print output";
 
-/// True where it begins with `line`.
+/// True where it starts with `line`.
 pub(crate) fn begins(line: &str) -> bool {
     line.starts_with("reading file \"") && line.contains("please wait")
 }
 
-/// True where it may begin with it: the titles of its lists.
+/// True where it may start with it: the titles of its lists.
 pub(crate) fn perhaps(line: &str) -> bool {
     matches!(line, "MEMORY LEAKS" | "PEAK MEMORY CONSUMERS" | "MOST CALLS TO ALLOCATION FUNCTIONS")
 }
@@ -23,7 +23,7 @@ pub(crate) fn is(head: &[u8]) -> bool {
     crate::words::any_of(head, 200, |line| begins(line) || perhaps(line))
 }
 
-/// What a list's entry begins with: `1.00K leaked over 1 calls from`, `1.00K peak memory consumed
+/// What a list's entry starts with: `1.00K leaked over 1 calls from`, `1.00K peak memory consumed
 /// over 1 calls from`.
 fn entry(line: &str) -> Option<(u64, u64, bool)> {
     let (size_text, rest) = line.split_once(' ')?;

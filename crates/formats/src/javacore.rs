@@ -9,7 +9,7 @@ use crate::figures::{Figures, Named};
 use crate::words::{any_of, number};
 use offheap_model::units::bytes as in_words;
 
-/// True where it may begin with `line`.
+/// True where it may start with `line`.
 pub(crate) fn perhaps(line: &str) -> bool {
     line.starts_with("0SECTION") && ["NATIVEMEMINFO", "TITLE"].iter().any(|section| line.contains(section))
         || line.starts_with("0MEMUSER")

@@ -1,7 +1,7 @@
 //! What `jcmd PID COMMAND` prints, saved to a file: the commands that tell sizes. Source: HotSpot's
 //! diagnosticCommand.cpp and the printers it calls; samples of JDK 11 to 25.
 //!
-//! The text may begin with the pid and a colon (as `jcmd` prints) or with the status (as the attach
+//! The text may start with the pid and a colon (as `jcmd` prints) or with the status (as the attach
 //! protocol replies).
 
 mod compiler;
@@ -48,7 +48,7 @@ pub enum Command {
 /// How much of a file is looked at to tell the command.
 const HEAD: usize = 8 << 10;
 
-/// The command whose output `head` begins with.
+/// The command whose output `head` starts with.
 pub fn command(head: &[u8]) -> Option<Command> {
     let text = String::from_utf8_lossy(head.get(..HEAD).unwrap_or(head));
     let first = first_line(&text)?;
@@ -87,7 +87,7 @@ pub fn command(head: &[u8]) -> Option<Command> {
     }
 }
 
-/// True where an output that may stand behind another begins with `line`.
+/// True where an output that may stand behind another starts with `line`.
 pub(crate) fn begins(line: &str) -> bool {
     line.starts_with("num ") && line.contains("#instances")
         || ["Full thread dump", "<malloc version=", "Memory mappings:", "Compiler Memory Statistic"]
@@ -96,7 +96,7 @@ pub(crate) fn begins(line: &str) -> bool {
         || line.starts_with("ClassLoader ") && line.contains("CLD*")
 }
 
-/// True where one may begin with it.
+/// True where one may start with it.
 pub(crate) fn perhaps(line: &str) -> bool {
     if line.starts_with("-XX:") {
         // A JVM's own list is long; in a ticket's words there are one or two.
@@ -224,7 +224,7 @@ fn code_heap(line: &str) -> Option<Named> {
     let (name, figures) = line.split_once(": ")?;
     let name = match name.strip_prefix("CodeHeap '") {
         Some(name) => name.trim_end_matches('\''),
-        // The line of all heaps together begins the same and has commas.
+        // The line of all heaps together starts the same and has commas.
         None if name == "CodeCache" && !figures.contains(", used") => name,
         None => return None,
     };

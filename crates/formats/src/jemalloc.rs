@@ -9,12 +9,12 @@ use crate::{Error, Parsed};
 
 const FORMAT: &str = "jemalloc heap profile";
 
-/// True where `head` begins like one.
+/// True where `head` starts like one.
 pub(crate) fn is(head: &[u8]) -> bool {
     head.starts_with(b"heap_v2/")
 }
 
-/// True where one begins with `line`.
+/// True where one starts with `line`.
 pub(crate) fn begins(line: &str) -> bool {
     line.strip_prefix("heap_v2/").is_some_and(|rest| rest.parse::<u64>().is_ok())
 }

@@ -15,7 +15,7 @@ fn event(line: &str) -> Option<&str> {
     (name.starts_with("jdk.") || name.starts_with("profiler.")).then_some(name)
 }
 
-/// True where what `jfr print` prints begins with `line`.
+/// True where what `jfr print` prints starts with `line`.
 pub(crate) fn begins_print(line: &str) -> bool {
     event(line).is_some()
 }
@@ -130,7 +130,7 @@ const VIEWS: [&str; 8] = [
     "Direct",
 ];
 
-/// True where a table of `jfr view` begins with `line`: titles stand alone.
+/// True where a table of `jfr view` starts with `line`: titles stand alone.
 pub(crate) fn begins_view(line: &str) -> bool {
     matches!(line, "Native Memory Committed" | "Native Memory Reserved")
         || line.starts_with("Memory Type ") && line.contains("Last Observed")

@@ -6,7 +6,7 @@ use crate::figures::{Figures, Named};
 use crate::words::{Base, any_of, size};
 use offheap_model::units::bytes as in_words;
 
-/// True where it may begin with `line`.
+/// True where it may start with `line`.
 pub(crate) fn perhaps(line: &str) -> bool {
     ["Namespace:", "Last State:", "Reason:", "Container ID:", "Restart Count:"]
         .iter()

@@ -5,12 +5,12 @@ use crate::figures::{Figures, Named};
 use crate::words::any_of;
 use offheap_model::units::bytes as in_words;
 
-/// True where it begins with `line`.
+/// True where it starts with `line`.
 pub(crate) fn begins(line: &str) -> bool {
     line == "Arena 0:"
 }
 
-/// True where it may begin with it.
+/// True where it may start with it.
 pub(crate) fn perhaps(line: &str) -> bool {
     line == "Total (incl. mmap):"
 }

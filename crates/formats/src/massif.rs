@@ -39,7 +39,7 @@ pub struct Massif {
     pub stacks: Parsed,
 }
 
-/// True where `head` begins like one.
+/// True where `head` starts like one.
 pub(crate) fn is(head: &[u8]) -> bool {
     head.starts_with(b"desc:") && String::from_utf8_lossy(head).contains("\ntime_unit:")
 }

@@ -36,7 +36,7 @@ fn pair(line: &str) -> Option<(&str, u64)> {
     is_key.then(|| Some((key, value.trim().parse().ok()?))).flatten()
 }
 
-/// True where it begins with `line`.
+/// True where it starts with `line`.
 pub(crate) fn begins(line: &str) -> bool {
     pair(line).is_some_and(|(key, _)| matches!(key, "anon" | "cache"))
 }

@@ -6,7 +6,7 @@ use crate::figures::{Figures, Named};
 use crate::words::{Base, any_of, size};
 use offheap_model::units::bytes as in_words;
 
-/// True where it begins with `line`.
+/// True where it starts with `line`.
 pub(crate) fn begins(line: &str) -> bool {
     (line.starts_with("heap stats:") || line.starts_with("arenas "))
         && line.contains("peak")

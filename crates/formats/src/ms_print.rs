@@ -10,12 +10,12 @@ use offheap_model::ProfileSite;
 
 const FORMAT: &str = "ms_print output";
 
-/// True where it begins with `line`.
+/// True where it starts with `line`.
 pub(crate) fn begins(line: &str) -> bool {
     line.starts_with("ms_print arguments:")
 }
 
-/// True where it may begin with it: the titles of the table of snapshots.
+/// True where it may start with it: the titles of the table of snapshots.
 pub(crate) fn perhaps(line: &str) -> bool {
     line.starts_with("n ") && line.contains("total(B)") && line.contains("useful-heap(B)")
 }

@@ -1,6 +1,6 @@
 //! How a report of Native Memory Tracking is told; its reader is the `nmt` crate.
 
-/// What the JVM answers instead of a report, and what a report begins with where its title is not
+/// What the JVM answers instead of a report, and what a report starts with where its title is not
 /// pasted.
 const BEGINS: [&str; 6] = [
     "Native memory tracking is not enabled",
@@ -11,12 +11,12 @@ const BEGINS: [&str; 6] = [
     "No detail baseline for comparison",
 ];
 
-/// True where a report begins with `line`.
+/// True where a report starts with `line`.
 pub(crate) fn begins(line: &str) -> bool {
     line.starts_with("Native Memory Tracking")
 }
 
-/// True where one may begin with it.
+/// True where one may start with it.
 pub(crate) fn perhaps(line: &str) -> bool {
     BEGINS.iter().any(|begin| line.starts_with(begin)) || is_category(line)
 }

@@ -121,7 +121,7 @@ mod tests {
         };
         let dictionary = part(&all, 2).remove(0);
         let tables = crate::protobuf::fields_of(&dictionary);
-        // Three frames, two stacks, and the empty one that each table begins with.
+        // Three frames, two stacks, and the empty one that each table starts with.
         assert_eq!([1, 2, 3, 7].map(|table| part(&tables, table).len()), [1, 4, 4, 3]);
         let strings = part(&tables, 5);
         assert!(strings[0].is_empty() && strings.contains(&b"leak".to_vec()));

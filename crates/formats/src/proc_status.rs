@@ -17,7 +17,7 @@ const LINES: [(&str, &str); 8] = [
     ("VmSize", "virtual"),
 ];
 
-/// True where it may begin with `line`.
+/// True where it may start with `line`.
 pub(crate) fn perhaps(line: &str) -> bool {
     ["Name:\t", "VmPeak:", "VmSize:", "VmRSS:", "VmHWM:", "RssAnon:"].iter().any(|key| line.starts_with(key))
 }

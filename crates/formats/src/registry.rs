@@ -1,4 +1,4 @@
-//! The formats that are read, one line each: how a file of it is told, how one begins in a longer
+//! The formats that are read, one line each: how a file of it is told, how one starts in a longer
 //! text, what reads it.
 
 use crate::figures::{mapped, resident};
@@ -128,16 +128,16 @@ pub enum Gives {
 /// How a format shows in a longer text.
 #[derive(Debug)]
 pub(crate) struct Text {
-    /// Whether a report begins with this line, also right behind another one. Without blanks around
+    /// Whether a report starts with this line, also right behind another one. Without blanks around
     /// it.
     pub begins: fn(&str) -> bool,
-    /// Whether one may begin with this line where nothing else does.
+    /// Whether one may start with this line where nothing else does.
     pub perhaps: Option<fn(&str) -> bool>,
     /// Whether this line can be of it; `None` where its reader passes over all others.
     pub has: Option<fn(&str) -> bool>,
-    /// Whether lines that begin it stand in it again and again.
+    /// Whether lines that start it stand in it again and again.
     pub joins: bool,
-    /// Its last line, where it has one: nothing within begins another report.
+    /// Its last line, where it has one: nothing within starts another report.
     pub ends: Option<fn(&str) -> bool>,
     /// Words that a text has which is meant to be one.
     pub words: &'static [&'static str],
@@ -173,7 +173,7 @@ const fn text(
 }
 
 impl Reader {
-    /// Where a line may begin it that begins nothing for sure.
+    /// Where a line may start it that starts nothing for sure.
     const fn perhaps(mut self, perhaps: fn(&str) -> bool) -> Reader {
         if let Some(text) = &mut self.text {
             text.perhaps = Some(perhaps);
@@ -189,7 +189,7 @@ impl Reader {
         self
     }
 
-    /// Its begins don't begin another one.
+    /// Its starts don't start another one.
     const fn joins(mut self) -> Reader {
         if let Some(text) = &mut self.text {
             text.joins = true;

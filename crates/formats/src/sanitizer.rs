@@ -17,7 +17,7 @@ pub(crate) fn is(head: &[u8]) -> bool {
     })
 }
 
-/// True where a report begins with `line`.
+/// True where a report starts with `line`.
 pub(crate) fn begins(line: &str) -> bool {
     line.starts_with("==")
         && (line.contains("ERROR: LeakSanitizer:") || line.contains("ERROR: AddressSanitizer:"))

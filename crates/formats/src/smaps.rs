@@ -45,7 +45,7 @@ impl Regions {
     }
 }
 
-/// True where `head` begins like smaps.
+/// True where `head` starts like smaps.
 pub(crate) fn is_smaps(head: &[u8]) -> bool {
     let text = String::from_utf8_lossy(head.get(..4096).unwrap_or(head));
     let mut lines = text.lines();
@@ -60,14 +60,14 @@ pub(crate) fn is_columns(line: &str) -> bool {
     words.next() == Some("Address") && matches!(words.next(), Some("Perm" | "Kbytes"))
 }
 
-/// True where `head` begins like `pmap -X`, `-x` or `-d`.
+/// True where `head` starts like `pmap -X`, `-x` or `-d`.
 pub(crate) fn is_pmap(head: &[u8]) -> bool {
     let text = String::from_utf8_lossy(head.get(..4096).unwrap_or(head));
     let first = text.lines().map(str::trim).find(|line| !line.is_empty());
     text.lines().take(3).any(is_columns) || first.is_some_and(x_row)
 }
 
-/// True where a list of mappings begins with `line`.
+/// True where a list of mappings starts with `line`.
 pub(crate) fn begins_smaps(line: &str) -> bool {
     header(line).is_some()
 }
@@ -124,7 +124,7 @@ fn x_row(line: &str) -> bool {
     address && numbers && words.next().is_some_and(|mode| mode.len() == 5 && mode.starts_with(['r', '-']))
 }
 
-/// True where rows of `pmap -x` may begin with `line`.
+/// True where rows of `pmap -x` may start with `line`.
 pub(crate) fn begins_x(line: &str) -> bool {
     x_row(line)
 }
@@ -136,7 +136,7 @@ pub(crate) fn is_plain_pmap(head: &[u8]) -> bool {
     lines.iter().skip(first).take(2).any(|line| plain_row(line).is_some())
 }
 
-/// True where `pmap` without an option may begin with `line`.
+/// True where `pmap` without an option may start with `line`.
 pub(crate) fn begins_plain_pmap(line: &str) -> bool {
     plain_row(line).is_some()
 }
@@ -172,7 +172,7 @@ pub fn read_mapped(bytes: &[u8]) -> Result<Regions, Error> {
 /// Reads smaps.
 ///
 /// # Errors
-/// It does not begin with a mapping.
+/// It does not start with a mapping.
 pub fn read_smaps(bytes: &[u8]) -> Result<Regions, Error> {
     let text = String::from_utf8_lossy(bytes);
     let mut all = Regions::default();

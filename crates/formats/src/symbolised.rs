@@ -11,7 +11,7 @@ use crate::{Error, Parsed, gperftools, jemalloc};
 
 const FORMAT: &str = "symbolised heap profile (jeprof --raw)";
 
-/// True where `head` begins like one.
+/// True where `head` starts like one.
 pub(crate) fn is(head: &[u8]) -> bool {
     head.starts_with(b"--- symbol\n") || head.starts_with(b"--- symbol\r\n")
 }

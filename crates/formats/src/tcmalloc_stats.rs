@@ -15,7 +15,7 @@ fn row(line: &str) -> Option<(&str, u64)> {
     Some((name, number.parse().ok()?))
 }
 
-/// True where it begins with `line`.
+/// True where it starts with `line`.
 pub(crate) fn begins(line: &str) -> bool {
     row(line).is_some_and(|(name, _)| name.starts_with("Bytes in use by application"))
 }

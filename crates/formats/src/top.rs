@@ -21,12 +21,12 @@ fn total(line: &str) -> Option<&str> {
     (unit.len() <= 2 && unit.ends_with('B')).then_some(unit)
 }
 
-/// True where such a table begins with `line`.
+/// True where such a table starts with `line`.
 pub(crate) fn begins(line: &str) -> bool {
     total(line).is_some() || line.starts_with("Showing nodes accounting for ")
 }
 
-/// True where one may begin with it.
+/// True where one may start with it.
 pub(crate) fn perhaps(line: &str) -> bool {
     is_titles(line)
         || matches!(

@@ -5,12 +5,12 @@ use crate::figures::{Figures, Named};
 use crate::words::{Base, any_of, size};
 use offheap_model::units::bytes as in_words;
 
-/// True where it begins with `line`.
+/// True where it starts with `line`.
 pub(crate) fn begins(line: &str) -> bool {
     line.starts_with("Physical footprint:")
 }
 
-/// True where it may begin with it.
+/// True where it may start with it.
 pub(crate) fn perhaps(line: &str) -> bool {
     is_titles(line)
 }

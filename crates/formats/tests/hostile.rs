@@ -109,7 +109,7 @@ fn absurd_counts_are_refused_or_end_the_file() {
 
 #[test]
 fn frames_of_one_name_stay_apart_in_a_stack_and_together_across_stacks() {
-    // Recursion, a stack that is the begin of another, and one name in two libraries.
+    // Recursion, a stack that is the start of another, and one name in two libraries.
     let text = "main;f;f;f 7\nmain;f;f 5\nmain;f 3\nf;main 2\nf 1\n";
     let profile = collapsed::read(text.as_bytes()).unwrap().profile;
     assert_eq!((profile.frames.len(), profile.sites.len()), (2, 5));

@@ -296,7 +296,7 @@ fn a_large_chunk_is_read_by_two_threads_with_the_same_result() {
     let mut large = jfr_of([bytes.clone(), events.repeat(again)].concat());
     let (one, many) =
         (offheap_formats::jfr::read(&bytes).unwrap(), offheap_formats::jfr::read(&large).unwrap());
-    // The same, read only once from its begin to its end.
+    // The same, read only once from its start to its end.
     assert_eq!(offheap_formats::jfr::read_from(&mut large.as_slice()).unwrap(), many);
     // Every call is there so many times at its tick; a block can be live only once.
     assert_eq!(live(&many.profile.profile), live(&one.profile.profile));

@@ -8,7 +8,9 @@
 //! ```
 //! use offheap_model::{Frame, FrameKind};
 //!
-//! let frame = |name: &str, kind| Frame { name: name.to_owned(), kind, file: None, line: None, module: None };
+//! let frame = |name: &str, kind| {
+//!     Frame { name: name.to_owned(), kind, file: None, line: None, module: None }
+//! };
 //! let stack = [
 //!     frame("malloc", FrameKind::Native),
 //!     frame("Java_java_util_zip_Inflater_init", FrameKind::Native),

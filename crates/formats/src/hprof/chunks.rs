@@ -32,7 +32,7 @@ struct Part {
     span: Span,
     lowest: u64,
     highest: u64,
-    /// Where its filter begins among the words, and how many it has, a power of two, or 0: it
+    /// Where its filter starts among the words, and how many it has, a power of two, or 0: it
     /// refers to nothing far. `None` where there was no room, or it would be too full to tell.
     filter: Option<(u32, u32)>,
 }
@@ -81,7 +81,7 @@ impl Chunks {
         }
     }
 
-    /// A record of the heap begins at `at`, in what ends at `end`.
+    /// A record of the heap starts at `at`, in what ends at `end`.
     #[inline(always)]
     pub(super) fn place(&mut self, at: u64, end: u64) {
         if at >= self.enough || self.references >= REFERENCES {
@@ -136,7 +136,7 @@ impl Chunks {
         }
     }
 
-    /// An array of `count` references begins in the part that is being read.
+    /// An array of `count` references starts in the part that is being read.
     pub(super) fn array(&mut self, count: u64) {
         let needed = (self.references as u64 + count).saturating_mul(BITS as u64) / 64;
         // What is at a place is at all those that have its low bits, then.

@@ -6,9 +6,9 @@ use std::io::{self, ErrorKind, Read};
 /// Bytes that are thrown away at once, where a file can only be read forwards.
 const SCRATCH: usize = 64 << 10;
 
-/// A file that can be read at any place, if need be from its begin again.
+/// A file that can be read at any place, if need be from its start again.
 pub(super) trait Input {
-    /// Reads what is at `at`, into at the most the whole of `into`; 0 behind the end.
+    /// Reads what is at `at`, into at most the whole of `into`; 0 behind the end.
     ///
     /// # Errors
     /// As the file says.
@@ -24,7 +24,7 @@ impl Input for &dyn Source {
 /// Opens a file anew.
 pub(super) type Open<'o, 'a> = &'o mut dyn FnMut() -> io::Result<Box<dyn Read + 'a>>;
 
-/// A wrapped file: it is unfolded from its begin on, as often as somebody looks back.
+/// A wrapped file: it is unfolded from its start on, as often as somebody looks back.
 pub(super) struct Again<'o, 'a> {
     open: Open<'o, 'a>,
     input: Option<Box<dyn Read + 'a>>,

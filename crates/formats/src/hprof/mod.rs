@@ -5,7 +5,7 @@
 //! references, direct buffers and what keeps the largest of them alive. One pass over the file
 //! ([`census`]) counts, and notes which parts of it refer to what ([`chunks`]); what is asked then
 //! (the class of a JNI reference, who refers to a buffer) is looked up in the few parts that can
-//! tell. Tables of classes and roots, none of objects: beside them at the most 256 MiB of filters
+//! tell. Tables of classes and roots, none of objects: beside them at most 256 MiB of filters
 //! and 64 MiB of parts, some 2 % of the dump.
 
 mod census;
@@ -119,13 +119,13 @@ pub struct Direct {
     pub count: u64,
     /// Their capacity together.
     pub capacity_bytes: u64,
-    /// By capacity: how many of each; at the most 4096 sizes, largest total first.
+    /// By capacity: how many of each; at most 4096 sizes, largest total first.
     pub by_capacity: Vec<(u64, u64)>,
     /// What keeps one buffer of each of the first sizes alive: capacity, path.
     pub paths: Vec<(u64, Path)>,
 }
 
-/// True where `head` begins like one.
+/// True where `head` starts like one.
 pub(crate) fn is(head: &[u8]) -> bool {
     head.starts_with(b"JAVA PROFILE 1.0.")
 }
@@ -133,7 +133,7 @@ pub(crate) fn is(head: &[u8]) -> bool {
 /// Reads a dump.
 ///
 /// # Errors
-/// It does not begin like one, or has ids that are not of 4 or 8 bytes.
+/// It does not start like one, or has ids that are not of 4 or 8 bytes.
 pub fn read(bytes: &[u8]) -> Result<Hprof, Error> {
     read_at(&bytes)
 }
@@ -147,7 +147,7 @@ pub fn read_at(source: &dyn Source) -> Result<Hprof, Error> {
     read_input(&mut input)
 }
 
-/// The same, of a file that can only be read from its begin on: `open` opens it anew.
+/// The same, of a file that can only be read from its start on: `open` opens it anew.
 ///
 /// # Errors
 /// As [`read`]; or it unfolds to more than is allowed.

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 
 /// Objects at once: one for each size of buffers that is looked into, as many as a mask has bits.
 pub(super) const MAX_TARGETS: usize = 8;
-/// Steps, each at the most a pass. Chains in honest programs have fewer than a dozen; a linked list may have
+/// Steps, each at most a pass. Chains in honest programs have fewer than a dozen; a linked list may have
 /// any number.
 const MAX_STEPS: usize = 16;
 /// Objects found for one target; beyond it, everything refers to it.
@@ -77,7 +77,7 @@ impl Wanted {
     }
 }
 
-/// Words of the filter: at the least, at the most.
+/// Words of the filter: at the least, at most.
 const FILTER: (usize, usize) = (64, 1 << 14);
 
 /// Word and bit of `id` in a filter of so many words, a power of two.

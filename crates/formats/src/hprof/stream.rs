@@ -20,7 +20,7 @@ pub(super) trait Visit {
     fn text(&mut self, _id: u64, _text: &[u8]) {}
     /// The name of a class.
     fn name(&mut self, _class: u64, _name: u64) {}
-    /// The next record of the heap begins at `at`; what holds it ends at `end`.
+    /// The next record of the heap starts at `at`; what holds it ends at `end`.
     fn place(&mut self, _at: u64, _end: u64) {}
     /// A class.
     fn class(&mut self, _class: Class) {}
@@ -48,10 +48,10 @@ pub(super) struct Class {
     pub(super) statics: Vec<(u64, u64)>,
 }
 
-/// A part of the file that begins with a record of the heap.
+/// A part of the file that starts with a record of the heap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Span {
-    /// Where it begins.
+    /// Where it starts.
     pub(super) start: u64,
     /// Where what holds its first record ends.
     pub(super) end: u64,
@@ -96,7 +96,7 @@ pub(super) struct Stream<'i> {
     base: u64,
     /// Nothing from there on is read.
     limit: u64,
-    /// Where the first record begins.
+    /// Where the first record starts.
     first: u64,
     pub(super) id_size: usize,
     pub(super) time_ms: i64,
@@ -247,7 +247,7 @@ impl<'i> Stream<'i> {
         self.limit = u64::MAX;
     }
 
-    /// Every record that begins before `stop`; the heap's, if `inside` is where what holds them
+    /// Every record that starts before `stop`; the heap's, if `inside` is where what holds them
     /// ends.
     fn walk<const ID: usize>(&mut self, stop: u64, inside: u64, visit: &mut impl Visit) -> Option<Cut> {
         // A heap in one record needs no end; one in segments has a record for it.
@@ -306,10 +306,10 @@ impl<'i> Stream<'i> {
         self.skip(end.checked_sub(self.at())?)
     }
 
-    /// The records of the heap up to `end` that begin before `stop`.
+    /// The records of the heap up to `end` that start before `stop`.
     ///
     /// # Errors
-    /// Where one begins that makes no sense.
+    /// Where one starts that makes no sense.
     fn objects<const ID: usize>(&mut self, end: u64, stop: u64, visit: &mut impl Visit) -> Result<(), u64> {
         let stop = end.min(stop);
         while self.at() < stop {

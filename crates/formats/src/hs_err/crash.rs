@@ -181,7 +181,7 @@ impl HsErr {
             let is_heap = by_mmap.is_some_and(|refused| {
                 starting || initial.is_some_and(|initial| refused.bytes >= initial / 2)
             });
-            // On the terminal alone, a commit of so much at once is a heap's begin.
+            // On the terminal alone, a commit of so much at once is a heap's start.
             let alone = self.native_stack.is_empty() && self.uptime_s.is_none() && self.rss_bytes.is_none();
             let large = by_mmap.is_some_and(|refused| refused.bytes >= 64 << 20);
             return if is_heap || alone && large { Crash::HeapDoesNotFit } else { Crash::NativeMemory };

@@ -131,13 +131,13 @@ fn is_warning(line: &str) -> bool {
         || line.contains("Failed to reserve and commit memory")
 }
 
-/// True where a log begins with `line`.
+/// True where a log starts with `line`.
 pub(crate) fn begins(line: &str) -> bool {
     let bare = bare(line);
     FIRST.iter().any(|first| bare.starts_with(first)) || is_warning(line)
 }
 
-/// True where one may begin with it, without its head.
+/// True where one may start with it, without its head.
 pub(crate) fn perhaps(line: &str) -> bool {
     LATER.iter().any(|later| line.starts_with(later))
 }
@@ -147,12 +147,12 @@ pub(crate) fn ends(line: &str) -> bool {
     line == "END."
 }
 
-/// True where VM.info begins with `line`.
+/// True where VM.info starts with `line`.
 pub(crate) fn begins_vm_info(line: &str) -> bool {
     line.starts_with("# JRE version:")
 }
 
-/// True where `head` begins like one: what the JVM says of a fatal error, behind warnings at most;
+/// True where `head` starts like one: what the JVM says of a fatal error, behind warnings at most;
 /// or with a later section.
 pub(crate) fn is(head: &[u8]) -> bool {
     let text = String::from_utf8_lossy(head.get(..16 << 10).unwrap_or(head));
@@ -166,7 +166,7 @@ pub(crate) fn is(head: &[u8]) -> bool {
     warned
 }
 
-/// True where `head` begins like `jcmd PID VM.info`: the log's sections of a JVM that lives. Behind
+/// True where `head` starts like `jcmd PID VM.info`: the log's sections of a JVM that lives. Behind
 /// `12345:` or a status.
 pub(crate) fn is_vm_info(head: &[u8]) -> bool {
     let text = String::from_utf8_lossy(head.get(..1024).unwrap_or(head));
@@ -193,7 +193,7 @@ enum Part {
 /// Reads a log, or `VM.info`, as far as it got.
 ///
 /// # Errors
-/// It does not begin like one.
+/// It does not start like one.
 pub fn read(bytes: &[u8]) -> Result<HsErr, Error> {
     if !is(bytes) && !is_vm_info(bytes) {
         return Err(Error::NotThis {
@@ -207,7 +207,7 @@ pub fn read(bytes: &[u8]) -> Result<HsErr, Error> {
     let mut nmt = String::new();
     let mut complete = false;
     let mut threads = lines::Pools::default();
-    // A wiki takes the marks for headings; then the head ends where a section begins.
+    // A wiki takes the marks for headings; then the head ends where a section starts.
     let unmarked = !text.lines().take(40).any(|line| line.trim_start().starts_with('#'));
     for line in text.lines() {
         if part == Part::Nmt {
@@ -231,7 +231,7 @@ pub fn read(bytes: &[u8]) -> Result<HsErr, Error> {
             }
             None => {}
         }
-        // JDK 8 ends with how long it ran; later ones begin with that, behind the time.
+        // JDK 8 ends with how long it ran; later ones start with that, behind the time.
         complete |= line == "END." || line.starts_with("elapsed time: ");
         if line.starts_with("---------------") {
             part = Part::Other;

@@ -5,7 +5,7 @@
 use super::named;
 use crate::figures::Named;
 
-/// JDK 25 begins with the first, JDK 22 to 24 with the second.
+/// JDK 25 starts with the first, JDK 22 to 24 with the second.
 pub(super) fn is_memory(line: &str) -> bool {
     line.starts_with("Compiler Memory Statistic") || line.starts_with("Compilation memory statistics")
 }

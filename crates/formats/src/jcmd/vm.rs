@@ -49,7 +49,7 @@ pub(super) fn counter(line: &str) -> Option<Named> {
     is_number.then(|| named(name, 0, Some(value)))
 }
 
-/// `StringTable statistics:`; dictionaries begin with those of the shared archive.
+/// `StringTable statistics:`; dictionaries start with those of the shared archive.
 pub(super) fn is_hash_table(line: &str) -> bool {
     let tables = ["StringTable ", "SymbolTable ", "System Dictionary ", "Builtin Shared Dictionary "];
     line.ends_with("statistics:") && tables.iter().any(|table| line.starts_with(table))

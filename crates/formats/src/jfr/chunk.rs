@@ -24,7 +24,7 @@ type Pools = HashMap<u64, HashMap<u64, Value, RandomState>, RandomState>;
 /// What the events of a chunk are read by: its classes, constants and clock. It holds none of its
 /// bytes.
 pub(super) struct Chunk {
-    /// Where it begins in its source.
+    /// Where it starts in its source.
     base: u64,
     size: usize,
     whole: bool,
@@ -41,14 +41,14 @@ fn long(header: &[u8; HEADER], at: usize) -> i64 {
     eight.map_or(0, i64::from_be_bytes)
 }
 
-/// The length of the chunk that begins with `header` (68 bytes); `None` while it is being written.
+/// The length of the chunk that starts with `header` (68 bytes); `None` while it is being written.
 pub(super) fn length(header: &[u8]) -> Option<u64> {
     let eight = header.get(8..16)?.try_into().ok()?;
     Some(u64::from_be_bytes(eight)).filter(|length| *length >= HEADER as u64)
 }
 
 impl Chunk {
-    /// The chunk that begins at `base` in `source`, which has `available` bytes of it.
+    /// The chunk that starts at `base` in `source`, which has `available` bytes of it.
     pub(super) fn open(source: &dyn Source, base: u64, available: usize) -> Result<Chunk, Error> {
         let damaged =
             |at: usize, reason: &str| Error::Damaged { format: FORMAT, at: at as u64, reason: reason.into() };
@@ -129,7 +129,7 @@ impl Chunk {
             if before >= at {
                 return None;
             }
-            // It ends where the later one begins, at the most: what is read of all pools is no more
+            // It ends where the later one starts, at most: what is read of all pools is no more
             // than the chunk.
             (limit, at) = (at, before);
         }
@@ -148,7 +148,7 @@ impl Chunk {
         Some(event.body.to_vec())
     }
 
-    /// Every event that begins in `range`: where the next one begins, or where that stopped before
+    /// Every event that starts in `range`: where the next one starts, or where that stopped before
     /// the chunk's end, with what.
     #[inline]
     fn walk(
@@ -185,7 +185,7 @@ impl Chunk {
         Ok(at)
     }
 
-    /// Every event but metadata and constants that begins in `range`. What it gives, as
+    /// Every event but metadata and constants that starts in `range`. What it gives, as
     /// [`walk`](Self::walk).
     #[inline]
     pub(super) fn events(
@@ -201,7 +201,7 @@ impl Chunk {
         })
     }
 
-    /// Where an event near the middle begins, most likely: known is only what all events before it
+    /// Where an event near the middle starts, most likely: known is only what all events before it
     /// end with.
     pub(super) fn middle(&self, source: &dyn Source) -> Option<usize> {
         /// Events from any place on soon are the true ones: sizes are small, and wrong classes
@@ -350,7 +350,7 @@ pub(super) struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// The event that begins at `at`.
+    /// The event that starts at `at`.
     #[inline(always)]
     fn at(bytes: &'a [u8], at: usize) -> Option<Event<'a>> {
         let (size, head) = size(bytes, at)?;

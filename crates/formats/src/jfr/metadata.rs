@@ -58,7 +58,7 @@ const MAX_FIELDS: usize = 1 << 10;
 /// Bytes of a name: many elements can have the one same long one.
 const MAX_NAME: usize = 1 << 10;
 
-/// Reads the metadata event whose fields begin at `bytes` (after size and type).
+/// Reads the metadata event whose fields start at `bytes` (after size and type).
 pub(super) fn read(bytes: &mut Bytes<'_>) -> Option<HashMap<u64, Class>> {
     // Start, duration, id of the metadata.
     for _ in 0..3 {

@@ -66,7 +66,7 @@ pub struct Jfr {
     pub libraries: Vec<Library>,
 }
 
-/// True where `head` begins like one.
+/// True where `head` starts like one.
 pub(crate) fn is(head: &[u8]) -> bool {
     head.starts_with(b"FLR\0")
 }
@@ -74,7 +74,7 @@ pub(crate) fn is(head: &[u8]) -> bool {
 /// Reads a recording, finished, being written, or cut off.
 ///
 /// # Errors
-/// It does not begin with a chunk, or not one of a version known here (1 and 2).
+/// It does not start with a chunk, or not one of a version known here (1 and 2).
 pub fn read(bytes: &[u8]) -> Result<Jfr, Error> {
     read_at(&bytes)
 }
@@ -88,7 +88,7 @@ pub fn read_at(source: &dyn Source) -> Result<Jfr, Error> {
     read_chunks(&mut Chunks::new(Input::Anywhere(source)))
 }
 
-/// The same, of what can be read only from its begin to its end, chunk by chunk.
+/// The same, of what can be read only from its start to its end, chunk by chunk.
 ///
 /// # Errors
 /// As [`read`]; or `input` can't be read.
@@ -146,7 +146,7 @@ struct Part {
 }
 
 impl Part {
-    /// Decodes the events that begin in `range`: where the next one begins.
+    /// Decodes the events that start in `range`: where the next one starts.
     fn decode(
         &mut self,
         chunk: &Chunk,
@@ -186,7 +186,7 @@ impl Part {
 }
 
 impl State {
-    /// Decodes the `chunk` in `source`, which begins at `at` in the recording.
+    /// Decodes the `chunk` in `source`, which starts at `at` in the recording.
     fn decode(&mut self, chunk: &Chunk, classes: &calls::Classes, source: &dyn Source, at: u64) {
         let [first, second] = &mut self.parts;
         first.clear();
@@ -200,7 +200,7 @@ impl State {
             if first.end.is_some() {
                 second.clear();
             } else if begun != middle {
-                // No event begins in the middle after all.
+                // No event starts in the middle after all.
                 second.clear();
                 second.decode(chunk, classes, source, begun..chunk.size());
             }

@@ -39,7 +39,7 @@ impl Read for Following<'_> {
     }
 }
 
-/// Chunks are at the most this large. The JDK begins a new one at 12 MiB (-XX:FlightRecorderOptions
+/// Chunks are at most this large. The JDK starts a new one at 12 MiB (-XX:FlightRecorderOptions
 /// maxchunksize), async-profiler at 100 MiB (chunksize).
 const LARGEST_CHUNK: u64 = 2 << 30;
 
@@ -51,7 +51,7 @@ pub(super) struct Chunks<'i> {
 }
 
 pub(super) enum Input<'i> {
-    /// What can only be read once, from its begin to its end.
+    /// What can only be read once, from its start to its end.
     Stream(&'i mut dyn Read),
     Anywhere(&'i dyn Source),
 }

@@ -37,7 +37,7 @@ pub(super) const MOST: usize = 15;
 /// Numbers side by side, their places found all at once: there may be hundreds of millions.
 pub(super) struct Numbers<'a> {
     window: &'a [u8; WINDOW],
-    /// Where each begins, and in the upper half how long it is: put there and taken in one, which a
+    /// Where each starts, and in the upper half how long it is: put there and taken in one, which a
     /// processor does faster than two bytes together that were put there one by one.
     spans: [u32; MOST + 1],
 }

@@ -14,12 +14,12 @@ pub(crate) fn is(head: &[u8]) -> bool {
         .any(|text| text.starts_with(BANNER) || loss(text).is_some())
 }
 
-/// True where a report begins with `line`.
+/// True where a report starts with `line`.
 pub(crate) fn begins(line: &str) -> bool {
     own(line).is_some_and(|text| text.starts_with(BANNER))
 }
 
-/// True where one may begin with it: a loss record of `valgrind -q`, or one out of the middle.
+/// True where one may start with it: a loss record of `valgrind -q`, or one out of the middle.
 pub(crate) fn perhaps(line: &str) -> bool {
     own(line).is_some_and(|text| loss(text).is_some())
 }

@@ -6,7 +6,7 @@ use crate::builder::named;
 use crate::{Builder, Error, Parsed};
 use offheap_model::{Frame, FrameKind};
 
-/// True where `head` begins like it.
+/// True where `head` starts like it.
 pub(crate) fn is(head: &[u8]) -> bool {
     let text = String::from_utf8_lossy(head);
     text.contains("<valgrindoutput>") && text.contains("<protocoltool>memcheck</protocoltool>")

@@ -33,7 +33,7 @@ fn utf16(bytes: &[u8]) -> Option<(Order, &[u8])> {
     }
 }
 
-/// True where `bytes` begin like text.
+/// True where `bytes` start like text.
 pub(super) fn is_text(bytes: &[u8]) -> bool {
     let head = bytes.get(..HEAD).unwrap_or(bytes);
     utf16(head).is_some() || !head.contains(&0)

@@ -1,10 +1,10 @@
 //! Text as people paste it: reports of other tools between a ticket's words, quoted, numbered,
 //! stamped by a log, coloured.
 //!
-//! A file that begins like a report, and has nothing in it that only a paste has, is left as it is,
-//! byte for byte. Everything else is looked through line by line: where a line begins a report,
+//! A file that starts like a report, and has nothing in it that only a paste has, is left as it is,
+//! byte for byte. Everything else is looked through line by line: where a line starts a report,
 //! behind whatever prefixes it has, the report is what follows, without those prefixes, up to where
-//! another begins or the paste ends. Takes time in proportion to the text.
+//! another starts or the paste ends. Takes time in proportion to the text.
 
 mod encoding;
 mod prefix;
@@ -41,7 +41,7 @@ pub struct Report<'a> {
     pub line: usize,
 }
 
-/// True where `head` is the begin of a text, in whatever encoding.
+/// True where `head` is the start of a text, in whatever encoding.
 pub fn is_text(head: &[u8]) -> bool {
     !head.is_empty() && encoding::is_text(head)
 }
@@ -73,7 +73,7 @@ pub fn reports(bytes: &[u8]) -> Pasted<'_> {
     }
 }
 
-/// Whether a text that begins like a report has anything that only a paste has: a fence, a prompt,
+/// Whether a text that starts like a report has anything that only a paste has: a fence, a prompt,
 /// an arrow, a second report.
 fn is_paste(text: &str, reader: &Reader) -> bool {
     let Some(kind) = &reader.text else { return false };
@@ -105,7 +105,7 @@ struct Begin {
     indent: usize,
 }
 
-/// Whether a report begins with `line`: plainly, or behind prefixes. `open` is the format of the
+/// Whether a report starts with `line`: plainly, or behind prefixes. `open` is the format of the
 /// report that it is in.
 fn begin(line: &str, open: Option<&'static Reader>) -> Option<Begin> {
     let (mut rest, mut kinds) = (line, Vec::new());
@@ -136,7 +136,7 @@ struct Open {
 }
 
 impl Open {
-    /// Whether `next` begins another of the same format, behind the same prefixes.
+    /// Whether `next` starts another of the same format, behind the same prefixes.
     fn is_of(&self, next: &Begin) -> bool {
         self.begin.reader.format == next.reader.format && self.begin.kinds == next.kinds
     }
@@ -153,11 +153,11 @@ impl Open {
     }
 }
 
-/// Looks through all lines. `first` is what the text as a whole begins like.
+/// Looks through all lines. `first` is what the text as a whole starts like.
 fn search(text: &str, first: Option<&'static Reader>, mut done: BTreeSet<&'static str>) -> Pasted<'static> {
     let (mut found, mut outside, mut inside): (Vec<Report<'static>>, usize, usize) = (Vec::new(), 0, 0);
     let mut open: Option<Open> = None;
-    // Lines before a begin that may be its own.
+    // Lines before a start that may be its own.
     let mut lead: Vec<&str> = Vec::new();
     let mut close = |open: &mut Option<Open>,
                      done: &mut BTreeSet<&'static str>,

@@ -102,7 +102,7 @@ pub(super) fn is_prompt(line: &str) -> bool {
     before.len() < 120 && (at || is_shell) && (typed(rest) || rest.is_empty())
 }
 
-/// Where a remark behind a line begins: `   <--- this one grows`, `  ← here`.
+/// Where a remark behind a line starts: `   <--- this one grows`, `  ← here`.
 pub(super) fn annotation(line: &str) -> Option<usize> {
     if !line.contains(['<', '←', '⬅']) {
         return None;
@@ -148,7 +148,7 @@ fn pod(line: &str) -> Option<&str> {
     is_name(name).then(|| rest.strip_prefix(' ').unwrap_or(rest))
 }
 
-/// What digits and marks make a time, from its begin on.
+/// What digits and marks make a time, from its start on.
 fn digits(text: &str, pattern: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     for (at, wanted) in pattern.bytes().enumerate() {
@@ -204,7 +204,7 @@ fn iso(line: &str) -> Option<&str> {
     behind(fraction_and_zone(bare.get(length..)?), bare.len() < line.len())
 }
 
-/// `10:11:12 `, `[10:11:12.123] `; of memleak's own `[10:11:12] Top …` its reader's begin is looked
+/// `10:11:12 `, `[10:11:12.123] `; of memleak's own `[10:11:12] Top …` its reader's start is looked
 /// for first.
 fn clock(line: &str) -> Option<&str> {
     let bare = line.strip_prefix('[').unwrap_or(line);

@@ -67,8 +67,8 @@ impl Tables<'_> {
 /// then.
 const HEAD_FIELDS: usize = 64;
 
-/// True where `bytes` begin like a profile. Writers put its fields in any order: Go's runtime
-/// begins with the period's type, others with a sample type or the strings. All of the first fields
+/// True where `bytes` start like a profile. Writers put its fields in any order: Go's runtime
+/// starts with the period's type, others with a sample type or the strings. All of the first fields
 /// must be such as a profile has, and one of them of its own shape: no text and no other file is
 /// read so by chance.
 pub fn is(bytes: &[u8]) -> bool {

@@ -29,7 +29,7 @@ const DEBT: &[(&str, usize)] = &[
     ("crates/attach", 2),
     ("crates/cpython", 33),
     ("crates/diagnose", 117),
-    ("crates/formats", 135),
+    ("crates/formats", 16),
     ("crates/live", 6),
     ("crates/model", 3),
     ("crates/nmt", 3),
