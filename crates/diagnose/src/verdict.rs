@@ -149,6 +149,8 @@ const OF_FILES: [Domain; 4] = [Domain::Libraries, Domain::Cds, Domain::MappedFil
 const Z_CERTAIN: f64 = 4.0;
 /// A fall of this share of all that a domain moved by is worth a word.
 const COMES_AND_GOES: f64 = 0.5;
+/// What has gained at most this share of its growth in the last third of the window has stopped.
+const STILL: f64 = 0.1;
 /// A leak below this confidence is only suspected.
 const SURE_ENOUGH: f64 = 0.6;
 
@@ -452,22 +454,20 @@ fn moved(evidence: &Evidence<'_>) -> String {
         if swing < evidence.material() {
             return None;
         }
-        let words = match trend.shape {
-            Shape::Ended if trend.tail_start > 0.0 => format!(
-                "{domain} grew by {} and has been flat since {}. ",
-                units::bytes((trend.to - trend.from).max(0.0) as u64),
-                units::duration(trend.tail_start)
-            ),
-            Shape::Ended => format!(
-                "{domain} grew by {} and stopped. ",
-                units::bytes((trend.to - trend.from).max(0.0) as u64)
-            ),
-            Shape::Flat if trend.drawdown >= COMES_AND_GOES * swing => format!(
-                "{domain} came and went: {} at its peak, {} now. ",
-                units::bytes(series.max() as u64),
-                units::bytes(series.last() as u64)
-            ),
-            _ => return None,
+        let grown = trend.to - trend.from;
+        let late = trend.ending_per_s.max(0.0) * trend.seconds / 3.0;
+        let ended = grown >= COMES_AND_GOES * swing && late <= STILL * grown;
+        let grown = units::bytes(grown.max(0.0) as u64);
+        let words = if trend.drawdown >= COMES_AND_GOES * swing {
+            let (peak, now) = (units::bytes(series.max() as u64), units::bytes(series.last() as u64));
+            format!("{domain} came and went: {peak} at its peak, {now} now. ")
+        } else if ended && trend.tail_start > 0.0 {
+            let since = units::duration(trend.tail_start);
+            format!("{domain} grew by {grown} and has been flat since {since} into the window. ")
+        } else if ended {
+            format!("{domain} grew by {grown} and stopped. ")
+        } else {
+            return None;
         };
         Some((swing, words))
     };

@@ -9,7 +9,8 @@
 //! slowly), or it grows steadily for a minute while G1's mixed collections free some of it all
 //! along. Growth between old collections says nothing, since garbage gathers there too; then
 //! offheap says `inconclusive` if the old generation gains a tenth of the heap in half a minute or
-//! more, and `healthy` below that.
+//! more, or would be full in twenty minutes, and `healthy` below that. Two collections of the whole
+//! heap (`diagnose` asks for them where their pause fits) tell garbage from what is in use.
 //!
 //! Where the references were followed from outside, what is in use says the same without a
 //! collection: it must rise for three minutes to be called a leak, since caches on the heap
@@ -201,7 +202,7 @@ fn few_collections(evidence: &Evidence<'_>, key: &Key, max: f64) -> Option<Optio
     Some(is_live.then(|| Growth {
         kind: Kind::Early,
         per_s: kept / seconds,
-        ci95: [LIVE_SHARE * kept / seconds, gained / seconds],
+        ci95: [LIVE_SHARE * kept / seconds, gained.max(kept) / seconds],
         from: first.v,
         to: last.v,
         certainty: 0.55,
