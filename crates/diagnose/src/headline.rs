@@ -5,7 +5,7 @@ use crate::names::placed;
 use crate::outlook::Outlook;
 use crate::python_types;
 use crate::series::Key;
-use crate::sites::{caller, does, function, is_of_jdk};
+use crate::sites::{caller, does, function, is_object, is_of_jdk, is_plumbing};
 use offheap_model::units::{bytes, hour, rate};
 use offheap_model::{Domain, Finding, Frame, FrameKind, Site, Status};
 
@@ -19,15 +19,20 @@ pub(crate) fn put(verdict: &mut Finding, evidence: &Evidence<'_>, outlook: &Outl
         return;
     }
     let what = words(verdict.domain);
+    // Of objects on the Java heap, code that makes handles to them.
+    let of_handles =
+        |site: &Site| verdict.domain == Some(Domain::JavaHeap) && !site.frames.first().is_some_and(is_object);
     // Of Python the type and the holder matter, not the interpreter's function that was at work.
-    let place = python_types::headline(&verdict.cause, evidence)
-        .unwrap_or_else(|| verdict.site.as_ref().map_or_else(String::new, place));
-    // What is reserved, of stacks and maps, would be more than what counts.
+    let place = python_types::headline(&verdict.cause, evidence).unwrap_or_else(|| {
+        verdict.site.as_ref().map_or_else(String::new, |site| place(site, of_handles(site)))
+    });
+    // What is reserved, of stacks and maps, would be more than what counts; handles are not what they
+    // hold.
     let resident = |site: &Site| {
         let domain = verdict.domain.and_then(|domain| evidence.series(&Key::Domain(domain)));
         domain.is_none_or(|series| site.bytes as f64 <= ABOUT * series.last())
     };
-    let held = verdict.site.as_ref().filter(|site| site.bytes > 0 && resident(site));
+    let held = verdict.site.as_ref().filter(|site| site.bytes > 0 && resident(site) && !of_handles(site));
     let amount = held.map_or_else(String::new, |site| format!("{} so far, ", bytes(site.bytes)));
     let speed = rate(verdict.slope_bytes_per_s);
     let until = until(outlook, evidence);
@@ -56,14 +61,22 @@ fn words(domain: Option<Domain>) -> &'static str {
 }
 
 /// `" allocated by frame_new, called by app.Codec.encode (Codec.java:41),"`.
-fn place(site: &Site) -> String {
+fn place(site: &Site, holds_objects: bool) -> String {
     let function = function(site.frames.iter());
     let java = caller(&site.frames).filter(|java| Some(*java) != function);
-    let does = does(&site.frames);
-    // What the JVM or the JDK does for a method is no news to whoever wrote that.
+    // What the JVM or the JDK does for others is no news to whoever called it.
     let of_jvm = |frame: &Frame| frame.kind == FrameKind::Jvm || is_of_jdk(frame);
-    let function =
-        function.filter(|function| !(java.is_some_and(|java| !is_of_jdk(java)) && of_jvm(function)));
+    let called_jvm =
+        |frame: &&Frame| !of_jvm(frame) && frame.kind == FrameKind::Native && !is_plumbing(frame);
+    let by_java = java.is_some_and(|java| !is_of_jdk(java));
+    let function = match function {
+        Some(function) if of_jvm(function) && by_java => None,
+        Some(function) if of_jvm(function) && java.is_none() => {
+            site.frames.iter().find(called_jvm).or(Some(function))
+        }
+        other => other,
+    };
+    let does = if holds_objects { "held through JNI references made" } else { does(&site.frames) };
     match (function, java) {
         (Some(function), Some(java)) => {
             format!(" {does} by {}, called by {},", placed(function), placed(java))
@@ -81,5 +94,40 @@ fn until(outlook: &Outlook, evidence: &Evidence<'_>) -> String {
             format!("; the limit of {} is reached at about {}", bytes(limit), hour(at, now))
         }
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site(frames: &[(FrameKind, &str)]) -> Site {
+        let frame = |(kind, name): &(FrameKind, &str)| Frame {
+            name: (*name).to_owned(),
+            kind: *kind,
+            file: None,
+            line: None,
+            module: None,
+        };
+        Site { bytes: 0, slope_bytes_per_s: 0.0, frames: frames.iter().map(frame).collect() }
+    }
+
+    #[test]
+    fn who_called_the_jvm_comes_before_the_jvm() {
+        let frames = [
+            (FrameKind::Jvm, "OopStorage::try_add_block()"),
+            (FrameKind::Jvm, "jni_NewGlobalRef"),
+            (FrameKind::Native, "PyJPArray_create"),
+        ];
+        assert_eq!(place(&site(&frames), true), " held through JNI references made by PyJPArray_create,");
+        let frames = [
+            (FrameKind::Jvm, "Dictionary::Dictionary(int)"),
+            (FrameKind::Java, "java.lang.ClassLoader.defineClass1"),
+            (FrameKind::Java, "app.Plugins.reload"),
+        ];
+        assert_eq!(place(&site(&frames), false), " allocated by app.Plugins.reload,");
+        // Nobody but the JVM.
+        let frames = [(FrameKind::Jvm, "CodeCache::allocate(int)")];
+        assert_eq!(place(&site(&frames), false), " allocated by CodeCache::allocate(…),");
     }
 }

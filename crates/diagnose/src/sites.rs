@@ -111,13 +111,15 @@ impl Origin<'_> {
 }
 
 /// The frame that a person would call the culprit: the Java method nearest to the allocation that
-/// is neither the JDK's nor a well-known library's; else the innermost Java method. `frames` run
-/// from the innermost outwards.
+/// is neither the JDK's nor a well-known library's; else the innermost Java method, of the JDK's
+/// collections, threads and executors only where there is no other. `frames` run from the innermost
+/// outwards.
 pub fn caller(frames: &[Frame]) -> Option<&Frame> {
     let java = || frames.iter().filter(|f| f.kind == FrameKind::Java);
     let own = java().find(|f| !knowledge().recognises(f));
     // Where all of it is well known, the program is a well-known one.
     own.or_else(|| java().find(|f| !vocabulary::is_of_jdk(&f.name) && !knowledge().passes_through(f)))
+        .or_else(|| java().find(|f| !["java.lang.", "java.util."].iter().any(|own| f.name.starts_with(own))))
         .or_else(|| java().next())
 }
 
