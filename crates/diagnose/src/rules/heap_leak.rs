@@ -71,16 +71,18 @@ const IN_USE_CERTAINTY: f64 = 0.8;
 const IN_USE_OF_GARBAGE: f64 = 0.15;
 /// Old collections whose floors must each be higher than the one before.
 const FLOORS: usize = 4;
-/// The same in a window of less than [`FLOORS_S`].
+/// The same in a window of less than [`FLOORS_S`], or where none is late and a cache may fill.
 const FLOORS_SHORT: usize = 6;
-/// A window of less than this needs more floors.
-/// Chosen: nominal 45 s, less the slack of a first and a last snapshot.
-const FLOORS_S: f64 = 44.0;
 /// Two collections must be this far apart for what is gained between them to count.
 /// Unit: seconds.
 const APART_S: f64 = 8.0;
 /// Two collections must leave this share of what was gained between them for it to be in use.
 const LIVE_SHARE: f64 = 0.5;
+/// A window of less than this needs more floors.
+/// Chosen: nominal 45 s, less the slack of a first and a last snapshot.
+const FLOORS_S: f64 = 44.0;
+/// The last floor is late from this share of the window on.
+const LATE: f64 = 0.8;
 /// After this many collections of the whole heap one more is no help.
 const COLLECTED: usize = 2;
 /// A floor must rise by this share of what a collection frees on average: smaller rises are the
@@ -94,7 +96,7 @@ const LEAST_FALL: f64 = 1024.0 * 1024.0;
 const MIXED: usize = 5;
 /// Mixed collections must free this share of what is promoted: if they free nothing, they know
 /// nothing yet of what is dead.
-const FREED_SHARE: f64 = 0.1;
+const FLOORS_SHARE: f64 = 0.1;
 
 impl Rule for HeapLeak {
     fn id(&self) -> &'static str {
@@ -160,7 +162,13 @@ impl Rule for HeapLeak {
     }
 }
 
-/// What one to three collections of the whole heap say, where the heap grows so fast that it is
+/// How many floors, each higher than the one before, make a leak in a window of this length where
+/// none of them is late.
+fn enough_floors(evidence: &Evidence<'_>) -> usize {
+    if evidence.seconds() < IN_USE_DECIDES_S { FLOORS_SHORT } else { FLOORS }
+}
+
+/// What a few collections of the whole heap say, where the heap grows so fast that it is
 /// suspect: `Some(None)` that it is garbage; `None` where they say nothing.
 fn few_collections(evidence: &Evidence<'_>, key: &Key, max: f64) -> Option<Option<Growth>> {
     let points = evidence.series(key)?.points();
@@ -170,7 +178,7 @@ fn few_collections(evidence: &Evidence<'_>, key: &Key, max: f64) -> Option<Optio
     let least = suspect_bytes(evidence, max).min(SUSPECT_BYTES);
     let is_suspect =
         |bytes: f64, seconds: f64| seconds >= APART_S && bytes / seconds * evidence.seconds() >= least;
-    if left.len() >= FLOORS {
+    if left.len() >= enough_floors(evidence) {
         return None;
     }
     if last.t - first.t < APART_S {
@@ -245,7 +253,7 @@ fn between_collections(evidence: &Evidence<'_>, key: &Key, floors: usize, max: f
     }
     let freed_along = mixed.len() >= MIXED
         && spread >= seconds / 2.0
-        && falls >= FREED_SHARE * rises
+        && falls >= FLOORS_SHARE * rises
         && seconds >= FLOORS_S;
     if evidence
         .series(&Key::HeapInUse)
@@ -389,7 +397,10 @@ fn rising_floors(evidence: &Evidence<'_>, floors: &[(f64, Point)]) -> Option<Gro
     let mean_fall = fallen.iter().sum::<f64>() / floors.len() as f64;
     let mean_step = (last.v - first.v) / steps.len().max(1) as f64;
     let enough = if evidence.seconds() < FLOORS_S { FLOORS_SHORT } else { FLOORS };
+    // A cache may have filled since the last of a few.
+    let is_late = floors.len() >= enough_floors(evidence) || last.t >= LATE * evidence.seconds();
     let rising = floors.len() >= enough
+        && is_late
         && steps.iter().all(|step| *step > 0.0)
         && mean_step >= RISE_OF_FALL * mean_fall
         && goes_on(&floors)
