@@ -77,7 +77,7 @@ const FLOORS_SHORT: usize = 6;
 /// Unit: seconds.
 const APART_S: f64 = 8.0;
 /// Two collections must leave this share of what was gained between them for it to be in use.
-const LIVE_SHARE: f64 = 0.5;
+const LIVE_SHARE: f64 = 0.25;
 /// A window of less than this needs more floors.
 /// Chosen: nominal 45 s, less the slack of a first and a last snapshot.
 const FLOORS_S: f64 = 44.0;
