@@ -176,18 +176,14 @@ impl<'a> Evidence<'a> {
     /// Bytes per second that Java code allocates at least: the rises of the heap's use. `None`
     /// where use is unknown.
     pub fn allocation_rate(&self) -> Option<f64> {
-        let points = self.series(&Key::HeapUsed)?.points();
-        let seconds = points.last()?.t - points.first()?.t;
-        (seconds > 0.0).then(|| rises(points) / seconds)
+        rise_rate(self.series(&Key::HeapUsed)?.points())
     }
 
     /// As [`Evidence::allocation_rate`], in the second half of the window: what the program does
     /// now.
     pub fn recent_allocation_rate(&self) -> Option<f64> {
         let points = self.series(&Key::HeapUsed)?.points();
-        let half = points.get(points.len() / 2..)?;
-        let seconds = half.last()?.t - half.first()?.t;
-        (seconds > 0.0).then(|| rises(half) / seconds)
+        rise_rate(points.get(points.len() / 2..)?)
     }
 
     /// The share of what Java code allocates that ends in the old generation; `None` without
@@ -262,6 +258,12 @@ impl<'a> Evidence<'a> {
             .and_then(|s| s.domains.iter().find(|f| f.domain == domain))
             .map_or_else(|| "the account".to_owned(), |f| f.source.clone())
     }
+}
+
+/// All rises, a second; `None` of less than two instants.
+fn rise_rate(points: &[Point]) -> Option<f64> {
+    let seconds = points.last()?.t - points.first()?.t;
+    (seconds > 0.0).then(|| rises(points) / seconds)
 }
 
 /// The sum of all rises from point to point.

@@ -295,10 +295,8 @@ fn verdict(evidence: &Evidence<'_>, findings: &[Finding]) -> Finding {
     if let Some(open) = best(Status::Inconclusive) {
         return open.clone();
     }
-    if let Some(domain) = unexplained(evidence, rss, findings) {
-        let mut verdict = unexplained_verdict(evidence, rss, domain);
-        sites::attach(&mut verdict, evidence);
-        return verdict;
+    if let Some(open) = unexplained(evidence, rss, findings) {
+        return open;
     }
     if let Some(misfit) = best(Status::DoesNotFit) {
         return misfit.clone();
@@ -306,10 +304,8 @@ fn verdict(evidence: &Evidence<'_>, findings: &[Finding]) -> Finding {
     if let Some(retention) = best(Status::Retention) {
         return retention.clone();
     }
-    if let Some(domain) = grows_unevenly(evidence, findings) {
-        let mut verdict = uneven_verdict(evidence, rss, domain);
-        sites::attach(&mut verdict, evidence);
-        return verdict;
+    if let Some(open) = grows_unevenly(evidence, findings) {
+        return open;
     }
     let grew = rss.growth() >= evidence.material();
     let explains = |finding: &&Finding| finding.slope_bytes_per_s * 2.0 >= rss.slope.per_s;
@@ -325,7 +321,7 @@ fn verdict(evidence: &Evidence<'_>, findings: &[Finding]) -> Finding {
 
 /// RSS grows to the end of the window and neither the findings nor memory that is bounded or free
 /// account for half of it: the domain that grows fastest.
-fn unexplained(evidence: &Evidence<'_>, rss: &Trend, findings: &[Finding]) -> Option<Domain> {
+fn unexplained(evidence: &Evidence<'_>, rss: &Trend, findings: &[Finding]) -> Option<Finding> {
     if !rss.lasts() || rss.lasting.per_s * (rss.seconds - rss.tail_start) < evidence.material() {
         return None;
     }
@@ -339,12 +335,24 @@ fn unexplained(evidence: &Evidence<'_>, rss: &Trend, findings: &[Finding]) -> Op
     if 2.0 * explained >= rss.lasting.per_s {
         return None;
     }
-    Domain::ALL.into_iter().filter(|d| !BOUNDED.contains(d)).max_by(|a, b| slope(*a).total_cmp(&slope(*b)))
+    let others = Domain::ALL.into_iter().filter(|d| !BOUNDED.contains(d));
+    let domain = others.max_by(|a, b| slope(*a).total_cmp(&slope(*b)))?;
+    let per_s = evidence.trend(&Key::Domain(domain)).unwrap_or(rss).slope.per_s;
+    let what = format!(
+        "The RSS of {} grew to the end of the window, {} over {}, but no single cause accounts for most of it; {domain} \
+         grows fastest ({}). A longer window would tell: {} more.",
+        evidence.who(),
+        units::rate(rss.lasting.per_s),
+        evidence.window(),
+        units::rate(per_s),
+        units::duration(2.0 * evidence.seconds())
+    );
+    Some(open_growth(evidence, domain, per_s, &what))
 }
 
 /// The domain that grows most of those that grew for certain, not in a way that tells a leak, and
 /// that nothing found speaks of: whoever says "healthy" must have an answer to it.
-fn grows_unevenly(evidence: &Evidence<'_>, findings: &[Finding]) -> Option<Domain> {
+fn grows_unevenly(evidence: &Evidence<'_>, findings: &[Finding]) -> Option<Finding> {
     let may_leak = |domain: &Domain| !BOUNDED.contains(domain) && !OF_FILES.contains(domain);
     let is_open = |domain: &Domain| !findings.iter().any(|finding| finding.domain == Some(*domain));
     let growth = |domain: Domain| {
@@ -352,47 +360,37 @@ fn grows_unevenly(evidence: &Evidence<'_>, findings: &[Finding]) -> Option<Domai
         let goes_on = trend.shape != Shape::Ended && trend.ending_per_s > 0.0;
         let certain =
             trend.slope.z() > Z_CERTAIN && trend.slope.ci95[0] * trend.seconds >= evidence.material();
-        (goes_on && certain).then_some((domain, trend.slope.per_s))
+        (goes_on && certain).then_some((domain, trend.slope))
     };
     let open = Domain::ALL.into_iter().filter(may_leak).filter(is_open).filter_map(growth);
-    open.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(domain, _)| domain)
+    let (domain, slope) = open.max_by(|a, b| a.1.per_s.total_cmp(&b.1.per_s))?;
+    let what = format!(
+        "{domain} of {} grew for certain, {} over {} (95 % between {} and {}), but not evenly enough to tell a leak from \
+         what fills. A window of {} would tell.",
+        evidence.who(),
+        units::rate(slope.per_s),
+        evidence.window(),
+        units::rate(slope.ci95[0]),
+        units::rate(slope.ci95[1]),
+        units::duration(longer(evidence))
+    );
+    Some(open_growth(evidence, domain, slope.per_s, &what))
 }
 
-fn uneven_verdict(evidence: &Evidence<'_>, rss: &Trend, domain: Domain) -> Finding {
-    let trend = evidence.trend(&Key::Domain(domain)).unwrap_or(rss);
-    let longer = 3.0 * evidence.seconds().max(20.0);
-    Draft::new("unexplained-growth", Status::Inconclusive, domain, 0.5)
-        .slope(trend.slope.per_s)
-        .summary(format!(
-            "{domain} of {} grew for certain, {} over {} (95 % between {} and {}), but not evenly enough to tell a leak              from what fills. A window of {} would tell. Source: {}.",
-            evidence.who(),
-            units::rate(trend.slope.per_s),
-            evidence.window(),
-            units::rate(trend.slope.ci95[0]),
-            units::rate(trend.slope.ci95[1]),
-            units::duration(longer),
-            evidence.source(domain)
-        ))
-        .confirm([format!("offheap diagnose {} --for {longer:.0}s", evidence.pid())])
-        .finish()
+/// Growth of `domain` that no rule speaks of, told by `what`, with its code where that is known.
+fn open_growth(evidence: &Evidence<'_>, domain: Domain, per_s: f64, what: &str) -> Finding {
+    let mut finding = Draft::new("unexplained-growth", Status::Inconclusive, domain, 0.5)
+        .slope(per_s)
+        .summary(format!("{what} Source: {}.", evidence.source(domain)))
+        .confirm([format!("offheap diagnose {} --for {:.0}s", evidence.pid(), longer(evidence))])
+        .finish();
+    sites::attach(&mut finding, evidence);
+    finding
 }
 
-fn unexplained_verdict(evidence: &Evidence<'_>, rss: &Trend, domain: Domain) -> Finding {
-    let trend = evidence.trend(&Key::Domain(domain)).unwrap_or(rss);
-    Draft::new("unexplained-growth", Status::Inconclusive, domain, 0.5)
-        .slope(trend.slope.per_s)
-        .summary(format!(
-            "The RSS of {} grew to the end of the window, {} over {}, but no single cause accounts for most of it; \
-             {domain} grows fastest ({}). A longer window would tell: {} more. Source: {}.",
-            evidence.who(),
-            units::rate(rss.lasting.per_s),
-            evidence.window(),
-            units::rate(trend.slope.per_s),
-            units::duration(2.0 * evidence.seconds()),
-            evidence.source(domain)
-        ))
-        .confirm([format!("offheap diagnose {} --for {:.0}s", evidence.pid(), 3.0 * evidence.seconds().max(20.0))])
-        .finish()
+/// How many seconds of window would tell what this one leaves open.
+fn longer(evidence: &Evidence<'_>) -> f64 {
+    3.0 * evidence.seconds().max(20.0)
 }
 
 fn too_short(evidence: &Evidence<'_>) -> Finding {

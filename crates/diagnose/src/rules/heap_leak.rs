@@ -96,7 +96,7 @@ const LEAST_FALL: f64 = 1024.0 * 1024.0;
 const MIXED: usize = 5;
 /// Mixed collections must free this share of what is promoted: if they free nothing, they know
 /// nothing yet of what is dead.
-const FLOORS_SHARE: f64 = 0.1;
+const FREED_SHARE: f64 = 0.1;
 
 impl Rule for HeapLeak {
     fn id(&self) -> &'static str {
@@ -175,34 +175,19 @@ fn few_collections(evidence: &Evidence<'_>, key: &Key, max: f64) -> Option<Optio
     let at = |event: &f64| points.get(points.partition_point(|p| p.t < *event)).copied();
     let left: Vec<Point> = evidence.collections().old.iter().filter_map(at).collect();
     let (first, last) = (*left.first()?, *left.last()?);
-    let least = suspect_bytes(evidence, max).min(SUSPECT_BYTES);
-    let is_suspect =
-        |bytes: f64, seconds: f64| seconds >= APART_S && bytes / seconds * evidence.seconds() >= least;
     if left.len() >= enough_floors(evidence) {
         return None;
     }
-    if last.t - first.t < APART_S {
-        // After the only one it grows on, as whatever is not collected does.
-        let tail: Vec<Point> = points.iter().copied().filter(|p| p.t >= last.t).collect();
-        let end = tail.last()?;
-        let slope = theil_sen(&tail, 1.0);
-        if !is_suspect(slope.ci95[0] * (end.t - last.t), end.t - last.t) {
-            return None;
-        }
-        let growth = Growth {
-            kind: Kind::Uncollected,
-            per_s: slope.per_s,
-            ci95: slope.ci95,
-            from: last.v,
-            to: end.v,
-            certainty: 0.5,
-            why: "it grew after the only collection of the whole heap, which says nothing of what came after it".to_owned(),
-            next: Some(NextStep::Collect(evidence.pid())),
-        };
+    let least = suspect_bytes(evidence, max).min(SUSPECT_BYTES);
+    let is_suspect =
+        |bytes: f64, seconds: f64| seconds >= APART_S && bytes / seconds * evidence.seconds() >= least;
+    let seconds = last.t - first.t;
+    if seconds < APART_S {
+        let growth = grown_since(evidence, points, last, is_suspect)?;
         return Some((!stays_in_use(evidence, &growth)).then_some(growth));
     }
     let before = points.iter().rev().filter(|p| p.t < last.t).take(2).map(|p| p.v).reduce(f64::max)?;
-    let (gained, kept, seconds) = (before - first.v, last.v - first.v, last.t - first.t);
+    let (gained, kept) = (before - first.v, last.v - first.v);
     if !is_suspect(gained, seconds) {
         return None;
     }
@@ -223,6 +208,30 @@ fn few_collections(evidence: &Evidence<'_>, key: &Key, max: f64) -> Option<Optio
         ),
         next: Some(NextStep::DiagnoseLonger(evidence.pid())),
     }))
+}
+
+/// Growth behind the only collection, which left `floor`: as whatever is not collected does.
+fn grown_since(
+    evidence: &Evidence<'_>,
+    points: &[Point],
+    floor: Point,
+    is_suspect: impl Fn(f64, f64) -> bool,
+) -> Option<Growth> {
+    let tail: Vec<Point> = points.iter().copied().filter(|p| p.t >= floor.t).collect();
+    let end = tail.last()?;
+    let slope = theil_sen(&tail, 1.0);
+    let seconds = end.t - floor.t;
+    is_suspect(slope.ci95[0] * seconds, seconds).then(|| Growth {
+        kind: Kind::Uncollected,
+        per_s: slope.per_s,
+        ci95: slope.ci95,
+        from: floor.v,
+        to: end.v,
+        certainty: 0.5,
+        why: "it grew after the only collection of the whole heap, which says nothing of what came after it"
+            .to_owned(),
+        next: Some(NextStep::Collect(evidence.pid())),
+    })
 }
 
 /// Growth that no floors show: since the last collection of the whole heap, if that was long ago,
@@ -253,7 +262,7 @@ fn between_collections(evidence: &Evidence<'_>, key: &Key, floors: usize, max: f
     }
     let freed_along = mixed.len() >= MIXED
         && spread >= seconds / 2.0
-        && falls >= FLOORS_SHARE * rises
+        && falls >= FREED_SHARE * rises
         && seconds >= FLOORS_S;
     if evidence
         .series(&Key::HeapInUse)
